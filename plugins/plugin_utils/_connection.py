@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Shell scripts on the managed host, over whatever connection Ansible uses for it.
+
+The one place that knows Ansible's connection. Nothing here reads a variable such as ``ansible_port``: every
+setting is asked of the connection plugin itself, which honours configuration, environment, inventory and
+command line alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+
+# A link that swallows packets is noticed after this many seconds of silence times the count below.
+SERVER_ALIVE_INTERVAL_SECONDS = 5
+SERVER_ALIVE_COUNT = 3
+
+SSH_TRANSPORT = "ssh"
+
+
+class HostUnreachable(NixferryError):
+    """The host could not be reached, or the connection broke while a script ran."""
+
+
+@dataclass(frozen=True)
+class RemoteResult:
+    """What a script on the host printed; text that is not UTF-8 has replacement characters."""
+
+    return_code: int
+    stdout: str
+    stderr: str
+
+
+class RemoteShell:
+    """Runs POSIX sh scripts on the host of one task, with that task's privilege escalation."""
+
+    def __init__(self, action: ActionBase, host: str) -> None:
+        self._action = action
+        self.host = host
+
+    @property
+    def connection(self) -> Any:
+        """Ansible's connection plugin of the task."""
+        return self._action._connection
+
+    @property
+    def transport(self) -> str:
+        """The name of the connection plugin, such as ``ssh``, ``local`` or ``community.docker.docker``."""
+        return str(self.connection.transport)
+
+    @property
+    def is_ssh(self) -> bool:
+        """Whether OpenSSH's own programs carry the connection."""
+        return self.transport == SSH_TRANSPORT
+
+    @property
+    def becomes(self) -> bool:
+        """Whether scripts run as another user than the one who logs in."""
+        become = self.connection.become
+        if become is None:
+            return False
+        return bool(become.get_option("become_user", playcontext=self._action._play_context) != self.login_user)
+
+    @property
+    def login_user(self) -> str | None:
+        """The user who logs in, when the connection has such a setting."""
+        user = self._action._get_remote_user()
+        return None if user is None else str(user)
+
+    @property
+    def address(self) -> str:
+        """The address that the controller connects to; ``127.0.0.1`` where the connection has none."""
+        return str(self._action._play_context.remote_addr or "127.0.0.1") if self.is_ssh else "127.0.0.1"
+
+    def run(self, script: str, *, step: str) -> RemoteResult:
+        """Run ``script`` with ``/bin/sh`` on the host, in one round trip.
+
+        The script travels on standard input, so no terminal is allocated, standard error stays apart, and
+        nothing of it shows in a process list. Commands in the script that might read standard input have to
+        be given another one, because the shell reads its own text from there.
+
+        Raises ``HostUnreachable`` when the host cannot be reached or the connection breaks.
+        """
+        try:
+            # An explicit executable keeps ansible-core 2.19 from appending "sleep 0", which costs a fork.
+            raw = self._action._low_level_execute_command(
+                "/bin/sh", in_data=script.encode(), executable="/bin/sh", encoding_errors="replace"
+            )
+        except AnsibleConnectionFailure as error:
+            raise HostUnreachable(
+                str(error), step=step, remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true)."
+            ) from error
+        return RemoteResult(return_code=int(raw["rc"]), stdout=str(raw["stdout"]), stderr=str(raw["stderr"]))
+
+    @contextmanager
+    def fresh(self) -> Iterator[RemoteShell]:
+        """A shell on a brand-new connection with the same settings.
+
+        A multiplexed ssh connection outlives a firewall, an sshd or a key that would refuse everybody else, so
+        it proves nothing about the next login. OpenSSH takes the first value that it sees of a setting, hence
+        the ones that switch multiplexing off go before the user's own.
+        """
+        old = self._action._connection
+        loader = self._action._shared_loader_obj.connection_loader
+        new = loader.get(getattr(old, "ansible_name", None) or old._load_name, self._action._play_context, None)
+        options = {name: value for name, value in old.get_options().items() if value is not None}
+        if self.is_ssh:
+            options["ssh_args"] = " ".join(
+                [
+                    "-o ControlMaster=no -o ControlPath=none",
+                    f"-o ServerAliveInterval={SERVER_ALIVE_INTERVAL_SECONDS}",
+                    f"-o ServerAliveCountMax={SERVER_ALIVE_COUNT}",
+                    str(options.get("ssh_args") or ""),
+                ]
+            )
+        new.set_options(direct=options)
+        if old.become is not None:
+            new.set_become_plugin(old.become)
+        self._action._connection = new
+        try:
+            yield self
+        finally:
+            self._action._connection = old
+            new.close()
