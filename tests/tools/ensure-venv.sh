@@ -1,0 +1,67 @@
+#!/bin/sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Make a virtual environment hold exactly what a requirements file asks for.
+#
+# ensure-venv.sh DIRECTORY PYTHON REQUIREMENTS
+#
+# Nothing is done when the environment was made by the same interpreter and the requirements file (with those it
+# includes) has not changed since: a checksum of both is kept in the environment. pip finds its index where its own
+# configuration says.
+
+set -eu
+
+if [ $# -ne 3 ]; then
+    echo "usage: ensure-venv.sh DIRECTORY PYTHON REQUIREMENTS" >&2
+    exit 2
+fi
+directory=$1 python=$2 requirements=$3
+here=$(dirname "$0")
+
+if [ -z "$python" ]; then
+    python=$("$here/find-python.sh" default)
+fi
+
+# The text of a requirements file with the files that it includes by "-r NAME".
+flatten() {
+    cat "$1"
+    # shellcheck disable=SC2013 # one name a line, without spaces
+    for included in $(sed -n 's/^-r //p' "$1"); do
+        flatten "$(dirname "$requirements")/$included"
+    done
+}
+
+stamp=$directory/.installed-$(basename "$requirements" .txt)
+wanted=$( (
+    "$python" -c 'import sys; print(sys.version)'
+    flatten "$requirements"
+) | cksum)
+
+ready() {
+    [ -x "$directory/bin/python" ] && "$directory/bin/python" -c '' 2>/dev/null &&
+        [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]
+}
+
+if ready; then
+    exit 0
+fi
+
+# Two runs of make must not fill one environment at the same time. The lock is held as long as this process lives.
+if command -v flock >/dev/null 2>&1; then
+    mkdir -p "$(dirname "$directory")"
+    exec 9>"$directory.lock"
+    flock 9
+    if ready; then
+        exit 0
+    fi
+fi
+
+echo "Setting up $directory with $("$python" --version) from $requirements"
+if ! [ -x "$directory/bin/python" ] || ! "$directory/bin/python" -c '' 2>/dev/null ||
+    [ "$("$directory/bin/python" -c 'import sys; print(sys.version)')" != "$("$python" -c 'import sys; print(sys.version)')" ]; then
+    "$python" -m venv --clear "$directory"
+fi
+"$directory/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements" 9>&-
+echo "$wanted" >"$stamp"
