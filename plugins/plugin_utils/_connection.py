@@ -18,6 +18,7 @@ from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 
 # A link that swallows packets is noticed after this many seconds of silence times the count below.
@@ -68,7 +69,9 @@ class RemoteShell:
         become = self.connection.become
         if become is None:
             return False
-        return bool(become.get_option("become_user", playcontext=self._action._play_context) != self.login_user)
+        return bool(
+            become.get_option("become_user", playcontext=self._action._play_context) != self.login_user
+        )
 
     @property
     def login_user(self) -> str | None:
@@ -97,7 +100,9 @@ class RemoteShell:
             )
         except AnsibleConnectionFailure as error:
             raise HostUnreachable(
-                str(error), step=step, remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true)."
+                str(error),
+                step=step,
+                remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true).",
             ) from error
         return RemoteResult(return_code=int(raw["rc"]), stdout=str(raw["stdout"]), stderr=str(raw["stderr"]))
 
@@ -105,13 +110,15 @@ class RemoteShell:
     def fresh(self) -> Iterator[RemoteShell]:
         """A shell on a brand-new connection with the same settings.
 
-        A multiplexed ssh connection outlives a firewall, an sshd or a key that would refuse everybody else, so
-        it proves nothing about the next login. OpenSSH takes the first value that it sees of a setting, hence
-        the ones that switch multiplexing off go before the user's own.
+        A multiplexed ssh connection outlives a firewall, an sshd or a key that would refuse everybody else,
+        so it proves nothing about the next login. OpenSSH takes the first value that it sees of a setting,
+        hence the ones that switch multiplexing off go before the user's own.
         """
         old = self._action._connection
         loader = self._action._shared_loader_obj.connection_loader
-        new = loader.get(getattr(old, "ansible_name", None) or old._load_name, self._action._play_context, None)
+        new = loader.get(
+            getattr(old, "ansible_name", None) or old._load_name, self._action._play_context, None
+        )
         options = {name: value for name, value in old.get_options().items() if value is not None}
         if self.is_ssh:
             options["ssh_args"] = " ".join(

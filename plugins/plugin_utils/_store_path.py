@@ -59,6 +59,6 @@ def parse_store_path(text: str, *, step: str = "read the store path") -> StorePa
         raise NixferryError(
             f"{text!r} is not a store path",
             step=step,
-            remedy=f"Give a path such as {STORE_DIRECTORY}/<32 characters>-<name>, without anything below it.",
+            remedy=f"Give a path such as {STORE_DIRECTORY}/<32 characters>-<name>, with nothing below it.",
         )
     return StorePath(path=match["path"], hash=match["hash"], name=match["name"])
