@@ -5,7 +5,7 @@
 
 # Make a virtual environment hold exactly what a requirements file asks for.
 #
-# ensure-venv.sh DIRECTORY PYTHON REQUIREMENTS
+# ensure-venv.sh DIRECTORY PYTHON REQUIREMENTS   (paths from the top of the checkout; PYTHON may be empty)
 #
 # Nothing is done when the environment was made by the same interpreter and the requirements file (with those it
 # includes) has not changed since: a checksum of both is kept in the environment. pip finds its index where its own
@@ -18,7 +18,8 @@ if [ $# -ne 3 ]; then
     exit 2
 fi
 directory=$1 python=$2 requirements=$3
-here=$(dirname "$0")
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here/../.."
 
 if [ -z "$python" ]; then
     python=$("$here/find-python.sh" default)
@@ -50,8 +51,8 @@ fi
 
 # Two runs of make must not fill one environment at the same time. The lock is held as long as this process lives.
 if command -v flock >/dev/null 2>&1; then
-    mkdir -p "$(dirname "$directory")"
-    exec 9>"$directory.lock"
+    mkdir -p .build/locks
+    exec 9>".build/locks/$(basename "$directory")"
     flock 9
     if ready; then
         exit 0

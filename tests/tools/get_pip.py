@@ -22,7 +22,9 @@ def main() -> int:
     """Install pip, then what the arguments name; return pip's exit status."""
     wanted = [argument for argument in sys.argv[1:] if argument not in OPTIONS_OF_THE_ORIGINAL]
     subprocess.run([sys.executable, "-m", "ensurepip", "--upgrade"], check=True, stdout=subprocess.DEVNULL)
-    return subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=False).returncode
+    return subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--quiet", *wanted], check=False
+    ).returncode
 
 
 if __name__ == "__main__":

@@ -1,0 +1,180 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Development of the collection: make help
+#
+# Every target first sets up what it needs, once: virtual environments (.venv, .venv-newest) and, as root on Debian
+# or Ubuntu, missing programs. Whatever is made here lies under .build and .venv*, and "make clean" removes it.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV := .venv
+VENV_NEWEST := .venv-newest
+BIN := $(VENV)/bin
+TOOLS := tests/tools
+COLLECTIONS := .build/collections
+COLLECTION := $(COLLECTIONS)/ansible_collections/nixferry/deploy
+PACKAGES := .build/packages
+VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
+
+# PYTHON=/path/to/python3.N chooses the interpreter of .venv; K=expression selects tests (pytest -k);
+# PYTEST_ARGS and MOLECULE_ARGS are passed on.
+PYTHON ?=
+K ?=
+PYTEST_ARGS ?=
+MOLECULE_ARGS ?= --all
+PYTEST_SELECTION := $(if $(K),-k "$(K)") $(PYTEST_ARGS)
+
+# The checkout serves as the collection that playbooks see; the community package supplies the connection plugins.
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
+# Playbooks run by tests and by the demonstration print plain text wherever their output goes.
+export PYTHONUNBUFFERED := 1
+
+SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
+
+.PHONY: help setup venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-unit \
+	test-unit-newest test-e2e test-faults lab lab-down lint lint-python lint-types lint-shell lint-yaml \
+	lint-ansible lint-docs lint-changelog format sanity sanity-newest molecule bench docs build install-check clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '  %-14s %s\n' "$$name" "$$text"; done
+
+# --- set-up -----------------------------------------------------------------------------------------------------
+
+setup: ## Install programs and Python packages that the other targets need
+	@$(TOOLS)/ensure-programs.sh python git ssh shellcheck nix docker busybox mmdebstrap
+	@$(MAKE) --no-print-directory venv-test venv-newest link
+
+venv-demo:
+	@$(TOOLS)/ensure-programs.sh python
+	@$(TOOLS)/ensure-venv.sh $(VENV) "$(PYTHON)" requirements/demo.txt
+
+venv-unit:
+	@$(TOOLS)/ensure-programs.sh python
+	@$(TOOLS)/ensure-venv.sh $(VENV) "$(PYTHON)" requirements/unit.txt
+
+venv-docs:
+	@$(TOOLS)/ensure-programs.sh python
+	@$(TOOLS)/ensure-venv.sh $(VENV) "$(PYTHON)" requirements/docs.txt
+
+venv-test:
+	@$(TOOLS)/ensure-programs.sh python git
+	@$(TOOLS)/ensure-venv.sh $(VENV) "$(PYTHON)" requirements/test.txt
+
+# The newest ansible-core wants a newer Python than many distributions have: without one there is nothing to set up.
+venv-newest:
+	@if python=$$($(TOOLS)/find-python.sh newest); then \
+		$(TOOLS)/ensure-venv.sh $(VENV_NEWEST) "$$python" requirements/unit.txt; \
+	fi
+
+link:
+	@mkdir -p $(dir $(COLLECTION))
+	@test -e $(COLLECTION)/galaxy.yml || ln -sfn ../../../../.. $(COLLECTION)
+
+# --- see it work ------------------------------------------------------------------------------------------------
+
+demo: venv-demo link ## Deploy, break and roll back one host on this machine
+	@$(TOOLS)/ensure-programs.sh git nix
+	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh
+
+demo-fleet: venv-test link ## The same with a fleet of hosts in containers
+	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap
+	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh fleet
+
+# --- tests ------------------------------------------------------------------------------------------------------
+
+test: ## Everything: linters, sanity, package, unit, molecule, end to end
+	@$(TOOLS)/run-steps.sh setup lint install-check docs test-unit test-unit-newest sanity sanity-newest \
+		molecule test-e2e
+
+test-unit: venv-unit ## Unit tests: seconds, neither Nix nor network (K=expression selects)
+	@$(BIN)/python -m pytest tests/unit $(PYTEST_SELECTION)
+
+test-unit-newest: venv-newest
+	@if [ -x $(VENV_NEWEST)/bin/python ]; then \
+		$(VENV_NEWEST)/bin/python -m pytest tests/unit -p no:cacheprovider $(PYTEST_SELECTION); \
+	else \
+		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \
+	fi
+
+test-e2e: venv-test link lab ## End-to-end tests: real Nix, real hosts in the lab (K=expression selects)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m "not faults" $(PYTEST_SELECTION)
+
+test-faults: venv-test link lab ## Power cuts, killed guards and broken networks in the lab (K=expression selects)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m faults $(PYTEST_SELECTION)
+
+lab: venv-test link ## Start the container engine and make the images of the lab
+	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-playbook tests/lab/up.yml
+
+molecule: venv-test link lab ## Scenarios of the roles (MOLECULE_ARGS="-s NAME" for one)
+	@cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" molecule test $(MOLECULE_ARGS)
+
+# --- linters ----------------------------------------------------------------------------------------------------
+
+lint: lint-python lint-types lint-shell lint-yaml lint-changelog lint-docs lint-ansible ## All linters
+
+lint-python: venv-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lint-types: venv-test link
+	$(BIN)/mypy
+
+lint-shell:
+	@$(TOOLS)/ensure-programs.sh shellcheck
+	shellcheck $(SHELL_SCRIPTS)
+
+lint-yaml: venv-test
+	$(BIN)/yamllint --strict .
+
+lint-changelog: venv-test
+	$(BIN)/antsibull-changelog lint
+
+lint-docs: venv-test link
+	cd $(COLLECTION) && $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+
+lint-ansible: venv-test link
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict --profile production
+
+format: venv-test ## Sort imports and apply the formatter
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sanity: venv-test ## ansible-test sanity, every Python found here
+	@$(TOOLS)/ensure-programs.sh git shellcheck
+	@$(TOOLS)/run-sanity.sh $(VENV)
+
+sanity-newest: venv-newest
+	@$(TOOLS)/ensure-programs.sh git shellcheck
+	@if [ -x $(VENV_NEWEST)/bin/python ]; then \
+		$(TOOLS)/run-sanity.sh $(VENV_NEWEST); \
+	else \
+		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \
+	fi
+
+# --- package, documentation, measurements -----------------------------------------------------------------------
+
+build: venv-demo ## The package for ansible-galaxy, in .build/packages
+	@mkdir -p $(PACKAGES)
+	$(BIN)/ansible-galaxy collection build --force --output-path $(PACKAGES)
+
+install-check: venv-demo build ## Install the package into an empty path and use it from there
+	@$(BIN)/python $(TOOLS)/check_package.py $(PACKAGES)/nixferry-deploy-$(VERSION).tar.gz
+
+docs: venv-docs link ## The documentation site, in .build/docsite/build/html
+	@$(TOOLS)/build-docs.sh $(BIN) .build/docsite
+
+bench: venv-test link lab ## Measure deploys against the floor
+	@PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/run.sh
+
+clean: ## Remove everything that make made; hosts of the lab included
+	@if [ -x $(BIN)/ansible-playbook ] && [ -e tests/lab/down.yml ]; then \
+		$(BIN)/ansible-playbook tests/lab/down.yml; \
+	fi
+	rm -rf .build $(VENV) $(VENV_NEWEST) tests/output
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
