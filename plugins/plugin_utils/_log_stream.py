@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Nix's machine-readable log, turned into typed events.
+
+``--log-format internal-json`` makes every Nix program write lines ``@nix {...}`` on standard error. The
+format is not a documented interface: it is read here as ``JSONLogger`` in src/libutil/logging.cc of Nix 2.8 writes
+it, and whatever else a later Nix or Lix adds (actions, activity types, fields) is passed over in silence.
+Lines of other origin, such as those of ssh, are kept as ``PlainLine``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+PREFIX = "@nix "
+
+# CSI sequences (colours, cursor), OSC sequences (hyperlinks, ended by BEL or ST), and two-byte escapes.
+_TERMINAL_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+class ActivityType(IntEnum):
+    """``ActivityType`` in src/libutil/logging.hh."""
+
+    UNKNOWN = 0
+    COPY_PATH = 100
+    FILE_TRANSFER = 101
+    REALISE = 102
+    COPY_PATHS = 103
+    BUILDS = 104
+    BUILD = 105
+    SUBSTITUTE = 108
+    QUERY_PATH_INFO = 109
+    BUILD_WAITING = 111
+    FETCH_TREE = 112
+
+
+class ResultType(IntEnum):
+    """``ResultType`` in src/libutil/logging.hh."""
+
+    BUILD_LOG_LINE = 101
+    SET_PHASE = 104
+    PROGRESS = 105
+    SET_EXPECTED = 106
+    POST_BUILD_LOG_LINE = 107
+
+
+class Level(IntEnum):
+    """``Verbosity`` in src/libutil/logging.hh, as far as it is used here."""
+
+    ERROR = 0
+    WARNING = 1
+    NOTICE = 2
+    INFO = 3
+    TALKATIVE = 4
+
+
+Field = int | str
+
+
+@dataclass(frozen=True)
+class Message:
+    """Something Nix says to the user. ``text`` has no terminal escapes and may have several lines."""
+
+    level: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Start:
+    """An activity begins. ``type`` is one of ``ActivityType`` or a number that is not known here."""
+
+    id: int
+    type: int
+    level: int
+    text: str
+    fields: tuple[Field, ...] = ()
+    parent: int = 0
+
+
+@dataclass(frozen=True)
+class Stop:
+    """An activity ends."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """News of a running activity. ``type`` is one of ``ResultType`` or a number that is not known here."""
+
+    id: int
+    type: int
+    fields: tuple[Field, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlainLine:
+    """A line that is not of Nix's log format: of ssh, of a git that Nix runs, of a hook."""
+
+    text: str
+
+
+LogEvent = Message | Start | Stop | Result | PlainLine
+
+
+def strip_terminal_escapes(text: str) -> str:
+    """``text`` without colours, cursor movements, and control characters other than tab and newline."""
+    return _CONTROL.sub("", _TERMINAL_ESCAPE.sub("", text))
+
+
+def parse_line(line: str) -> LogEvent | None:
+    """The event that ``line`` (without its newline) stands for; None where there is nothing to tell.
+
+    Never raises: a line that looks like Nix's but cannot be read is a ``PlainLine``.
+    """
+    if not line.startswith(PREFIX):
+        text = strip_terminal_escapes(line)
+        return PlainLine(text) if text.strip() else None
+    try:
+        # A number of thousands of digits is a ValueError, deep nesting a RecursionError.
+        entry = json.loads(line[len(PREFIX) :])
+    except (ValueError, RecursionError):
+        return PlainLine(strip_terminal_escapes(line))
+    if not isinstance(entry, dict):
+        return PlainLine(strip_terminal_escapes(line))
+    return _parse_entry(entry)
+
+
+def _parse_entry(entry: dict[str, Any]) -> LogEvent | None:
+    action = entry.get("action")
+    if action == "msg":
+        # raw_msg lacks the "error:" and the trace: msg is what a terminal shows.
+        text = strip_terminal_escapes(_text(entry.get("msg")) or _text(entry.get("raw_msg")))
+        return Message(level=_number(entry.get("level"), Level.INFO), text=text)
+    if action == "start":
+        return Start(
+            id=_number(entry.get("id")),
+            type=_number(entry.get("type")),
+            level=_number(entry.get("level"), Level.INFO),
+            text=strip_terminal_escapes(_text(entry.get("text"))),
+            fields=_fields(entry.get("fields")),
+            parent=_number(entry.get("parent")),
+        )
+    if action == "stop":
+        return Stop(id=_number(entry.get("id")))
+    if action == "result":
+        return Result(
+            id=_number(entry.get("id")), type=_number(entry.get("type")), fields=_fields(entry.get("fields"))
+        )
+    return None
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: object, default: int = 0) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def _fields(value: object) -> tuple[Field, ...]:
+    if not isinstance(value, list):
+        return ()
+    return tuple(field if isinstance(field, int | str) else str(field) for field in value)

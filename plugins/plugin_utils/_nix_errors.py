@@ -1,0 +1,176 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""From what Nix printed to what the user should read: the cause in a sentence, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+_ERROR = re.compile(r"^\s*error:\s?", re.MULTILINE)
+_POSITION = re.compile(r"^\s*at (?P<position>\S.*:\d+(?::\d+)?):?\s*$")
+_SOURCE_LINE = re.compile(r"^\s*\d*\|")
+_HINT = re.compile(r"^\s*(\((stack trace truncated; )?use '--show-trace'.*\)|Try '.* --help'.*)\s*$")
+MESSAGE_LINES = 30
+
+
+class Remedy(NamedTuple):
+    """``advice`` is for an output in which one of the regular expressions ``signs`` is found, without case."""
+
+    signs: tuple[str, ...]
+    advice: str
+
+
+# The first remedy whose sign is found decides.
+REMEDIES = (
+    Remedy(
+        (r"no space left on device", r"disk( is)? full"),
+        advice="Free space on the disk that holds the Nix store, for instance with nix-collect-garbage, "
+        "and run again.",
+    ),
+    Remedy(
+        (
+            r"is not tracked by git",
+            r"source tree referenced by '[^']*' does not contain",
+            # Up to Nix 2.2x the copied tree simply lacks the file.
+            r"(getting status of|path) '/*nix/store/[0-9a-z]{32}-source/[^']*'.*(no such file|does not exist)",
+        ),
+        advice="A flake in a Git repository consists of the tracked files only: `git add` the file, "
+        "then run again. It does not need a commit.",
+    ),
+    Remedy(
+        (r"does not contain a '/?(\S*/)?flake\.nix'", r"could not find a flake\.nix file"),
+        advice="Name the directory that holds flake.nix. A relative path counts from the playbook's directory.",
+    ),
+    Remedy(
+        (r"experimental (nix )?feature '?(nix-command|flakes)'? is disabled",),
+        advice="Something switches the feature off again: "
+        "set `experimental-features = nix-command flakes` in nix.conf.",
+    ),
+    Remedy(
+        (r"experimental (nix )?feature '[a-z-]+' is disabled",),
+        advice="Add the feature to `experimental-features` in nix.conf, or give it in the task's `options` as "
+        "`extra-experimental-features`.",
+    ),
+    Remedy(
+        (r"in pure eval", r"forbidden in (pure|restricted)", r"is not allowed to fetch"),
+        advice="A flake is evaluated without access to the environment and to files outside it. "
+        "Move the file into the flake, make it an input, or set `impure: true`.",
+    ),
+    Remedy(
+        (
+            r"does not provide attribute",
+            r"attribute '[^']*'.* missing",
+            r"attribute .* in selection path .* not found",
+        ),
+        advice="Check the attribute's name: where it has {host} in it, the host's name in the inventory must be "
+        "its name in Nix.",
+    ),
+    Remedy(
+        (r"file '[^']*' was not found in the nix search path",),
+        advice="Name it in the task's `include`, as in `include: [nixpkgs=/path/to/nixpkgs]`, or set NIX_PATH.",
+    ),
+    Remedy(
+        (r"hash mismatch in fixed-output derivation",),
+        advice="What was fetched is not what the hash promises: correct the hash in the expression.",
+    ),
+    Remedy(
+        (
+            r"could ?n[o']t resolve host",
+            r"could not resolve hostname",
+            r"connection refused",
+            r"network is unreachable",
+            r"failed to connect to",
+            r"unable to download '[^']*'",
+        ),
+        advice="The controller could not fetch something: check its network, its proxy settings and the "
+        "substituters in nix.conf.",
+    ),
+    Remedy(
+        (
+            r"lacks? a( valid)? signature",
+            r"is not trusted",
+            r"not a trusted user",
+            r"lacks a signature by a trusted key",
+        ),
+        advice="The Nix daemon does not trust this user or this signature: add the user to `trusted-users` "
+        "or the signing key to `trusted-public-keys` in nix.conf.",
+    ),
+    Remedy(
+        (
+            r"is required to build",
+            r"required \(system, features\)",
+            r"required system or feature not available",
+            r"platform mismatch",
+        ),
+        advice="No builder here can build for that system: name one in `builders` in nix.conf, "
+        "set `build_on: target`, or enable emulation.",
+    ),
+    Remedy(
+        (r"cannot connect to (socket|daemon) at", r"cannot open connection to remote store"),
+        advice="The Nix daemon cannot be reached: check that nix-daemon is running.",
+    ),
+    Remedy(
+        (r"the group '[^']*' specified in 'build-users-group' does not exist",),
+        advice="Nix runs as root without build users: create the group with members, "
+        "or set `build-users-group =` in nix.conf.",
+    ),
+    Remedy(
+        (r"does not support the kernel namespaces", r"private mount namespace", r"cloning builder process"),
+        advice="The build sandbox cannot be set up here: set `sandbox = false` in nix.conf, "
+        "or give the container more rights.",
+    ),
+    Remedy(
+        (r"'?/nix/[^']*'?: permission denied", r"read-only file system", r"creating directory '/nix"),
+        advice="This user may not write to the Nix store: use a Nix installation with a daemon, "
+        "or run as the store's owner.",
+    ),
+    Remedy(
+        (r"out of memory", r"cannot allocate memory", r"std::bad_alloc"),
+        advice="Memory ran out: lower `max_memory` or `evaluators`, so that fewer hosts are evaluated at once.",
+    ),
+)
+_SIGNS = tuple((re.compile("|".join(remedy.signs), re.IGNORECASE), remedy.advice) for remedy in REMEDIES)
+
+
+def remedy_for(text: str) -> str:
+    """What to do about an error that contains ``text``, as a sentence; empty when nothing is known."""
+    for sign, advice in _SIGNS:
+        if sign.search(text):
+            return advice
+    return ""
+
+
+def cause_of(text: str) -> str:
+    """The last cause in an error text of Nix, with the place in the source where Nix names one.
+
+    Nix 2.8 prints the error alone, later versions print the trace first and the error last, both indented.
+    """
+    pieces = _ERROR.split(text)
+    lines = [line.rstrip() for line in pieces[-1].splitlines()]
+    kept: list[str] = []
+    position = ""
+    for line in lines:
+        match = _POSITION.match(line)
+        if match:
+            position = match["position"]
+            break
+        if _HINT.match(line) or _SOURCE_LINE.match(line):
+            continue
+        kept.append(line)
+    message = "\n".join(_without_margin(kept)).strip()
+    if len(kept) > MESSAGE_LINES:
+        message = "\n".join(message.splitlines()[:MESSAGE_LINES]) + "\n..."
+    if position and position not in message:
+        message = f"{message} (at {position})"
+    return message
+
+
+def _without_margin(lines: Sequence[str]) -> list[str]:
+    """The lines without the indentation that all but the first have in common (Nix uses seven spaces)."""
+    rest = [line for line in lines[1:] if line.strip()]
+    margin = min((len(line) - len(line.lstrip()) for line in rest), default=0)
+    return [line if number == 0 else line[margin:] for number, line in enumerate(lines)]
