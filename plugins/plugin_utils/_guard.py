@@ -1,0 +1,225 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What the controller says to the guard on the host: one shell script for each verb.
+
+The guard (``target/*.sh``) is a few hundred lines of POSIX sh. Every script built here carries it whole and goes to
+the standard input of one ``/bin/sh``, so that a verb costs one round trip and nothing has to be installed first;
+``start`` leaves a copy in the host's state directory for the process that outlives the connection.
+
+``probe``     read-only: what runs, what boots, generations, and what a deploy of a given path would meet
+``start``     checks, takes the lock, records the old system, arms the dead-man, starts the activation, returns
+``status``    reports an activation; can wait on the host until its phase changes
+``confirm``   says that the host is healthy: the guard commits
+``abort``     asks for the roll back now
+``recover``   puts an activation in order that a power cut or a kill interrupted; ``start`` does it by itself
+
+An activation goes through these phases: ``prepared`` ``activating`` ``awaiting-confirmation`` ``committing``
+``committed``, or from any of the first four ``rolling-back`` ``rolled-back``; ``failed`` when even that failed.
+The answers are read by ``_guard_answers.py``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
+
+# The parts of the guard in the order in which they are joined.
+GUARD_PARTS = ("base.sh", "state.sh", "lock.sh", "activation.sh", "start.sh", "probe.sh", "verbs.sh")
+ACTIONS = ("switch", "boot", "test", "dry-activate")
+FAILED_UNITS_POLICIES = ("rollback", "ignore")
+
+_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,62}")
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """Everything the guard has to know; it needs the controller no more until the confirmation."""
+
+    activation_id: str
+    """Fresh for each activation (``new_activation_id``): an old confirmation can never count for a new run."""
+    kind: Kind
+    toplevel: str
+    action: str = "switch"
+    """``switch``, ``boot`` (commit only), ``test`` (activate and confirm, no commit) or ``dry-activate``."""
+    profile: str = ""
+    """The profile link; empty: the kind's default."""
+    specialisation: str = ""
+    timeout_activation: int = 300
+    """Seconds the activation may take, and the commit likewise, before its processes are killed."""
+    timeout_confirm: int = 60
+    """Seconds from the end of the activation within which the confirmation has to come."""
+    timeout_roll_back: int = 300
+    """Seconds the roll back may take before its processes are killed."""
+    failed_units: str = "rollback"
+    """What newly failed units mean: ``rollback`` or ``ignore`` (a note). Units that failed before never count."""
+    force: bool = False
+    """Activate even when the host already runs and boots the toplevel."""
+    reboot_if_unreachable: bool = False
+    """Reboot into the old system when, after a roll back, nobody gets in within ``timeout_confirm`` either."""
+    deployer: str = ""
+    """Who deploys from where, for the next one who finds the lock taken."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Extra environment for the kind's programs, such as NIXOS_INSTALL_BOOTLOADER or HOME_MANAGER_BACKUP_EXT."""
+    reboot_command: str = ""
+    """Empty: ``systemctl reboot`` or ``reboot``."""
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """A question that changes nothing on the host."""
+
+    kind: Kind
+    profile: str = ""
+    toplevel: str = ""
+    """Also report on this path: valid, complete, reasons for a reboot."""
+    specialisation: str = ""
+    closure: bool = False
+    """Also list the closures of what is current and of ``toplevel``, with sizes."""
+    dry_activate: bool = False
+    """Also run the kind's dry activation of ``toplevel``."""
+    timeout: int = 300
+    """Seconds the dry activation may take."""
+
+
+def new_activation_id() -> str:
+    """A name for one activation: UTC time for people, and random digits so that it never comes twice."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+
+
+def probe_script(request: ProbeRequest) -> str:
+    """The script for ``probe``; its answer is read by ``parse_probe``."""
+    kind = request.kind
+    return _script(
+        "probe",
+        kind=kind.name,
+        profile=request.profile or kind.profile,
+        current=kind.current,
+        booted=kind.booted,
+        required=" ".join(kind.required),
+        has_boot_default=kind.has_boot_default,
+        per_user=kind.per_user,
+        toplevel=request.toplevel,
+        specialisation=request.specialisation,
+        closure=request.closure,
+        dry_activate=kind.dry_activate if request.dry_activate else "",
+        timeout_activation=request.timeout,
+    )
+
+
+def start_script(request: StartRequest) -> str:
+    """The script for ``start``; its answer is read by ``parse_status``.
+
+    With the action ``dry-activate`` it runs to the end at once and leaves no trace on the host.
+    Raises ``ValueError`` when the request was not checked by the caller.
+    """
+    kind = request.kind
+    if _ID.fullmatch(request.activation_id) is None:
+        raise ValueError(f"not an activation id: {request.activation_id!r}")
+    if request.action not in ACTIONS or request.failed_units not in FAILED_UNITS_POLICIES:
+        raise ValueError(f"unknown action or policy: {request.action!r}, {request.failed_units!r}")
+    timeouts = (request.timeout_activation, request.timeout_confirm, request.timeout_roll_back)
+    if min(timeouts) < 1:
+        raise ValueError(f"timeouts are whole seconds, at least one: {timeouts}")
+    return _script(
+        "start",
+        id=request.activation_id,
+        kind=kind.name,
+        activate=kind.activate,
+        commit=kind.commit,
+        roll_back=kind.roll_back,
+        restore_boot_default=kind.restore_boot_default,
+        dry_activate=kind.dry_activate,
+        current=kind.current,
+        booted=kind.booted,
+        required=" ".join(kind.required),
+        exit_failed_units=_optional(kind.exit_failed_units),
+        exit_reboot_required=_optional(kind.exit_reboot_required),
+        exit_locked=_optional(kind.exit_locked),
+        has_boot_default=kind.has_boot_default,
+        check_units=kind.check_units,
+        per_user=kind.per_user,
+        action=request.action,
+        toplevel=request.toplevel,
+        profile=request.profile or kind.profile,
+        specialisation=request.specialisation,
+        timeout_activation=request.timeout_activation,
+        timeout_confirm=request.timeout_confirm,
+        timeout_roll_back=request.timeout_roll_back,
+        failed_units=request.failed_units,
+        force=request.force,
+        reboot_if_unreachable=request.reboot_if_unreachable,
+        reboot_command=request.reboot_command,
+        deployer=request.deployer,
+        environment="\n".join(f"{name}={shlex.quote(value)}" for name, value in request.environment),
+    )
+
+
+def status_script(activation_id: str, *, wait_while: Iterable[str] = (), seconds: int = 0) -> str:
+    """The script for ``status``: the host waits up to ``seconds`` while the phase is one of ``wait_while``."""
+    return _script("status", id=activation_id, wait_while=" ".join(wait_while), seconds=seconds)
+
+
+def confirm_script(activation_id: str, *, seconds: int) -> str:
+    """The script for ``confirm``: waits up to ``seconds`` for the end.
+
+    It is refused (error ``not_awaiting``) unless the guard is waiting for it; repeating it after a lost
+    connection does no harm.
+    """
+    return _script("confirm", id=activation_id, seconds=seconds)
+
+
+def abort_script(activation_id: str, *, seconds: int, reason: str = "") -> str:
+    """The script for ``abort``: asks for the roll back and waits up to ``seconds`` for the end.
+
+    ``reason`` is recorded, such as the health check that failed. After the commit has begun it is refused
+    (error ``too_late``).
+    """
+    return _script("abort", id=activation_id, seconds=seconds, reason=reason)
+
+
+def recover_script(activation_id: str) -> str:
+    """The script for ``recover``: finishes or undoes an activation whose status says ``interrupted``."""
+    return _script("recover", id=activation_id)
+
+
+@functools.cache
+def guard_text() -> str:
+    """The guard, as it runs on the host."""
+    directory = Path(__file__).with_name("target")
+    return "\n".join((directory / part).read_text(encoding="utf-8") for part in GUARD_PARTS)
+
+
+def _optional(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _script(verb: str, **fields: str | int | bool) -> str:
+    """One script for ``/bin/sh``: the arguments, the guard's text as a string, and its evaluation."""
+    arguments = [verb]
+    for key, value in fields.items():
+        text = str(int(value)) if isinstance(value, bool) else str(value)
+        if "\0" in text:
+            raise ValueError(f"{key} holds a NUL character")
+        arguments.append(f"{key}={text}")
+    text = guard_text()
+    name = f"guard-{hashlib.sha256(text.encode()).hexdigest()[:16]}.sh"
+    return "\n".join(
+        (
+            f"set -- {' '.join(map(shlex.quote, arguments))}",
+            f"NIXFERRY_GUARD_NAME={name}",
+            f"NIXFERRY_GUARD={shlex.quote(text)}",
+            'eval "$NIXFERRY_GUARD"',
+            "",
+        )
+    )

@@ -1,0 +1,310 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What the guard on the host answers, as frozen dataclasses, and its error codes explained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import Answer, Completed, parse_answer
+
+PHASES_RUNNING = ("prepared", "activating", "awaiting-confirmation", "committing", "rolling-back")
+PHASES_FINAL = ("committed", "rolled-back", "failed")
+NO_PHASE = "none"
+"""The phase of a ``start`` that started nothing: no change was needed, or it was a dry activation."""
+
+
+@dataclass(frozen=True)
+class GuardStatus:
+    """The state of one activation: the answer to ``start``, ``status``, ``confirm``, ``abort`` and ``recover``."""
+
+    activation_id: str
+    phase: str
+    """One of ``PHASES_RUNNING``, ``PHASES_FINAL`` or ``NO_PHASE``."""
+    unchanged: bool
+    """``start`` found the host already running and booting what was asked for."""
+    action: str
+    kind: str
+    toplevel: str
+    system: str
+    """What is activated: the toplevel or its specialisation (real path)."""
+    profile: str
+    deployer: str
+    old_toplevel: str
+    """Where the profile pointed before; empty on a first deploy."""
+    old_system: str
+    """The real path of what ran before; empty on a first deploy."""
+    old_generation: int | None
+    """The number of the profile's generation before."""
+    new_generation: int | None
+    """The number of the generation that the profile points to now."""
+    boot_default: str
+    """``new`` or ``old``: which one starts after a power cut; empty when neither (or the kind has none)."""
+    reason: str
+    """Why it was rolled back, one word (a key of ``REASONS``); empty otherwise."""
+    message: str
+    """The same in a sentence, with exit codes and times."""
+    exit_code: int | None
+    """Of the activation program; above 128 it was killed by that signal minus 128."""
+    commit_exit_code: int | None
+    roll_back_exit_code: int | None
+    failed_units: tuple[str, ...]
+    """Units that failed and had not failed before the activation."""
+    failed_units_before: tuple[str, ...]
+    reboot_reasons: tuple[str, ...]
+    """What differs between the booted and the new system: ``kernel initrd kernel-modules kernel-params
+    init-interface-version``."""
+    reboot_required: bool
+    seconds_left: int | None
+    """Until the roll back, in the phase ``awaiting-confirmation``."""
+    interrupted: bool
+    """The phase is not final but nothing works on it: the host went down or the guard was killed; ``recover``."""
+    notes: tuple[str, ...]
+    phase_times: tuple[tuple[str, int], ...]
+    """Phases in order with the time they began (seconds since the epoch, the host's clock)."""
+    log: str
+    """The end of what the programs printed."""
+    log_path: str
+    """Where the whole log is on the host."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.phase in PHASES_FINAL or self.phase == NO_PHASE
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about it, as a sentence; may be empty."""
+        if self.phase == "failed":
+            return f"Look at the host: the old system could not be restored completely. The log is {self.log_path}."
+        return REASONS.get(self.reason, "")
+
+
+REASONS = {
+    "activation_failed": "Read the log above; the old system is running.",
+    "activation_timeout": "Find out what hangs, or raise timeout_activation.",
+    "failed_units": "Mend the units, or set failed_units to ignore.",
+    "reboot_required": "Deploy with the action boot, then reboot the host.",
+    "locked": "Wait for the other activation to end, then run it again.",
+    "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
+    "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
+    "aborted": "A health check failed or somebody asked for it; the old system is running.",
+    "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in the log.",
+    "commit_timeout": "Find out what hangs when the boot loader is installed, or raise timeout_activation.",
+    "guard_killed": "Something killed the guard on the host (out of memory?); the old system is running.",
+    "interrupted": "The host went down before the deploy was confirmed; the old system is running. Run it again.",
+}
+
+
+@dataclass(frozen=True)
+class LockHolder:
+    """Who is deploying to the host at the moment."""
+
+    activation_id: str
+    deployer: str
+    age: int | None
+    """Seconds since the lock was taken."""
+
+    def __str__(self) -> str:
+        who = self.deployer or "somebody"
+        since = "" if self.age is None else f" for {self.age} s"
+        return f"{who} (activation {self.activation_id}{since})"
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation of a profile."""
+
+    number: int
+    path: str
+    date: int | None
+    """When it was made, in seconds since the epoch."""
+    current: bool
+    """Whether the profile points to it."""
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The answer to ``probe``."""
+
+    system: str
+    """Nix's name of the platform, such as ``x86_64-linux``."""
+    nix_version: str
+    """Such as ``2.18.1``; empty when Nix was not found."""
+    current: str
+    """The real path of what is running; empty when there is nothing of this kind."""
+    booted: str
+    profile: str
+    profile_target: str
+    """The real path of the profile, which is also what boots by default; empty when there is none."""
+    generation: int | None
+    generations: tuple[Generation, ...]
+    failed_units: tuple[str, ...]
+    reboot_reasons: tuple[str, ...]
+    """What differs between the booted system and the boot default (see ``GuardStatus.reboot_reasons``)."""
+    lock_holder: LockHolder | None
+    interrupted: tuple[str, ...]
+    """Ids of activations that a power cut or a kill left unfinished."""
+    toplevel_valid: bool | None
+    """Whether the path asked about is in the host's store; ``None`` when none was asked about."""
+    toplevel_missing: tuple[str, ...]
+    """Required files that it lacks."""
+    toplevel_system: str
+    """What would be activated: the toplevel or its specialisation (real path)."""
+    toplevel_reboot_reasons: tuple[str, ...]
+    unchanged: bool
+    """Whether the path asked about already runs and boots."""
+    closure_current: tuple[tuple[str, int], ...]
+    """Store paths with their NAR sizes in bytes."""
+    closure_toplevel: tuple[tuple[str, int], ...]
+    dry_activate_exit_code: int | None
+    dry_activate_log: str
+
+
+ERRORS = {
+    "bad_request": ("guard", "This is a bug in nixferry.deploy: please report it."),
+    "state_unwritable": (
+        "start",
+        "Make room on, or mount, the file system of the guard's state directory. Nothing was changed.",
+    ),
+    "invalid_toplevel": ("start", "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
+    "missing_files": ("start", "Check that kind fits what was built. Nothing was changed."),
+    "wrong_system": ("start", "Build for the platform of the host. Nothing was changed."),
+    "no_specialisation": ("start", "Choose one of the specialisations of the new system. Nothing was changed."),
+    "no_nix": ("start", "Install Nix on the host, or check the PATH of the connection user."),
+    "gc_root_failed": ("start", "The closure could not be protected from garbage collection. Nothing was changed."),
+    "lock_held": ("start", "Wait until the other deploy has ended, then run this one again."),
+    "id_used": ("start", "This is a bug in nixferry.deploy: please report it."),
+    "runner_not_started": ("start", "Look at the service manager's journal on the host. Nothing was changed."),
+    "recovery_failed": ("start", "An interrupted activation could not be put in order: look at its log on the host."),
+    "no_activation": ("status", "The guard on the host does not know this activation; was its state removed?"),
+    "not_awaiting": ("confirm", "The guard was not waiting for a confirmation (any more): look at its status."),
+    "too_late": ("abort", "The commit had begun: deploy the old toplevel to go back."),
+}
+
+
+def parse_status(verb: str, completed: Completed) -> GuardStatus:
+    """Read the answer to ``start``, ``status``, ``confirm``, ``abort`` or ``recover``.
+
+    Raises ``NixferryError`` for an ``error`` that the guard reports, and for an answer that breaks the contract,
+    such as a phase that does not exist.
+    """
+    answer = parse_answer(verb, completed)
+    _raise_error(answer)
+    phase = answer.text("phase")
+    if phase not in (*PHASES_RUNNING, *PHASES_FINAL, NO_PHASE):
+        raise answer.broken(f"there is no phase {phase!r}")
+    return GuardStatus(
+        activation_id=answer.text("id"),
+        phase=phase,
+        unchanged=answer.flag("unchanged"),
+        action=answer.text("action"),
+        kind=answer.text("kind"),
+        toplevel=answer.text("toplevel"),
+        system=answer.text("system"),
+        profile=answer.text("profile"),
+        deployer=answer.text("deployer"),
+        old_toplevel=answer.text("old_toplevel"),
+        old_system=answer.text("old_system"),
+        old_generation=answer.integer("old_generation"),
+        new_generation=answer.integer("new_generation"),
+        boot_default=answer.text("boot_default"),
+        reason=answer.text("reason"),
+        message=answer.text("message"),
+        exit_code=answer.integer("exit_code"),
+        commit_exit_code=answer.integer("commit_exit_code"),
+        roll_back_exit_code=answer.integer("roll_back_exit_code"),
+        failed_units=answer.all("failed_unit"),
+        failed_units_before=answer.all("failed_unit_before"),
+        reboot_reasons=answer.all("reboot_reason"),
+        reboot_required=answer.flag("reboot_required"),
+        seconds_left=answer.integer("seconds_left"),
+        interrupted=answer.flag("interrupted"),
+        notes=answer.all("note"),
+        phase_times=tuple(_phase_time(answer, line) for line in answer.all("phase_time")),
+        log=answer.text("log"),
+        log_path=answer.text("log_path"),
+    )
+
+
+def parse_probe(completed: Completed) -> ProbeResult:
+    """Read the answer to ``probe``; raises ``NixferryError`` as ``parse_status`` does."""
+    answer = parse_answer("probe", completed)
+    _raise_error(answer)
+    return ProbeResult(
+        system=answer.text("system"),
+        nix_version=answer.text("nix_version"),
+        current=answer.text("current"),
+        booted=answer.text("booted"),
+        profile=answer.text("profile"),
+        profile_target=answer.text("profile_target"),
+        generation=answer.integer("generation"),
+        generations=_generations(answer),
+        failed_units=answer.all("failed_unit"),
+        reboot_reasons=answer.all("reboot_reason"),
+        lock_holder=_lock_holder(answer),
+        interrupted=answer.all("interrupted"),
+        toplevel_valid=answer.flag("toplevel_valid") if answer.all("toplevel_valid") else None,
+        toplevel_missing=answer.all("toplevel_missing"),
+        toplevel_system=answer.text("toplevel_system"),
+        toplevel_reboot_reasons=answer.all("toplevel_reboot_reason"),
+        unchanged=answer.flag("unchanged"),
+        closure_current=_closure(answer, "closure_current"),
+        closure_toplevel=_closure(answer, "closure_toplevel"),
+        dry_activate_exit_code=answer.integer("dry_activate_exit_code"),
+        dry_activate_log=answer.text("dry_activate_log"),
+    )
+
+
+def _raise_error(answer: Answer) -> None:
+    code = answer.text("error")
+    if not code:
+        return
+    if code not in ERRORS:
+        raise answer.broken(f"there is no error {code!r}")
+    step, remedy = ERRORS[code]
+    message = answer.text("message")
+    holder = _lock_holder(answer)
+    if holder is not None:
+        message = f"{message}: {holder}"
+    raise NixferryError(message, step=step, remedy=remedy, output=answer.text("log").splitlines())
+
+
+def _lock_holder(answer: Answer) -> LockHolder | None:
+    identifier = answer.text("lock_id")
+    if not identifier:
+        return None
+    return LockHolder(identifier, answer.text("lock_deployer"), answer.integer("lock_age"))
+
+
+def _phase_time(answer: Answer, line: str) -> tuple[str, int]:
+    phase, separator, moment = line.partition(" ")
+    if not separator or not moment.isdigit():
+        raise answer.broken(f"not a phase with its time: {line!r}")
+    return phase, int(moment)
+
+
+def _generations(answer: Answer) -> tuple[Generation, ...]:
+    current = answer.integer("generation")
+    generations = []
+    for line in answer.all("generations"):
+        fields = line.split(" ", 2)
+        if len(fields) != 3 or not fields[0].isdigit():
+            raise answer.broken(f"not a generation: {line!r}")
+        number = int(fields[0])
+        date = int(fields[1]) if fields[1].isdigit() else None
+        generations.append(Generation(number, fields[2], date, current=number == current))
+    return tuple(sorted(generations, key=lambda generation: generation.number))
+
+
+def _closure(answer: Answer, key: str) -> tuple[tuple[str, int], ...]:
+    paths = []
+    for line in answer.all(key):
+        path, _space, size = line.rpartition(" ")
+        if not path or not size.isdigit():
+            raise answer.broken(f"not a path with its size: {line!r}")
+        paths.append((path, int(size)))
+    return tuple(paths)

@@ -1,0 +1,203 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The table of activation kinds: what "make this closure the running one" means for each sort of system.
+
+The guard on the host knows no kind. It is handed the shell snippets of this table and runs each of them with
+``/bin/sh -c`` and these variables in the environment:
+
+``TOPLEVEL``      the store path being deployed
+``SYSTEM``        what is activated: ``TOPLEVEL``, or its specialisation
+``OLD_TOPLEVEL``  where the profile pointed before (empty on a first deploy)
+``OLD_SYSTEM``    what was running before: the real path behind ``current``; it may be a specialisation, or a
+                  system that was only tested and never was a generation (empty on a first deploy)
+``PROFILE``       the profile link
+
+The guard itself puts the profile link back to the exact old generation before it runs ``roll_back``, so no
+snippet ever has to guess which generation was "the previous one".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+
+SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
+SET_PROFILE = 'nix-env -p "$PROFILE" --set "$TOPLEVEL"'
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How one sort of system is activated, made permanent and rolled back."""
+
+    name: str
+    activate: str
+    """Makes ``SYSTEM`` the running one. An empty snippet means that there is nothing to run."""
+    commit: str
+    """Makes it permanent, after the confirmation. May be empty when ``activate`` already did."""
+    roll_back: str
+    """Makes ``OLD_SYSTEM`` the running one again, with ``OLD_SYSTEM``'s own program."""
+    restore_boot_default: str
+    """Makes ``OLD_TOPLEVEL`` the boot default again after a commit that failed half-way."""
+    dry_activate: str
+    """Prints what ``activate`` would do, without doing it. Empty: the kind cannot tell."""
+    current: str
+    """The link to what is running now, or ``profile`` when the profile link itself says so."""
+    booted: str
+    """The link to what was booted, to tell whether a reboot is pending; empty where that has no meaning."""
+    profile: str
+    """The default profile link. A leading ``~/`` is the home directory of the user on the host."""
+    required: tuple[str, ...]
+    """Files that a toplevel must contain to be of this kind, relative to it."""
+    exit_failed_units: int | None = None
+    """The exit code that says: activated, but some units have failed."""
+    exit_reboot_required: int | None = None
+    """The exit code that says: nothing was activated, because only a reboot can do it."""
+    exit_locked: int | None = None
+    """The exit code that says: another activation holds the program's own lock; worth a retry."""
+    has_boot_default: bool = False
+    """Whether a boot loader decides what runs after a power cut. If not, the guard has to roll back an
+    interrupted activation itself after a restart."""
+    check_units: bool = False
+    """Whether the program hides failed units behind exit code 0, so that the guard has to look for them."""
+    per_user: bool = False
+    """Whether it is activated as an ordinary user."""
+    flake_output: str = ""
+    flake_attribute: str = ""
+    """The toplevel below ``<flake>#<flake_output>.<name>``; empty: the output itself is the toplevel."""
+
+
+# Sources: nixos/modules/system/activation/switch-to-configuration.pl and switch-to-configuration-ng of nixpkgs for
+# the actions and exit codes. `boot` is run by the toplevel first and by the specialisation second: the boot loader
+# programs are given the path to make the default, and those that know only whole generations
+# (systemd-boot-builder.py before 2025) ignore a specialisation's path and would leave the OLD generation default.
+_NIXOS_COMMIT = f"""\
+{SET_PROFILE} || exit
+"$TOPLEVEL/bin/switch-to-configuration" boot || exit
+[ "$SYSTEM" = "$TOPLEVEL" ] || "$SYSTEM/bin/switch-to-configuration" boot"""
+
+# The specialisation that was running is looked up among the old toplevel's children, as its path alone does not
+# tell its parent.
+_NIXOS_RESTORE_BOOT_DEFAULT = """\
+"$OLD_TOPLEVEL/bin/switch-to-configuration" boot || exit
+for child in "$OLD_TOPLEVEL"/specialisation/*; do
+    if [ "$child" -ef "$OLD_SYSTEM" ]; then "$child/bin/switch-to-configuration" boot || exit; fi
+done"""
+
+_NIXOS = Kind(
+    name="nixos",
+    activate='"$SYSTEM/bin/switch-to-configuration" test',
+    commit=_NIXOS_COMMIT,
+    roll_back='"$OLD_SYSTEM/bin/switch-to-configuration" test',
+    restore_boot_default=_NIXOS_RESTORE_BOOT_DEFAULT,
+    dry_activate='"$SYSTEM/bin/switch-to-configuration" dry-activate',
+    current="/run/current-system",
+    booted="/run/booted-system",
+    profile=SYSTEM_PROFILE,
+    required=("bin/switch-to-configuration", "nixos-version"),
+    exit_failed_units=4,
+    exit_reboot_required=100,
+    exit_locked=11,
+    has_boot_default=True,
+    flake_output="nixosConfigurations",
+    flake_attribute="config.system.build.toplevel",
+)
+
+# Source: pkgs/nix-tools/darwin-rebuild.sh of nix-darwin: set the profile, then run `activate` as root. There is no
+# boot loader step: launchd starts what the profile's `activate` put in place.
+_DARWIN = Kind(
+    name="darwin",
+    activate=f'{SET_PROFILE} || exit\n"$SYSTEM/activate"',
+    commit="",
+    roll_back='"$OLD_SYSTEM/activate"',
+    restore_boot_default="",
+    dry_activate="",
+    current="/run/current-system",
+    booted="",
+    profile=SYSTEM_PROFILE,
+    required=("activate", "darwin-version"),
+    flake_output="darwinConfigurations",
+    flake_attribute="system",
+)
+
+# Source: modules/home-environment.nix and modules/files.nix of home-manager: `activate` without `--driver-version`
+# sets the profile itself, in old and new releases; the commit only makes sure of it.
+_HOME_MANAGER = Kind(
+    name="home-manager",
+    activate='"$SYSTEM/activate"',
+    commit=f'[ "$PROFILE" -ef "$TOPLEVEL" ] || {SET_PROFILE}',
+    roll_back='"$OLD_SYSTEM/activate"',
+    restore_boot_default="",
+    dry_activate='DRY_RUN=1 VERBOSE=1 "$SYSTEM/activate"',
+    current="profile",
+    booted="",
+    profile="~/.local/state/nix/profiles/home-manager",
+    required=("activate", "home-files"),
+    per_user=True,
+    flake_output="homeConfigurations",
+    flake_attribute="activationPackage",
+)
+
+# Source: crates/system-manager-engine/src/{activate,register}.rs of system-manager: `activate` only logs the units
+# that failed and exits 0; `register-profile` adds the profile generation and its own gc root.
+_SYSTEM_MANAGER = Kind(
+    name="system-manager",
+    activate='"$SYSTEM/bin/activate"',
+    commit=f'mkdir -p "${{PROFILE%/*}}" && {SET_PROFILE} && "$SYSTEM/bin/register-profile"',
+    roll_back='"$OLD_SYSTEM/bin/activate"',
+    restore_boot_default="",
+    dry_activate="",
+    current="profile",
+    booted="",
+    profile="/nix/var/nix/profiles/system-manager-profiles/system-manager",
+    required=("bin/activate", "bin/register-profile"),
+    check_units=True,
+    flake_output="systemConfigs",
+)
+
+# The profile is set before the user's command runs: a service that is started from a profile is started from the
+# profile link, so a command such as `systemctl restart web` would otherwise restart the old version.
+_PROFILE = Kind(
+    name="profile",
+    activate=SET_PROFILE,
+    commit="",
+    roll_back="",
+    restore_boot_default="",
+    dry_activate="",
+    current="profile",
+    booted="",
+    profile="",
+    required=(),
+)
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (_NIXOS, _DARWIN, _HOME_MANAGER, _SYSTEM_MANAGER, _PROFILE)
+}
+
+
+def kind_named(name: str) -> Kind:
+    """Look up a kind; raises ``NixferryError`` that lists the known ones."""
+    try:
+        return KINDS[name]
+    except KeyError:
+        raise NixferryError(
+            f"{name!r} is not a kind of system", step="choose the kind", remedy=f"Use one of {', '.join(KINDS)}."
+        ) from None
+
+
+def profile_kind(activate_command: str = "") -> Kind:
+    """The kind ``profile`` with the user's own command, which may be empty.
+
+    The command runs after the profile was set, forwards and backwards: ``PROFILE`` points to the closure to
+    activate and so does ``TOPLEVEL``, which is the old one during a roll back.
+    """
+    command = activate_command.strip()
+    if not command:
+        return KINDS["profile"]
+    return replace(
+        KINDS["profile"],
+        activate=f"{SET_PROFILE} || exit\n{command}",
+        roll_back=f"TOPLEVEL=$OLD_TOPLEVEL\nSYSTEM=$OLD_SYSTEM\n{command}",
+    )
