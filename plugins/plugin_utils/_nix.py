@@ -98,7 +98,7 @@ class Nix:
 
     ``options`` are settings of nix.conf. ``search_path`` holds entries for ``-I``; relative ones count from
     ``working_directory``, like everything relative on a command line. ``on_event`` gets every log event of
-    every program.
+    every program, ``on_tick`` is called a few times a second while one runs.
     """
 
     def __init__(
@@ -106,12 +106,14 @@ class Nix:
         *,
         options: Mapping[str, str] | None = None,
         on_event: Callable[[LogEvent], None] | None = None,
+        on_tick: Callable[[], None] | None = None,
         search_path: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         working_directory: str | None = None,
     ) -> None:
         self._options = dict(options or {})
         self._on_event = on_event
+        self._on_tick = on_tick
         self._search_path = tuple(search_path)
         self._environment = {**os.environ, **(environment or {})}
         self._environment["PATH"] = search_directories(self._environment)
@@ -237,6 +239,7 @@ class Nix:
                 watch=self._watch,
                 on_line=lambda index, line: readers[index].line(line),
                 on_start=lambda index: on_start(requests[index]) if on_start else None,
+                on_tick=self._on_tick,
             )
         except OSError as error:
             raise NixferryError(f"Nix could not be started: {error}", step=step) from error

@@ -85,10 +85,12 @@ def run_all(
     watch: ParentWatch | None = None,
     on_line: Callable[[int, str], None],
     on_start: Callable[[int], None] | None = None,
+    on_tick: Callable[[], None] | None = None,
 ) -> list[Outcome]:
     """Run ``commands``, at most ``parallel`` at a time, and return their outcomes in the same order.
 
-    ``on_line`` gets the index of a command and a line of its standard error, decoded, without the newline.
+    ``on_line`` gets the index of a command and a line of its standard error, decoded, without the newline;
+    ``on_tick`` is called a few times a second.
     Raises ``OSError`` when a program cannot be started, ``NixferryError`` when the parent has gone.
     """
     watch = watch or ParentWatch()
@@ -106,6 +108,8 @@ def run_all(
                 for key, _mask in selector.select(_pause(running.values())):
                     key.data()
                 watch.check()
+                if on_tick is not None:
+                    on_tick()
                 for index, child in list(running.items()):
                     outcome = child.advance()
                     if outcome is not None:
