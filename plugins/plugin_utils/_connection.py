@@ -93,16 +93,22 @@ class RemoteShell:
 
         Raises ``HostUnreachable`` when the host cannot be reached or the connection breaks.
         """
+        return self.run_command("/bin/sh", data=script.encode(), step=step)
+
+    def run_command(self, command: str, *, data: bytes, step: str) -> RemoteResult:
+        """Run ``command``, a line for the shell on the host, with ``data`` on its standard input.
+
+        The data is held in memory, so whoever has much of it sends it in pieces.
+        Raises ``HostUnreachable`` like ``run``.
+        """
         try:
             # An explicit executable keeps ansible-core 2.19 from appending "sleep 0", which costs a fork.
             raw = self._action._low_level_execute_command(
-                "/bin/sh", in_data=script.encode(), executable="/bin/sh", encoding_errors="replace"
+                command, in_data=data, executable="/bin/sh", encoding_errors="replace"
             )
         except AnsibleConnectionFailure as error:
             raise HostUnreachable(
-                str(error),
-                step=step,
-                remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true).",
+                str(error), step=step, remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true)."
             ) from error
         return RemoteResult(return_code=int(raw["rc"]), stdout=str(raw["stdout"]), stderr=str(raw["stderr"]))
 

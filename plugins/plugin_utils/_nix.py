@@ -14,6 +14,7 @@ derivation holds ends in the world-readable store.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import shutil
@@ -120,6 +121,12 @@ class Nix:
         self._working_directory = working_directory
         self._watch = ParentWatch()
         self._version: tuple[int, int] | None = None
+
+    def listening(self, on_event: Callable[[LogEvent], None]) -> Nix:
+        """The same programs with another listener."""
+        other = copy.copy(self)
+        other._on_event = on_event
+        return other
 
     def command_line(self, arguments: Sequence[str]) -> list[str]:
         """``arguments``, whose first is the program, with the general options that this program takes."""
