@@ -34,8 +34,8 @@ export PYTHONUNBUFFERED := 1
 
 SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 
-.PHONY: help setup venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-unit \
-	test-unit-newest test-e2e test-faults lab lab-down lint lint-python lint-types lint-shell lint-yaml \
+.PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-unit \
+	test-unit-newest test-e2e test-faults lab lint lint-python lint-types lint-shell lint-yaml \
 	lint-ansible lint-docs lint-changelog format sanity sanity-newest molecule bench docs build install-check clean
 
 help: ## Show this list
@@ -80,8 +80,7 @@ demo: venv-demo link ## Deploy, break and roll back one host on this machine
 	@$(TOOLS)/ensure-programs.sh git nix
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh
 
-demo-fleet: venv-test link ## The same with a fleet of hosts in containers
-	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap
+demo-fleet: venv-test link lab-programs ## The same with a fleet of hosts in containers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh fleet
 
 # --- tests ------------------------------------------------------------------------------------------------------
@@ -100,17 +99,19 @@ test-unit-newest: venv-newest
 		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \
 	fi
 
-test-e2e: venv-test link lab ## End-to-end tests: real Nix, real hosts in the lab (K=expression selects)
+test-e2e: venv-test link lab-programs ## End-to-end tests: real Nix, real hosts in the lab (K=expression selects)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m "not faults" $(PYTEST_SELECTION)
 
-test-faults: venv-test link lab ## Power cuts, killed guards and broken networks in the lab (K=expression selects)
+test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken networks in the lab (K=expression selects)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m faults $(PYTEST_SELECTION)
 
-lab: venv-test link ## Start the container engine and make the images of the lab
+lab-programs:
 	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap
+
+lab: venv-test link lab-programs ## Start the hosts of the lab, for experiments; "make clean" removes them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-playbook tests/lab/up.yml
 
-molecule: venv-test link lab ## Scenarios of the roles (MOLECULE_ARGS="-s NAME" for one)
+molecule: venv-test link lab-programs ## Scenarios of the roles (MOLECULE_ARGS="-s NAME" for one)
 	@cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" molecule test $(MOLECULE_ARGS)
 
 # --- linters ----------------------------------------------------------------------------------------------------
@@ -168,13 +169,16 @@ install-check: venv-demo build ## Install the package into an empty path and use
 docs: venv-docs link ## The documentation site, in .build/docsite/build/html
 	@$(TOOLS)/build-docs.sh $(BIN) .build/docsite
 
-bench: venv-test link lab ## Measure deploys against the floor
+bench: venv-test link lab-programs ## Measure deploys against the floor
 	@PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/run.sh
 
 clean: ## Remove everything that make made; hosts of the lab included
-	@if [ -x $(BIN)/ansible-playbook ] && [ -e tests/lab/down.yml ]; then \
-		$(BIN)/ansible-playbook tests/lab/down.yml; \
-	fi
+	@for lab in .build/lab/*/inventory.yml; do \
+		if [ -e "$$lab" ]; then \
+			$(BIN)/ansible-playbook tests/lab/down.yml -e lab_name="$$(basename "$$(dirname "$$lab")")"; \
+		fi; \
+	done
+	@if [ -e .build/lab ]; then $(BIN)/ansible-playbook tests/lab/down.yml -e lab_stop_docker=true; fi
 	rm -rf .build $(VENV) $(VENV_NEWEST) tests/output
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
