@@ -12,11 +12,11 @@ command line alike.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
@@ -111,6 +111,16 @@ class RemoteShell:
                 str(error), step=step, remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true)."
             ) from error
         return RemoteResult(return_code=int(raw["rc"]), stdout=str(raw["stdout"]), stderr=str(raw["stderr"]))
+
+    def reconnect(self, *, step: str) -> None:
+        """Log in again after a failure: a multiplexed connection may still answer while its link is dead.
+
+        Raises ``HostUnreachable``.
+        """
+        if self.is_ssh:
+            with suppress(AnsibleError):
+                self.connection.reset()
+        self.run("exit 0", step=step)
 
     @contextmanager
     def fresh(self) -> Iterator[RemoteShell]:

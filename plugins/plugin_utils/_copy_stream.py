@@ -1,0 +1,219 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Exactly the missing paths, on the standard input of commands on the host, over any connection of Ansible.
+
+Small paths travel together as ``nix-store --export`` writes them. ``nix-store --import`` holds a whole path in
+memory (src/libstore/export-import.cc), so a large one goes piece by piece into a small binary cache on the disk
+of the host, which Nix then reads as a stream. Neither side ever holds more than a piece.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shlex
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from ansible import constants
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_errors import STEP, explain
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import PIECE_BYTES, Item, groups
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_target import (
+    NIX_COMMAND,
+    TargetStore,
+    store_option,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import (
+    ActivityType,
+    LogEvent,
+    Result,
+    ResultType,
+    Start,
+    Stop,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import STORE_DIRECTORY
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._transport import EXTEND_SEARCH_PATH
+
+# zlib's fastest level still halves most of a system, and does so faster than most links carry it.
+COMPRESSION_LEVEL = 1
+GZIP_FORMAT = 16 + zlib.MAX_WBITS
+_REMOVE = 'rm -rf "$directory"'
+HASH_LENGTH = 32
+
+
+class Stream:
+    """Sends paths from the controller's store to ``target``.
+
+    ``seconds_left`` raises when the deadline has passed; it is asked between two pieces. ``on_event`` gets the
+    progress in the form in which Nix tells its own. ``arrived`` holds the paths that the host has taken.
+    """
+
+    def __init__(
+        self,
+        target: TargetStore,
+        nix: Nix,
+        *,
+        compress: bool,
+        on_event: Callable[[LogEvent], None],
+        seconds_left: Callable[[], float | None] = lambda: None,
+        piece_bytes: int = PIECE_BYTES,
+    ) -> None:
+        self._target = target
+        self._nix = nix
+        self._compress = compress
+        self._on_event = on_event
+        self._seconds_left = seconds_left
+        self._piece_bytes = piece_bytes
+        self.arrived: list[str] = []
+
+    def send(self, items: Sequence[Item]) -> None:
+        """Send ``items``, every one behind those it refers to.
+
+        Raises ``HostUnreachable`` or ``CopyError``; what has arrived until then is complete and stays.
+        """
+        progress = _Progress(self._on_event, items)
+        with progress:
+            for group in groups(items, self._piece_bytes):
+                progress.begin(group)
+                if len(group) == 1 and group[0].nar_size > self._piece_bytes:
+                    self._send_large(group[0], progress.bytes_of_group)
+                else:
+                    self._send_group(group)
+                progress.end(group)
+                self.arrived += [item.path for item in group]
+
+    def _send_group(self, group: Sequence[Item]) -> None:
+        with _temporary_file() as file:
+            self._write(["nix-store", "--export", *(item.path for item in group)], file)
+            data = file.read()
+        self._command(f"nix-store{store_option(self._target.root)} --import >/dev/null", data)
+
+    def _send_large(self, item: Item, tell: Callable[[int], None]) -> None:
+        # Unguessable, and made without -p: nobody else on the host can have put it there.
+        name = f"nixferry-{secrets.token_hex(16)}"
+        place = f'directory=/var/tmp; [ -w "$directory" ] || directory=/tmp; directory=$directory/{name}'
+        description = self._describe(item)
+        try:
+            with _temporary_file() as file:
+                self._write(["nix-store", "--dump", item.path], file)
+                make = 'umask 077; mkdir "$directory" && '
+                while piece := file.read(self._piece_bytes):
+                    self._command('cat >>"$directory/large.nar"', piece, before=f"{place}; {make}")
+                    make = ""
+                    tell(file.tell())
+            self._target.ask([place, *_import_from_cache(description, item, self._target.root), _REMOVE])
+        except BaseException:
+            # A host that is gone keeps the directory until it clears its temporary files.
+            with contextlib.suppress(NixferryError):
+                self._target.shell.run(f"{place}; {_REMOVE}", step=STEP)
+            raise
+
+    def _describe(self, item: Item) -> str:
+        """What a binary cache says of a path (``NarInfo`` in src/libstore/nar-info.cc), as text."""
+
+        def query(what: str) -> list[str]:
+            return self._nix.run(["nix-store", "--query", what, item.path], step=STEP).stdout.split()
+
+        references = " ".join(path.rpartition("/")[2] for path in query("--references"))
+        return "\n".join(
+            [
+                f"StorePath: {item.path}",
+                "URL: large.nar",
+                "Compression: none",
+                f"NarHash: {query('--hash')[0]}",
+                f"NarSize: {item.nar_size}",
+                f"References: {references}",
+                "",
+            ]
+        )
+
+    def _write(self, arguments: Sequence[str], file: IO[bytes]) -> None:
+        """Let a program on the controller write into ``file``, and go back to its beginning."""
+        self._nix.run(
+            arguments,
+            step=STEP,
+            output=file,
+            timeout=self._seconds_left(),
+            deadline_name="the timeout of the copy",
+        )
+        file.seek(0)
+
+    def _command(self, command: str, data: bytes, *, before: str = "") -> None:
+        """Run sh ``command`` on the host with ``data`` on its standard input."""
+        self._seconds_left()
+        if self._compress:
+            packer = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
+            data = packer.compress(data) + packer.flush()
+            command = f"gunzip -c | {command}"
+        script = f"{EXTEND_SEARCH_PATH}; {before}{command}"
+        result = self._target.shell.run_command(f"/bin/sh -c {shlex.quote(script)}", data=data, step=STEP)
+        if result.return_code != 0:
+            raise explain(
+                [*result.stdout.splitlines(), *result.stderr.splitlines()],
+                f"the host took the data with exit code {result.return_code}",
+            )
+
+
+class _Progress:
+    """Tells how far a stream is, in the events with which Nix tells of its own copies."""
+
+    _PATHS = 1
+    _BYTES = 2
+
+    def __init__(self, on_event: Callable[[LogEvent], None], items: Sequence[Item]) -> None:
+        self._on_event = on_event
+        self._paths_expected = len(items)
+        self._bytes_expected = sum(item.nar_size for item in items)
+        self._paths = self._bytes = 0
+
+    def __enter__(self) -> None:
+        self._on_event(Start(id=self._PATHS, type=ActivityType.COPY_PATHS, level=0, text=""))
+        self._on_event(
+            Start(id=self._BYTES, type=ActivityType.COPY_PATH, level=0, text="", parent=self._PATHS)
+        )
+
+    def __exit__(self, *_exception: object) -> None:
+        self._on_event(Stop(id=self._BYTES))
+        self._on_event(Stop(id=self._PATHS))
+
+    def begin(self, group: Sequence[Item]) -> None:
+        self._tell(running=len(group))
+
+    def bytes_of_group(self, size: int) -> None:
+        self._tell(running=1, further_bytes=size)
+
+    def end(self, group: Sequence[Item]) -> None:
+        self._paths += len(group)
+        self._bytes += sum(item.nar_size for item in group)
+        self._tell(running=0)
+
+    def _tell(self, *, running: int, further_bytes: int = 0) -> None:
+        for activity, done, expected in (
+            (self._PATHS, self._paths, self._paths_expected),
+            (self._BYTES, self._bytes + further_bytes, self._bytes_expected),
+        ):
+            fields = (done, expected, running, 0)
+            self._on_event(Result(id=activity, type=ResultType.PROGRESS, fields=fields))
+
+
+def _import_from_cache(description: str, item: Item, root: str | None) -> list[str]:
+    """sh commands that make a binary cache of ``$directory`` and copy its only path into the store."""
+    file_name = item.path.rpartition("/")[2][:HASH_LENGTH] + ".narinfo"
+    destination = f" --to {shlex.quote(root)}" if root else ""
+    return [
+        f"printf 'StoreDir: {STORE_DIRECTORY}\n' >\"$directory/nix-cache-info\"",
+        f'printf %s {shlex.quote(description)} >"$directory/{file_name}"',
+        f'{NIX_COMMAND} copy --no-recursive --no-check-sigs --from "file://$directory"{destination} {item.path}',
+    ]
+
+
+def _temporary_file() -> IO[bytes]:
+    """A file without a name, on the disk: an exported path may be larger than the memory."""
+    return tempfile.TemporaryFile(dir=str(constants.DEFAULT_LOCAL_TMP))
