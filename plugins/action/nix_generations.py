@@ -1,0 +1,29 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell which systems a host runs, boots and keeps."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import SWITCH_OPTIONS, kind_of
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import generations_result
+
+
+class ActionModule(NixferryAction):
+    """``nix_generations``: see the module of the same name for its documentation."""
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {name: SWITCH_OPTIONS[name] for name in ("kind", "profile")}
+    }
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
+        """Ask the host in one round trip."""
+        request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
+        return generations_result(parse_probe(shell.run(probe_script(request), step="probe")))

@@ -1,0 +1,45 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Switch a host back to an earlier generation."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import choose_generation
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import (
+    SWITCH_OPTIONS,
+    kind_of,
+    start_request,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_task import switch_host
+
+
+class ActionModule(NixferryAction):
+    """``nix_rollback``: see the module of the same name for its documentation."""
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {**SWITCH_OPTIONS, "to": {"type": "str", "default": "previous"}}
+    }
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Choose the generation on the host, then switch to it as to any other system."""
+        request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
+        probe = parse_probe(shell.run(probe_script(request), step="probe"))
+        chosen = choose_generation(probe, options["to"])
+        progress.line(f"going back to {chosen.text()}")
+        result = switch_host(
+            shell,
+            start_request(options, chosen.path, "switch"),
+            options["health_checks"],
+            progress,
+            check_mode=bool(self._task.check_mode),
+            diff_mode=bool(self._task.diff),
+        )
+        return {**result, "target_generation": chosen.number}

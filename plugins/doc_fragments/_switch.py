@@ -1,0 +1,123 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Documentation of what every action that switches a system takes."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options that every switching action shares."""
+
+    DOCUMENTATION = r"""
+options:
+  kind:
+    description:
+      - What kind of system it is; this decides what is called to activate, to commit and to roll back.
+      - V(nixos) and V(profile) are tested on real hosts. V(darwin), V(home-manager) and V(system-manager) follow
+        the contracts of these programs, but have not been verified on real systems.
+    type: str
+    choices: [nixos, darwin, home-manager, system-manager, profile]
+    default: nixos
+  profile:
+    description:
+      - The profile link whose generations record what was deployed.
+      - Each O(kind) has its own default; kind V(profile) has none, so it has to be given there.
+    type: path
+  activate_command:
+    description:
+      - For kind V(profile), what activates a closure, as a shell command.
+      - The environment variable E(SYSTEM) holds the store path to activate, on the way forth and on the way back.
+      - Without it, nothing but the profile link changes.
+    type: str
+  timeout_activation:
+    description: Seconds after which an activation that has not ended is stopped and rolled back.
+    type: int
+    default: 600
+  timeout_confirm:
+    description:
+      - Seconds that the host waits, after the activation, for the controller to log in anew and confirm.
+      - What the health checks may take at most is added to this.
+    type: int
+    default: 60
+  timeout_rollback:
+    description: Seconds that the activation of the old system may take during a roll-back.
+    type: int
+    default: 600
+  failed_units:
+    description:
+      - What to do when units that had not failed before have failed after the activation.
+      - V(rollback) takes them as a failed activation, V(ignore) only reports them.
+      - Units that had failed before never count.
+    type: str
+    choices: [rollback, ignore]
+    default: rollback
+  health_checks:
+    description:
+      - Checks that have to pass before the new system is confirmed; otherwise the host rolls back.
+      - They run once the host has been reached over a new connection, those on the host before those from the
+        controller.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: What the check is called in messages.
+        type: str
+      command:
+        description: A shell command on the host that has to exit with 0.
+        type: str
+      unit:
+        description: A systemd unit that has to be active.
+        type: str
+      port:
+        description: A TCP port that has to accept connections from the controller.
+        type: int
+      address:
+        description: The address for O(health_checks[].port), when it is not the one that Ansible connects to.
+        type: str
+      url:
+        description: A URL that the controller requests. No proxy is used.
+        type: str
+      status_codes:
+        description: The HTTP status codes that are healthy.
+        type: list
+        elements: int
+        default: [200]
+      contains:
+        description: A text that the answer to O(health_checks[].url) has to contain.
+        type: str
+      headers:
+        description: Headers to send along to O(health_checks[].url).
+        type: dict
+        default: {}
+      validate_certs:
+        description: Whether a certificate has to be valid.
+        type: bool
+        default: true
+      retries:
+        description: How often a failed check is tried again.
+        type: int
+        default: 5
+      delay:
+        description: Seconds between two attempts.
+        type: int
+        default: 2
+      timeout:
+        description: Seconds that one attempt may take.
+        type: int
+        default: 10
+  reboot_if_unreachable:
+    description:
+      - Whether the host reboots, into the old system, when nobody reaches it even after it was rolled back.
+    type: bool
+    default: false
+  progress:
+    description:
+      - How progress is shown. V(auto) refreshes one line on a terminal and writes a line now and then elsewhere,
+        V(lines) always writes lines, V(none) shows nothing.
+    type: str
+    choices: [auto, lines, none]
+    default: auto
+"""

@@ -1,0 +1,121 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_generations
+short_description: Tell which systems a host runs, boots and keeps
+description:
+  - Reads, in one round trip and without Python on the host, what runs, what was booted, what boots next, and which
+    generations the profile keeps.
+extends_documentation_fragment:
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It never changes anything.
+  diff_mode:
+    support: none
+options:
+  kind:
+    description: What kind of system the profile holds; it decides where the running system is looked up.
+    type: str
+    choices: [nixos, darwin, home-manager, system-manager, profile]
+    default: nixos
+  profile:
+    description: The profile link; each O(kind) but V(profile) has a default.
+    type: path
+seealso:
+  - module: nixferry.deploy.nix_switch
+  - module: nixferry.deploy.nix_rollback
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Ask what runs
+  nixferry.deploy.nix_generations:
+  register: system
+
+- name: Show whether a reboot is due
+  ansible.builtin.debug:
+    msg: "reboot because of {{ system.reboot_reasons | join(', ') }}"
+  when: system.reboot_required
+"""
+
+RETURN = r"""
+current:
+  description: The store path of the running system; empty when there is none.
+  returned: success
+  type: str
+booted:
+  description: The store path of the system that was booted; empty when the kind knows none.
+  returned: success
+  type: str
+boot_default:
+  description: The store path that the profile points at, which is what boots next.
+  returned: success
+  type: str
+generation:
+  description: The number of the profile's current generation; V(0) when there is none.
+  returned: success
+  type: int
+generations:
+  description: All generations of the profile, the oldest first.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    number:
+      description: The number of the generation.
+      type: int
+    path:
+      description: Its store path.
+      type: str
+    date:
+      description: When it was made, in UTC, as ISO 8601.
+      type: str
+    current:
+      description: Whether the profile points at it.
+      type: bool
+nix_version:
+  description: The version of Nix on the host.
+  returned: success
+  type: str
+  sample: 2.26.3
+system:
+  description: The system type of the host.
+  returned: success
+  type: str
+  sample: x86_64-linux
+reboot_required:
+  description: Whether the running kernel, its command line, modules or initial RAM disk are not those of the system.
+  returned: success
+  type: bool
+reboot_reasons:
+  description: Which of them differ.
+  returned: success
+  type: list
+  elements: str
+failed_units:
+  description: The systemd units that have failed.
+  returned: success
+  type: list
+  elements: str
+lock:
+  description: Which activation holds the host's lock; empty when none does.
+  returned: success
+  type: str
+summary:
+  description: The same in a few lines for a person.
+  returned: success
+  type: list
+  elements: str
+"""

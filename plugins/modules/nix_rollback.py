@@ -1,0 +1,108 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_rollback
+short_description: Switch a host back to an earlier generation
+description:
+  - Finds an earlier generation in the host's profile and switches to it through the same guard as
+    M(nixferry.deploy.nix_switch), with the same confirmation over a brand-new login. If the old generation is not
+    healthy either, the host goes back to what ran before.
+  - The generation becomes the newest one of the profile, so the history keeps its order and nothing is deleted.
+extends_documentation_fragment:
+  - nixferry.deploy._switch
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details:
+      - Shows the difference of the closures, package by package.
+options:
+  to:
+    description:
+      - Where to go back to. V(previous) is the newest generation below the current one that holds another system.
+      - A number is a generation of the profile.
+      - A store path is a system that lies in the host's store.
+    type: str
+    default: previous
+seealso:
+  - module: nixferry.deploy.nix_switch
+  - module: nixferry.deploy.nix_generations
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Go back to the system before this one
+  nixferry.deploy.nix_rollback:
+
+- name: Go back to generation 41, if the web server works there
+  nixferry.deploy.nix_rollback:
+    to: "41"
+    health_checks:
+      - unit: nginx.service
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - How it ended, as in M(nixferry.deploy.nix_switch). V(committed) means that the earlier generation runs and is the
+      boot default.
+  returned: always
+  type: str
+  choices: [unchanged, committed, rolled-back, failed, unknown]
+target_generation:
+  description: The number of the generation that was chosen; V(0) when a store path was given.
+  returned: when the host was reached
+  type: int
+old:
+  description: The store path of the system that ran before.
+  returned: when the host was reached
+  type: str
+new:
+  description: The store path of the system that was to run.
+  returned: when the host was reached
+  type: str
+generation:
+  description: The number of the profile's generation afterwards.
+  returned: when the profile exists
+  type: int
+phases:
+  description: The phases that the guard went through, with the seconds each took.
+  returned: when something was activated
+  type: list
+  elements: dict
+failed_units:
+  description: The units that have failed now and had not failed before.
+  returned: when something was activated
+  type: list
+  elements: str
+health_checks:
+  description: The outcome of each check.
+  returned: when checks ran
+  type: list
+  elements: dict
+log:
+  description: The end of what the activation printed.
+  returned: when something was activated
+  type: list
+  elements: str
+reboot_required:
+  description: Whether the running kernel, its command line, modules or initial RAM disk are not those of the system.
+  returned: when the host was reached
+  type: bool
+reboot_reasons:
+  description: Which of them differ.
+  returned: when the host was reached
+  type: list
+  elements: str
+"""

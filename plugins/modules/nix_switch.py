@@ -1,0 +1,171 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_switch
+short_description: Switch a host to a Nix-built system, and back when it is not healthy
+description:
+  - Activates a system that lies in the host's store, proves over a brand-new login that the host is still healthy,
+    and only then makes it the boot default. Otherwise the host puts back, by itself, exactly the system that ran
+    before.
+  - The work is done by a guard on the host, which is detached from every login session. It rolls back when it is not
+    confirmed in time, so a controller that dies or a network that goes away cannot leave a half-deployed host.
+  - The boot default stays the old system until the confirmation, so a power cut at any earlier moment boots the old
+    system.
+  - The host needs C(sh) and Nix, and no Python.
+  - A second run with the same system changes nothing.
+extends_documentation_fragment:
+  - nixferry.deploy._switch
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Compares the host's system with the new one and changes nothing. What the activation would do to units is
+        shown when the closure is on the host already.
+  diff_mode:
+    support: full
+    details:
+      - Shows the difference of the closures, package by package, and what the system's own dry activation says.
+options:
+  toplevel:
+    description:
+      - The store path of the system, C(config.system.build.toplevel) for NixOS, or of whatever O(kind) activates.
+      - It has to be valid in the host's store, see M(nixferry.deploy.nix_copy).
+    type: str
+    required: true
+  action:
+    description:
+      - V(switch) activates now and, once confirmed, makes the system the boot default.
+      - V(boot) makes it the boot default without activating it.
+      - V(test) activates it, waits for the confirmation, and leaves the boot default alone.
+      - V(dry-activate) only tells what an activation would do.
+    type: str
+    choices: [switch, boot, test, dry-activate]
+    default: switch
+  specialisation:
+    description:
+      - The specialisation of O(toplevel) to run. The profile still points at O(toplevel).
+    type: str
+    default: ""
+  rollback:
+    description:
+      - Whether to put the old system back when the new one fails or is not confirmed.
+      - With V(false) a failed system keeps running until the next deploy or reboot. The boot default stays the old
+        system all the same.
+    type: bool
+    default: true
+seealso:
+  - module: nixferry.deploy.nix_build
+  - module: nixferry.deploy.nix_copy
+  - module: nixferry.deploy.nix_rollback
+  - module: nixferry.deploy.nix_generations
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Switch to a system that was built and copied before
+  nixferry.deploy.nix_switch:
+    toplevel: "{{ build.toplevel }}"
+
+- name: Only commit it when the web server answers
+  nixferry.deploy.nix_switch:
+    toplevel: "{{ build.toplevel }}"
+    health_checks:
+      - unit: nginx.service
+      - url: "https://{{ inventory_hostname }}/health"
+        contains: ok
+
+- name: Deploy a service to a host that is not NixOS
+  nixferry.deploy.nix_switch:
+    kind: profile
+    toplevel: "{{ build.toplevel }}"
+    profile: /nix/var/nix/profiles/per-user/root/web
+    activate_command: '"$SYSTEM/bin/service" restart'
+    health_checks:
+      - port: 8080
+
+- name: Make it the boot default for the next reboot
+  nixferry.deploy.nix_switch:
+    toplevel: "{{ build.toplevel }}"
+    action: boot
+"""
+
+RETURN = r"""
+outcome:
+  description:
+    - How it ended. V(unchanged), nothing had to be done. V(committed), the new system runs (with O(action=boot), will
+      run after the next boot) and is the boot default. V(tested), the new system runs and the old one is the boot
+      default. V(dry-activated), nothing was changed. V(rolled-back), the old system runs and is the boot default.
+      V(failed), the new system failed and the old one could not, or was not to, be put back. V(unknown), the host
+      could not be reached again before every deadline had passed.
+    - In check mode, what the outcome would be if all went well.
+  returned: always
+  type: str
+  choices: [unchanged, committed, tested, dry-activated, rolled-back, failed, unknown]
+old:
+  description: The store path of the system that ran before; empty when there was none.
+  returned: when the host was reached
+  type: str
+new:
+  description: The store path of the system that was to run; of the specialisation when one was asked for.
+  returned: when the host was reached
+  type: str
+generation:
+  description: The number of the profile's generation afterwards.
+  returned: when the profile exists
+  type: int
+phases:
+  description: The phases that the guard went through, with the seconds each took.
+  returned: when something was activated or committed
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The phase.
+      type: str
+    seconds:
+      description: How long it took.
+      type: float
+failed_units:
+  description: The units that have failed now and had not failed before.
+  returned: when something was activated
+  type: list
+  elements: str
+health_checks:
+  description: The outcome of each check.
+  returned: when checks ran
+  type: list
+  elements: dict
+log:
+  description: The end of what the activation printed.
+  returned: when something was activated
+  type: list
+  elements: str
+notes:
+  description: What the guard found worth telling, such as a lock of an earlier boot that it took over.
+  returned: when there are any
+  type: list
+  elements: str
+reboot_required:
+  description: Whether the running kernel, its command line, modules or initial RAM disk are not those of the system.
+  returned: when the host was reached
+  type: bool
+reboot_reasons:
+  description: Which of them differ.
+  returned: when the host was reached
+  type: list
+  elements: str
+closure:
+  description: The difference of the closures.
+  returned: in check mode, when the new closure lies in a store that can be asked
+  type: dict
+"""

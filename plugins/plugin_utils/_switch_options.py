@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The options that every switching action takes, and what they mean for the guard."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
+    FAILED_UNITS_POLICIES,
+    StartRequest,
+    new_activation_id,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
+    HEALTH_CHECK_KINDS,
+    HEALTH_CHECK_OPTIONS,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import (
+    KINDS,
+    Kind,
+    kind_named,
+    profile_kind,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import parse_store_path
+
+STEP = "read the options"
+
+SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
+    "kind": {"type": "str", "choices": list(KINDS), "default": "nixos"},
+    "profile": {"type": "path"},
+    "activate_command": {"type": "str"},
+    "timeout_activation": {"type": "int", "default": 600},
+    "timeout_confirm": {"type": "int", "default": 60},
+    "timeout_rollback": {"type": "int", "default": 600},
+    "failed_units": {"type": "str", "choices": list(FAILED_UNITS_POLICIES), "default": "rollback"},
+    "health_checks": {
+        "type": "list",
+        "elements": "dict",
+        "default": [],
+        "options": HEALTH_CHECK_OPTIONS,
+        "required_one_of": [HEALTH_CHECK_KINDS],
+        "mutually_exclusive": [HEALTH_CHECK_KINDS],
+    },
+    "reboot_if_unreachable": {"type": "bool", "default": False},
+    "progress": PROGRESS_OPTION,
+}
+
+
+def kind_of(options: Mapping[str, Any]) -> Kind:
+    """The kind that the options name, with the user's command for kind ``profile``.
+
+    Raises ``NixferryError`` when the options contradict each other.
+    """
+    name = str(options["kind"])
+    command = str(options.get("activate_command") or "")
+    if name != "profile":
+        if command:
+            raise NixferryError(
+                f"activate_command has no meaning for kind {name}",
+                step=STEP,
+                remedy="Leave it out, or use kind profile.",
+            )
+        return kind_named(name)
+    if not options.get("profile"):
+        raise NixferryError(
+            "kind profile has no default profile",
+            step=STEP,
+            remedy="Give profile, such as /nix/var/nix/profiles/per-user/root/web.",
+        )
+    return profile_kind(command)
+
+
+def start_request(
+    options: Mapping[str, Any], toplevel: str, action: str, specialisation: str = ""
+) -> StartRequest:
+    """The guard's orders for one activation of ``toplevel``.
+
+    Raises ``NixferryError`` when ``toplevel`` is not a store path or a time is not positive.
+    """
+    times = {
+        name: int(options[name]) for name in ("timeout_activation", "timeout_confirm", "timeout_rollback")
+    }
+    for name, seconds in times.items():
+        if seconds < 1:
+            raise NixferryError(f"{name} is {seconds}", step=STEP, remedy="Give at least one second.")
+    return StartRequest(
+        activation_id=new_activation_id(),
+        kind=kind_of(options),
+        toplevel=parse_store_path(toplevel, step=STEP).path,
+        action=action,
+        profile=str(options.get("profile") or ""),
+        specialisation=specialisation,
+        timeout_activation=times["timeout_activation"],
+        timeout_confirm=times["timeout_confirm"],
+        timeout_roll_back=times["timeout_rollback"],
+        failed_units=str(options["failed_units"]),
+        reboot_if_unreachable=bool(options["reboot_if_unreachable"]),
+        deployer=f"{getpass.getuser()}@{socket.gethostname()}",
+    )

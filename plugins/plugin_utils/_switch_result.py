@@ -1,0 +1,201 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""How an activation, or a look at what one would do, becomes the result of an Ansible task."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._closure_diff import ClosureDiff
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch import Followed
+
+UNCHANGED = "unchanged"
+COMMITTED = "committed"
+TESTED = "tested"
+DRY_ACTIVATED = "dry-activated"
+ROLLED_BACK = "rolled-back"
+FAILED = "failed"
+UNKNOWN = "unknown"
+FAILURES = (ROLLED_BACK, FAILED, UNKNOWN)
+
+# What failed, in the user's words, by the guard's reason.
+_STEPS = {
+    "not_confirmed": "confirm",
+    "aborted": "health check",
+    "commit_failed": "commit",
+    "commit_timeout": "commit",
+}
+
+
+def outcome_of(followed: Followed) -> str:
+    """The one word that says how an activation ended."""
+    status = followed.status
+    if followed.unreachable is not None:
+        return UNKNOWN
+    if status.unchanged:
+        return UNCHANGED
+    if status.action == "dry-activate":
+        return DRY_ACTIVATED
+    if status.phase == "committed" and status.action == "test":
+        return TESTED
+    return status.phase
+
+
+def switch_result(host: str, followed: Followed) -> dict[str, Any]:
+    """The result of the task. A failure has ``msg`` with host, step, cause and remedy."""
+    status = followed.status
+    outcome = outcome_of(followed)
+    result: dict[str, Any] = {
+        "failed": outcome in FAILURES,
+        "changed": outcome in (COMMITTED, TESTED),
+        "outcome": outcome,
+        "old": status.old_system,
+        "new": status.system,
+        "generation": status.new_generation or status.old_generation or 0,
+        "phases": _phases(status),
+        "failed_units": list(status.failed_units),
+        "health_checks": [health.result() for health in followed.health],
+        "log": status.log.splitlines(),
+        "reboot_required": status.reboot_required,
+        "reboot_reasons": list(status.reboot_reasons),
+    }
+    if status.notes:
+        result["notes"] = list(status.notes)
+    if result["failed"]:
+        result["msg"] = _error(followed, outcome).text(host)
+    return result
+
+
+def summary_line(result: dict[str, Any]) -> str:
+    """One line for the person who watches."""
+    words = {
+        UNCHANGED: "runs and boots it already",
+        COMMITTED: "committed as generation {generation}",
+        TESTED: "runs the new system; the boot default is the old one",
+        DRY_ACTIVATED: "dry activation only",
+        ROLLED_BACK: "rolled back to {old}",
+        FAILED: "FAILED and not rolled back",
+        UNKNOWN: "state UNKNOWN: the host could not be reached again",
+    }
+    line = words[result["outcome"]].format(**result)
+    if result["reboot_required"]:
+        line += f"; a reboot is due ({', '.join(result['reboot_reasons'])})"
+    return line
+
+
+def _phases(status: GuardStatus) -> list[dict[str, Any]]:
+    ends = [*(moment for _phase, moment in status.phase_times[1:]), None]
+    return [
+        {"name": phase, "seconds": 0 if end is None else max(0, end - begin)}
+        for (phase, begin), end in zip(status.phase_times, ends, strict=True)
+    ]
+
+
+def _error(followed: Followed, outcome: str) -> NixferryError:
+    status = followed.status
+    if followed.unreachable is not None:
+        return NixferryError(
+            f"the host could not be reached again: {followed.unreachable.message}. "
+            "Its guard rolls back by itself unless the deploy was confirmed before",
+            step=followed.unreachable.step,
+            remedy=f"When it is back, run the status playbook and read {status.log_path}.",
+        )
+    message = status.message or status.reason.replace("_", " ")
+    units = f" (failed now: {', '.join(status.failed_units)})" if status.failed_units else ""
+    log = status.log.strip()
+    text = f"{message}{units}. " + (
+        f"The host was rolled back to {status.old_system or 'what it ran before'}"
+        if outcome == ROLLED_BACK
+        else "The host was NOT rolled back"
+    )
+    if log:
+        text += "\nThe end of its log:\n" + "\n".join(log.splitlines()[-15:])
+    return NixferryError(text, step=_STEPS.get(status.reason, "activate"), remedy=status.remedy)
+
+
+def check_result(
+    probe: ProbeResult, toplevel: str, action: str, closure: ClosureDiff | None
+) -> dict[str, Any]:
+    """The result in check mode: what would happen if all went well."""
+    would = {"switch": COMMITTED, "boot": COMMITTED, "test": TESTED, "dry-activate": DRY_ACTIVATED}[action]
+    result: dict[str, Any] = {
+        "failed": False,
+        "changed": not probe.unchanged and would in (COMMITTED, TESTED),
+        "outcome": UNCHANGED if probe.unchanged else would,
+        "old": probe.current,
+        "new": probe.toplevel_system or toplevel,
+        "generation": probe.generation or 0,
+        "reboot_required": bool(probe.toplevel_reboot_reasons),
+        "reboot_reasons": list(probe.toplevel_reboot_reasons),
+    }
+    if closure is not None:
+        result["closure"] = closure.result()
+    return result
+
+
+def prepared_diff(
+    host: str, old: str, new: str, closure: ClosureDiff | None, dry_activate_log: str
+) -> dict[str, str]:
+    """What ``--diff`` shows."""
+    if old == new:
+        return {"prepared": ""}
+    lines = [f"--- {host}: {old or 'no system yet'}", f"+++ {host}: {new}"]
+    if closure is None:
+        lines.append("the new closure is not built yet, so it cannot be compared")
+    else:
+        lines += closure.text().splitlines()
+    if dry_activate_log:
+        lines += ["dry activation:", *dry_activate_log.splitlines()]
+    return {"prepared": "\n".join(lines) + "\n"}
+
+
+def generations_result(probe: ProbeResult) -> dict[str, Any]:
+    """The result of ``nix_generations``."""
+    generations = [
+        {
+            "number": generation.number,
+            "path": generation.path,
+            "date": ""
+            if generation.date is None
+            else datetime.fromtimestamp(generation.date, UTC).isoformat(),
+            "current": generation.current,
+        }
+        for generation in probe.generations
+    ]
+    holder = "" if probe.lock_holder is None else str(probe.lock_holder)
+    number = probe.generation or 0
+    summary = [
+        f"runs       {probe.current or 'no system of this kind'}",
+        f"boots next {probe.profile_target or 'nothing of this kind'}"
+        + (f" (generation {number})" if number else ""),
+        f"nix        {probe.nix_version or 'not found'} on {probe.system}",
+    ]
+    if probe.reboot_reasons:
+        summary.append(f"reboot due {', '.join(probe.reboot_reasons)}")
+    if probe.failed_units:
+        summary.append(f"failed     {', '.join(probe.failed_units)}")
+    if probe.current != probe.profile_target:
+        summary.append("drift      what runs is not what boots next")
+    if holder:
+        summary.append(f"locked by  {holder}")
+    return {
+        "failed": False,
+        "changed": False,
+        "current": probe.current,
+        "booted": probe.booted,
+        "boot_default": probe.profile_target,
+        "generation": number,
+        "generations": generations,
+        "nix_version": probe.nix_version,
+        "system": probe.system,
+        "reboot_required": bool(probe.reboot_reasons),
+        "reboot_reasons": list(probe.reboot_reasons),
+        "failed_units": list(probe.failed_units),
+        "lock": holder,
+        "summary": summary,
+    }
