@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -57,7 +58,11 @@ VERSION_TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class NixResult:
-    """How a Nix program ended. ``stderr`` is the end of the log; ``errors`` are Nix's own error texts."""
+    """How a Nix program ended.
+
+    ``stderr`` is the end of the log, ``errors`` are Nix's own error texts, ``messages`` is the whole log
+    without what builds print, where the request asked for it.
+    """
 
     return_code: int
     stdout: str
@@ -65,6 +70,7 @@ class NixResult:
     argv: tuple[str, ...]
     errors: tuple[str, ...] = ()
     timed_out: bool = False
+    messages: tuple[str, ...] = ()
 
     def error(self, *, step: str, deadline_name: str = "") -> NixferryError:
         """The failure as the user should read it."""
@@ -79,19 +85,23 @@ class NixResult:
             )
         causes = list(dict.fromkeys(cause for cause in map(cause_of, self.errors) if cause))
         message = "\n".join(causes) or _last_line(output) or _ending(program, self.return_code)
-        return NixferryError(
-            message, step=step, remedy=remedy_for("\n".join([*self.errors, self.stderr])), output=output
-        )
+        # Warnings of an unreachable substituter must not explain an error that has its own cause.
+        remedy = remedy_for("\n".join(self.errors) or self.stderr)
+        return NixferryError(message, step=step, remedy=remedy, output=output)
 
 
 @dataclass(frozen=True)
 class NixRequest:
-    """One of several Nix programs to run side by side; the fields are those of ``Nix.run``."""
+    """One of several Nix programs to run side by side.
+
+    ``deadline`` is a time of ``time.monotonic``. With ``keep_messages`` the result has all that Nix told the
+    user; without, only the end of it, since a long build tells a lot.
+    """
 
     arguments: tuple[str, ...]
     input: bytes | None = None
-    timeout: float | None = None
-    label: str = ""
+    deadline: float | None = None
+    keep_messages: bool = False
 
 
 class Nix:
@@ -151,7 +161,7 @@ class Nix:
         arguments: Sequence[str],
         *,
         step: str,
-        input: bytes | None = None,  # noqa: A002  (the name that subprocess.run uses)
+        input: bytes | None = None,
         timeout: float | None = None,
         deadline_name: str = "",
         extra_environment: Mapping[str, str] | None = None,
@@ -165,7 +175,8 @@ class Nix:
         Raises ``NixferryError`` when the program is missing, when the parent has gone, and with ``check``
         when the program failed or the deadline passed.
         """
-        request = NixRequest(tuple(arguments), input=input, timeout=timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        request = NixRequest(tuple(arguments), input=input, deadline=deadline)
         result = self._run([request], step, 1, extra_environment, output, None)[0]
         if check and (result.return_code != 0 or result.timed_out):
             raise result.error(step=step, deadline_name=deadline_name)
@@ -224,7 +235,7 @@ class Nix:
         output: int | IO[bytes] | None,
         on_start: Callable[[NixRequest], None] | None,
     ) -> list[NixResult]:
-        readers = [_LogReader(self._on_event) for _request in requests]
+        readers = [_LogReader(self._on_event, request.keep_messages) for request in requests]
         commands = []
         for request in requests:
             line = self.command_line(request.arguments)
@@ -234,7 +245,7 @@ class Nix:
                     argv=tuple(line),
                     environment={**self._environment, **(extra_environment or {})},
                     input=request.input,
-                    timeout=request.timeout,
+                    deadline=request.deadline,
                     working_directory=self._working_directory,
                     output=output,
                 )
@@ -268,8 +279,9 @@ def search_directories(environment: Mapping[str, str]) -> str:
 class _LogReader:
     """Keeps of one program's log what an error will need, and passes the events on."""
 
-    def __init__(self, on_event: Callable[[LogEvent], None] | None) -> None:
+    def __init__(self, on_event: Callable[[LogEvent], None] | None, keep_messages: bool) -> None:
         self._on_event = on_event
+        self._messages: list[str] | None = [] if keep_messages else None
         self._errors: list[str] = []
         self._tail: deque[str] = deque(maxlen=4 * OUTPUT_TAIL_LINES)
 
@@ -283,6 +295,8 @@ class _LogReader:
                 self._errors.append(event.text)
             if event.level <= Level.INFO:
                 self._tail.extend(event.text.splitlines())
+                if self._messages is not None:
+                    self._messages.append(event.text)
         elif isinstance(event, PlainLine):
             # An error before the log format is in force (an unknown option, a broken nix.conf) is plain.
             if event.text.startswith("error:"):
@@ -299,6 +313,7 @@ class _LogReader:
             argv=command.argv,
             errors=tuple(self._errors),
             timed_out=outcome.timed_out,
+            messages=tuple(self._messages or ()),
         )
 
 

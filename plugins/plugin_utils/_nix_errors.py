@@ -156,7 +156,8 @@ def cause_of(text: str) -> str:
     for line in lines:
         match = _POSITION.match(line)
         if match:
-            position = match["position"]
+            # A place in the text that was passed to Nix means nothing to the user.
+            position = "" if match["position"].startswith("«") else match["position"]
             break
         if _HINT.match(line) or _SOURCE_LINE.match(line):
             continue

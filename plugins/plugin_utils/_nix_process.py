@@ -44,12 +44,12 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Command:
-    """What to start. ``timeout`` is in seconds from the start; ``output`` takes standard output directly."""
+    """What to start. ``deadline`` is a time of ``time.monotonic``; ``output`` takes standard output directly."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     input: bytes | None = None
-    timeout: float | None = None
+    deadline: float | None = None
     working_directory: str | None = None
     output: int | IO[bytes] | None = None
 
@@ -153,7 +153,6 @@ class _Child:
             start_new_session=True,
             preexec_fn=_die_with_parent(os.getpid()),
         )
-        self._deadline = None if command.timeout is None else time.monotonic() + command.timeout
         self._open: set[IO[bytes]] = set()
         self._watch_pipe(self._process.stdout, selectors.EVENT_READ, self._read_stdout)
         self._watch_pipe(self._process.stderr, selectors.EVENT_READ, self._read_stderr)
@@ -166,7 +165,8 @@ class _Child:
     def advance(self) -> Outcome | None:
         """The outcome when the child has ended and its output was read, else None."""
         now = time.monotonic()
-        if self._deadline is not None and now > self._deadline and self._process.poll() is None:
+        deadline = self._command.deadline
+        if deadline is not None and now > deadline and self._process.poll() is None:
             self._timed_out = True
             self.end()
         return_code = self._process.poll()

@@ -1,0 +1,226 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Realising what was evaluated: all hosts in one Nix call, and every host its own outcome."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_failures import (
+    Failure,
+    failures_within,
+    own_failures,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_plan import Plan, parse_plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import LOG_TAIL_LINES, BuildLogs
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import (
+    is_store_path,
+    parse_store_path,
+)
+
+STEP = "build"
+TIMEOUT_NAME = "the timeout for the build"
+QUERY_TIMEOUT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a host wants: ``realisable`` is a .drv path, or a store path that is to be there."""
+
+    realisable: str
+    outputs: Mapping[str, str]
+    toplevel: str
+
+    @property
+    def derivation(self) -> str | None:
+        return self.realisable if self.realisable.endswith(".drv") else None
+
+
+def target_of(drv_path: str, outputs: Mapping[str, str], output: str) -> Target:
+    """The target for a derivation whose output named ``output`` is the toplevel.
+
+    Raises ``NixferryError`` when there is no such output, or when its path is not known before the build.
+    """
+    if output not in outputs:
+        raise NixferryError(
+            f"{drv_path} has no output {output!r}", step=STEP, remedy=f"It has: {', '.join(sorted(outputs))}."
+        )
+    if not all(is_store_path(path) for path in outputs.values()):
+        raise NixferryError(
+            f"{drv_path} is content-addressed: its store path is not known before it is built",
+            step=STEP,
+            remedy="Build it first and give its path as `store_path`.",
+        )
+    return Target(drv_path, dict(outputs), outputs[output])
+
+
+def target_of_store_path(text: str) -> Target:
+    """The target for a ready store path. Raises ``NixferryError`` when ``text`` is no store path."""
+    path = parse_store_path(text, step=STEP).path
+    if path.endswith(".drv"):
+        raise NixferryError(
+            f"{path} is a derivation, not something that was built",
+            step=STEP,
+            remedy="Give it as `drv_path`.",
+        )
+    return Target(path, {"out": path}, path)
+
+
+def derivation_outputs(nix: Nix, drv_path: str) -> dict[str, str]:
+    """The outputs of a derivation in the store, by name.
+
+    Output paths are named like the derivation, with ``-<output>`` unless it is ``out``
+    (``outputPathName`` in src/libstore/derivations.cc of Nix).
+    Raises ``NixferryError`` when ``drv_path`` is no derivation or not valid.
+    """
+    derivation = parse_store_path(drv_path, step=STEP)
+    if not derivation.path.endswith(".drv"):
+        raise NixferryError(
+            f"{drv_path} is not a derivation: its name does not end in .drv",
+            step=STEP,
+            remedy="Give a store path that is built already as `store_path`.",
+        )
+    if derivation.path in invalid_paths(nix, [derivation.path]):
+        raise NixferryError(
+            f"the derivation {derivation.path} is not in the controller's store",
+            step=STEP,
+            remedy="Evaluate it here first, or copy it here with `nix copy --derivation --from`.",
+        )
+    result = _query(nix, ["nix-store", "--query", "--outputs", derivation.path])
+    name = derivation.name.removesuffix(".drv")
+    outputs = {}
+    for path in result.stdout.split():
+        output = parse_store_path(path, step=STEP).name.removeprefix(name).removeprefix("-")
+        outputs[output or "out"] = path
+    return outputs
+
+
+def invalid_paths(nix: Nix, paths: Iterable[str]) -> set[str]:
+    """Those of ``paths`` that the store does not have."""
+    wanted = sorted(set(paths))
+    if not wanted:
+        return set()
+    return set(_query(nix, ["nix-store", "--check-validity", "--print-invalid", *wanted]).stdout.split())
+
+
+def missing(nix: Nix, targets: Mapping[str, Target]) -> dict[str, Target]:
+    """The targets that are not in the store with all their outputs."""
+    invalid = invalid_paths(nix, (path for target in targets.values() for path in target.outputs.values()))
+    return {name: target for name, target in targets.items() if invalid & set(target.outputs.values())}
+
+
+def plan(
+    nix: Nix, targets: Mapping[str, Target], *, parallel: int, deadline: float | None
+) -> dict[str, Plan]:
+    """What realising each target alone would do. Raises ``NixferryError`` when Nix cannot tell."""
+    distinct = list(dict.fromkeys(target.realisable for target in targets.values()))
+    requests = [
+        NixRequest(("nix-store", "--realise", "--dry-run", each), deadline=deadline, keep_messages=True)
+        for each in distinct
+    ]
+    plans = {}
+    for realisable, result in zip(
+        distinct, nix.run_many(requests, step=STEP, parallel=parallel), strict=True
+    ):
+        if result.return_code != 0:
+            raise result.error(step=STEP, deadline_name=TIMEOUT_NAME)
+        plans[realisable] = parse_plan(result.messages)
+    return {name: plans[target.realisable] for name, target in targets.items()}
+
+
+def realise(
+    nix: Nix, targets: Mapping[str, Target], logs: BuildLogs, *, deadline: float | None
+) -> dict[str, NixferryError]:
+    """Build or fetch all targets in one Nix call that keeps going; the errors of those that failed, by name.
+
+    ``logs`` must have seen the events of ``nix``.
+    """
+    if not targets:
+        return {}
+    realisables = list(dict.fromkeys(target.realisable for target in targets.values()))
+    request = NixRequest(("nix-store", "--realise", "--keep-going", *realisables), deadline=deadline)
+    result = nix.run_many([request], step=STEP, parallel=1)[0]
+    if result.return_code == 0:
+        return {}
+    failed = missing(nix, targets)
+    failures = own_failures(result.errors)
+    closures = _closures(nix, [target.derivation for target in failed.values()] if failures else [])
+    return {
+        name: _failure_of(nix, target, result, failures, closures.get(target.realisable, ()), logs)
+        for name, target in failed.items()
+    }
+
+
+def _failure_of(
+    nix: Nix,
+    target: Target,
+    result: NixResult,
+    failures: Sequence[Failure],
+    closure: Iterable[str],
+    logs: BuildLogs,
+) -> NixferryError:
+    own = failures_within(failures, set(closure))
+    if target.derivation is None and not result.timed_out:
+        general = result.error(step=STEP)
+        return NixferryError(
+            f"{target.realisable} is not in the controller's store, and no substituter has it",
+            step=STEP,
+            remedy="Build it here, copy it here, or name a binary cache that has it in `substituters`.",
+            output=general.output,
+        )
+    if not own:
+        return result.error(step=STEP, deadline_name=TIMEOUT_NAME)
+    first = own[0]
+    message = first.reason if first.derivation in first.reason else f"{first.derivation}: {first.reason}"
+    if first.derivation != target.derivation:
+        message += f"; {target.derivation} needs it"
+    if len(own) > 1:
+        message += f"; and {len(own) - 1} more failed: " + ", ".join(each.derivation for each in own[1:])
+    error = result.error(step=STEP)
+    return NixferryError(
+        message,
+        step=STEP,
+        remedy=error.remedy or f"The whole log: nix-store --read-log {first.derivation}",
+        output=_log_tail(nix, first.derivation, logs),
+    )
+
+
+def _log_tail(nix: Nix, derivation: str, logs: BuildLogs) -> list[str]:
+    """The end of a build's log, from the stream, or from the store when the stream had none."""
+    tail = logs.tail(derivation)
+    if tail:
+        return tail
+    result = nix.run(
+        ["nix-store", "--read-log", derivation],
+        step=STEP,
+        timeout=QUERY_TIMEOUT_SECONDS,
+        deadline_name="the wait for the build's log",
+        check=False,
+    )
+    return result.stdout.splitlines()[-LOG_TAIL_LINES:] if result.return_code == 0 else []
+
+
+def _closures(nix: Nix, derivations: Sequence[str | None]) -> dict[str, list[str]]:
+    """What each derivation needs to be built: paths by .drv path."""
+    distinct = list(dict.fromkeys(each for each in derivations if each is not None))
+    deadline = time.monotonic() + QUERY_TIMEOUT_SECONDS
+    requests = [
+        NixRequest(("nix-store", "--query", "--requisites", each), deadline=deadline) for each in distinct
+    ]
+    results = nix.run_many(requests, step=STEP, parallel=1)
+    return {each: result.stdout.split() for each, result in zip(distinct, results, strict=True)}
+
+
+def _query(nix: Nix, arguments: Sequence[str]) -> NixResult:
+    return nix.run(
+        arguments,
+        step=STEP,
+        timeout=QUERY_TIMEOUT_SECONDS,
+        deadline_name="the wait for the Nix store's answer",
+    )

@@ -1,0 +1,172 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Evaluating many hosts: in parallel, within a memory budget, and so that one bad host fails alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits, chunk_size
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import (
+    STEP,
+    Attribute,
+    AttributePath,
+    Root,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest, NixResult
+
+TIMEOUT_NAME = "the timeout for the evaluation"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A derivation: its .drv path, and its outputs' store paths by name."""
+
+    drv_path: str
+    outputs: Mapping[str, str]
+
+
+@dataclass
+class _Chunk:
+    """Attribute paths below one root that one evaluator process answers for, with the hosts that want them."""
+
+    root: Root
+    hosts: dict[AttributePath, list[str]] = field(default_factory=dict)
+
+    @property
+    def all_hosts(self) -> list[str]:
+        return [host for hosts in self.hosts.values() for host in hosts]
+
+    def request(self, deadline: float | None) -> NixRequest:
+        request = self.root.request({str(number): path for number, path in enumerate(self.hosts)})
+        return replace(request, deadline=deadline)
+
+    def pieces(self, size: int) -> Iterable[_Chunk]:
+        items = list(self.hosts.items())
+        for begin in range(0, len(items), size):
+            yield _Chunk(self.root, dict(items[begin : begin + size]))
+
+
+Answers = dict[str, Evaluation | NixferryError]
+
+
+def evaluate(
+    nix: Nix,
+    attributes: Mapping[str, Attribute],
+    *,
+    limits: Limits,
+    deadline: float | None,
+    on_start: Callable[[Sequence[str]], None] = lambda hosts: None,
+) -> Answers:
+    """Evaluate what each host wants; an attribute that several want is evaluated once.
+
+    ``deadline`` is a time of ``time.monotonic``, None for no limit. ``on_start`` gets the hosts that an
+    evaluator begins with. A host that cannot be evaluated has its error in the result.
+    Raises ``NixferryError`` only when nothing can be evaluated at all: without Nix, for instance.
+    """
+    groups: dict[Root, _Chunk] = {}
+    for host, attribute in attributes.items():
+        chunk = groups.setdefault(attribute.root, _Chunk(attribute.root))
+        chunk.hosts.setdefault(attribute.path, []).append(host)
+    size, evaluators = chunk_size(sum(len(group.hosts) for group in groups.values()), limits)
+    answers: Answers = {}
+    chunks: list[_Chunk] = []
+    for group in groups.values():
+        pieces = list(group.pieces(size))
+        error = _lock(nix, group.root, deadline) if len(pieces) > 1 else None
+        if error is None:
+            chunks += pieces
+        else:
+            answers.update(dict.fromkeys(group.all_hosts, error))
+    failed = _run_chunks(nix, chunks, evaluators, deadline, on_start, answers)
+    _try_alone(nix, failed, evaluators, deadline, on_start, answers)
+    return {host: answers[host] for host in attributes}
+
+
+def _lock(nix: Nix, root: Root, deadline: float | None) -> NixferryError | None:
+    """Bring a flake's lock file up to date, so that parallel evaluators neither race for it nor differ."""
+    request = root.lock_request()
+    if request is None:
+        return None
+    result = nix.run_many([replace(request, deadline=deadline)], step=STEP, parallel=1)[0]
+    return None if result.return_code == 0 else _error(result)
+
+
+def _run_chunks(
+    nix: Nix,
+    chunks: Sequence[_Chunk],
+    evaluators: int,
+    deadline: float | None,
+    on_start: Callable[[Sequence[str]], None],
+    answers: Answers,
+) -> list[tuple[_Chunk, NixferryError]]:
+    """Run one evaluator a chunk, take their answers, and return the chunks that failed."""
+    requests = [chunk.request(deadline) for chunk in chunks]
+    by_request = {id(request): chunk for request, chunk in zip(requests, chunks, strict=True)}
+    results = nix.run_many(
+        requests,
+        step=STEP,
+        parallel=evaluators,
+        on_start=lambda request: on_start(by_request[id(request)].all_hosts),
+    )
+    failed = []
+    for chunk, result in zip(chunks, results, strict=True):
+        if result.return_code != 0 or result.timed_out:
+            failed.append((chunk, _error(result)))
+        else:
+            answers.update(_read_answers(chunk, result.stdout))
+    return failed
+
+
+def _try_alone(
+    nix: Nix,
+    failed: Sequence[tuple[_Chunk, NixferryError]],
+    evaluators: int,
+    deadline: float | None,
+    on_start: Callable[[Sequence[str]], None],
+    answers: Answers,
+) -> None:
+    """Find out which of the hosts in failed chunks are to blame, each with its own error."""
+    alone: list[_Chunk] = []
+    shared: dict[Root, NixferryError | None] = {}
+    for chunk, error in failed:
+        if len(chunk.hosts) == 1:
+            answers.update(dict.fromkeys(chunk.all_hosts, error))
+            continue
+        if chunk.root not in shared:
+            # When the file or flake itself is broken, no host can do better alone.
+            empty = replace(chunk.root.request({}), deadline=deadline)
+            result = nix.run_many([empty], step=STEP, parallel=1)[0]
+            shared[chunk.root] = None if result.return_code == 0 else _error(result)
+        common = shared[chunk.root]
+        if common is None:
+            alone += chunk.pieces(1)
+        else:
+            answers.update(dict.fromkeys(chunk.all_hosts, common))
+    for chunk, error in _run_chunks(nix, alone, evaluators, deadline, on_start, answers):
+        answers.update(dict.fromkeys(chunk.all_hosts, error))
+
+
+def _read_answers(chunk: _Chunk, stdout: str) -> Answers:
+    try:
+        described = json.loads(stdout)
+        return {
+            host: Evaluation(
+                drv_path=described[str(number)]["drv_path"], outputs=described[str(number)]["outputs"]
+            )
+            for number, hosts in enumerate(chunk.hosts.values())
+            for host in hosts
+        }
+    except (ValueError, KeyError, TypeError) as error:
+        raise NixferryError(
+            f"the evaluator's answer cannot be read: {error}", step=STEP, output=stdout.splitlines()
+        ) from error
+
+
+def _error(result: NixResult) -> NixferryError:
+    return result.error(step=STEP, deadline_name=TIMEOUT_NAME)

@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Finds the derivations behind attribute paths and describes them as data that survives JSON.
+#
+# root       what the paths start from: the value of a file, an expression, or an attribute of a flake
+# arguments  what functions on the way are called with, as nix-instantiate does with --arg
+# prefix     the names that lead to root, for messages
+# requests   { "<name>" = [ "<attribute>" ... ]; }
+#
+# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }
+# Nothing but what the requests need is evaluated. The text is also pasted into `nix eval --apply`, where other files
+# are out of reach: it must stay a single expression without paths.
+{ root, arguments, prefix, requests }:
+
+let
+  inherit (builtins)
+    attrNames concatStringsSep elemAt filter foldl' functionArgs genList intersectAttrs isAttrs isFunction isList
+    length listToAttrs map mapAttrs match seq toXML typeOf;
+
+  # Nix's autoCallFunction: only functions that name their arguments are called, and they get those they name, or all
+  # when they end in `...`. Nothing but the XML form of a function tells these cases apart.
+  call = value:
+    if isAttrs value && value ? __functor then call (value.__functor value)
+    else if !isFunction value then value
+    else
+      let
+        form = toXML value;
+        takesNamed = match ".*<attrspat.*" form != null;
+        takesMore = match ".*<attrspat[^>]* ellipsis=\"1\".*" form != null;
+      in
+      if !takesNamed then value
+      else value (if takesMore then arguments else intersectAttrs (functionArgs value) arguments);
+
+  available = value:
+    let
+      names = attrNames value;
+      first = genList (elemAt names) (if length names > 12 then 12 else length names);
+    in
+    if names == [ ] then "it has no attributes"
+    else "it has ${concatStringsSep ", " first}${if length names > 12 then ", ..." else ""}";
+
+  shown = path: concatStringsSep "." (prefix ++ path);
+
+  step = path: value: attribute:
+    let
+      called = call value;
+      where = "attribute '${attribute}' in selection path '${shown path}' not found";
+    in
+    if isList called && match "[0-9]+" attribute != null then elemAt called (builtins.fromJSON attribute)
+    else if !isAttrs called then throw "${where}: what comes before it is a ${typeOf called}"
+    else called.${attribute} or (throw "${where}: ${available called}");
+
+  isDerivation = value: isAttrs value && value.type or null == "derivation";
+
+  # A system's evaluation stands for its toplevel: NixOS and nix-darwin, then home-manager.
+  toDerivation = path: found:
+    let value = call found; in
+    if isDerivation value then value
+    else if isAttrs value && value ? config.system.build.toplevel then value.config.system.build.toplevel
+    else if isAttrs value && value ? activationPackage then value.activationPackage
+    else
+      throw "${if prefix ++ path == [ ] then "the value" else "attribute '${shown path}'"} is ${
+        if isAttrs value then "a set that is neither a derivation nor a system: ${available value}"
+        else "a ${typeOf value}, not a derivation"}";
+
+  describe = path:
+    let derivation = toDerivation path (foldl' (step path) root path); in
+    {
+      drv_path = derivation.drvPath;
+      outputs = listToAttrs (map
+        (output: { name = output; value = (derivation.${output} or derivation).outPath; })
+        (derivation.outputs or [ "out" ]));
+    };
+in
+seq root (mapAttrs (_name: describe) requests)
