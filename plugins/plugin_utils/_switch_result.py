@@ -89,9 +89,10 @@ def summary_line(result: dict[str, Any]) -> str:
 
 
 def _phases(status: GuardStatus) -> list[dict[str, Any]]:
-    ends = [*(moment for _phase, moment in status.phase_times[1:]), None]
+    begins = [moment for _phase, moment in status.phase_times]
+    ends = [*begins[1:], *begins[-1:]]
     return [
-        {"name": phase, "seconds": 0 if end is None else max(0, end - begin)}
+        {"name": phase, "seconds": max(0, end - begin)}
         for (phase, begin), end in zip(status.phase_times, ends, strict=True)
     ]
 

@@ -1,0 +1,234 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's half of an activation, against a host that answers from a list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import StartRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
+    HEALTH_CHECK_OPTIONS,
+    HealthCheck,
+    parse_health_checks,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import kind_named
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch import Switch
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import (
+    summary_line,
+    switch_result,
+)
+
+OLD, NEW = (f"/nix/store/{letter * 32}-system" for letter in "ab")
+LOST = "lost"
+
+
+def answer(verb: str, phase: str, **fields: str) -> tuple[str, str]:
+    values = {"id": "1", "phase": phase, "action": "switch", "old_system": OLD, "system": NEW, **fields}
+    lines = [
+        "nixferry=1",
+        *(f"{key}={value.replace(' ', '%20')}" for key, value in values.items()),
+        f"end={verb}",
+    ]
+    return verb, "\n".join(lines)
+
+
+class Host:
+    """Answers each verb with the next line of the play; ``LOST`` breaks the connection."""
+
+    host = "web1"
+    address = "127.0.0.1"
+
+    def __init__(self, *play: tuple[str, str]) -> None:
+        self.play = list(play)
+        self.fresh_logins = 0
+        self.on_fresh = False
+        self.log: list[tuple[str, bool]] = []
+
+    @contextmanager
+    def fresh(self) -> Iterator[Host]:
+        self.fresh_logins += 1
+        self.on_fresh = True
+        try:
+            yield self
+        finally:
+            self.on_fresh = False
+
+    def run(self, script: str, **_step: str) -> RemoteResult:
+        verb = script.split(maxsplit=3)[2] if script.startswith("set -- ") else "checks"
+        self.log.append((verb, self.on_fresh))
+        expected, text = self.play.pop(0)
+        assert verb == expected, self.log
+        if text == LOST:
+            raise HostUnreachable("no route to host", step=verb)
+        return RemoteResult(0, text, "")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Lines:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def switch(host: Host, *checks: HealthCheck, **request: Any) -> dict[str, Any]:
+    clock = Clock()
+    order = StartRequest(activation_id="1", kind=kind_named("nixos"), toplevel=NEW, **request)
+    followed = Switch(host, order, checks, Lines(), clock=clock, sleep=clock.sleep).run()  # type: ignore[arg-type]
+    result = switch_result("web1", followed)
+    assert not host.play, "the host was asked less than expected"
+    assert summary_line(result)
+    return result
+
+
+def command_check() -> HealthCheck:
+    defaults = {name: spec.get("default") for name, spec in HEALTH_CHECK_OPTIONS.items()}
+    return parse_health_checks([{**defaults, "command": "true"}])[0]
+
+
+def test_nothing_to_do_takes_one_round_trip() -> None:
+    host = Host(answer("start", "none", unchanged="1"))
+    result = switch(host)
+    assert (result["outcome"], result["changed"], result["failed"]) == ("unchanged", False, False)
+    assert host.log == [("start", False)]
+
+
+def test_the_confirmation_comes_over_a_fresh_login() -> None:
+    host = Host(
+        answer("start", "activating"),
+        answer("status", "awaiting-confirmation"),
+        answer("confirm", "committed"),
+    )
+    result = switch(host)
+    assert (result["outcome"], result["changed"], result["failed"]) == ("committed", True, False)
+    assert host.log[1:] == [("status", True), ("confirm", True)]
+
+
+def test_checks_that_fail_abort_and_name_themselves() -> None:
+    host = Host(
+        answer("start", "activating"),
+        answer("status", "awaiting-confirmation"),
+        ("checks", "check 0 3 1 bm90IHlldA=="),
+        answer("abort", "rolled-back", reason="aborted", message="the web server is ill"),
+    )
+    result = switch(host, command_check())
+    assert (result["outcome"], result["failed"]) == ("rolled-back", True)
+    assert "web1: health check failed: the web server is ill" in result["msg"]
+    assert result["health_checks"][0]["detail"] == "exit code 3: not yet"
+
+
+def test_a_host_that_comes_back_is_asked_again() -> None:
+    host = Host(
+        answer("start", "activating"),
+        ("status", LOST),
+        ("status", LOST),
+        answer("status", "rolled-back", reason="not_confirmed", message="nobody came"),
+    )
+    result = switch(host)
+    assert (result["outcome"], result["failed"]) == ("rolled-back", True)
+    assert "web1: confirm failed: nobody came" in result["msg"]
+    assert OLD in result["msg"]
+    assert "What to do" in result["msg"]
+
+
+def test_a_host_that_never_comes_back_is_a_failure_with_an_unknown_state() -> None:
+    host = Host(answer("start", "activating"))
+    host.run = _lost_after_start(host)  # type: ignore[method-assign]
+    result = switch(host, timeout_activation=5, timeout_confirm=5, timeout_roll_back=5)
+    assert (result["outcome"], result["failed"], result["changed"]) == ("unknown", True, False)
+    assert "could not be reached again" in result["msg"]
+
+
+def _lost_after_start(host: Host) -> Any:
+    original = host.run
+
+    def run(script: str, **step: str) -> RemoteResult:
+        if host.play:
+            return original(script, **step)
+        raise HostUnreachable("no route to host", step="status")
+
+    return run
+
+
+def test_a_start_whose_answer_was_lost_is_followed() -> None:
+    host = Host(
+        ("start", LOST),
+        answer("status", "activating"),
+        answer("status", "awaiting-confirmation"),
+        answer("confirm", "committed"),
+    )
+    assert switch(host)["outcome"] == "committed"
+
+
+def test_a_start_that_never_arrived_is_an_unreachable_host() -> None:
+    host = Host(("start", LOST), ("status", "nixferry=1\nerror=no_activation\nend=status"))
+    with pytest.raises(HostUnreachable):
+        switch(host)
+
+
+def test_a_confirmation_that_comes_too_late_reports_the_roll_back() -> None:
+    host = Host(
+        answer("start", "activating"),
+        answer("status", "awaiting-confirmation"),
+        ("confirm", "nixferry=1\nerror=not_awaiting\nend=confirm"),
+        answer("status", "rolling-back"),
+        answer("status", "rolled-back", reason="not_confirmed", message="too late"),
+    )
+    assert switch(host)["outcome"] == "rolled-back"
+
+
+def test_an_interrupted_activation_is_recovered() -> None:
+    host = Host(
+        answer("start", "activating"),
+        ("status", LOST),
+        answer("status", "activating", interrupted="1"),
+        answer("recover", "rolled-back", reason="interrupted", message="power cut"),
+    )
+    assert switch(host)["outcome"] == "rolled-back"
+
+
+def test_a_guard_that_refuses_is_an_error_with_a_remedy() -> None:
+    refusal = "nixferry=1\nerror=lock_held\nmessage=busy\nlock_id=7\nlock_deployer=ann\nend=start"
+    with pytest.raises(NixferryError, match="busy: ann") as caught:
+        switch(Host(("start", refusal)))
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome"), [("switch", "committed"), ("boot", "committed"), ("test", "tested")]
+)
+def test_a_tested_system_is_not_called_committed(action: str, outcome: str) -> None:
+    result = switch(Host(answer("start", "committed", action=action)), action=action)
+    assert (result["outcome"], result["changed"]) == (outcome, True)
+
+
+def test_failure_to_roll_back_says_so() -> None:
+    host = Host(answer("start", "failed", reason="activation_failed", message="exit code 2"))
+    result = switch(host)
+    assert (result["outcome"], result["failed"]) == ("failed", True)
+    assert "NOT rolled back" in result["msg"]
+
+
+def test_the_host_waits_for_the_checks_too() -> None:
+    order = StartRequest(activation_id="1", kind=kind_named("nixos"), toplevel=NEW, timeout_confirm=10)
+    check = command_check()
+    assert Switch(Host(), order, [check], Lines()).request.timeout_confirm == 10 + check.budget  # type: ignore[arg-type]
