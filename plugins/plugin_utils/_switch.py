@@ -167,7 +167,7 @@ class Switch:
 
     def _ask(self, shell: RemoteShell, verb: str, script: str) -> GuardStatus:
         status = parse_status(verb, shell.run(script, step=verb))
-        if status.phase not in (self._shown, "none"):
+        if status.phase != self._shown and not status.final:
             self._shown = status.phase
             self.progress.line(status.phase.replace("-", " "))
         return status
