@@ -23,7 +23,6 @@ The answers are read by ``_guard_answers.py``.
 from __future__ import annotations
 
 import functools
-import hashlib
 import re
 import secrets
 import shlex
@@ -35,7 +34,16 @@ from pathlib import Path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
 
 # The parts of the guard in the order in which they are joined.
-GUARD_PARTS = ("base.sh", "state.sh", "lock.sh", "activation.sh", "start.sh", "probe.sh", "verbs.sh")
+GUARD_PARTS = (
+    "base.sh",
+    "state.sh",
+    "lock.sh",
+    "program.sh",
+    "activation.sh",
+    "start.sh",
+    "probe.sh",
+    "verbs.sh",
+)
 ACTIONS = ("switch", "boot", "test", "dry-activate")
 FAILED_UNITS_POLICIES = ("rollback", "ignore")
 
@@ -212,13 +220,10 @@ def _script(verb: str, **fields: str | int | bool) -> str:
         if "\0" in text:
             raise ValueError(f"{key} holds a NUL character")
         arguments.append(f"{key}={text}")
-    text = guard_text()
-    name = f"guard-{hashlib.sha256(text.encode()).hexdigest()[:16]}.sh"
     return "\n".join(
         (
             f"set -- {' '.join(map(shlex.quote, arguments))}",
-            f"NIXFERRY_GUARD_NAME={name}",
-            f"NIXFERRY_GUARD={shlex.quote(text)}",
+            f"NIXFERRY_GUARD={shlex.quote(guard_text())}",
             'eval "$NIXFERRY_GUARD"',
             "",
         )

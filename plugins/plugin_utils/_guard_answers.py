@@ -9,7 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import Answer, Completed, parse_answer
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import (
+    Answer,
+    Completed,
+    parse_answer,
+)
 
 PHASES_RUNNING = ("prepared", "activating", "awaiting-confirmation", "committing", "rolling-back")
 PHASES_FINAL = ("committed", "rolled-back", "failed")
@@ -173,15 +177,33 @@ ERRORS = {
     "invalid_toplevel": ("start", "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
     "missing_files": ("start", "Check that kind fits what was built. Nothing was changed."),
     "wrong_system": ("start", "Build for the platform of the host. Nothing was changed."),
-    "no_specialisation": ("start", "Choose one of the specialisations of the new system. Nothing was changed."),
+    "no_specialisation": (
+        "start",
+        "Choose one of the specialisations of the new system. Nothing was changed.",
+    ),
     "no_nix": ("start", "Install Nix on the host, or check the PATH of the connection user."),
-    "gc_root_failed": ("start", "The closure could not be protected from garbage collection. Nothing was changed."),
+    "gc_root_failed": (
+        "start",
+        "The closure could not be protected from garbage collection. Nothing was changed.",
+    ),
     "lock_held": ("start", "Wait until the other deploy has ended, then run this one again."),
     "id_used": ("start", "This is a bug in nixferry.deploy: please report it."),
-    "runner_not_started": ("start", "Look at the service manager's journal on the host. Nothing was changed."),
-    "recovery_failed": ("start", "An interrupted activation could not be put in order: look at its log on the host."),
-    "no_activation": ("status", "The guard on the host does not know this activation; was its state removed?"),
-    "not_awaiting": ("confirm", "The guard was not waiting for a confirmation (any more): look at its status."),
+    "runner_not_started": (
+        "start",
+        "Look at the service manager's journal on the host. Nothing was changed.",
+    ),
+    "recovery_failed": (
+        "start",
+        "An interrupted activation could not be put in order: look at its log on the host.",
+    ),
+    "no_activation": (
+        "status",
+        "The guard on the host does not know this activation; was its state removed?",
+    ),
+    "not_awaiting": (
+        "confirm",
+        "The guard was not waiting for a confirmation (any more): look at its status.",
+    ),
     "too_late": ("abort", "The commit had begun: deploy the old toplevel to go back."),
 }
 

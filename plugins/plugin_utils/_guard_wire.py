@@ -23,7 +23,9 @@ WIRE_VERSION = "1"
 _BEGIN = f"nixferry={WIRE_VERSION}"
 _LINE = re.compile(r"(?P<key>[a-z_]+)=(?P<value>(?:[ -$&-~]|%[0-9a-f]{2})*)")
 _ESCAPE = re.compile(rb"%([0-9a-f]{2})")
-BUG_REMEDY = "This is a bug in nixferry.deploy, or something on the host changes what sh prints: please report it."
+BUG_REMEDY = (
+    "This is a bug in nixferry.deploy, or something on the host changes what sh prints: please report it."
+)
 
 
 class Completed(Protocol):
@@ -80,7 +82,9 @@ class Answer:
 
     def broken(self, what: str) -> NixferryError:
         """The error for an answer that breaks the contract."""
-        return NixferryError(f"the guard's answer to {self.verb!r} makes no sense: {what}", step="guard", remedy=BUG_REMEDY)
+        return NixferryError(
+            f"the guard's answer to {self.verb!r} makes no sense: {what}", step="guard", remedy=BUG_REMEDY
+        )
 
 
 def parse_answer(verb: str, completed: Completed) -> Answer:

@@ -183,7 +183,9 @@ def kind_named(name: str) -> Kind:
         return KINDS[name]
     except KeyError:
         raise NixferryError(
-            f"{name!r} is not a kind of system", step="choose the kind", remedy=f"Use one of {', '.join(KINDS)}."
+            f"{name!r} is not a kind of system",
+            step="choose the kind",
+            remedy=f"Use one of {', '.join(KINDS)}.",
         ) from None
 
 

@@ -1,0 +1,281 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The state machine:
+#
+#   prepared -> activating -> awaiting-confirmation -> committing -> committed
+#                   |                  |                   |
+#                   +------------------+-------------------+-> rolling-back -> rolled-back (or failed)
+#
+# Until `committing` nothing that decides what boots is touched (for kinds with a boot default).
+
+# --- what became of it -------------------------------------------------------------------------------------------
+
+# Units that are failed now and were not before; the result is kept for the status.
+compare_failed_units() {
+    failed_units >"$DIR/failed_now"
+    NEW_FAILED=$(while IFS= read -r now_failed; do
+        if ! grep -qxF -e "$now_failed" "$DIR/old/failed_units"; then echo "$now_failed"; fi
+    done <"$DIR/failed_now")
+    rm -f "$DIR/failed_now"
+    set_result failed_units "$NEW_FAILED"
+}
+
+# judge_units EXIT_CODE: are failed units a reason to go back?
+judge_units() {
+    compare_failed_units
+    if [ -z "$NEW_FAILED" ]; then
+        if [ "$1" != 0 ]; then note "exit code $1 (failed units), but no unit failed that had not failed before"; fi
+        return 0
+    fi
+    if [ "$(request failed_units)" = ignore ]; then
+        note "failed units are ignored as asked: $(echo "$NEW_FAILED" | tr '\n' ' ')"
+        return 0
+    fi
+    return 1
+}
+
+# Names the cause in REASON and MESSAGE and fails if the activation has to be undone.
+judge_activation() {
+    set_result exit_code "$OUTCOME"
+    case $OUTCOME in
+        0)
+            if ! wanted check_units || judge_units 0; then return 0; fi
+            REASON=failed_units MESSAGE="units failed: $(echo "$NEW_FAILED" | tr '\n' ' ')"
+            ;;
+        "$(request exit_failed_units)")
+            if judge_units "$OUTCOME"; then return 0; fi
+            REASON=failed_units MESSAGE="units failed (exit code $OUTCOME): $(echo "$NEW_FAILED" | tr '\n' ' ')"
+            ;;
+        "$(request exit_reboot_required)")
+            set_result nothing_activated 1
+            REASON=reboot_required MESSAGE="the new system cannot be activated without a reboot (exit code $OUTCOME)"
+            ;;
+        "$(request exit_locked)")
+            set_result nothing_activated 1
+            REASON=locked MESSAGE="another activation was running for all of $(request timeout_activation) s"
+            ;;
+        timeout)
+            set_result exit_code ''
+            REASON=activation_timeout MESSAGE="the activation did not end within $(request timeout_activation) s"
+            ;;
+        aborted)
+            set_result exit_code ''
+            REASON=aborted MESSAGE=$(abort_message)
+            ;;
+        *) REASON=activation_failed MESSAGE="the activation failed with exit code $OUTCOME" ;;
+    esac
+    return 1
+}
+
+abort_message() {
+    abort_reason=$(get "$DIR/abort")
+    echo "aborted${abort_reason:+: $abort_reason}"
+}
+
+# --- forwards ----------------------------------------------------------------------------------------------------
+
+# The whole of it, in the process that outlives the login.
+run_activation() {
+    load_variables
+    if [ "$(request action)" != boot ]; then
+        if ! enter_phase activating; then
+            roll_back state_unwritable "the state directory $STATE takes no more writes"
+            return
+        fi
+        set_result activation_begun 1
+        run_program_when_free "$(request timeout_activation)" "$(request activate)" abortable
+        if ! judge_activation || ! await_confirmation; then
+            roll_back "$REASON" "$MESSAGE"
+            return
+        fi
+        if [ "$(request action)" = test ]; then
+            note "activated as a test: the boot default is still the old system"
+            end_activation committed
+            return
+        fi
+    fi
+    commit
+}
+
+await_confirmation() {
+    put "$DIR/deadline" "$(in_seconds "$(request timeout_confirm)")"
+    enter_phase awaiting-confirmation
+    confirm_until=$(get "$DIR/deadline")
+    while [ ! -e "$DIR/confirm" ]; do
+        if [ -e "$DIR/abort" ]; then
+            REASON=aborted MESSAGE=$(abort_message)
+            return 1
+        fi
+        if passed "${confirm_until:-0}"; then
+            REASON=not_confirmed MESSAGE="nobody confirmed within $(request timeout_confirm) s"
+            return 1
+        fi
+        nap
+    done
+}
+
+commit() {
+    if ! set_result commit_begun 1 || ! enter_phase committing; then
+        roll_back state_unwritable "the state directory $STATE takes no more writes"
+        return
+    fi
+    durable
+    OUTCOME=0
+    if [ -n "$(request commit)" ]; then
+        run_program_when_free "$(request timeout_activation)" "$(request commit)"
+    fi
+    set_result commit_exit_code "$OUTCOME"
+    if [ "$OUTCOME" = timeout ]; then
+        set_result commit_exit_code ''
+        roll_back commit_timeout "the commit did not end within $(request timeout_activation) s"
+    elif [ "$OUTCOME" != 0 ]; then
+        roll_back commit_failed "the commit failed with exit code $OUTCOME"
+    elif [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ]; then
+        roll_back commit_failed "the commit did not set the profile $PROFILE"
+    else
+        durable
+        end_activation committed
+    fi
+}
+
+# --- backwards ---------------------------------------------------------------------------------------------------
+
+# roll_back REASON MESSAGE: to exactly the old pair, what boots first, what runs second
+roll_back() {
+    set_result reason "$1"
+    set_result message "$2"
+    enter_phase rolling-back
+    ROLLED_BACK=rolled-back
+    restore_profile
+    restore_boot_default
+    restore_running_system
+    durable
+    end_activation "$ROLLED_BACK"
+}
+
+# The profile link points to exactly the old generation again, and the generation that we made is gone.
+restore_profile() {
+    profile_link=$(link_of "$PROFILE")
+    if [ "$profile_link" = "$(old profile_link)" ]; then return 0; fi
+    if [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ]; then
+        note "the profile $PROFILE was changed by somebody else and is left alone"
+        return 0
+    fi
+    new_generation=$(generation_of "$PROFILE")
+    if [ -z "$(old profile_link)" ]; then
+        rm -f "$PROFILE"
+    elif [ -z "$(old generation)" ] ||
+        ! nix-env -p "$PROFILE" --switch-generation "$(old generation)" >>"$DIR/log" 2>&1; then
+        ln -sfn "$(old profile_link)" "$PROFILE"
+    fi
+    if [ "$(link_of "$PROFILE")" != "$(old profile_link)" ]; then
+        incomplete "the profile $PROFILE could not be put back to $(old profile_link)"
+    elif [ -n "$new_generation" ] && [ "$new_generation" -gt "$(old last_generation)" ]; then
+        rm -f "$PROFILE-$new_generation-link"
+    fi
+}
+
+restore_boot_default() {
+    if [ -z "$(result commit_begun)" ] || [ -z "$(request restore_boot_default)" ]; then return 0; fi
+    if [ -z "$OLD_TOPLEVEL" ]; then
+        incomplete "there is no old generation that could be the boot default"
+        return 0
+    fi
+    # Somebody else's later generation is not ours to take from the boot menu.
+    if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
+    run_program_when_free "$(request timeout_roll_back)" "$(request restore_boot_default)"
+    if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)"; fi
+}
+
+restore_running_system() {
+    if [ -z "$(result activation_begun)" ] || [ -n "$(result nothing_activated)" ]; then return 0; fi
+    if [ -z "$(request roll_back)" ]; then return 0; fi
+    if [ -z "$OLD_SYSTEM" ]; then
+        incomplete "there was no old system to go back to: what the activation changed is still there"
+        return 0
+    fi
+    run_program_when_free "$(request timeout_roll_back)" "$(request roll_back)"
+    case $OUTCOME in
+        timeout) incomplete "the old system's activation did not end within $(request timeout_roll_back) s" ;;
+        0) set_result roll_back_exit_code 0 ;;
+        "$(request exit_failed_units)")
+            set_result roll_back_exit_code "$OUTCOME"
+            note "units have failed during the roll back: $(failed_units | tr '\n' ' ')"
+            ;;
+        *)
+            set_result roll_back_exit_code "$OUTCOME"
+            incomplete "the old system's activation failed with exit code $OUTCOME"
+            ;;
+    esac
+    if [ "$ROLLED_BACK" = rolled-back ] && [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
+        incomplete "after the roll back $(current_system "$(request current)" "$PROFILE") is running, not $OLD_SYSTEM"
+    fi
+}
+
+incomplete() {
+    ROLLED_BACK=failed
+    note "$1"
+    set_result message "$(result message); $1"
+}
+
+# --- the end -----------------------------------------------------------------------------------------------------
+
+end_activation() {
+    if [ "$1" != failed ]; then remove_gc_roots; fi
+    enter_phase "$1"
+    release_lock
+    disarm_dead_man
+}
+
+# The old system runs again, but that may not have brought the network back: then the boot default may.
+reboot_if_unreachable() {
+    if ! wanted reboot_if_unreachable || [ "$(phase)" = committed ]; then return 0; fi
+    alone_since=$(now)
+    alone_until=$(in_seconds "$(request timeout_confirm)")
+    while ! passed "$alone_until"; do
+        last_contact=$(get "$STATE/contact")
+        if [ "${last_contact:-0}" -ge "$alone_since" ]; then return 0; fi
+        nap
+    done
+    note "nobody got in within $(request timeout_confirm) s after the roll back: rebooting"
+    durable
+    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$DIR/log" 2>&1
+}
+
+# --- after a kill or a power cut ---------------------------------------------------------------------------------
+
+# The worker is gone but the host did not go down: undo, whatever it was about to do.
+rescue_activation() {
+    kill_program
+    load_variables
+    roll_back "$1" "$2"
+}
+
+# Finish or undo what an activation of an earlier boot began. Only what is ours is undone: since then somebody may
+# have deployed by other means.
+recover_activation() {
+    if [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then
+        rescue_activation guard_killed "the guard was killed in the phase $(phase)"
+        return
+    fi
+    load_variables
+    recovered_phase=$(phase)
+    recovered_current=$(current_system "$(request current)" "$PROFILE")
+    case $recovered_current in "$SYSTEM" | "$TOPLEVEL") new_runs=1 ;; *) new_runs='' ;; esac
+    profile_now=$(resolved "$PROFILE")
+    if [ "$recovered_phase" = committing ] && [ -n "$new_runs" ] && [ "$profile_now" = "$TOPLEVEL" ]; then
+        note "the host went down during the commit and came back with the new system: the commit is finished now"
+        commit
+        return
+    fi
+    if wanted has_boot_default; then
+        # The boot has activated the boot default, which is the new system only if the commit had begun.
+        if [ -z "$new_runs" ] || [ -z "$(result commit_begun)" ]; then set_result activation_begun ''; fi
+    else
+        case $profile_now in "$TOPLEVEL" | "$OLD_TOPLEVEL") ;; *) set_result activation_begun '' ;; esac
+    fi
+    roll_back interrupted "the host went down in the phase ${recovered_phase:-prepared}"
+}

@@ -1,0 +1,188 @@
+#!/bin/sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The nixferry guard: activates a new system on this host, waits for somebody to confirm over a fresh login that it
+# is healthy, and makes it permanent; or else goes back to the old system, whatever became of the controller.
+#
+# The parts, in the order in which they are joined into one program:
+#   base.sh        where things are, the clock, the answer to the controller, processes
+#   state.sh       the record of an activation in /var/lib/nixferry/activations/<id>
+#   lock.sh        who may change the host, and who works on an activation
+#   program.sh     running the system's own programs with a time limit
+#   activation.sh  activate, wait, commit, roll back
+#   start.sh       checks, and how the guard outlives the login that brought it
+#   probe.sh       what the host says about itself; changes nothing
+#   verbs.sh       what the controller can ask for
+#
+# To look at a deploy by hand: cat /var/lib/nixferry/activations/*/phase (and log, notes, message).
+# To go back by hand while the guard waits: touch /var/lib/nixferry/activations/<id>/abort
+
+set -u
+umask 077
+LC_ALL=C
+export LC_ALL
+
+# Tests run the guard below a directory of their own, with a /proc and a shell of their own.
+ROOT=${NIXFERRY_ROOT:-}
+PROC=${NIXFERRY_PROC:-/proc}
+NIXFERRY_SH=${NIXFERRY_SH:-/bin/sh}
+export NIXFERRY_SH
+
+# A login without a profile script, and a service, lack some of these.
+PATH=${PATH:+$PATH:}/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/run/wrappers/bin
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+is_root() { [ "$(id -u)" = 0 ]; }
+
+state_directory() {
+    if is_root; then
+        echo "$ROOT/var/lib/nixferry"
+    else
+        echo "${XDG_STATE_HOME:-${HOME:-/nonexistent}/.local/state}/nixferry"
+    fi
+}
+
+# --- the answer to the controller: key=value lines on descriptor 3 ---------------------------------------------
+
+# Bytes other than these are written as %xx, so that a value is one line whatever it holds.
+encoded() {
+    case $1 in
+        *[!A-Za-z0-9/._:@,+=\ -]*)
+            encoded_bytes=$(printf %s "$1" | od -An -v -tx1 | tr -s ' \t\n' '%%%')
+            echo "${encoded_bytes%\%}"
+            ;;
+        *) printf '%s\n' "$1" ;;
+    esac
+}
+
+say() { printf '%s=%s\n' "$1" "$(encoded "$2")" >&3; }
+
+# say_lines KEY TEXT: one pair for each line
+say_lines() {
+    printf '%s\n' "$2" | while IFS= read -r said_line; do
+        if [ -n "$said_line" ]; then say "$1" "$said_line"; fi
+    done
+}
+
+# say_end_of KEY FILE: the last 16 KiB
+say_end_of() {
+    if [ -s "$2" ]; then say "$1" "$(tail -c 16384 "$2")"; fi
+}
+
+answer_begins() { echo nixferry=1 >&3; }
+
+answer_ends() {
+    printf 'end=%s\n' "$VERB" >&3
+    exit "${1:-0}"
+}
+
+# error CODE MESSAGE: answer that, and stop
+error() {
+    say error "$1"
+    say message "$2"
+    answer_ends 1
+}
+
+# --- time ------------------------------------------------------------------------------------------------------
+
+# Hundredths of a second on a clock that nobody sets; where there is no /proc (macOS) on the one on the wall.
+now() {
+    if read -r now_uptime _ <"$PROC/uptime"; then
+        now_fraction=${now_uptime#*.}
+        echo $((${now_uptime%%.*} * 100 + 1$now_fraction - 100))
+    else
+        echo "$(date +%s)00"
+    fi 2>/dev/null
+}
+
+in_seconds() { echo $(($(now) + $1 * 100)); }
+
+passed() { [ "$(now)" -ge "$1" ]; }
+
+# POSIX promises whole seconds only.
+if sleep 0.01 2>/dev/null; then NAP=0.2; else NAP=1; fi
+nap() { sleep "$NAP"; }
+
+# bounded SECONDS COMMAND...: for programs that wait for a service manager that may be ill
+bounded() {
+    if have timeout; then timeout "$@"; else
+        shift
+        "$@"
+    fi
+}
+
+# --- files -----------------------------------------------------------------------------------------------------
+
+# put FILE TEXT: replace it as a whole
+put() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
+
+# The text of a file, or nothing
+get() { if [ -f "$1" ]; then cat "$1"; fi; }
+
+# Where a path leads in the end; nothing if it leads nowhere. `readlink -f` is missing on older macOS.
+resolved() {
+    [ -e "$1" ] || return 0
+    readlink -f "$1" 2>/dev/null || realpath "$1" 2>/dev/null || (
+        path=$1
+        while [ -L "$path" ]; do
+            target=$(readlink "$path")
+            case $target in /*) path=$target ;; *) path=${path%/*}/$target ;; esac
+        done
+        CDPATH='' cd -P "${path%/*}" && echo "$(pwd -P)/${path##*/}"
+    )
+}
+
+# What has to survive a power cut reaches the disk now.
+durable() { sync -f "$STATE" 2>/dev/null || sync; }
+
+# --- processes -------------------------------------------------------------------------------------------------
+
+# When a process started: with its number it names the process for ever. Nothing if it is gone or a zombie.
+# Field 22 of /proc/PID/stat, see proc(5); the second field may contain anything but ends with the last ")".
+process_start() {
+    if [ -e "$PROC/uptime" ]; then
+        process_stat=$(cat "$PROC/$1/stat" 2>/dev/null) || return 0
+        # shellcheck disable=SC2086 # the fields are words
+        set -- ${process_stat##*) }
+        if [ "$1" = Z ]; then return 0; fi
+        shift 19
+        echo "$1"
+    else
+        ps -o lstart= -p "$1" | tr ' ' _
+    fi
+}
+
+# alive PID START
+alive() { [ -n "$1" ] && [ -n "$2" ] && [ "$(process_start "$1")" = "$2" ]; }
+
+# In a container the kernel's id of this boot survives a restart; the start time of process 1 does not.
+boot_identity() {
+    echo "$(cat "$PROC/sys/kernel/random/boot_id" 2>/dev/null || sysctl -n kern.bootsessionuuid):$(process_start 1)"
+}
+
+# own_session COMMAND...: to be run in the background; nothing that ends a login session reaches it
+own_session() {
+    if have setsid; then exec setsid "$@"; fi
+    if have perl; then exec perl -MPOSIX -e 'POSIX::setsid(); exec @ARGV' "$@"; fi
+    exec nohup "$@"
+}
+
+# Other processes of this unit: what an activation started in a session of its own.
+others_in_unit() {
+    unit_group=$(sed -n 's/^0:://p; s/^1:name=systemd://p' "$PROC/self/cgroup" 2>/dev/null | head -n 1)
+    case $unit_group in
+        */nixferry-"$ID"*) ;;
+        *) return 0 ;;
+    esac
+    for unit_hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd; do
+        if [ -r "$unit_hierarchy$unit_group/cgroup.procs" ]; then
+            grep -vx "$$" "$unit_hierarchy$unit_group/cgroup.procs"
+            return 0
+        fi
+    done
+}

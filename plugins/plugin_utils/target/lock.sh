@@ -1,0 +1,99 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Who may change the host, and who works on an activation. Both are claimed by the same means: a file with one line
+#   <activation id> <process> <its start time> <identity of the boot> <seconds since the epoch>
+# that appears as a whole (a hard link fails if the name is taken). A claim whose process or boot is gone is stale.
+# Whoever wants to replace a stale claim first claims the right to do so, under a name made of the stale one: two
+# that find the same stale claim cannot both win, and the one that was too late notices.
+
+# Only root has a place that every boot empties; /run/user goes away when the user logs out.
+use_state() {
+    STATE=$1
+    if is_root && [ -d "$ROOT/run" ]; then LOCKS=$ROOT/run/nixferry; else LOCKS=$STATE; fi
+}
+
+# read_owner FILE: the claim in OWNER_*; fails if there is none, or if it makes no sense
+read_owner() {
+    OWNER_ID='' OWNER_PID='' OWNER_START='' OWNER_BOOT='' OWNER_SINCE=''
+    { read -r OWNER_ID OWNER_PID OWNER_START OWNER_BOOT OWNER_SINCE <"$1"; } 2>/dev/null || return 1
+    case $OWNER_ID in '' | *[!0-9A-Za-z-]*) return 1 ;; esac
+    case $OWNER_PID$OWNER_SINCE in '' | *[!0-9]*) return 1 ;; esac
+}
+
+owner_lives() {
+    read_owner "$1" && [ "$OWNER_BOOT" = "$(boot_identity)" ] && alive "$OWNER_PID" "$OWNER_START"
+}
+
+# The deploy lock outlives the process that took it: then the activation's worker stands for it.
+lock_lives() {
+    if owner_lives "$1"; then return 0; fi
+    [ -n "$OWNER_ID" ] && [ "$OWNER_BOOT" = "$(boot_identity)" ] || return 1
+    (
+        use_activation "$OWNER_ID"
+        ! is_final "$(phase)" && owner_lives "$DIR/worker"
+    )
+}
+
+# claim FILE LIVES: make FILE ours unless `LIVES FILE` says that its owner is still there.
+# Fails if so (the owner is in OWNER_*), or with 2 if the file system takes no more files.
+claim() {
+    claim_mine=$1.$ID.$$
+    printf '%s %s %s %s %s\n' "$ID" "$$" "$(process_start "$$")" "$(boot_identity)" "$(date +%s)" >"$claim_mine" || return 2
+    if [ -d "$1" ]; then mv "$1" "$1.garbage.$$"; fi
+    claim_result=1
+    if ln "$claim_mine" "$1" 2>/dev/null; then
+        claim_result=0
+    elif ! "$2" "$1"; then
+        claim_stale "$1" "$2"
+        claim_result=$?
+    fi
+    rm -f "$claim_mine"
+    return "$claim_result"
+}
+
+# The second half of `claim`: FILE is stale. A claimant of the right to replace it may have died as well, and so on.
+claim_stale() {
+    claim_seen=$(get "$1")
+    claim_of=${OWNER_ID:-garbage}-${OWNER_PID:-0}
+    while ! ln "$claim_mine" "$1.after.$claim_of" 2>/dev/null; do
+        if owner_lives "$1.after.$claim_of"; then return 1; fi
+        claim_next=${OWNER_ID:-garbage}-${OWNER_PID:-0}
+        if [ ! -e "$1.after.$claim_of" ] || [ "$claim_next" = "$claim_of" ]; then return 1; fi
+        claim_of=$claim_next
+    done
+    if [ "$(get "$1")" != "$claim_seen" ]; then
+        rm -f "$1.after.$claim_of"
+        read_owner "$1"
+        return 1
+    fi
+    mv -f "$claim_mine" "$1" && rm -f "$1".after.*
+}
+
+# --- the deploy lock ---------------------------------------------------------------------------------------------
+
+# Takes the lock, or answers with its holder and stops.
+take_lock() {
+    mkdir -p "$LOCKS" || error state_unwritable "cannot make the directory $LOCKS"
+    claim "$LOCKS/lock" lock_lives
+    case $? in
+        0) put "$LOCKS/deployer" "$1" ;;
+        1)
+            say_lock_holder
+            error lock_held "somebody else is deploying to this host"
+            ;;
+        *) error state_unwritable "cannot write to $LOCKS" ;;
+    esac
+}
+
+release_lock() {
+    if read_owner "$LOCKS/lock" && [ "$OWNER_ID" = "$ID" ]; then rm -f "$LOCKS/lock"; fi
+}
+
+say_lock_holder() {
+    say lock_id "${OWNER_ID:-unknown}"
+    say lock_deployer "$(get "$LOCKS/deployer")"
+    if [ -n "$OWNER_SINCE" ]; then say lock_age "$(($(date +%s) - OWNER_SINCE))"; fi
+}

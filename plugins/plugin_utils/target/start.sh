@@ -1,0 +1,249 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# `start`: everything that can be refused is refused before anything is changed; then the guard is set to work where
+# no closed login, killed session or restarted user manager reaches it.
+
+START_DEADLINE=30       # seconds until the detached guard must have reported
+DEAD_MAN_INTERVAL=10    # seconds between looks at whether the guard is still alive
+DEAD_MAN_MARGIN=60      # seconds beyond the sum of all limits after which a guard that lives counts as stuck
+
+verb_start() {
+    ID=$(arg id)
+    case $ID in '' | *[!0-9A-Za-z-]*) error bad_request "not an activation id: $ID" ;; esac
+    check_toplevel
+    if [ "$(arg action)" = dry-activate ]; then
+        say phase none
+        dry_activate exit_code log
+        answer_ends
+    fi
+    prepare_state
+    if [ -e "$STATE/activations/$ID" ]; then error id_used "the activation $ID exists already"; fi
+    take_lock "$(arg deployer)"
+    recover_interrupted
+    if [ "$(arg force)" != 1 ] && is_unchanged; then
+        release_lock
+        say phase none
+        say unchanged 1
+        say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$(arg current)" "$PROFILE")"
+        answer_ends
+    fi
+    record_activation
+    detach
+    say_status
+    answer_ends
+}
+
+# --- what can be refused -----------------------------------------------------------------------------------------
+
+# Sets TOPLEVEL, SYSTEM and PROFILE from the arguments, or answers with an error.
+check_toplevel() {
+    TOPLEVEL=$(arg toplevel)
+    PROFILE=$(expanded "$(arg profile)")
+    have nix-store || error no_nix "nix-store was not found in PATH ($PATH)"
+    if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
+        error invalid_toplevel "$TOPLEVEL is not in this host's store, or not complete"
+    fi
+    SYSTEM=$(system_of "$TOPLEVEL" "$(arg specialisation)")
+    if [ -z "$SYSTEM" ]; then
+        error no_specialisation "$TOPLEVEL has no specialisation $(arg specialisation)"
+    fi
+    missing=$(missing_files "$TOPLEVEL" "$SYSTEM" "$(arg required)")
+    if [ -n "$missing" ]; then
+        error missing_files "$TOPLEVEL is no system of the kind $(arg kind): it lacks $(echo "$missing" | tr '\n' ' ')"
+    fi
+    built_for=$(get "$TOPLEVEL/system")
+    if ! runs_here "$built_for"; then
+        error wrong_system "$TOPLEVEL was built for $built_for, but this host is $(nix_system)"
+    fi
+}
+
+# A profile may be given relative to the home directory, which only the host knows.
+# shellcheck disable=SC2088 # the tilde is meant literally
+expanded() { case $1 in "~/"*) echo "${HOME:-}/${1#??}" ;; *) printf '%s\n' "$1" ;; esac; }
+
+# system_of TOPLEVEL SPECIALISATION: the path to activate, nothing if there is none
+system_of() { if [ -z "$2" ]; then echo "$1"; else resolved "$1/specialisation/$2"; fi; }
+
+missing_files() { # TOPLEVEL SYSTEM NAMES
+    for required_file in $3; do
+        if [ ! -e "$1/$required_file" ] || [ ! -e "$2/$required_file" ]; then echo "$required_file"; fi
+    done
+}
+
+nix_system() {
+    machine=$(uname -m)
+    case $machine in arm64) machine=aarch64 ;; i?86) machine=i686 ;; armv8l) machine=armv7l ;; esac
+    echo "$machine-$(uname -s | tr '[:upper:]' '[:lower:]')"
+}
+
+# A kernel may run more than its own platform; only what certainly cannot work is refused.
+runs_here() {
+    if [ -z "$1" ] || [ "$1" = "$(nix_system)" ]; then return 0; fi
+    case $(nix_system):$1 in
+        x86_64-*:i?86-* | aarch64-*:arm* | aarch64-darwin:x86_64-darwin) [ "${1##*-}" = "$(nix_system | sed 's/.*-//')" ] ;;
+        *) return 1 ;;
+    esac
+}
+
+# Does the host already run and boot what is asked for?
+is_unchanged() {
+    unchanged_profile=$(resolved "$PROFILE")
+    unchanged_current=$(current_system "$(arg current)" "$PROFILE")
+    if [ "$(arg action)" != test ] && [ "$unchanged_profile" != "$TOPLEVEL" ]; then return 1; fi
+    if [ "$(arg action)" = boot ] && [ "$SYSTEM" = "$TOPLEVEL" ]; then return 0; fi
+    [ "$unchanged_current" = "$SYSTEM" ]
+}
+
+# What an earlier deploy left unfinished is put in order before the old system is recorded.
+recover_interrupted() {
+    new_id=$ID
+    new_system=$SYSTEM new_toplevel=$TOPLEVEL new_profile=$PROFILE
+    for interrupted_id in $(interrupted_activations); do
+        use_activation "$interrupted_id"
+        claim "$DIR/worker" owner_lives || continue
+        recover_activation
+        say recovered "$interrupted_id"
+        say note "the activation $interrupted_id was interrupted: it is $(phase) now"
+        if [ "$(phase)" = failed ]; then
+            recovery_message=$(result message)
+            say_end_of log "$DIR/log"
+            use_activation "$new_id"
+            release_lock
+            error recovery_failed "the interrupted activation $interrupted_id: $recovery_message"
+        fi
+    done
+    use_activation "$new_id"
+    SYSTEM=$new_system TOPLEVEL=$new_toplevel PROFILE=$new_profile
+}
+
+# --- the record --------------------------------------------------------------------------------------------------
+
+# abandon CODE MESSAGE: nothing has been activated; leave no trace and answer with the error.
+abandon() {
+    disarm_dead_man
+    remove_gc_roots
+    rm -rf "$DIR" "$STATE/new"
+    release_lock
+    error "$1" "$2"
+}
+
+record_activation() {
+    DIR=$STATE/new
+    rm -rf "$DIR"
+    if ! { mkdir -p "$DIR/request" "$DIR/old" "$DIR/result" && prepare_phases && write_record; }; then
+        abandon state_unwritable "cannot write to the state directory $STATE"
+    fi
+    if ! mv "$DIR" "$STATE/activations/$ID"; then abandon state_unwritable "cannot write to $STATE/activations"; fi
+    use_activation "$ID"
+    if ! add_gc_root new "$TOPLEVEL" || ! add_gc_root old "$(old system)"; then
+        abandon gc_root_failed "cannot make roots for the garbage collector"
+    fi
+    # Between the check and the root a garbage collector may have come along.
+    if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
+        abandon invalid_toplevel "$TOPLEVEL has just been garbage-collected"
+    fi
+    prune_activations
+    durable
+}
+
+write_record() {
+    for field in kind activate commit roll_back restore_boot_default current booted exit_failed_units \
+        exit_reboot_required exit_locked has_boot_default check_units action specialisation timeout_activation \
+        timeout_confirm timeout_roll_back failed_units reboot_if_unreachable deployer environment; do
+        put "$DIR/request/$field" "$(arg "$field")" || return 1
+    done
+    reboot=$(arg reboot_command)
+    put "$DIR/request/reboot_command" "${reboot:-systemctl reboot || reboot}" &&
+        put "$DIR/request/toplevel" "$TOPLEVEL" &&
+        put "$DIR/request/system" "$SYSTEM" &&
+        put "$DIR/request/profile" "$PROFILE" &&
+        put "$DIR/old/system" "$(current_system "$(arg current)" "$PROFILE")" &&
+        put "$DIR/old/toplevel" "$(resolved "$PROFILE")" &&
+        put "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
+        put "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
+        put "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
+        failed_units >"$DIR/old/failed_units" &&
+        printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
+        : >"$DIR/notes" &&
+        put "$DIR/boot" "$(boot_identity)" &&
+        put "$DIR/dead_man" "$(in_seconds "$(longest_duration)")" &&
+        enter_phase prepared
+}
+
+# No activation takes longer than this.
+longest_duration() {
+    echo $((2 * $(arg timeout_activation) + 2 * $(arg timeout_confirm) + 2 * $(arg timeout_roll_back) + DEAD_MAN_MARGIN))
+}
+
+last_generation() {
+    last=0
+    for generation_link in "$1"-*-link; do
+        number=${generation_link#"$1"-}
+        number=${number%-link}
+        case $number in
+            '' | *[!0-9]*) ;;
+            *) if [ "$number" -gt "$last" ]; then last=$number; fi ;;
+        esac
+    done
+    echo "$last"
+}
+
+# --- living on without the login ---------------------------------------------------------------------------------
+
+# Starts the guard and the dead-man that looks after it, and waits until the guard has reported.
+detach() {
+    # Should the new system lack a tool, the old one's is used.
+    PATH=$PATH:$(old system)/sw/bin
+    if has_service_manager; then
+        if ! detach_output=$(start_units 2>&1); then
+            abandon runner_not_started "the service manager did not start the guard: $detach_output"
+        fi
+    else
+        for detached_verb in watch run; do
+            own_session "$NIXFERRY_SH" "$DIR/guard.sh" "$detached_verb" </dev/null >>"$DIR/log" 2>&1 3>&- &
+        done
+    fi
+    detach_until=$(in_seconds "$START_DEADLINE")
+    until [ -e "$DIR/worker" ]; do
+        if passed "$detach_until"; then
+            stop_unit "nixferry-$ID.service"
+            abandon runner_not_started "the detached guard did not report within $START_DEADLINE s"
+        fi
+        nap
+    done
+}
+
+# A user's service manager ends with the last login, unless it lingers.
+has_service_manager() {
+    have systemd-run && [ -d "$ROOT/run/systemd/system" ] || return 1
+    is_root || { [ -e "$ROOT/var/lib/systemd/linger/$(id -un)" ] && systemctl --user show-environment >/dev/null 2>&1; }
+}
+
+manager_scope() { if is_root; then echo --system; else echo --user; fi; }
+
+stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope)" --no-block stop "$1" 2>/dev/null; fi; }
+
+disarm_dead_man() { stop_unit "nixferry-$ID-deadman.timer"; }
+
+# The dead-man first. Units that are left alone when a new system comes: switch-to-configuration looks at the files
+# in /etc/systemd/system only, and without default dependencies nothing that stops takes them along.
+# After the main process is gone, by whatever signal, ExecStopPost rolls back; it may take as long as that takes.
+start_units() {
+    set -- "$(manager_scope)" --quiet --no-ask-password --collect -p DefaultDependencies=no
+    for variable in PATH HOME USER LOGNAME LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE XDG_RUNTIME_DIR \
+        DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH; do
+        eval "value=\${$variable-}"
+        if [ -n "$value" ]; then set -- "$@" "--setenv=$variable=$value"; fi
+    done
+    systemd-run "$@" --unit="nixferry-$ID-deadman" --description="nixferry: looks after the activation $ID" \
+        --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" --timer-property=AccuracySec=1s \
+        "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
+    set -- "$@" --unit="nixferry-$ID" --description="nixferry: activation $ID" \
+        -p "ExecStopPost=$NIXFERRY_SH $DIR/guard.sh rescue" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)"
+    # Before systemd 240 there is no type that reports a program which could not be started.
+    systemd-run "$@" --service-type=exec "$NIXFERRY_SH" "$DIR/guard.sh" run 2>/dev/null ||
+        systemd-run "$@" "$NIXFERRY_SH" "$DIR/guard.sh" run
+}

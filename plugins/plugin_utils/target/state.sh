@@ -1,0 +1,168 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The record of an activation. $DIR is /var/lib/nixferry/activations/<id>:
+#   request/KEY  what was asked for (see start.sh), never changed
+#   old/KEY      what the host was like before
+#   result/KEY   what came of it
+#   phase        one of: prepared activating awaiting-confirmation committing committed rolling-back rolled-back failed
+#   phases/      the phases not entered yet: a phase is entered by a rename, which works on a full disk, too
+#   history      phases with the time they began     notes    remarks, one a line
+#   worker       the process that works on it        child    the session of the program that it runs
+#   log          what the programs printed           boot     the boot it belongs to
+#   confirm, abort   made by the controller
+
+ACTIVATIONS_KEPT=20
+
+request() { get "$DIR/request/$1"; }
+old() { get "$DIR/old/$1"; }
+result() { get "$DIR/result/$1"; }
+set_result() { put "$DIR/result/$1" "$2"; }
+wanted() { [ "$(request "$1")" = 1 ]; }
+
+phase() { get "$DIR/phase"; }
+
+prepare_phases() {
+    mkdir "$DIR/phases"
+    for prepared_phase in activating awaiting-confirmation committing committed rolling-back rolled-back failed; do
+        echo "$prepared_phase" >"$DIR/phases/$prepared_phase"
+    done
+}
+
+is_final() { case $1 in committed | rolled-back | failed) true ;; *) false ;; esac; }
+
+# Fails if the record could not be changed: then nobody would know.
+enter_phase() {
+    echo "$1 $(date +%s)" >>"$DIR/history"
+    echo "--- nixferry: $1, $(date)" >>"$DIR/log"
+    if [ "$(phase)" = "$1" ]; then return 0; fi
+    if [ -f "$DIR/phases/$1" ]; then mv -f "$DIR/phases/$1" "$DIR/phase"; else put "$DIR/phase" "$1"; fi
+}
+
+note() {
+    printf '%s\n' "$1" >>"$DIR/notes"
+    printf '%s\n' "--- nixferry: $1" >>"$DIR/log"
+}
+
+# use_activation ID: the activation that the functions above are about
+use_activation() {
+    ID=$1
+    DIR=$STATE/activations/$1
+}
+
+# What the kind's snippets see; `shellcheck` cannot know that.
+# shellcheck disable=SC2034
+load_variables() {
+    TOPLEVEL=$(request toplevel)
+    SYSTEM=$(request system)
+    PROFILE=$(request profile)
+    OLD_TOPLEVEL=$(old toplevel)
+    OLD_SYSTEM=$(old system)
+}
+
+# The state directory exists, is ours alone and takes what we are going to write.
+prepare_state() {
+    if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
+        error state_unwritable "cannot make the state directory $STATE"
+    fi
+    if ! printf '%s' "$NIXFERRY_GUARD$NIXFERRY_GUARD" >"$STATE/test.$$"; then
+        rm -f "$STATE/test.$$"
+        error state_unwritable "cannot write to the state directory $STATE"
+    fi
+    rm -f "$STATE/test.$$"
+}
+
+# Every activation, newest first
+activations() {
+    # shellcheck disable=SC2010 # a glob cannot sort by time; whatever is not an id is left out
+    ls -1t "$STATE/activations" 2>/dev/null | grep -v '[^0-9A-Za-z-]'
+}
+
+# Is somebody working on it?
+is_attended() { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && owner_lives "$DIR/worker"; }
+
+# Activations that were begun and that nobody works on any more
+interrupted_activations() {
+    for found_id in $(activations); do
+        (
+            use_activation "$found_id"
+            if [ -f "$DIR/phase" ] && ! is_final "$(phase)" && ! is_attended; then echo "$found_id"; fi
+        )
+    done
+}
+
+# What nobody will ask for again goes, and the protection from garbage collection with it.
+prune_activations() {
+    kept=0
+    for found_id in $(activations); do
+        kept=$((kept + 1))
+        if [ "$found_id" != "$ID" ] && [ "$kept" -gt "$ACTIVATIONS_KEPT" ] &&
+            is_final "$(get "$STATE/activations/$found_id/phase")"; then
+            rm -rf "$STATE/activations/${found_id:?}"
+        fi
+    done
+    for gc_root in "$ROOT$GC_ROOTS"/*; do
+        gc_root_id=${gc_root##*/}
+        gc_root_id=${gc_root_id%-new}
+        if [ -L "$gc_root" ] && [ ! -d "$STATE/activations/${gc_root_id%-old}" ]; then rm -f "$gc_root"; fi
+    done
+}
+
+# --- garbage collection: neither the new nor the old system may go away under our feet --------------------------
+
+GC_ROOTS=/nix/var/nix/gcroots/nixferry
+
+add_gc_root() {
+    [ -n "$2" ] || return 0
+    if is_root; then
+        mkdir -p "$ROOT$GC_ROOTS" && ln -sfn "$2" "$ROOT$GC_ROOTS/$ID-$1"
+    else
+        nix-store --add-root "$DIR/root-$1" --indirect --realise "$2" >/dev/null
+    fi
+}
+
+remove_gc_roots() { rm -f "$ROOT$GC_ROOTS/$ID-new" "$ROOT$GC_ROOTS/$ID-old" "$DIR/root-new" "$DIR/root-old"; }
+
+# --- profiles ---------------------------------------------------------------------------------------------------
+
+link_of() { if [ -L "$1" ]; then readlink "$1"; fi; }
+
+# generation_of PROFILE: the number N of the generation link PROFILE-N-link that it points to
+generation_of() {
+    generation=$(link_of "$1")
+    case $generation in
+        *"${1##*/}"-*[0-9]-link)
+            generation=${generation%-link}
+            generation=${generation##*-}
+            case $generation in *[!0-9]*) ;; *) echo "$generation" ;; esac
+            ;;
+    esac
+}
+
+# What is running: the system behind the kind's `current` link
+current_system() { # CURRENT PROFILE
+    if [ "$1" = profile ]; then resolved "$2"; else resolved "$ROOT$1"; fi
+}
+
+# reboot_reasons BOOTED SYSTEM: what of the booted system only a reboot replaces
+reboot_reasons() {
+    [ -n "$1" ] && [ -d "$ROOT$1" ] && [ -n "$2" ] || return 0
+    for part in kernel initrd kernel-modules; do
+        if [ "$(resolved "$ROOT$1/$part")" != "$(resolved "$2/$part")" ]; then echo "$part"; fi
+    done
+    for part in kernel-params init-interface-version; do
+        if [ "$(get "$ROOT$1/$part")" != "$(get "$2/$part")" ]; then echo "$part"; fi
+    done
+}
+
+# Units that have failed or fail again and again; the guard's own do not count.
+failed_units() {
+    have systemctl && [ -d "$ROOT/run/systemd/system" ] || return 0
+    if is_root; then scope=--system; else scope=--user; fi
+    bounded 30 systemctl "$scope" list-units --state=failed,auto-restart --plain --no-legend --no-pager --full \
+        2>/dev/null | while read -r failed_unit _; do
+        case $failed_unit in nixferry-* | '') ;; *) echo "$failed_unit" ;; esac
+    done
+}

@@ -1,0 +1,205 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# What the controller can ask for, and what the detached processes are called with.
+
+# --- arguments: key=value ----------------------------------------------------------------------------------------
+
+read_arguments() {
+    for argument; do
+        argument_key=${argument%%=*}
+        case $argument_key in *[!a-z_]*) error bad_request "not an argument: $argument_key" ;; esac
+        # shellcheck disable=SC2034 # used by the evaluated text
+        argument_value=${argument#*=}
+        eval "ARGUMENT_$argument_key=\$argument_value"
+    done
+}
+
+arg() { eval "printf '%s\\n' \"\${ARGUMENT_$1-}\""; }
+
+# The activation that a verb is about; somebody is there, which the guard may want to know.
+use_named_activation() {
+    named=$(arg id)
+    case $named in '' | *[!0-9A-Za-z-]*) error bad_request "not an activation id: $named" ;; esac
+    use_activation "$named"
+    if [ ! -f "$DIR/phase" ]; then error no_activation "this host knows no activation $ID"; fi
+    put "$STATE/contact" "$(now)"
+}
+
+# wait_while SECONDS PHASE...: until the phase is another one, or nobody works on it any more
+wait_while() {
+    wait_until=$(in_seconds "${1:-0}")
+    shift
+    while ! passed "$wait_until"; do
+        case " $* " in *" $(phase) "*) ;; *) return 0 ;; esac
+        if ! is_attended; then return 0; fi
+        nap
+    done
+}
+
+# --- the answer --------------------------------------------------------------------------------------------------
+
+# say_pair TOPLEVEL SYSTEM PROFILE OLD_TOPLEVEL OLD_SYSTEM
+say_pair() {
+    say id "$ID"
+    say toplevel "$1"
+    say system "$2"
+    say profile "$3"
+    say old_toplevel "$4"
+    say old_system "$5"
+    say new_generation "$(generation_of "$3")"
+    pair_target=$(resolved "$3")
+    case $pair_target in
+        "$1") say boot_default new ;;
+        "$4") say boot_default old ;;
+    esac
+}
+
+say_status() {
+    load_variables
+    status_phase=$(phase)
+    say phase "$status_phase"
+    say action "$(request action)"
+    say kind "$(request kind)"
+    say deployer "$(request deployer)"
+    say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$OLD_TOPLEVEL" "$OLD_SYSTEM"
+    say old_generation "$(old generation)"
+    for status_key in reason message exit_code commit_exit_code roll_back_exit_code; do
+        say "$status_key" "$(result "$status_key")"
+    done
+    say_lines failed_unit "$(result failed_units)"
+    say_lines failed_unit_before "$(old failed_units)"
+    say_reboot
+    if [ "$status_phase" = awaiting-confirmation ]; then
+        say seconds_left "$((($(get "$DIR/deadline") - $(now)) / 100))"
+    elif ! is_final "$status_phase" && ! is_attended; then
+        say interrupted 1
+    fi
+    say_lines note "$(get "$DIR/notes")"
+    say_lines phase_time "$(get "$DIR/history")"
+    say_end_of log "$DIR/log"
+    say log_path "$DIR/log"
+}
+
+say_reboot() {
+    status_reasons=$(reboot_reasons "$(request booted)" "$SYSTEM")
+    if [ "$(result reason)" = reboot_required ] || { [ "$(phase)" = committed ] && [ -n "$status_reasons" ]; }; then
+        say reboot_required 1
+        say_lines reboot_reason "$status_reasons"
+    fi
+}
+
+# --- verbs -------------------------------------------------------------------------------------------------------
+
+verb_status() {
+    use_named_activation
+    # shellcheck disable=SC2046 # phases are words
+    wait_while "$(arg seconds)" $(arg wait_while)
+    say_status
+    answer_ends
+}
+
+verb_confirm() {
+    use_named_activation
+    case $(phase) in
+        awaiting-confirmation) : >"$DIR/confirm" || error state_unwritable "cannot write to $DIR" ;;
+        *)
+            # The same confirmation once more, after a lost connection, is none the worse for it.
+            if [ ! -e "$DIR/confirm" ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
+            ;;
+    esac
+    wait_while "$(arg seconds)" awaiting-confirmation committing rolling-back
+    say_status
+    answer_ends
+}
+
+verb_abort() {
+    use_named_activation
+    case $(phase) in
+        committing | committed) error too_late "the activation is $(phase)" ;;
+        prepared | activating | awaiting-confirmation)
+            put "$DIR/abort" "$(arg reason)" || error state_unwritable "cannot write to $DIR"
+            ;;
+    esac
+    wait_while "$(arg seconds)" prepared activating awaiting-confirmation committing rolling-back
+    say_status
+    answer_ends
+}
+
+verb_recover() {
+    use_named_activation
+    if ! is_final "$(phase)"; then
+        take_lock "$(request deployer)"
+        if claim "$DIR/worker" owner_lives; then recover_activation; fi
+        release_lock
+    fi
+    say_status
+    answer_ends
+}
+
+# --- the detached processes: called as `sh <activation>/guard.sh VERB` -------------------------------------------
+
+verb_run() {
+    claim "$DIR/worker" owner_lives
+    if [ $? -eq 1 ]; then exit 1; fi
+    run_activation
+    reboot_if_unreachable
+}
+
+# After the guard is gone, and now and then to see whether it is.
+verb_rescue() {
+    if is_final "$(phase)" || [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; then
+        disarm_dead_man
+        return
+    fi
+    # A host that goes down comes back with the old boot default; activating now would only be in the way.
+    if has_service_manager && [ "$(bounded 30 systemctl "$(manager_scope)" is-system-running)" = stopping ]; then return; fi
+    if owner_lives "$DIR/worker"; then
+        if ! passed "$(get "$DIR/dead_man")"; then return; fi
+        kill -KILL "$OWNER_PID"
+        nap
+    fi
+    claim "$DIR/worker" owner_lives
+    if [ $? -eq 1 ]; then return; fi
+    rescue_activation guard_killed "the guard was killed in the phase $(phase)"
+    reboot_if_unreachable
+}
+
+# The dead-man where there is no service manager
+verb_watch() {
+    until [ -e "$DIR/worker" ] || passed "$(get "$DIR/dead_man")"; do sleep 1; done
+    until is_final "$(phase)"; do
+        verb_rescue
+        sleep 1
+    done
+}
+
+main() {
+    VERB=$1
+    shift
+    case $VERB in
+        run | rescue | watch)
+            DIR=${0%/*}
+            ID=${DIR##*/}
+            use_state "${DIR%/activations/*}"
+            exec 3>/dev/null
+            "verb_$VERB"
+            ;;
+        probe | start | status | confirm | abort | recover)
+            # Nothing but the answer goes to standard output.
+            exec 3>&1 1>&2
+            use_state "$(state_directory)"
+            answer_begins
+            read_arguments "$@"
+            "verb_$VERB"
+            ;;
+        *)
+            echo "nixferry guard: there is no verb $VERB" >&2
+            exit 2
+            ;;
+    esac
+}
+
+main "$@"
