@@ -2,33 +2,41 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The attributes that actions have: what check mode and the like mean for them."""
+"""Documentation of the attributes that the collection's actions and modules have."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """A module that extends a fragment states its own support of check_mode and diff_mode."""
+    """What every action of the collection has; support is overridden where it differs."""
 
     DOCUMENTATION = r"""
+options: {}
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and return what would change without changing anything.
-  diff_mode:
-    description: Returns details on what has changed, or would change, when in diff mode.
-  action:
-    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the
-      controller.
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
     support: full
-    details:
-      - It runs on the controller. The host needs a POSIX shell, but no Python.
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    support: full
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+    support: full
   async:
     description: Supports being used with the C(async) keyword.
     support: none
     details:
-      - It runs on the controller. Use the C(throttle) and C(strategy) keywords to decide how many hosts go at once.
+      - The work is done on the controller. A wait has an option of its own that limits it.
+  delegation:
+    description: Can be used in conjunction with O(ignore:delegate_to) and related keywords.
+    support: full
+  platform:
+    description: Target OS/families that can be operated against.
+    platforms: Linux, macOS
+    support: full
 """
 
+    # The action group nixferry, for module_defaults.
     ACTIONGROUP_NIXFERRY = r"""
 options: {}
 attributes:
@@ -37,4 +45,29 @@ attributes:
     support: full
     membership:
       - nixferry.deploy.nixferry
+"""
+
+    # For modules that run on the host, in its Python.
+    MODULE = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Will return details on what has changed (or possibly needs changing in C(check_mode)), when in diff mode.
+    support: full
+  action:
+    description: Indicates this has a corresponding action plugin so some parts of the options can be executed on the controller.
+    support: none
+  async:
+    description: Supports being used with the C(async) keyword.
+    support: full
+  delegation:
+    description: Can be used in conjunction with O(ignore:delegate_to) and related keywords.
+    support: full
+  platform:
+    description: Target OS/families that can be operated against.
+    platforms: Linux, macOS
+    support: full
 """

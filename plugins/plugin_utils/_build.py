@@ -151,29 +151,23 @@ def realise(
     failed = missing(nix, targets)
     failures = own_failures(result.errors)
     closures = _closures(nix, [target.derivation for target in failed.values()] if failures else [])
-    return {
-        name: _failure_of(nix, target, result, failures, closures.get(target.realisable, ()), logs)
-        for name, target in failed.items()
-    }
+    errors = {}
+    for name, target in failed.items():
+        own = failures_within(failures, closures.get(target.realisable, ()))
+        tail = _log_tail(nix, own[0].derivation, logs) if own else []
+        errors[name] = failure_of(target, result, own, tail)
+    return errors
 
 
-def _failure_of(
-    nix: Nix,
-    target: Target,
-    result: NixResult,
-    failures: Sequence[Failure],
-    closure: Iterable[str],
-    logs: BuildLogs,
+def failure_of(
+    target: Target, result: NixResult, own: Sequence[Failure], log_tail: Sequence[str]
 ) -> NixferryError:
-    own = failures_within(failures, set(closure))
+    """Why ``target`` was not realised by the Nix call that ended with ``result``.
+
+    ``own`` are the failed derivations that the target needs, ``log_tail`` is the log of the first of them.
+    """
     if target.derivation is None and not result.timed_out:
-        general = result.error(step=STEP)
-        return NixferryError(
-            f"{target.realisable} is not in the controller's store, and no substituter has it",
-            step=STEP,
-            remedy="Build it here, copy it here, or name a binary cache that has it in `substituters`.",
-            output=general.output,
-        )
+        return not_available(target, result.stderr.splitlines())
     if not own:
         return result.error(step=STEP, deadline_name=TIMEOUT_NAME)
     first = own[0]
@@ -187,7 +181,17 @@ def _failure_of(
         message,
         step=STEP,
         remedy=error.remedy or f"The whole log: nix-store --read-log {first.derivation}",
-        output=_log_tail(nix, first.derivation, logs),
+        output=log_tail,
+    )
+
+
+def not_available(target: Target, output: Sequence[str] = ()) -> NixferryError:
+    """The error for a store path that is nowhere to be had."""
+    return NixferryError(
+        f"{target.realisable} is not in the store, and no substituter has it",
+        step=STEP,
+        remedy="Build it here, copy it here, or name a binary cache that has it in `substituters`.",
+        output=output,
     )
 
 

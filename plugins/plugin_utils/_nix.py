@@ -262,9 +262,26 @@ class Nix:
         except OSError as error:
             raise NixferryError(f"Nix could not be started: {error}", step=step) from error
         return [
-            reader.result(command, outcome)
+            reader.result(command.argv, outcome)
             for reader, command, outcome in zip(readers, commands, outcomes, strict=True)
         ]
+
+
+def result_of_log(
+    argv: Sequence[str],
+    return_code: int,
+    stdout: str,
+    log: str,
+    *,
+    on_event: Callable[[LogEvent], None] | None = None,
+    timed_out: bool = False,
+) -> NixResult:
+    """The result of a Nix program that ran elsewhere, on a host, from the ``log`` that it left."""
+    reader = _LogReader(on_event, keep_messages=False)
+    for line in log.splitlines():
+        reader.line(line)
+    outcome = Outcome(return_code, stdout.encode(errors="replace"), timed_out)
+    return reader.result(tuple(argv), outcome)
 
 
 def search_directories(environment: Mapping[str, str]) -> str:
@@ -290,8 +307,10 @@ class _LogReader:
         if event is None:
             return
         if isinstance(event, Message):
-            # Nix logs hints ("use '--show-trace' ...") as errors too.
-            if event.level == Level.ERROR and "error:" in event.text:
+            if event.text.startswith("(use '--show-trace'"):
+                # A hint about an option that the user of a playbook does not have, logged as an error.
+                return
+            if event.level == Level.ERROR:
                 self._errors.append(event.text)
             if event.level <= Level.INFO:
                 self._tail.extend(event.text.splitlines())
@@ -305,12 +324,12 @@ class _LogReader:
         if self._on_event is not None:
             self._on_event(event)
 
-    def result(self, command: Command, outcome: Outcome) -> NixResult:
+    def result(self, argv: tuple[str, ...], outcome: Outcome) -> NixResult:
         return NixResult(
             return_code=outcome.return_code,
             stdout=outcome.stdout.decode("utf-8", errors="replace"),
             stderr="\n".join(self._tail),
-            argv=command.argv,
+            argv=argv,
             errors=tuple(self._errors),
             timed_out=outcome.timed_out,
             messages=tuple(self._messages or ()),

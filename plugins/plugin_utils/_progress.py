@@ -87,6 +87,10 @@ class Progress:
         self._show_log_line(event)
         self.tick()
 
+    def rename(self, prefix: str) -> None:
+        """Begin lines with ``prefix`` from now on."""
+        self._prefix = f"[{prefix}] "
+
     def phase(self, text: str) -> None:
         """Begin something new, such as ``evaluating``: says so at once and counts from zero again."""
         self._phase = text

@@ -1,0 +1,51 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Evaluate and build the systems of one or many hosts. Documented in plugins/modules/nix_build.py."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ansible.utils.display import Display
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import (
+    SPECIFICATION,
+    base_directory,
+    build_options,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_target import TargetRealiser
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import (
+    BuildTask,
+    task_result,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+
+
+class ActionModule(NixferryAction):
+    """``nix_build``: see the module of the same name for its documentation."""
+
+    specification: ClassVar[dict[str, Any]] = SPECIFICATION
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Evaluate, then realise or tell what would be realised."""
+        request = build_options(
+            options,
+            host=shell.host,
+            directory=base_directory(str(self._loader.get_basedir())),
+            check_mode=bool(self._task.check_mode),
+        )
+        several = options["hosts"] is not None
+        if len(request.hosts) > 1:
+            progress.rename(f"{len(request.hosts)} hosts")
+        task = BuildTask(request, progress)
+        on_target = options["build_on"] == "target"
+        builds = task.run(TargetRealiser(task, shell) if on_target else None)
+        progress.close()
+        failures = [build.error.text(build.host) for build in builds if build.error is not None]
+        for warning in [*task.warnings, *(failures if several else [])]:
+            if not self._task.no_log:
+                Display().warning(warning)
+        return task_result(builds, several=several)

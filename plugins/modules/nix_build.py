@@ -1,0 +1,292 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_build
+short_description: Evaluate and build the Nix systems of one host or of many
+description:
+  - Evaluates what hosts are to run, builds or fetches it, and returns a store path for each host.
+  - With O(hosts) and C(run_once), one task serves a whole fleet. The hosts are evaluated by parallel processes within
+    a memory budget, and everything is realised in one Nix call. A host that fails does not stop the others.
+  - What is built can be any derivation. A NixOS system is one, and where an attribute is the evaluation of a system
+    rather than a derivation, its toplevel is built.
+  - Nix runs on the controller, as the user who runs Ansible and with that user's environment (E(NIX_PATH),
+    E(NIX_CONFIG), E(NIX_REMOTE) and so on). O(ignore:become) has no influence on it.
+  - When C(ansible-playbook) ends, in whatever way, the build ends with it.
+extends_documentation_fragment:
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Evaluates, and says what would be built and fetched. The store gets the derivations, but nothing is built, no
+        garbage collector root is set and no lock file is written.
+      - Values that an evaluation has to build first (import from derivation) are built in check mode too.
+      - With O(build_in_check_mode=true) it builds as it would without check mode.
+  diff_mode:
+    support: none
+    details:
+      - M(nixferry.deploy.nix_copy) and M(nixferry.deploy.nix_switch) show what differs on the host.
+  delegation:
+    support: partial
+    details:
+      - Not together with O(build_on=target).
+options:
+  flake:
+    description:
+      - A flake reference, as V(.), V(.#nixosConfigurations.web1), V(github:owner/repository) or
+        V(git+ssh://git@example.org/fleet?ref=main#hosts.{host}).
+      - V({host}) stands for the name of the host in the inventory. Dots in that name do not split the attribute path.
+      - Without an attribute after C(#), it means the host's system in the output that O(kind) has,
+        C(nixosConfigurations) for instance.
+      - An output of systems with one name after it, such as V(.#nixosConfigurations.web1), means that system.
+      - Any other attribute is taken as it is, and as C(nix build) takes it. V(.#web1) is therefore a package.
+      - A relative path counts from the directory of the playbook. For a playbook inside a collection it counts from
+        the directory in which C(ansible-playbook) was started.
+    type: str
+  file:
+    description:
+      - A Nix file, or a directory with C(default.nix) in it, or an entry of the search path such as V(<nixpkgs/nixos>).
+      - A relative path counts from the same directory as in O(flake).
+    type: str
+  expr:
+    description:
+      - A Nix expression. Relative paths in it count from the same directory as in O(flake).
+    type: str
+  drv_path:
+    description:
+      - A derivation in the store of the controller, which is built without an evaluation.
+    type: str
+  store_path:
+    description:
+      - A store path that was built before. It is fetched from a substituter when the controller lacks it.
+    type: str
+  attr:
+    description:
+      - The attribute path into O(file) or O(expr), as V(nodes.{host}). V({host}) is replaced as in O(flake).
+      - Functions on the way are called with O(args) and O(argstrs).
+      - When empty, it is the value itself.
+    type: str
+    default: ""
+  kind:
+    description:
+      - What kind of system the host has. It decides which output O(flake) means when it names no attribute.
+    type: str
+    choices: [nixos, darwin, home-manager, system-manager, profile]
+    default: nixos
+  hosts:
+    description:
+      - The names of the hosts to build for, with results in RV(hosts). To be used with C(run_once).
+      - An attribute that several hosts share is evaluated and built once.
+      - When not set, it is the host of the task alone, with its results at the top.
+    type: list
+    elements: str
+  args:
+    description:
+      - Arguments for functions in O(file) and O(expr). Values keep their types, and a string is never read as Nix code.
+      - Not for secrets. Whatever Nix is told may end in its store, which every user can read.
+    type: dict
+    default: {}
+  argstrs:
+    description:
+      - Like O(args), with every value turned into a string.
+    type: dict
+    default: {}
+  override_inputs:
+    description:
+      - Inputs of O(flake) to replace, as names with flake references. The lock file is left as it is then.
+    type: dict
+    default: {}
+  impure:
+    description:
+      - Whether the evaluation of O(flake) may depend on the environment and on files outside of it.
+    type: bool
+    default: false
+  include:
+    description:
+      - Entries of the search path for O(file) and O(expr), as V(nixpkgs=/path/to/nixpkgs). They come before those of
+        E(NIX_PATH).
+    type: list
+    elements: str
+    default: []
+  options:
+    description:
+      - Settings of C(nix.conf) for this task, as V(max-jobs) or V(builders). Lists become words with spaces between.
+      - Some are only taken from a user whom the Nix daemon trusts.
+    type: dict
+    default: {}
+  output:
+    description:
+      - Which output of the derivation is the toplevel. All outputs are built.
+    type: str
+    default: out
+  build_on:
+    description:
+      - Where to build. With V(target), the controller evaluates, the derivation is copied to the host over Ansible's
+        connection, and the host builds or fetches it with its own Nix. Each host does this for itself, without
+        O(hosts).
+      - For a build on other machines, set C(builders) in O(options) or in C(nix.conf).
+    type: str
+    choices: [controller, target]
+    default: controller
+  build_in_check_mode:
+    description:
+      - Whether to build in check mode too, so that what follows can compare closures. Hosts stay untouched.
+    type: bool
+    default: false
+  max_memory:
+    description:
+      - How much memory all evaluators together may take, in MiB. A host is reckoned with 512 MiB, and 1024 MiB are kept
+        in reserve.
+      - The default is what is available when the task begins.
+    type: int
+  evaluators:
+    description:
+      - How many evaluators may run at once, if memory allows. The default is the number of processors.
+    type: int
+  timeout:
+    description:
+      - Seconds that everything together may take. V(0) means no limit.
+    type: int
+    default: 14400
+  progress:
+    description:
+      - How to show progress. V(auto) is a line that refreshes where there is a terminal and a line now and then
+        elsewhere. V(lines) is never a refreshing line. V(none) is silent.
+      - With C(-v), the lines that builds print are shown as well. With C(no_log), nothing is shown.
+    type: str
+    choices: [auto, lines, none]
+    default: auto
+notes:
+  - What was built is protected from the garbage collector by a link for each host below
+    C(${XDG_STATE_HOME:-~/.local/state}/nixferry/gcroots) on the controller, until the next build for the same host.
+    Remove a link to let go of the build.
+  - Identical tasks of one user wait for each other, so C(run_once) with C(strategy=free), where every host runs the
+    task, evaluates and builds once at a time.
+seealso:
+  - module: nixferry.deploy.nix_copy
+  - module: nixferry.deploy.nix_switch
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Build the systems of all hosts of the play, from the flake beside the playbook
+  nixferry.deploy.nix_build:
+    flake: .
+    hosts: "{{ ansible_play_hosts }}"
+  run_once: true
+  register: build
+
+- name: Copy each host's system to it
+  nixferry.deploy.nix_copy:
+    path: "{{ build.hosts[inventory_hostname].toplevel }}"
+  when: not build.hosts[inventory_hostname].failed
+
+- name: Build this host's system from a file, with values from the inventory
+  nixferry.deploy.nix_build:
+    file: network.nix
+    attr: "{host}"
+    args:
+      ports: "{{ web_ports }}"
+      production: true
+    include:
+      - nixpkgs=/srv/nixpkgs
+
+- name: Build a package and let the host do it
+  nixferry.deploy.nix_build:
+    flake: .#packages.aarch64-linux.service
+    build_on: target
+
+- name: Try a local checkout of an input, with four builds at once
+  nixferry.deploy.nix_build:
+    flake: .#nixosConfigurations.web1
+    override_inputs:
+      nixpkgs: path:/home/alice/nixpkgs
+    options:
+      max-jobs: 4
+
+- name: Use what the build server has built
+  nixferry.deploy.nix_build:
+    store_path: "{{ lookup('ansible.builtin.file', 'result.txt') }}"
+"""
+
+RETURN = r"""
+drv_path:
+  description: The derivation; null for O(store_path) and when the evaluation failed.
+  returned: without O(hosts)
+  type: str
+  sample: /nix/store/9v9w3f2as4d99978zzhpfhbpf80bz67c-nixos-system-web1.drv
+outputs:
+  description: The store paths of the derivation's outputs, by name.
+  returned: without O(hosts)
+  type: dict
+  sample: {"out": "/nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1"}
+toplevel:
+  description: The store path of O(output), which is what to copy and switch to; null when the host failed.
+  returned: without O(hosts)
+  type: str
+  sample: /nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1
+built:
+  description: Whether something had to be built or fetched. Always V(false) in check mode.
+  returned: without O(hosts)
+  type: bool
+would_build:
+  description:
+    - The derivations that would be built.
+    - With O(build_on=target), it is the host's own derivation when the host lacks what it builds.
+  returned: in check mode, without O(hosts)
+  type: list
+  elements: str
+would_fetch:
+  description: The store paths that would be fetched from substituters.
+  returned: in check mode, without O(hosts)
+  type: list
+  elements: str
+download_size:
+  description: Bytes that would be downloaded, as exactly as Nix rounds them.
+  returned: in check mode, without O(hosts)
+  type: int
+unpacked_size:
+  description: Bytes that RV(would_fetch) would take in the store.
+  returned: in check mode, without O(hosts)
+  type: int
+step:
+  description: What failed, V(evaluate) or V(build) for instance.
+  returned: failure
+  type: str
+  sample: build
+remedy:
+  description: What to do about it, as far as that is known.
+  returned: failure
+  type: str
+output:
+  description: The end of what Nix printed, or of the log of the build that failed.
+  returned: failure
+  type: list
+  elements: str
+hosts:
+  description: For each host a dictionary of the values above, with C(failed), and with C(msg) when it failed.
+  returned: with O(hosts)
+  type: dict
+  sample:
+    web1:
+      failed: false
+      drv_path: /nix/store/9v9w3f2as4d99978zzhpfhbpf80bz67c-nixos-system-web1.drv
+      outputs: {"out": "/nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1"}
+      toplevel: /nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1
+      built: true
+failed_hosts:
+  description:
+    - The names of the hosts that failed. The task itself does not fail for them.
+  returned: with O(hosts)
+  type: list
+  elements: str
+"""

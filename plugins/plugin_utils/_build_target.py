@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Building on the host itself: its derivation is copied there and realised there."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import STEP, Target, failure_of
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_failures import own_failures
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_plan import Plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import BuildTask, HostBuild
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import copy_closure
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import CopyRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_target import TargetStore
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import LOG_TAIL_LINES
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, result_of_log
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._transport import EXTEND_SEARCH_PATH
+
+COPY_RETRIES = 3
+# What `timeout` (GNU coreutils, busybox) answers when it ended the command.
+TIMEOUT_EXIT_CODE = 124
+
+
+class TargetRealiser:
+    """Realises on the host of ``shell``, for ``BuildTask.run``."""
+
+    def __init__(self, task: BuildTask, shell: RemoteShell) -> None:
+        self._task = task
+        self._shell = shell
+
+    def __call__(
+        self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
+    ) -> dict[str, HostBuild]:
+        """The build of the only host; its failure is part of it. Raises ``HostUnreachable``."""
+        return {host: self._build(host, target, nix, deadline) for host, target in targets.items()}
+
+    def _build(self, host: str, target: Target, nix: Nix, deadline: float | None) -> HostBuild:
+        absent = TargetStore(self._shell).missing(list(target.outputs.values()))
+        if self._task.options.dry_run:
+            # The host could only tell what it would build once it had the derivation.
+            plan = Plan(would_build=(target.realisable,)) if absent else Plan()
+            return HostBuild(host, target, plan=plan)
+        if not absent:
+            return HostBuild(host, target)
+        if target.derivation is not None:
+            request = CopyRequest(
+                paths=(target.derivation,),
+                source=None,
+                root=None,
+                substitute=True,
+                compress=None,
+                check_signatures=False,
+                retries=COPY_RETRIES,
+                timeout=None if deadline is None else max(1, int(deadline - time.monotonic())),
+                dry_run=False,
+            )
+            copy_closure(self._shell, request, nix=nix, progress=self._task.progress)
+        self._task.progress.phase("building on the host")
+        error = self._realise(target, deadline)
+        return HostBuild(host, target, built=error is None, error=error)
+
+    def _realise(self, target: Target, deadline: float | None) -> NixferryError | None:
+        command = ["nix-store", "--realise", "--log-format", "internal-json", "-v"]
+        for name, value in self._task.options.option_pairs:
+            command += ["--option", name, value]
+        command.append(target.realisable)
+        seconds = "" if deadline is None else str(max(1, int(deadline - time.monotonic())))
+        answer = self._shell.run(realise_script(command, seconds), step=STEP)
+        result = result_of_log(
+            command,
+            answer.return_code,
+            answer.stdout,
+            answer.stderr,
+            on_event=self._task.logs.event,
+            timed_out=bool(seconds) and answer.return_code == TIMEOUT_EXIT_CODE,
+        )
+        if result.return_code == 0:
+            return None
+        failures = own_failures(result.errors)
+        tail = self._task.logs.tail(failures[0].derivation)[-LOG_TAIL_LINES:] if failures else []
+        return failure_of(target, result, failures, tail)
+
+
+def realise_script(command: list[str], seconds: str) -> str:
+    """A script for /bin/sh that runs ``command``, for at most ``seconds`` where the host has ``timeout``."""
+    return f"""{EXTEND_SEARCH_PATH}
+set -- {shlex.join(command)}
+if [ -n "{seconds}" ] && command -v timeout >/dev/null 2>&1; then
+    set -- timeout "{seconds}" "$@"
+fi
+exec "$@" </dev/null
+"""

@@ -1,0 +1,192 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The whole of a nix_build task, without Ansible: from options to one result a host."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import (
+    Target,
+    derivation_outputs,
+    missing,
+    not_available,
+    plan,
+    realise,
+    target_of,
+    target_of_store_path,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import BuildOptions
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_plan import Plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_roots import (
+    keep,
+    locked,
+    roots_directory,
+    state_directory,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Answers, Evaluation, evaluate
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import LogEvent
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import BuildLogs
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+
+HOSTS_NAMED = 4
+
+
+@dataclass(frozen=True)
+class HostBuild:
+    """What became of one host. ``target`` is None when the evaluation failed already."""
+
+    host: str
+    target: Target | None = None
+    built: bool = False
+    plan: Plan | None = None
+    error: NixferryError | None = None
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was built or fetched, or would be."""
+        if self.plan is None or self.error is not None:
+            return self.built
+        return not self.plan.empty
+
+    def facts(self) -> dict[str, Any]:
+        """The host's part of the task's result; the same keys in check mode and after a failure."""
+        facts: dict[str, Any] = {
+            "failed": False,
+            "drv_path": self.target.derivation if self.target else None,
+            "outputs": dict(self.target.outputs) if self.target else {},
+            # What was not built must not be copied by mistake.
+            "toplevel": self.target.toplevel if self.target and self.error is None else None,
+            "built": self.built,
+        }
+        if self.plan is not None:
+            facts.update(
+                would_build=list(self.plan.would_build),
+                would_fetch=list(self.plan.would_fetch),
+                download_size=self.plan.download_size,
+                unpacked_size=self.plan.unpacked_size,
+            )
+        if self.error is not None:
+            facts.update(self.error.result(self.host))
+            del facts["changed"]
+        return facts
+
+
+Realiser = Callable[[Nix, Mapping[str, Target], float | None], dict[str, HostBuild]]
+
+
+class BuildTask:
+    """Evaluates and builds for all hosts of ``options``. ``warnings`` is filled while it runs."""
+
+    def __init__(self, options: BuildOptions, progress: Progress) -> None:
+        self.options = options
+        self.progress = progress
+        self.logs = BuildLogs()
+        self.warnings: list[str] = []
+        self.nix = Nix(
+            options=options.settings,
+            search_path=options.include,
+            working_directory=options.directory,
+            on_event=self._event,
+            on_tick=progress.tick,
+        )
+
+    def run(self, realiser: Realiser | None = None) -> list[HostBuild]:
+        """One build a host, in the order of the hosts. ``realiser`` builds elsewhere than on the controller.
+
+        Raises ``NixferryError`` when nothing could be attempted for any host.
+        """
+        name = hashlib.sha256(repr(replace(self.options, dry_run=False)).encode()).hexdigest()
+        with locked(name, state_directory(), waiting=self._tell_waiting):
+            seconds = self.options.timeout
+            deadline = None if seconds is None else time.monotonic() + seconds
+            targets = self._targets(deadline)
+            good = {host: target for host, target in targets.items() if isinstance(target, Target)}
+            builds = (realiser or self._on_controller)(self.nix, good, deadline)
+            for host, error in targets.items():
+                if isinstance(error, NixferryError):
+                    builds[host] = HostBuild(host, error=error)
+        return [builds[host] for host in self.options.hosts]
+
+    def _event(self, event: LogEvent) -> None:
+        self.logs.event(event)
+        self.progress.event(event)
+
+    def _tell_waiting(self) -> None:
+        self.progress.line("waiting for another process that builds the same")
+
+    def _targets(self, deadline: float | None) -> dict[str, Target | NixferryError]:
+        hosts = self.options.hosts
+        if self.options.store_path:
+            return dict.fromkeys(hosts, target_of_store_path(self.options.store_path))
+        if self.options.drv_path:
+            outputs = derivation_outputs(self.nix, self.options.drv_path)
+            return dict.fromkeys(hosts, target_of(self.options.drv_path, outputs, self.options.output))
+        self.nix.version()
+        self.progress.phase(f"evaluating {names_text(hosts)}")
+        attributes = {host: self.options.attribute(host) for host in hosts}
+        answers = evaluate(self.nix, attributes, limits=self.options.limits, deadline=deadline)
+        return self._evaluated(answers)
+
+    def _evaluated(self, answers: Answers) -> dict[str, Target | NixferryError]:
+        targets: dict[str, Target | NixferryError] = {}
+        for host, answer in answers.items():
+            if isinstance(answer, Evaluation):
+                try:
+                    targets[host] = target_of(answer.drv_path, answer.outputs, self.options.output)
+                except NixferryError as error:
+                    targets[host] = error
+            else:
+                targets[host] = answer
+        return targets
+
+    def _on_controller(
+        self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
+    ) -> dict[str, HostBuild]:
+        absent = missing(nix, targets)
+        if self.options.dry_run:
+            plans = plan(nix, absent, parallel=self.options.limits.evaluators, deadline=deadline)
+            return {host: _planned(host, target, plans.get(host, Plan())) for host, target in targets.items()}
+        if absent:
+            self.progress.phase(f"building {names_text(list(absent))}")
+        errors = realise(nix, absent, self.logs, deadline=deadline)
+        builds = {
+            host: HostBuild(host, target, built=host in absent and host not in errors, error=errors.get(host))
+            for host, target in targets.items()
+        }
+        present = {host: target.toplevel for host, target in targets.items() if host not in errors}
+        self.warnings += keep(nix, roots_directory(self.options.directory, state_directory()), present)
+        return builds
+
+
+def _planned(host: str, target: Target, plan: Plan) -> HostBuild:
+    unknown = target.realisable in plan.unknown
+    return HostBuild(host, target, plan=plan, error=not_available(target) if unknown else None)
+
+
+def names_text(hosts: Sequence[str]) -> str:
+    """The hosts' names, or their number when they are many."""
+    if len(hosts) <= HOSTS_NAMED:
+        return ", ".join(hosts)
+    return f"{len(hosts)} hosts ({', '.join(hosts[:HOSTS_NAMED])} ...)"
+
+
+def task_result(builds: Sequence[HostBuild], *, several: bool) -> dict[str, Any]:
+    """The task's result: with ``several`` a part for each host, else the only host's part at the top."""
+    changed = any(build.changed for build in builds)
+    if not several:
+        return {**builds[0].facts(), "changed": changed}
+    return {
+        "changed": changed,
+        "failed": False,
+        "hosts": {build.host: build.facts() for build in builds},
+        "failed_hosts": [build.host for build in builds if build.error is not None],
+    }
