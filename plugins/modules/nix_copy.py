@@ -14,9 +14,9 @@ description:
   - It uses the connection that Ansible has to the host, with its port, key, jump host, password and privilege
     escalation. Nothing is configured a second time.
   - Over C(ssh), Nix's own protocol runs through Ansible's multiplexed connection, and through C(sudo) or whatever
-    else O(ignore:become_method) is. Over any other connection (Docker, Podman, chroot, paramiko and so on), when privilege
-    escalation asks for a password, or when a password login is not multiplexed, exactly the missing paths are sent
-    through the connection.
+    else O(ignore:become_method) is. Over any other connection (Docker, Podman, chroot, paramiko and so on), when
+    privilege escalation asks for a password, or when a password login is not multiplexed, exactly the missing paths
+    are sent through the connection.
   - A host that has everything already is asked once and answers V(ok). A path that is valid in a Nix store has its
     whole closure there, so only O(paths) themselves are asked for.
   - An attempt that was cut off goes on with the paths that had not arrived.
@@ -46,11 +46,11 @@ options:
   from:
     description:
       - The address of the Nix store to copy from, when it is not the one of the controller.
-      - A binary cache (V(https://...), V(s3://...), V(file:///...)) is read by the host itself, so the host needs access to
-        it.
-      - Another machine (V(ssh://user@machine), V(ssh-ng://...)) is read by the controller, with the ssh settings of the
-        user who runs Ansible; the paths pass through the controller without being stored there when the host is
-        reached over C(ssh), and are stored there otherwise.
+      - A binary cache (V(https://...), V(s3://...), V(file:///...)) is read by the host itself, so the host needs
+        access to it.
+      - Another machine (V(ssh://user@machine), V(ssh-ng://...)) is read by the controller, with the ssh settings of
+        the user who runs Ansible. The paths pass through the controller. They are stored there as well when they go
+        on as a stream.
     type: str
   to_root:
     description:

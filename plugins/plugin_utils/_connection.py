@@ -11,6 +11,8 @@ command line alike.
 
 from __future__ import annotations
 
+import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +28,8 @@ SERVER_ALIVE_INTERVAL_SECONDS = 5
 SERVER_ALIVE_COUNT = 3
 
 SSH_TRANSPORT = "ssh"
+# Connections that cannot give a command standard input.
+WITHOUT_INPUT = ("paramiko", "paramiko_ssh")
 
 
 class HostUnreachable(NixferryError):
@@ -102,15 +106,54 @@ class RemoteShell:
         Raises ``HostUnreachable`` like ``run``.
         """
         try:
-            # An explicit executable keeps ansible-core 2.19 from appending "sleep 0", which costs a fork.
-            raw = self._action._low_level_execute_command(
-                command, in_data=data, executable="/bin/sh", encoding_errors="replace"
-            )
+            if self.transport in WITHOUT_INPUT:
+                with self._input_file(data) as name:
+                    return self._execute(f"{command} <{name}")
+            return self._execute(command, data)
         except AnsibleConnectionFailure as error:
             raise HostUnreachable(
-                str(error), step=step, remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true)."
+                str(error),
+                step=step,
+                remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true).",
             ) from error
-        return RemoteResult(return_code=int(raw["rc"]), stdout=str(raw["stdout"]), stderr=str(raw["stderr"]))
+
+    def _execute(self, command: str, data: bytes | None = None, *, escalate: bool = True) -> RemoteResult:
+        # An explicit executable keeps ansible-core 2.19 from appending "sleep 0", which costs a fork.
+        raw = self._action._low_level_execute_command(
+            command, sudoable=escalate, in_data=data, executable="/bin/sh", encoding_errors="replace"
+        )
+        return RemoteResult(
+            return_code=int(raw["rc"]),
+            # A connection that insists on a terminal for privilege escalation ends lines its way.
+            stdout=str(raw["stdout"]).replace("\r\n", "\n"),
+            stderr=str(raw["stderr"]).replace("\r\n", "\n"),
+        )
+
+    @contextmanager
+    def _input_file(self, data: bytes) -> Iterator[str]:
+        """A file on the host with ``data``, for a connection that passes no input to commands.
+
+        The file belongs to the user who logs in. Root can read it without being asked; another user can because
+        he is told its name, which nobody else can list or guess.
+        """
+        directory = f"/tmp/nixferry-{secrets.token_hex(16)}"  # noqa: S108  (made with mkdir, which fails if it is there)
+        name = f"{directory}/{secrets.token_hex(16)}"
+        root = not self.becomes or self._action.get_become_option("become_user") in (None, "root")
+        made = self._execute(f"umask {'077' if root else '066'} && mkdir {directory}", escalate=False)
+        if made.return_code != 0:
+            raise AnsibleConnectionFailure(
+                f"cannot make the directory {directory} on the host: {made.stderr.strip()}"
+            )
+        try:
+            with tempfile.NamedTemporaryFile() as local:
+                local.write(data)
+                local.flush()
+                self.connection.put_file(local.name, name)
+            if not root:
+                self._execute(f"chmod 644 {name}", escalate=False)
+            yield name
+        finally:
+            self._execute(f"rm -rf {directory}", escalate=False)
 
     def reconnect(self, *, step: str) -> None:
         """Log in again after a failure: a multiplexed connection may still answer while its link is dead.

@@ -27,6 +27,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import 
     Item,
     closure,
     closure_elsewhere,
+    count_text,
     parse_path_info,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_stream import Stream
@@ -38,8 +39,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_target impor
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import ActivityType, LogEvent, Start
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress, size_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._transport import (
     TARGET_ALIAS,
     Transport,
@@ -85,7 +86,7 @@ class _Copy:
         result = CopyResult(name, missing=wanted, copied=tuple(item.path for item in wanted))
         if self.request.dry_run:
             return result
-        self.progress.line(f"copying {len(wanted)} paths, {size_text(result.nar_size)}")
+        self.progress.line(f"copying {count_text(wanted)}")
         if on_host:
             self.retried(lambda: self.by_host(absent))
             return replace(result, attempts=self.attempts)
@@ -156,10 +157,7 @@ class _Copy:
                 if result.timed_out:
                     raise timeout_expired()
                 if result.return_code != 0:
-                    raise explain(
-                        [*result.errors, *result.stderr.splitlines()],
-                        f"nix copy ended with exit code {result.return_code}",
-                    )
+                    raise self.explained(result)
 
     def by_stream(self, absent: Sequence[str], wanted: Sequence[Item]) -> None:
         """Exactly the missing paths, through the connection itself."""
@@ -198,6 +196,17 @@ class _Copy:
         if isinstance(event, Start) and event.type == ActivityType.COPY_PATH and event.fields:
             self.copied[str(event.fields[0])] = None
         self.progress.event(event)
+
+    def explained(self, result: NixResult) -> CopyError:
+        error = explain(
+            result.stderr.splitlines(), f"nix copy ended with exit code {result.return_code} and said nothing"
+        )
+        if error.untrusted and self.request.check_signatures:
+            error.remedy = (
+                "Add the key to `trusted-public-keys` on the host and sign the paths with it (`secret-key-files` in "
+                "nix.conf of the controller, or nix store sign), or take unsigned paths with `check_sigs: false`."
+            )
+        return error
 
     def signature_options(self) -> list[str]:
         return [] if self.request.check_signatures else ["--no-check-sigs"]

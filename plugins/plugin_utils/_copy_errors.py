@@ -11,18 +11,30 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import strip_terminal_escapes
 
 STEP = "copy"
 
 
 class CopyError(NixferryError):
-    """A copy failed. ``transient`` tells whether the same attempt may succeed a moment later."""
+    """A copy failed.
+
+    ``transient`` tells whether the same attempt may succeed a moment later, ``untrusted`` whether the host refused
+    paths for want of a signature.
+    """
 
     def __init__(
-        self, message: str, *, remedy: str = "", output: Sequence[str] = (), transient: bool = False
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        output: Sequence[str] = (),
+        transient: bool = False,
+        untrusted: bool = False,
     ) -> None:
         super().__init__(message, step=STEP, remedy=remedy, output=output)
         self.transient = transient
+        self.untrusted = untrusted
 
 
 class Cause(NamedTuple):
@@ -34,6 +46,8 @@ class Cause(NamedTuple):
     transient: bool = False
 
 
+UNTRUSTED = "the host's Nix does not take unsigned paths from this user: {line}"
+
 # The first cause that any line shows decides: the specific ones stand first, since Nix adds a general one behind.
 CAUSES = (
     Cause(
@@ -44,7 +58,7 @@ CAUSES = (
             r"not privileged to",
             r"because it has no signature",
         ),
-        "the host's Nix does not take unsigned paths from this user: {line}",
+        UNTRUSTED,
         "Three ways out: copy as root (`become: true`); or sign what you build (`secret-key-files` in nix.conf of "
         "the controller) and add the key to `trusted-public-keys` on the host; or put the paths into a binary cache "
         "that the host has among its `substituters`. Adding the user to `trusted-users` on the host works as well, "
@@ -137,7 +151,7 @@ _COMPILED = tuple((re.compile("|".join(cause.signs), re.IGNORECASE), cause) for 
 
 def explain(lines: Sequence[str], otherwise: str) -> CopyError:
     """The error that ``lines`` of output stand for; ``otherwise`` is the message when they tell nothing."""
-    kept = [line.rstrip() for line in lines if line.strip()]
+    kept = [strip_terminal_escapes(line).rstrip() for line in lines if line.strip()]
     for pattern, cause in _COMPILED:
         for line in kept:
             if pattern.search(line):
@@ -146,6 +160,7 @@ def explain(lines: Sequence[str], otherwise: str) -> CopyError:
                     remedy=cause.remedy,
                     output=kept,
                     transient=cause.transient,
+                    untrusted=cause.message == UNTRUSTED,
                 )
     last = next((line for line in reversed(kept) if "error" in line.lower()), "")
     return CopyError(_tidy(last) or otherwise, output=kept)

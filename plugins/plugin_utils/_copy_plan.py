@@ -110,8 +110,13 @@ class CopyResult:
 def diff_text(result: CopyResult) -> str:
     """The paths that travel, with sizes, for ``--diff``."""
     lines = [f"+ {item.path} ({size_text(item.nar_size)})" for item in result.missing]
-    total = sum(item.nar_size for item in result.missing)
-    return "\n".join([*lines, f"{len(lines)} paths, {size_text(total)}", ""])
+    return "\n".join([*lines, count_text(result.missing), ""])
+
+
+def count_text(items: Sequence[Item]) -> str:
+    """How many paths and how large, such as ``3 paths, 2.0 MiB``."""
+    noun = "path" if len(items) == 1 else "paths"
+    return f"{len(items)} {noun}, {size_text(sum(item.nar_size for item in items))}"
 
 
 def batches(paths: Sequence[str], size: int = PATHS_PER_COMMAND) -> Iterator[Sequence[str]]:
@@ -145,9 +150,7 @@ def closure(nix: Nix, paths: Sequence[str], *, timeout: float | None = None) -> 
     def query(what: str, names: Sequence[str]) -> list[str]:
         result = nix.run(["nix-store", "--query", what, *names], step=STEP, timeout=timeout, check=False)
         if result.return_code != 0:
-            raise explain(
-                [*result.errors, *result.stderr.splitlines()], "the controller's store cannot be read"
-            )
+            raise explain(result.stderr.splitlines(), "the controller's store cannot be read")
         return result.stdout.split()
 
     names = query("--requisites", paths)

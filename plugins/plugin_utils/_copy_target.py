@@ -29,7 +29,10 @@ SUBSTITUTER_ATTEMPTS = 2
 _ANSWER = re.compile(r"^nixferry-(?P<word>[a-z-]+)=(?P<value>.*)$")
 
 # Settings that every user may change for his own commands.
-QUICK_SUBSTITUTION = f"--option connect-timeout {SUBSTITUTER_CONNECT_SECONDS} --option download-attempts {SUBSTITUTER_ATTEMPTS}"
+QUICK_SUBSTITUTION = (
+    f"--option connect-timeout {SUBSTITUTER_CONNECT_SECONDS} "
+    f"--option download-attempts {SUBSTITUTER_ATTEMPTS}"
+)
 
 
 @dataclass(frozen=True)

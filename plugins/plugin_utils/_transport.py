@@ -160,10 +160,12 @@ def render_ssh_program(command: Sequence[str], *, marker: str, search_path: str)
     """The text of the program that Nix takes for ssh.
 
     ``command`` is complete, with the remote command, which prints ``marker`` on a line of its own when Nix's
-    protocol begins. ``search_path`` is where the real ssh is found for other hosts.
+    protocol begins. ``search_path`` is where the real ssh is found.
     """
     return f"""#!/bin/sh
 # Stands in for ssh while a copy runs; removed afterwards.
+PATH={shlex.quote(search_path)}
+export PATH
 ours= announce=
 for word do
     case $word in
@@ -171,11 +173,7 @@ for word do
     '-oLocalCommand=echo started') announce=1 ;;
     esac
 done
-if [ -z "$ours" ]; then
-    PATH={shlex.quote(search_path)}
-    export PATH
-    exec ssh "$@"
-fi
+[ -n "$ours" ] || exec ssh "$@"
 # "ssh -O check": as long as Nix believes that no master runs, it waits for the word that follows.
 [ "$1" != -O ] || exit 1
 [ -z "$announce" ] || echo started
