@@ -1,0 +1,79 @@
+#!/bin/sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The demonstration over SSH on three lab hosts: containers with systemd, sshd and Nix, and no Python.
+set -eu
+demo_directory=$(pwd)/.build/demo
+# shellcheck source=demo/common.sh
+. demo/common.sh
+
+lab=.build/lab/demo
+hosts='web1 web2 web3'
+
+clean_up() {
+    heading "Removing the lab hosts"
+    ansible-playbook tests/lab/down.yml -e lab_name=demo >"$demo_directory/down.log" 2>&1 || cat "$demo_directory/down.log"
+    rm -rf "$demo_directory"
+}
+
+rm -rf "$demo_directory"
+mkdir -p "$demo_directory"
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+heading "Starting three lab hosts (the first time, their images are built: some minutes)"
+ansible-playbook tests/lab/up.yml -e lab_name=demo >"$demo_directory/up.log" 2>&1 || {
+    cat "$demo_directory/up.log"
+    stop_with "the lab did not start"
+}
+
+for version in 1 2 3; do
+    healthy=$([ "$version" = 3 ] && echo false || echo true)
+    for host in $hosts; do
+        printf '"%s": {"version": "%s", "web": {"healthy": %s}}\n' "$host" "$version" "$healthy"
+    done | paste -sd, | sed 's/.*/{&}/' >"$demo_directory/hosts.json"
+    tests/fixtures/mini-nixos/materialise "$demo_directory/v$version" "$demo_directory/hosts.json"
+done
+
+play() {
+    playbook=$1
+    shift
+    ANSIBLE_CONFIG=$lab/ansible.cfg ansible-playbook "$playbook" -e "demo_directory=$demo_directory" "$@"
+}
+
+expect_everywhere() {
+    sed -n 's/^ *lab_http_port: *//p' "$lab/inventory.yml" >"$demo_directory/ports"
+    while read -r port; do
+        expect_version "http://127.0.0.1:$port" "$1"
+    done <"$demo_directory/ports"
+}
+
+for version in 1 2; do
+    heading "Version $version: build once, deploy to three hosts at once"
+    play demo/fleet.yml -e "demo_version=$version" || stop_with "version $version was not deployed"
+    expect_everywhere "$version"
+    remember "version $version deployed to three hosts"
+done
+
+heading "Version 2 once more: nothing to do"
+again=$(play demo/fleet.yml -e demo_version=2) || stop_with "the second run failed"
+printf '%s\n' "$again" | tail -n 5
+case $again in *changed=[1-9]*) stop_with "the second run changed something" ;; esac
+remember "version 2 again: changed=0 on every host"
+
+heading "Version 3 is broken: its health check fails, and every host rolls back"
+if play demo/fleet.yml -e demo_version=3; then stop_with "a broken version was called healthy"; fi
+expect_everywhere 2
+remember "version 3 failed its health check: rolled back by themselves, version 2 still answers everywhere"
+
+heading "Back to version 1 by hand"
+play nixferry.deploy.rollback -e nixferry_hosts=lab || stop_with "the roll-back failed"
+expect_everywhere 1
+remember "rolled back by hand: version 1 answers everywhere"
+
+heading "What runs now"
+play nixferry.deploy.status -e nixferry_hosts=lab
+
+print_summary
