@@ -149,8 +149,8 @@ class Switch:
             self._health = tuple(run_health_checks(self.checks, fresh, sleep=self.sleep))
         unhealthy = [result for result in self._health if not result.healthy]
         if unhealthy:
-            reason = f"health check {unhealthy[0].check.name!r} failed: {unhealthy[0].detail}"
-            self.progress.line(f"{reason.splitlines()[0]}; rolling back")
+            reason = f"{unhealthy[0].check.name}: {unhealthy[0].detail}"
+            self.progress.line(f"not healthy: {reason.splitlines()[0]}")
             script = abort_script(identifier, seconds=LONG_POLL_SECONDS, reason=reason)
             return self._ask_or_look(fresh, "abort", script)
         script = confirm_script(identifier, seconds=LONG_POLL_SECONDS)
