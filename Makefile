@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 TOOLS := tests/tools
 COLLECTIONS := .build/collections
 COLLECTION := $(COLLECTIONS)/ansible_collections/nixferry/deploy
-PACKAGES := .build/packages
+PACKAGES := .build/dist
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 
 # PYTHON=/path/to/python3.N chooses the interpreter of .venv; K=expression selects tests (pytest -k);
