@@ -19,6 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_plan import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import LOG_TAIL_LINES, BuildLogs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_errors import remedy_for
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import (
     is_store_path,
     parse_store_path,
@@ -139,24 +140,40 @@ def realise(
 ) -> dict[str, NixferryError]:
     """Build or fetch all targets in one Nix call that keeps going; the errors of those that failed, by name.
 
-    ``logs`` must have seen the events of ``nix``.
+    Nix 2.8 and 2.26 give up at once, whatever they were told, at a derivation for a system that no
+    builder has; the others are then tried again without those that are to blame. ``logs`` must have seen the
+    events of ``nix``.
     """
-    if not targets:
-        return {}
+    errors: dict[str, NixferryError] = {}
+    rest = dict(targets)
+    while rest:
+        blamed, unexplained = _realise_once(nix, rest, logs, deadline)
+        errors.update(blamed)
+        rest = {name: targets[name] for name in unexplained}
+        if not blamed:
+            return {**errors, **unexplained}
+    return errors
+
+
+def _realise_once(
+    nix: Nix, targets: Mapping[str, Target], logs: BuildLogs, deadline: float | None
+) -> tuple[dict[str, NixferryError], dict[str, NixferryError]]:
+    """The errors of the targets with a derivation to blame, and those of the others that are still missing."""
     realisables = list(dict.fromkeys(target.realisable for target in targets.values()))
     request = NixRequest(("nix-store", "--realise", "--keep-going", *realisables), deadline=deadline)
     result = nix.run_many([request], step=STEP, parallel=1)[0]
     if result.return_code == 0:
-        return {}
+        return {}, {}
     failed = missing(nix, targets)
     failures = own_failures(result.errors)
     closures = _closures(nix, [target.derivation for target in failed.values()] if failures else [])
-    errors = {}
+    blamed: dict[str, NixferryError] = {}
+    unexplained: dict[str, NixferryError] = {}
     for name, target in failed.items():
         own = failures_within(failures, closures.get(target.realisable, ()))
         tail = _log_tail(nix, own[0].derivation, logs) if own else []
-        errors[name] = failure_of(target, result, own, tail)
-    return errors
+        (blamed if own else unexplained)[name] = failure_of(target, result, own, tail)
+    return blamed, unexplained
 
 
 def failure_of(
@@ -176,11 +193,10 @@ def failure_of(
         message += f"; {target.derivation} needs it"
     if len(own) > 1:
         message += f"; and {len(own) - 1} more failed: " + ", ".join(each.derivation for each in own[1:])
-    error = result.error(step=STEP)
     return NixferryError(
         message,
         step=STEP,
-        remedy=error.remedy or f"The whole log: nix-store --read-log {first.derivation}",
+        remedy=remedy_for(first.reason) or f"The whole log: nix-store --read-log {first.derivation}",
         output=log_tail,
     )
 

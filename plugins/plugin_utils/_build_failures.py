@@ -15,8 +15,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_errors import
 _DERIVATION = re.compile(r"/nix/store/[0-9abcdfghijklmnpqrsvwxyz]{32}-[0-9a-zA-Z+\-._?=]+\.drv")
 # "2 dependencies of derivation '...' failed to build" (Nix 2.8), "Reason: 1 dependency failed." (since 2.31).
 _DEPENDENCY = re.compile(r"\d+ dependenc(?:y|ies)\b.*failed")
-# What Nix adds to the error of a build, and what the result has elsewhere.
-_EXTRA = re.compile(r"^\s*(?:Output paths:|[Ll]ast \d+ log lines:|For full logs, run|Try|\.\.\.)")
+# The summary at the end names what was asked for, which may have failed for a dependency.
+_SUMMARY = re.compile(r"^\s*(?:error:\s*)?build of '")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def own_failures(errors: Sequence[str]) -> list[Failure]:
     failures: dict[str, Failure] = {}
     for error in errors:
         match = _DERIVATION.search(error)
-        if match is not None and not _DEPENDENCY.search(error):
+        if match is not None and not _DEPENDENCY.search(error) and not _SUMMARY.match(error):
             failures.setdefault(match[0], Failure(match[0], _reason(error)))
     return list(failures.values())
 
@@ -44,10 +44,5 @@ def failures_within(failures: Sequence[Failure], requisites: Collection[str]) ->
 
 
 def _reason(error: str) -> str:
-    """The error's text up to the part that repeats the log."""
-    kept: list[str] = []
-    for line in cause_of(error).splitlines():
-        if _EXTRA.match(line):
-            break
-        kept.append(line.strip())
-    return " ".join(" ".join(kept).split()).rstrip(":;")
+    """The error's text in one line."""
+    return " ".join(cause_of(error).split()).rstrip(":;")

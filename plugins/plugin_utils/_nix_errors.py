@@ -14,6 +14,8 @@ _ERROR = re.compile(r"^\s*error:\s?", re.MULTILINE)
 _POSITION = re.compile(r"^\s*at (?P<position>\S.*:\d+(?::\d+)?):?\s*$")
 _SOURCE_LINE = re.compile(r"^\s*\d*\|")
 _HINT = re.compile(r"^\s*(\((stack trace truncated; )?use '--show-trace'.*\)|Try '.* --help'.*)\s*$")
+# What Nix adds to the error of a build: the end of the log, which has a place of its own in results.
+_APPENDIX = re.compile(r"^\s*(?:Output paths:|[Ll]ast \d+ log lines:|For full logs, run)")
 MESSAGE_LINES = 30
 
 
@@ -33,6 +35,15 @@ REMEDIES = (
     ),
     Remedy(
         (
+            r"does not contain a '/?(\S*/)?flake\.nix'",
+            r"could not find a flake\.nix file",
+            r"-source/flake\.nix'.*(no such file|does not exist)",
+        ),
+        advice="Name the directory that holds flake.nix; a relative path counts from the playbook's directory. "
+        "In a Git repository the file has to be tracked: `git add flake.nix`.",
+    ),
+    Remedy(
+        (
             r"is not tracked by git",
             r"source tree referenced by '[^']*' does not contain",
             # Up to Nix 2.2x the copied tree simply lacks the file.
@@ -40,10 +51,6 @@ REMEDIES = (
         ),
         advice="A flake in a Git repository consists of the tracked files only: `git add` the file, "
         "then run again. It does not need a commit.",
-    ),
-    Remedy(
-        (r"does not contain a '/?(\S*/)?flake\.nix'", r"could not find a flake\.nix file"),
-        advice="Name the directory that holds flake.nix. A relative path counts from the playbook's directory.",
     ),
     Remedy(
         (r"experimental (nix )?feature '?(nix-command|flakes)'? is disabled",),
@@ -158,6 +165,8 @@ def cause_of(text: str) -> str:
         if match:
             # A place in the text that was passed to Nix means nothing to the user.
             position = "" if match["position"].startswith("«") else match["position"]
+            break
+        if _APPENDIX.match(line):
             break
         if _HINT.match(line) or _SOURCE_LINE.match(line):
             continue
