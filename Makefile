@@ -136,7 +136,7 @@ lint-changelog: venv-test
 	$(BIN)/antsibull-changelog lint
 
 lint-docs: venv-test link
-	cd $(COLLECTION) && $(CURDIR)/$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
+	cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 
 lint-ansible: venv-test link
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --strict --profile production
