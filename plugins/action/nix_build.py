@@ -37,7 +37,7 @@ class ActionModule(NixferryAction):
             directory=base_directory(str(self._loader.get_basedir())),
             check_mode=bool(self._task.check_mode),
         )
-        several = options["hosts"] is not None
+        several = options["hosts"] is not None or options["sources"] is not None
         if len(request.hosts) > 1:
             progress.rename(f"{len(request.hosts)} hosts")
         task = BuildTask(request, progress)

@@ -84,9 +84,18 @@ options:
     description:
       - The names of the hosts to build for, with results in RV(hosts). To be used with C(run_once).
       - An attribute that several hosts share is evaluated and built once.
-      - When not set, it is the host of the task alone, with its results at the top.
+      - When not set, it is the hosts in O(sources), or else the host of the task alone, with its results at the top.
     type: list
     elements: str
+  sources:
+    description:
+      - What each host is built from, where that differs from host to host. A dictionary of host names with dictionaries
+        of O(flake), O(file), O(expr), O(drv_path), O(store_path), O(attr), O(args), O(argstrs), O(override_inputs),
+        O(impure) and O(include).
+      - An entry with a source of its own replaces all of these options for its host; any other entry completes them.
+      - A task with C(run_once) sees the variables of one host only. Let each host note its own source before, as role
+        P(nixferry.deploy.nixos#role) does.
+    type: dict
   args:
     description:
       - Arguments for functions in O(file) and O(expr). Values keep their types, and a string is never read as Nix code.

@@ -11,36 +11,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_source import (
+    SOURCE_OPTIONS,
+    SOURCES,
+    STEP,
+    Source,
+    sources_from,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits, default_limits
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import (
-    Attribute,
-    arguments_literal,
-    expression_attribute,
-    file_attribute,
-    flake_attribute,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import Attribute
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, kind_named
 
-STEP = "read the arguments"
-SOURCES = ("flake", "file", "expr", "drv_path", "store_path")
 DEFAULT_TIMEOUT_SECONDS = 14400
 
 SPECIFICATION: dict[str, Any] = {
     "argument_spec": {
-        "flake": {"type": "str"},
-        "file": {"type": "str"},
-        "expr": {"type": "str"},
-        "drv_path": {"type": "str"},
-        "store_path": {"type": "str"},
-        "attr": {"type": "str", "default": ""},
+        **SOURCE_OPTIONS,
+        "sources": {"type": "dict"},
         "kind": {"type": "str", "choices": list(KINDS), "default": "nixos"},
         "hosts": {"type": "list", "elements": "str"},
-        "args": {"type": "dict", "default": {}},
-        "argstrs": {"type": "dict", "default": {}},
-        "override_inputs": {"type": "dict", "default": {}},
-        "impure": {"type": "bool", "default": False},
-        "include": {"type": "list", "elements": "str", "default": []},
         "options": {"type": "dict", "default": {}},
         "output": {"type": "str", "default": "out"},
         "build_on": {"type": "str", "choices": ["controller", "target"], "default": "controller"},
@@ -51,15 +41,7 @@ SPECIFICATION: dict[str, Any] = {
         "progress": {"type": "str", "choices": ["auto", "lines", "none"], "default": "auto"},
     },
     "mutually_exclusive": [SOURCES],
-    "required_one_of": [SOURCES],
-}
-# What only some sources can make use of: an option that has no effect is a mistake to tell about.
-_NEEDS = {
-    "attr": ("file", "expr"),
-    "args": ("file", "expr"),
-    "argstrs": ("file", "expr"),
-    "override_inputs": ("flake",),
-    "impure": ("flake",),
+    "required_one_of": [(*SOURCES, "sources")],
 }
 
 
@@ -67,19 +49,10 @@ _NEEDS = {
 class BuildOptions:
     """What to build and how. ``directory`` is what relative paths count from, ``timeout`` is in seconds."""
 
-    hosts: tuple[str, ...]
+    sources: tuple[tuple[str, Source | NixferryError], ...]
+    """What each host is built from, in the order of the hosts, or why that cannot be told."""
     directory: str
-    flake: str
-    file: str
-    expr: str
-    drv_path: str
-    store_path: str
-    attr: str
     kind: str
-    arguments: str
-    override_inputs: tuple[tuple[str, str], ...]
-    impure: bool
-    include: tuple[str, ...]
     option_pairs: tuple[tuple[str, str], ...]
     output: str
     limits: Limits
@@ -91,37 +64,24 @@ class BuildOptions:
         """Settings of nix.conf."""
         return dict(self.option_pairs)
 
-    def attribute(self, host: str) -> Attribute:
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The hosts to build for."""
+        return tuple(host for host, _source in self.sources)
+
+    def attribute(self, host: str, source: Source) -> Attribute:
         """What to evaluate for ``host``. Raises ``NixferryError`` when the source cannot be understood."""
-        if self.flake:
-            return flake_attribute(
-                self.flake,
-                host,
-                kind=kind_named(self.kind),
-                override_inputs=dict(self.override_inputs),
-                impure=self.impure,
-                write_lock_file=not self.dry_run,
-            )
-        if self.file:
-            return file_attribute(
-                self.file, self.attr, host, directory=self.directory, arguments=self.arguments
-            )
-        return expression_attribute(self.expr, self.attr, host, arguments=self.arguments)
+        return source.attribute(
+            host, kind=kind_named(self.kind), directory=self.directory, write_lock_file=not self.dry_run
+        )
 
 
 def build_options(
     arguments: Mapping[str, Any], *, host: str, directory: str, check_mode: bool
 ) -> BuildOptions:
     """The typed form of validated arguments. Raises ``NixferryError`` for what does not go together."""
-    source = next((name for name in SOURCES if arguments[name]), None)
-    if source is None:
-        raise NixferryError(
-            f"one of {', '.join(SOURCES)} is needed, and none of them may be empty", step=STEP
-        )
-    for name, sources in _NEEDS.items():
-        if arguments[name] and source not in sources:
-            raise NixferryError(f"`{name}` goes with {' or '.join(sources)}, not with {source}", step=STEP)
-    hosts = tuple(dict.fromkeys(map(str, [host] if arguments["hosts"] is None else arguments["hosts"])))
+    named = arguments["hosts"] if arguments["hosts"] is not None else (arguments["sources"] or [host])
+    hosts = tuple(dict.fromkeys(map(str, named)))
     if not hosts:
         raise NixferryError("`hosts` is an empty list", step=STEP)
     if arguments["build_on"] == "target" and hosts != (host,):
@@ -134,16 +94,11 @@ def build_options(
         if arguments[name] is not None and arguments[name] < 1:
             raise NixferryError(f"`{name}` must be positive", step=STEP)
     return BuildOptions(
-        hosts=hosts,
+        sources=tuple(sources_from(arguments, hosts).items()),
         directory=directory,
-        **{name: str(arguments[name] or "") for name in (*SOURCES, "attr", "kind", "output")},
-        arguments=arguments_literal(arguments["args"], arguments["argstrs"]),
-        override_inputs=tuple(
-            (str(name), str(value)) for name, value in arguments["override_inputs"].items()
-        ),
-        impure=arguments["impure"],
-        include=tuple(map(str, arguments["include"])),
+        kind=str(arguments["kind"]),
         option_pairs=tuple((str(name), setting_text(value)) for name, value in arguments["options"].items()),
+        output=str(arguments["output"]),
         limits=default_limits(arguments["max_memory"], arguments["evaluators"]),
         timeout=arguments["timeout"] if arguments["timeout"] > 0 else None,
         dry_run=check_mode and not arguments["build_in_check_mode"],

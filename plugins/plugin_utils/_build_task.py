@@ -32,6 +32,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_roots impor
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Answers, Evaluation, evaluate
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import Attribute
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import LogEvent
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import BuildLogs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
@@ -93,7 +94,6 @@ class BuildTask:
         self.warnings: list[str] = []
         self.nix = Nix(
             options=options.settings,
-            search_path=options.include,
             working_directory=options.directory,
             on_event=self._event,
             on_tick=progress.tick,
@@ -124,17 +124,28 @@ class BuildTask:
         self.progress.line("waiting for another process that builds the same")
 
     def _targets(self, deadline: float | None) -> dict[str, Target | NixferryError]:
-        hosts = self.options.hosts
-        if self.options.store_path:
-            return dict.fromkeys(hosts, target_of_store_path(self.options.store_path))
-        if self.options.drv_path:
-            outputs = derivation_outputs(self.nix, self.options.drv_path)
-            return dict.fromkeys(hosts, target_of(self.options.drv_path, outputs, self.options.output))
-        self.nix.version()
-        self.progress.phase(f"evaluating {names_text(hosts)}")
-        attributes = {host: self.options.attribute(host) for host in hosts}
-        answers = evaluate(self.nix, attributes, limits=self.options.limits, deadline=deadline)
-        return self._evaluated(answers)
+        targets: dict[str, Target | NixferryError] = {}
+        attributes: dict[str, Attribute] = {}
+        for host, source in self.options.sources:
+            if isinstance(source, NixferryError):
+                targets[host] = source
+                continue
+            try:
+                if source.store_path:
+                    targets[host] = target_of_store_path(source.store_path)
+                elif source.drv_path:
+                    outputs = derivation_outputs(self.nix, source.drv_path)
+                    targets[host] = target_of(source.drv_path, outputs, self.options.output)
+                else:
+                    attributes[host] = self.options.attribute(host, source)
+            except NixferryError as error:
+                targets[host] = error
+        if attributes:
+            self.nix.version()
+            self.progress.phase(f"evaluating {names_text(list(attributes))}")
+            answers = evaluate(self.nix, attributes, limits=self.options.limits, deadline=deadline)
+            targets.update(self._evaluated(answers))
+        return targets
 
     def _evaluated(self, answers: Answers) -> dict[str, Target | NixferryError]:
         targets: dict[str, Target | NixferryError] = {}

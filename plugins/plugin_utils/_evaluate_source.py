@@ -66,16 +66,22 @@ class FlakeRoot:
 
 @dataclass(frozen=True)
 class ExpressionRoot:
-    """A Nix expression. ``arguments`` is the Nix literal of what functions in it are called with."""
+    """A Nix expression. ``arguments`` is the Nix literal of what functions in it are called with.
+
+    ``include`` holds entries of the search path; they come before those of NIX_PATH.
+    """
 
     expression: str
     arguments: str = "{ }"
+    include: tuple[str, ...] = ()
 
     def request(self, paths: Mapping[str, AttributePath]) -> NixRequest:
         # On standard input: no limit of length, and nothing of it in the process list.
         text = _question(f"({self.expression}\n)", self.arguments, paths)
+        search_path = [part for entry in self.include for part in ("-I", entry)]
         return NixRequest(
-            ("nix-instantiate", "--eval", "--json", "--strict", "--read-write-mode", "-"), input=text.encode()
+            ("nix-instantiate", "--eval", "--json", "--strict", "--read-write-mode", *search_path, "-"),
+            input=text.encode(),
         )
 
     def lock_request(self) -> None:
@@ -134,13 +140,15 @@ def flake_attribute(
     return Attribute(root, tuple(path[1:]))
 
 
-def file_attribute(file: str, attribute: str, host: str, *, directory: str, arguments: str) -> Attribute:
+def file_attribute(
+    file: str, attribute: str, host: str, *, directory: str, arguments: str, include: tuple[str, ...] = ()
+) -> Attribute:
     """An attribute of a Nix file, which is a path that counts from ``directory``, or ``<a/name>`` in NIX_PATH.
 
     Raises ``NixferryError`` when there is no such file.
     """
     if _SEARCH_PATH_ENTRY.fullmatch(file):
-        return expression_attribute(f"import {file}", attribute, host, arguments=arguments)
+        return expression_attribute(f"import {file}", attribute, host, arguments=arguments, include=include)
     path = Path(directory, Path(file).expanduser())
     if not path.exists():
         raise NixferryError(
@@ -149,15 +157,16 @@ def file_attribute(file: str, attribute: str, host: str, *, directory: str, argu
             remedy="Give a file or a directory with default.nix in it. "
             "A relative path counts from the playbook's directory.",
         )
-    return expression_attribute(
-        f"import {nix_string(str(path), where='the file name')}", attribute, host, arguments=arguments
-    )
+    expression = f"import {nix_string(str(path), where='the file name')}"
+    return expression_attribute(expression, attribute, host, arguments=arguments, include=include)
 
 
-def expression_attribute(expression: str, attribute: str, host: str, *, arguments: str) -> Attribute:
+def expression_attribute(
+    expression: str, attribute: str, host: str, *, arguments: str, include: tuple[str, ...] = ()
+) -> Attribute:
     """An attribute of the value of an expression; the value itself when ``attribute`` is empty."""
     path = tuple(segment.replace(PLACEHOLDER, host) for segment in split_attribute_path(attribute))
-    return Attribute(ExpressionRoot(expression, arguments), path)
+    return Attribute(ExpressionRoot(expression, arguments, include), path)
 
 
 def arguments_literal(args: Mapping[str, Any], argstrs: Mapping[str, Any]) -> str:

@@ -50,7 +50,6 @@ USUAL_DIRECTORIES = (
     "/run/current-system/sw/bin",
 )
 _EVALUATING_PROGRAMS = frozenset({"nix-instantiate", "nix-build"})
-_EVALUATING_SUBCOMMANDS = frozenset({"build", "eval"})
 _LOGGING_PROGRAMS = frozenset({"nix", "nix-build", "nix-copy-closure", "nix-instantiate", "nix-store"})
 _VERSION = re.compile(r"(?P<major>\d+)\.(?P<minor>\d+)")
 VERSION_TIMEOUT_SECONDS = 30.0
@@ -105,11 +104,11 @@ class NixRequest:
 
 
 class Nix:
-    """Runs Nix programs with the same options, search path and listener.
+    """Runs Nix programs with the same options and listener.
 
-    ``options`` are settings of nix.conf. ``search_path`` holds entries for ``-I``; relative ones count from
-    ``working_directory``, like everything relative on a command line. ``on_event`` gets every log event of
-    every program, ``on_tick`` is called a few times a second while one runs.
+    ``options`` are settings of nix.conf. What is relative on a command line counts from ``working_directory``.
+    ``on_event`` gets every log event of every program, ``on_tick`` is called a few times a second while one
+    runs.
     """
 
     def __init__(
@@ -118,14 +117,12 @@ class Nix:
         options: Mapping[str, str] | None = None,
         on_event: Callable[[LogEvent], None] | None = None,
         on_tick: Callable[[], None] | None = None,
-        search_path: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         working_directory: str | None = None,
     ) -> None:
         self._options = dict(options or {})
         self._on_event = on_event
         self._on_tick = on_tick
-        self._search_path = tuple(search_path)
         self._environment = {**os.environ, **(environment or {})}
         self._environment["PATH"] = search_directories(self._environment)
         self._working_directory = working_directory
@@ -148,12 +145,6 @@ class Nix:
             line += ["--log-format", "internal-json", "-v"]
         for name, value in self._options.items():
             line += ["--option", name, value]
-        if program == "nix" and rest:
-            # Before the subcommand only global options are taken.
-            line.append(rest.pop(0))
-        if program in _EVALUATING_PROGRAMS or (program == "nix" and line[-1] in _EVALUATING_SUBCOMMANDS):
-            for entry in self._search_path:
-                line += ["-I", entry]
         return line + rest
 
     def run(

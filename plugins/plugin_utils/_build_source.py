@@ -1,0 +1,147 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What one host is built from; each host of a task may have a source of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import (
+    Attribute,
+    arguments_literal,
+    expression_attribute,
+    file_attribute,
+    flake_attribute,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
+
+STEP = "read the arguments"
+SOURCES = ("flake", "file", "expr", "drv_path", "store_path")
+
+SOURCE_OPTIONS: dict[str, dict[str, Any]] = {
+    **{name: {"type": "str"} for name in SOURCES},
+    "attr": {"type": "str", "default": ""},
+    "args": {"type": "dict", "default": {}},
+    "argstrs": {"type": "dict", "default": {}},
+    "override_inputs": {"type": "dict", "default": {}},
+    "impure": {"type": "bool", "default": False},
+    "include": {"type": "list", "elements": "str", "default": []},
+}
+# What only some sources can make use of: an option that has no effect is a mistake to tell about.
+_NEEDS = {
+    "attr": ("file", "expr"),
+    "args": ("file", "expr"),
+    "argstrs": ("file", "expr"),
+    "include": ("file", "expr"),
+    "override_inputs": ("flake",),
+    "impure": ("flake",),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """Exactly one of ``flake``, ``file``, ``expr``, ``drv_path`` and ``store_path`` is not empty."""
+
+    flake: str
+    file: str
+    expr: str
+    drv_path: str
+    store_path: str
+    attr: str
+    arguments: str
+    """Nix literal of what functions in ``file`` or ``expr`` are called with."""
+    override_inputs: tuple[tuple[str, str], ...]
+    impure: bool
+    include: tuple[str, ...]
+    """Entries of the search path."""
+
+    def attribute(self, host: str, *, kind: Kind, directory: str, write_lock_file: bool) -> Attribute:
+        """What to evaluate for ``host``; relative paths count from ``directory``.
+
+        Raises ``NixferryError`` when the source cannot be understood.
+        """
+        if self.flake:
+            return flake_attribute(
+                self.flake,
+                host,
+                kind=kind,
+                override_inputs=dict(self.override_inputs),
+                impure=self.impure,
+                write_lock_file=write_lock_file,
+            )
+        if self.file:
+            return file_attribute(
+                self.file,
+                self.attr,
+                host,
+                directory=directory,
+                arguments=self.arguments,
+                include=self.include,
+            )
+        return expression_attribute(
+            self.expr, self.attr, host, arguments=self.arguments, include=self.include
+        )
+
+
+def source_from(arguments: Mapping[str, Any]) -> Source:
+    """The source that validated arguments name. Raises ``NixferryError`` for what does not go together."""
+    given = [name for name in SOURCES if arguments[name]]
+    if len(given) != 1:
+        raise NixferryError(
+            f"{' and '.join(given)} exclude each other"
+            if given
+            else f"one of {', '.join(SOURCES)} is needed, and none of them may be empty",
+            step=STEP,
+            remedy="Say in exactly one way what to build.",
+        )
+    for name, sources in _NEEDS.items():
+        if arguments[name] and given[0] not in sources:
+            raise NixferryError(f"`{name}` goes with {' or '.join(sources)}, not with {given[0]}", step=STEP)
+    return Source(
+        **{name: str(arguments[name] or "") for name in (*SOURCES, "attr")},
+        arguments=arguments_literal(arguments["args"], arguments["argstrs"]),
+        override_inputs=tuple(
+            (str(name), str(value)) for name, value in arguments["override_inputs"].items()
+        ),
+        impure=bool(arguments["impure"]),
+        include=tuple(map(str, arguments["include"])),
+    )
+
+
+def sources_from(arguments: Mapping[str, Any], hosts: tuple[str, ...]) -> dict[str, Source | NixferryError]:
+    """The source of each host: its own entry in ``sources``, completed by the task's own options.
+
+    A host's own flake, file, expression, derivation or store path replaces the task's, along with the options
+    that belong to it. A wrong entry is that host's error; ``NixferryError`` is raised when the task's own options
+    are wrong.
+    """
+    common = {name: arguments[name] for name in SOURCE_OPTIONS}
+    own = arguments["sources"] or {}
+    if not own:
+        return dict.fromkeys(hosts, source_from(common))
+    sources: dict[str, Source | NixferryError] = {}
+    for host in hosts:
+        try:
+            sources[host] = source_from(_completed(own.get(host) or {}, common))
+        except NixferryError as error:
+            sources[host] = error
+    return sources
+
+
+def _completed(given: object, common: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise NixferryError("the host's entry in `sources` is not a dictionary", step=STEP)
+    validated = ArgumentSpecValidator(SOURCE_OPTIONS).validate(dict(given))
+    if validated.error_messages:
+        raise NixferryError(f"`sources`: {'; '.join(validated.error_messages)}", step=STEP)
+    checked: dict[str, Any] = validated.validated_parameters
+    if any(checked[name] for name in SOURCES):
+        return checked
+    return {**common, **{name: checked[name] for name in given}}
