@@ -1,0 +1,91 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fixtures for tests against real hosts. Run: python -m pytest tests/e2e
+
+The lab is started once a session. NIXFERRY_LAB_KEEP=1 leaves it running for the next session;
+NIXFERRY_LAB_NAME gives it another name than `e2e`, so that two sessions can run side by side.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import lab as lab_module
+import pytest
+from lab import Lab, LabHost
+from project import Project, make_project
+
+HOSTS = (
+    {"name": "web1", "release": "bookworm"},
+    {"name": "web2", "release": "trixie"},
+    {"name": "web3", "release": "trixie"},
+    # A host that never had a system: no profile, no boot default.
+    {"name": "fresh1", "release": "trixie", "fresh": True},
+)
+CONTROLLERS = ("bookworm", "trixie", "forky")  # Nix 2.8, 2.26 and 2.34
+
+
+@pytest.fixture(scope="session")
+def lab() -> Iterator[Lab]:
+    """The running lab. Its hosts may be in any state: use the fixtures below for clean ones."""
+    name = os.environ.get("NIXFERRY_LAB_NAME", "e2e")
+    yield lab_module.start(name, HOSTS, CONTROLLERS)
+    if os.environ.get("NIXFERRY_LAB_KEEP") != "1":
+        lab_module.stop(name)
+
+
+@pytest.fixture
+def clean_host(lab: Lab) -> Callable[[str], LabHost]:
+    """Gives a host in its first state, made anew: a stock system, or nothing at all for fresh1."""
+
+    def make(name: str) -> LabHost:
+        lab.hosts[name].make_anew()
+        return lab.hosts[name]
+
+    return make
+
+
+@pytest.fixture
+def web1(clean_host: Callable[[str], LabHost]) -> LabHost:
+    """A stock host with Nix 2.8."""
+    return clean_host("web1")
+
+
+@pytest.fixture
+def web2(clean_host: Callable[[str], LabHost]) -> LabHost:
+    """A stock host with Nix 2.26."""
+    return clean_host("web2")
+
+
+@pytest.fixture
+def web3(clean_host: Callable[[str], LabHost]) -> LabHost:
+    """Another stock host with Nix 2.26."""
+    return clean_host("web3")
+
+
+@pytest.fixture
+def fresh1(clean_host: Callable[[str], LabHost]) -> LabHost:
+    """A host that never had a system."""
+    return clean_host("fresh1")
+
+
+@pytest.fixture(params=["web1", "web2"], ids=["nix-2.8", "nix-2.26"])
+def each_host(request: pytest.FixtureRequest, clean_host: Callable[[str], LabHost]) -> LabHost:
+    """A stock host, once with each Nix that targets may have."""
+    return clean_host(request.param)
+
+
+@pytest.fixture
+def project(lab: Lab, tmp_path: Path) -> Project:
+    """A user's project on this machine."""
+    return make_project(tmp_path / "project", lab)
+
+
+@pytest.fixture(params=CONTROLLERS, ids=["nix-2.8", "nix-2.26", "nix-2.34"])
+def each_controller(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Project:
+    """A user's project in a controller container, once with each Nix that controllers may have."""
+    return make_project(tmp_path / "project", lab, lab.controller(request.param))
