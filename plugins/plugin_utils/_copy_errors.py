@@ -149,11 +149,16 @@ CAUSES = (
 _COMPILED = tuple((re.compile("|".join(cause.signs), re.IGNORECASE), cause) for cause in CAUSES)
 
 
-def explain(lines: Sequence[str], otherwise: str) -> CopyError:
-    """The error that ``lines`` of output stand for; ``otherwise`` is the message when they tell nothing."""
+def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) -> CopyError:
+    """The error that ``lines`` of output stand for; ``otherwise`` is the message when they tell nothing.
+
+    ``transient`` is for causes that are not known here.
+    """
     kept = [strip_terminal_escapes(line).rstrip() for line in lines if line.strip()]
+    # Nix warns an untrusted user of settings that it ignores, whatever fails later.
+    telling = [line for line in kept if not line.lower().startswith("warning:")]
     for pattern, cause in _COMPILED:
-        for line in kept:
+        for line in telling:
             if pattern.search(line):
                 return CopyError(
                     cause.message.format(line=_tidy(line)),
@@ -163,7 +168,7 @@ def explain(lines: Sequence[str], otherwise: str) -> CopyError:
                     untrusted=cause.message == UNTRUSTED,
                 )
     last = next((line for line in reversed(kept) if "error" in line.lower()), "")
-    return CopyError(_tidy(last) or otherwise, output=kept)
+    return CopyError(_tidy(last) or otherwise, output=kept, transient=transient)
 
 
 def _tidy(line: str) -> str:

@@ -46,6 +46,8 @@ COMPRESSION_LEVEL = 1
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _REMOVE = 'rm -rf "$directory"'
 HASH_LENGTH = 32
+# A shell's exit code for a program that a signal ended is this plus the signal's number.
+SIGNALLED = 128
 
 
 class Stream:
@@ -158,6 +160,8 @@ class Stream:
             raise explain(
                 [*result.stdout.splitlines(), *result.stderr.splitlines()],
                 f"the host took the data with exit code {result.return_code}",
+                # Ended by a signal: somebody restarted the container, or memory was short for a moment.
+                transient=result.return_code > SIGNALLED,
             )
 
 
