@@ -196,13 +196,14 @@ class Nix:
                 timeout=VERSION_TIMEOUT_SECONDS,
                 deadline_name="the wait for nix-store --version",
             )
-            match = _VERSION.search(result.stdout)
-            if match is None:
+            # The last number, since a distribution of Nix tells its own version before it, in parentheses.
+            matches = list(_VERSION.finditer(result.stdout))
+            if not matches:
                 raise NixferryError(
                     f"nix-store --version printed {result.stdout.strip()!r}, which holds no version",
                     step="find Nix",
                 )
-            self._version = (int(match["major"]), int(match["minor"]))
+            self._version = (int(matches[-1]["major"]), int(matches[-1]["minor"]))
         return self._version
 
     def find(self, program: str, *, step: str) -> str:
