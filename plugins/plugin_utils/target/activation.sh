@@ -31,7 +31,7 @@ judge_units() {
         return 0
     fi
     if [ "$(request failed_units)" = ignore ]; then
-        note "failed units are ignored as asked: $(echo "$NEW_FAILED" | tr '\n' ' ')"
+        note "failed units are ignored as asked: $(listed "$NEW_FAILED")"
         return 0
     fi
     return 1
@@ -43,11 +43,11 @@ judge_activation() {
     case $OUTCOME in
         0)
             if ! wanted check_units || judge_units 0; then return 0; fi
-            REASON=failed_units MESSAGE="units failed: $(echo "$NEW_FAILED" | tr '\n' ' ')"
+            REASON=failed_units MESSAGE="units failed: $(listed "$NEW_FAILED")"
             ;;
         "$(request exit_failed_units)")
             if judge_units "$OUTCOME"; then return 0; fi
-            REASON=failed_units MESSAGE="units failed (exit code $OUTCOME): $(echo "$NEW_FAILED" | tr '\n' ' ')"
+            REASON=failed_units MESSAGE="units failed (exit code $OUTCOME): $(listed "$NEW_FAILED")"
             ;;
         "$(request exit_reboot_required)")
             set_result nothing_activated 1
@@ -104,6 +104,7 @@ await_confirmation() {
     put "$DIR/deadline" "$(in_seconds "$(request timeout_confirm)")"
     enter_phase awaiting-confirmation
     confirm_until=$(get "$DIR/deadline")
+    begin_waiting
     while [ ! -e "$DIR/confirm" ]; do
         if [ -e "$DIR/abort" ]; then
             REASON=aborted MESSAGE=$(abort_message)
@@ -203,7 +204,7 @@ restore_running_system() {
         0) set_result roll_back_exit_code 0 ;;
         "$(request exit_failed_units)")
             set_result roll_back_exit_code "$OUTCOME"
-            note "units have failed during the roll back: $(failed_units | tr '\n' ' ')"
+            note "units have failed during the roll back: $(listed "$(failed_units)")"
             ;;
         *)
             set_result roll_back_exit_code "$OUTCOME"

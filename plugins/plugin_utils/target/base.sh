@@ -74,6 +74,12 @@ say_end_of() {
     if [ -s "$2" ]; then say "$1" "$(tail -c 16384 "$2")"; fi
 }
 
+# Lines as one line
+listed() {
+    # shellcheck disable=SC2086 # the words are what is wanted
+    echo $1
+}
+
 answer_begins() { echo nixferry=1 >&3; }
 
 answer_ends() {
@@ -91,22 +97,40 @@ error() {
 # --- time ------------------------------------------------------------------------------------------------------
 
 # Hundredths of a second on a clock that nobody sets; where there is no /proc (macOS) on the one on the wall.
-now() {
-    if read -r now_uptime _ <"$PROC/uptime"; then
+if [ -r "$PROC/uptime" ]; then
+    now() {
+        read -r now_uptime _ <"$PROC/uptime"
         now_fraction=${now_uptime#*.}
         echo $((${now_uptime%%.*} * 100 + 1$now_fraction - 100))
-    else
-        echo "$(date +%s)00"
-    fi 2>/dev/null
-}
+    }
+else
+    now() { echo "$(date +%s)00"; }
+fi
 
-in_seconds() { echo $(($(now) + $1 * 100)); }
+# Tests let a second last less than 100 hundredths.
+NIXFERRY_SECOND=${NIXFERRY_SECOND:-100}
+export NIXFERRY_SECOND
+
+in_seconds() { echo $(($(now) + $1 * NIXFERRY_SECOND)); }
+
+# seconds_until MOMENT: rounded up
+seconds_until() { echo $((($1 - $(now) + NIXFERRY_SECOND - 1) / NIXFERRY_SECOND)); }
 
 passed() { [ "$(now)" -ge "$1" ]; }
 
-# POSIX promises whole seconds only.
-if sleep 0.01 2>/dev/null; then NAP=0.2; else NAP=1; fi
-nap() { sleep "$NAP"; }
+# Waiting: often at first, since most things are quick, then less. POSIX promises whole seconds of sleep only.
+if sleep 0.01 2>/dev/null; then SHORT_NAP=0.03 LONG_NAP=0.2; else SHORT_NAP=1 LONG_NAP=1; fi
+NAPS=0
+begin_waiting() { NAPS=0; }
+nap() {
+    NAPS=$((NAPS + 1))
+    if [ "$NAPS" -le 10 ]; then sleep "$SHORT_NAP"; else sleep "$LONG_NAP"; fi
+}
+
+pause() {
+    pause_until=$(in_seconds "$1")
+    until passed "$pause_until"; do nap; done
+}
 
 # bounded SECONDS COMMAND...: for programs that wait for a service manager that may be ill
 bounded() {
@@ -146,7 +170,7 @@ durable() { sync -f "$STATE" 2>/dev/null || sync; }
 # Field 22 of /proc/PID/stat, see proc(5); the second field may contain anything but ends with the last ")".
 process_start() {
     if [ -e "$PROC/uptime" ]; then
-        process_stat=$(cat "$PROC/$1/stat" 2>/dev/null) || return 0
+        { read -r process_stat <"$PROC/$1/stat"; } 2>/dev/null || return 0
         # shellcheck disable=SC2086 # the fields are words
         set -- ${process_stat##*) }
         if [ "$1" = Z ]; then return 0; fi

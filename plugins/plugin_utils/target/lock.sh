@@ -37,6 +37,9 @@ lock_lives() {
     )
 }
 
+# For `recover`: the lock of the very activation that it is about is no hindrance.
+lock_held_by_another() { lock_lives "$1" && [ "$OWNER_ID" != "$ID" ]; }
+
 # claim FILE LIVES: make FILE ours unless `LIVES FILE` says that its owner is still there.
 # Fails if so (the owner is in OWNER_*), or with 2 if the file system takes no more files.
 claim() {
@@ -77,7 +80,7 @@ claim_stale() {
 # Takes the lock, or answers with its holder and stops.
 take_lock() {
     mkdir -p "$LOCKS" || error state_unwritable "cannot make the directory $LOCKS"
-    claim "$LOCKS/lock" lock_lives
+    claim "$LOCKS/lock" lock_held_by_another
     case $? in
         0) put "$LOCKS/deployer" "$1" ;;
         1)

@@ -24,6 +24,7 @@ run_program() {
         put "$run_result" "$?"
     ) 3>&- &
     run_until=$(in_seconds "$1")
+    begin_waiting
     while [ ! -e "$run_result" ]; do
         if [ "${3:-}" = abortable ] && [ -e "$DIR/abort" ]; then
             kill_program
@@ -45,11 +46,11 @@ run_program() {
 run_program_when_free() {
     when_free_until=$(in_seconds "$1")
     while :; do
-        run_program "$(((when_free_until - $(now) + 99) / 100))" "$2" "${3:-}"
+        run_program "$(seconds_until "$when_free_until")" "$2" "${3:-}"
         if [ -z "$(request exit_locked)" ] || [ "$OUTCOME" != "$(request exit_locked)" ]; then return; fi
         note "the program is locked by another activation (exit code $OUTCOME), trying again"
-        if passed $((when_free_until - LOCKED_PAUSE * 100)); then return; fi
-        sleep "$LOCKED_PAUSE"
+        if [ "$(seconds_until "$when_free_until")" -le "$LOCKED_PAUSE" ]; then return; fi
+        pause "$LOCKED_PAUSE"
     done
 }
 

@@ -16,6 +16,8 @@ verb_start() {
     check_toplevel
     if [ "$(arg action)" = dry-activate ]; then
         say phase none
+        say action dry-activate
+        say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$(arg current)" "$PROFILE")"
         dry_activate exit_code log
         answer_ends
     fi
@@ -52,7 +54,7 @@ check_toplevel() {
     fi
     missing=$(missing_files "$TOPLEVEL" "$SYSTEM" "$(arg required)")
     if [ -n "$missing" ]; then
-        error missing_files "$TOPLEVEL is no system of the kind $(arg kind): it lacks $(echo "$missing" | tr '\n' ' ')"
+        error missing_files "$TOPLEVEL is no system of the kind $(arg kind): it lacks $(listed "$missing")"
     fi
     built_for=$(get "$TOPLEVEL/system")
     if ! runs_here "$built_for"; then
@@ -207,6 +209,7 @@ detach() {
         done
     fi
     detach_until=$(in_seconds "$START_DEADLINE")
+    begin_waiting
     until [ -e "$DIR/worker" ]; do
         if passed "$detach_until"; then
             stop_unit "nixferry-$ID.service"
@@ -228,22 +231,29 @@ stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope
 
 disarm_dead_man() { stop_unit "nixferry-$ID-deadman.timer"; }
 
-# The dead-man first. Units that are left alone when a new system comes: switch-to-configuration looks at the files
-# in /etc/systemd/system only, and without default dependencies nothing that stops takes them along.
-# After the main process is gone, by whatever signal, ExecStopPost rolls back; it may take as long as that takes.
-start_units() {
-    set -- "$(manager_scope)" --quiet --no-ask-password --collect -p DefaultDependencies=no
+# run_unit NAME OPTION... COMMAND...: a transient unit that is left alone when a new system comes:
+# switch-to-configuration looks at the files in /etc/systemd/system only, and without default dependencies nothing
+# that stops takes it along. A service gets a bare environment.
+run_unit() {
+    unit_name=$1
+    shift
+    set -- "$(manager_scope)" --unit="$unit_name" --description="nixferry: activation $ID" --quiet --no-ask-password \
+        --collect -p DefaultDependencies=no "$@"
     for variable in PATH HOME USER LOGNAME LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE XDG_RUNTIME_DIR \
-        DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH; do
+        DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND; do
         eval "value=\${$variable-}"
-        if [ -n "$value" ]; then set -- "$@" "--setenv=$variable=$value"; fi
+        if [ -n "$value" ]; then set -- "--setenv=$variable=$value" "$@"; fi
     done
-    systemd-run "$@" --unit="nixferry-$ID-deadman" --description="nixferry: looks after the activation $ID" \
-        --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" --timer-property=AccuracySec=1s \
-        "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
-    set -- "$@" --unit="nixferry-$ID" --description="nixferry: activation $ID" \
-        -p "ExecStopPost=$NIXFERRY_SH $DIR/guard.sh rescue" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)"
+    systemd-run "$@"
+}
+
+# The dead-man first. When the guard's main process is gone, by whatever signal, ExecStopPost sees to the rest.
+start_units() {
+    run_unit "nixferry-$ID-deadman" --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" \
+        --timer-property=AccuracySec=1s "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
+    stop_post="ExecStopPost=$NIXFERRY_SH $DIR/guard.sh stopped"
     # Before systemd 240 there is no type that reports a program which could not be started.
-    systemd-run "$@" --service-type=exec "$NIXFERRY_SH" "$DIR/guard.sh" run 2>/dev/null ||
-        systemd-run "$@" "$NIXFERRY_SH" "$DIR/guard.sh" run
+    run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)" \
+        --service-type=exec "$NIXFERRY_SH" "$DIR/guard.sh" run 2>/dev/null ||
+        run_unit "nixferry-$ID" -p "$stop_post" "$NIXFERRY_SH" "$DIR/guard.sh" run
 }

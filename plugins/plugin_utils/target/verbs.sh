@@ -31,6 +31,7 @@ use_named_activation() {
 # wait_while SECONDS PHASE...: until the phase is another one, or nobody works on it any more
 wait_while() {
     wait_until=$(in_seconds "${1:-0}")
+    begin_waiting
     shift
     while ! passed "$wait_until"; do
         case " $* " in *" $(phase) "*) ;; *) return 0 ;; esac
@@ -72,10 +73,10 @@ say_status() {
     say_lines failed_unit "$(result failed_units)"
     say_lines failed_unit_before "$(old failed_units)"
     say_reboot
-    if [ "$status_phase" = awaiting-confirmation ]; then
-        say seconds_left "$((($(get "$DIR/deadline") - $(now)) / 100))"
-    elif ! is_final "$status_phase" && ! is_attended; then
+    if ! is_final "$status_phase" && ! is_attended; then
         say interrupted 1
+    elif [ "$status_phase" = awaiting-confirmation ]; then
+        say seconds_left "$(seconds_until "$(get "$DIR/deadline")")"
     fi
     say_lines note "$(get "$DIR/notes")"
     say_lines phase_time "$(get "$DIR/history")"
@@ -132,8 +133,8 @@ verb_recover() {
     use_named_activation
     if ! is_final "$(phase)"; then
         take_lock "$(request deployer)"
+        # If it cannot be claimed, somebody is at it already.
         if claim "$DIR/worker" owner_lives; then recover_activation; fi
-        release_lock
     fi
     say_status
     answer_ends
@@ -156,7 +157,8 @@ verb_rescue() {
     fi
     # A host that goes down comes back with the old boot default; activating now would only be in the way.
     if has_service_manager && [ "$(bounded 30 systemctl "$(manager_scope)" is-system-running)" = stopping ]; then return; fi
-    if owner_lives "$DIR/worker"; then
+    # Looked at twice: nothing is worse than a second guard at work beside the first.
+    if owner_lives "$DIR/worker" || { pause 1 && owner_lives "$DIR/worker"; }; then
         if ! passed "$(get "$DIR/dead_man")"; then return; fi
         kill -KILL "$OWNER_PID"
         nap
@@ -167,12 +169,19 @@ verb_rescue() {
     reboot_if_unreachable
 }
 
+# When the guard's unit stops, for whatever reason. The rescue gets a unit of its own: this one counts as a job of
+# the service manager until we return, and some programs wait until there are no jobs.
+verb_stopped() {
+    if is_final "$(phase)"; then return; fi
+    run_unit "nixferry-$ID-rescue" "$NIXFERRY_SH" "$DIR/guard.sh" rescue || verb_rescue
+}
+
 # The dead-man where there is no service manager
 verb_watch() {
-    until [ -e "$DIR/worker" ] || passed "$(get "$DIR/dead_man")"; do sleep 1; done
+    until [ -e "$DIR/worker" ] || passed "$(get "$DIR/dead_man")"; do nap; done
     until is_final "$(phase)"; do
         verb_rescue
-        sleep 1
+        pause 1
     done
 }
 
@@ -180,7 +189,7 @@ main() {
     VERB=$1
     shift
     case $VERB in
-        run | rescue | watch)
+        run | rescue | stopped | watch)
             DIR=${0%/*}
             ID=${DIR##*/}
             use_state "${DIR%/activations/*}"

@@ -1,0 +1,31 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fixtures for tests of the guard."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Test directories are no packages: this is how the tests here find the host that they share.
+sys.path.insert(0, str(Path(__file__).parent))
+from guard_host import Host, make_host  # noqa: E402
+
+
+# In memory where that exists: the guard makes sure that its state reaches the disk, which takes a while.
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(params=["dash"])
+def host(request: pytest.FixtureRequest) -> Iterator[Host]:
+    """A host that runs and boots the system ``old``; parametrise indirectly to choose the shell."""
+    with tempfile.TemporaryDirectory(prefix="nixferry-", dir=MEMORY if MEMORY.is_dir() else None) as directory:
+        made = make_host(Path(directory).resolve(), request.param)
+        yield made
+        made.kill_everything()
+        print(made.story())  # noqa: T201 - pytest shows it when a test fails

@@ -1,0 +1,349 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A host for the real guard in a temporary directory: no root, no Nix and no service manager needed.
+
+The guard finds its state, /run, /proc and the shell through variables that begin with ``NIXFERRY_``; ``nix-env`` and
+``nix-store`` are small scripts that keep profiles and a store below the host's directory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import (
+    GuardStatus,
+    ProbeResult,
+    parse_probe,
+    parse_status,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, Kind
+
+SHELLS = {
+    "dash": "exec dash",
+    "bash": "exec bash --posix",
+    "busybox": "exec busybox sh",
+}
+SECOND = 15
+"""Hundredths of a second that the guard's seconds last here."""
+WAIT = 20.0
+"""Seconds after which a test gives up waiting for a phase; far more than any of them needs."""
+
+NIX_ENV = """\
+#!/bin/sh
+# nix-env -p PROFILE --set PATH | --switch-generation N
+profile=$2
+[ ! -e "$FAULTS/nix-env" ] || { echo "nix-env: broken" >&2; exit 1; }
+case $3 in
+    --set)
+        number=1
+        while [ -L "$profile-$number-link" ]; do
+            [ "$(readlink "$profile-$number-link")" != "$4" ] || break
+            number=$((number + 1))
+        done
+        [ -L "$profile-$number-link" ] || ln -s "$4" "$profile-$number-link"
+        ;;
+    --switch-generation) number=$4 ;;
+esac
+ln -sfn "${profile##*/}-$number-link" "$profile"
+"""
+NIX_STORE = """\
+#!/bin/sh
+case $1 in
+    --check-validity) [ -d "$2" ] ;;
+    --version) echo "nix-store (Nix) 2.18.1" ;;
+    -qR) for path in "$2" "$2"-dependency; do echo "$path"; done ;;
+    -q) shift 2; for path; do echo "${#path}"; done ;;
+    --add-root) ln -sfn "$5" "$2" ;;
+    *) exit 2 ;;
+esac
+"""
+# Starts what it is given, as the real one does: a service followed by its ExecStopPost, or a timer that fires every
+# second until it is stopped.
+SYSTEMD_RUN = """\
+#!/bin/sh
+stop_post=: timer=
+while :; do
+    case $1 in
+        --unit=*) unit=${1#*=}; echo "$unit" >>"$HOST/units" ;;
+        --on-active=*) timer=1 ;;
+        -p) case $2 in ExecStopPost=*) stop_post=${2#*=} ;; esac; shift ;;
+        --*) ;;
+        *) break ;;
+    esac
+    shift
+done
+export unit stop_post
+if [ -n "$timer" ]; then
+    setsid sh -c 'while [ ! -e "$HOST/stopped-$unit.timer" ]; do sleep 1; "$@"; done' sh "$@" &
+else
+    setsid sh -c '"$@"; eval "$stop_post"' sh "$@" &
+fi </dev/null >/dev/null 2>&1 3>&-
+"""
+# Lists FAILED_BEFORE as failed, and FAILED_AFTER too once a system's program has made $HOST/tested.
+SYSTEMCTL = """\
+#!/bin/sh
+case "$*" in
+    *list-units*)
+        for unit in @before@; do echo "$unit loaded failed failed Something"; done
+        [ ! -e "$HOST/tested" ] || for unit in @after@; do echo "$unit loaded failed failed Something"; done
+        ;;
+    *is-system-running*) cat "$HOST/system-state" 2>/dev/null || echo running ;;
+    *stop*) for unit; do :; done; touch "$HOST/stopped-$unit" ;;
+esac
+"""
+# What bin/switch-to-configuration of a toplevel does: the boot loader's default is a text file here.
+SWITCH_TO_CONFIGURATION = """\
+#!/bin/sh
+echo "$1 @self@" >>"$HOST/actions"
+echo "this is @name@ doing $1"
+case $1 in
+    test) ln -sfn @self@ "$HOST/run/current-system"
+        @test@
+        ;;
+    boot)
+        @boot@
+        echo @self@ >"$HOST/boot-default"
+        ;;
+    dry-activate) echo "would restart web.service" ;;
+esac
+"""
+
+
+@dataclass(frozen=True)
+class Completed:
+    return_code: int
+    stdout: str
+    stderr: str
+
+
+@dataclass
+class Host:
+    directory: Path
+    shell: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        return replace(KINDS["nixos"], profile=str(self.profile))
+
+    @property
+    def profile(self) -> Path:
+        return self.directory / "profiles" / "system"
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "var/lib/nixferry"
+
+    def toplevel(self, name: str, *, test: str = ":", boot: str = ":") -> str:
+        """Add a system to the store; ``test`` and ``boot`` are shell code that its program runs on the way."""
+        path = self.directory / "store" / name
+        (path / "bin").mkdir(parents=True)
+        (path / "nixos-version").write_text(name)
+        text = SWITCH_TO_CONFIGURATION.replace("@self@", str(path)).replace("@name@", name)
+        program = path / "bin" / "switch-to-configuration"
+        program.write_text(text.replace("@test@", test).replace("@boot@", boot))
+        program.chmod(0o755)
+        return str(path)
+
+    def run_system(self, toplevel: str) -> None:
+        """The host runs and boots ``toplevel``, which is a new generation of the profile."""
+        subprocess.run([str(self.programs / "nix-env"), "-p", str(self.profile), "--set", toplevel], check=True, env=self.env())
+        for name in ("current-system", "booted-system"):
+            link = self.directory / "run" / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(toplevel)
+        self.boot_default.write_text(toplevel + "\n")
+
+    @property
+    def programs(self) -> Path:
+        return self.directory / "programs"
+
+    @property
+    def boot_default(self) -> Path:
+        return self.directory / "boot-default"
+
+    @property
+    def current(self) -> str:
+        return os.path.realpath(self.directory / "run/current-system")
+
+    @property
+    def boots(self) -> str:
+        return self.boot_default.read_text().strip()
+
+    @property
+    def profile_target(self) -> str:
+        return os.path.realpath(self.profile)
+
+    @property
+    def actions(self) -> list[str]:
+        """What switch-to-configuration was called with so far: ``test new``."""
+        path = self.directory / "actions"
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [f"{line.split()[0]} {Path(line.split()[1]).name}" for line in lines]
+
+    def env(self) -> dict[str, str]:
+        return {
+            "PATH": f"{self.programs}:{os.environ['PATH']}",
+            "HOME": str(self.directory / "home"),
+            "HOST": str(self.directory),
+            "FAULTS": str(self.directory / "faults"),
+            "NIXFERRY_ROOT": str(self.directory),
+            "NIXFERRY_SECOND": str(SECOND),
+            "NIXFERRY_SH": str(self.programs / "guard-shell"),
+            **self.environment,
+        }
+
+    def fault(self, name: str) -> None:
+        (self.directory / "faults" / name).touch()
+
+    def program(self, name: str, text: str) -> None:
+        path = self.programs / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def with_service_manager(self, *, failed_before: str = "", failed_after: str = "") -> None:
+        """Let the host have systemd; ``failed_after`` are units that fail when a system makes $HOST/tested."""
+        (self.directory / "run/systemd/system").mkdir(parents=True)
+        self.program("systemctl", SYSTEMCTL.replace("@before@", failed_before).replace("@after@", failed_after))
+        self.program("systemd-run", SYSTEMD_RUN)
+
+    def run(self, script: str) -> Completed:
+        done = subprocess.run(
+            [str(self.programs / "guard-shell")],
+            input=script.encode("utf-8", "surrogateescape"),
+            capture_output=True,
+            env=self.env(),
+            timeout=60,
+            check=False,
+        )
+        return Completed(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
+
+    def request(self, toplevel: str, **options: object) -> _guard.StartRequest:
+        request = _guard.StartRequest(
+            _guard.new_activation_id(),
+            self.kind,
+            toplevel,
+            timeout_activation=100,
+            timeout_confirm=100,
+            timeout_roll_back=100,
+            deployer="tester@controller",
+        )
+        return replace(request, **options)  # type: ignore[arg-type]
+
+    def start(self, toplevel: str, **options: object) -> GuardStatus:
+        return parse_status("start", self.run(_guard.start_script(self.request(toplevel, **options))))
+
+    def status(self, activation_id: str, *wait_while: str) -> GuardStatus:
+        script = _guard.status_script(activation_id, wait_while=wait_while, seconds=100)
+        return parse_status("status", self.run(script))
+
+    def awaited(self, activation_id: str) -> GuardStatus:
+        """The status once the activation has ended, well or ill."""
+        return self.status(activation_id, "prepared", "activating")
+
+    def ended(self, activation_id: str) -> GuardStatus:
+        """The status once nothing more happens without a confirmation."""
+        running = ("prepared", "activating", "awaiting-confirmation", "committing", "rolling-back")
+        return self.status(activation_id, *running)
+
+    def confirm(self, activation_id: str) -> GuardStatus:
+        return parse_status("confirm", self.run(_guard.confirm_script(activation_id, seconds=100)))
+
+    def abort(self, activation_id: str, reason: str = "") -> GuardStatus:
+        return parse_status("abort", self.run(_guard.abort_script(activation_id, seconds=100, reason=reason)))
+
+    def recover(self, activation_id: str) -> GuardStatus:
+        return parse_status("recover", self.run(_guard.recover_script(activation_id)))
+
+    def probe(self, **options: object) -> ProbeResult:
+        request = replace(_guard.ProbeRequest(self.kind), **options)  # type: ignore[arg-type]
+        return parse_probe(self.run(_guard.probe_script(request)))
+
+    def deploy(self, toplevel: str, **options: object) -> GuardStatus:
+        """Start, wait for the activation, confirm."""
+        started = self.start(toplevel, **options)
+        self.awaited(started.activation_id)
+        return self.confirm(started.activation_id)
+
+    def record(self, activation_id: str) -> Path:
+        return self.state / "activations" / activation_id
+
+    def worker(self, activation_id: str) -> int:
+        return int((self.record(activation_id) / "worker").read_text().split()[1])
+
+    def story(self) -> str:
+        """Everything that the guard has recorded."""
+        texts = []
+        for path in sorted(self.state.glob("activations/*/**/*")):
+            if path.is_file() and path.name != "guard.sh" and path.parent.name not in ("request", "phases"):
+                texts.append(f"--- {path.relative_to(self.state)}\n{path.read_text(errors='replace')}")
+        return "\n".join(texts)
+
+    def kill_everything(self) -> None:
+        """End every process of this host, as a power cut does."""
+        for _attempt in range(3):
+            for process in Path("/proc").iterdir():
+                if process.name.isdigit() and self._is_ours(process):
+                    try:
+                        os.kill(int(process.name), signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+
+    def _is_ours(self, process: Path) -> bool:
+        try:
+            return f"NIXFERRY_ROOT={self.directory}\0".encode() in (process / "environ").read_bytes()
+        except OSError:
+            return False
+
+    def power_cut(self) -> None:
+        """Everything stops; the host comes back with its boot default and a new boot identity."""
+        self.kill_everything()
+        shutil.rmtree(self.directory / "run/nixferry", ignore_errors=True)
+        for name in ("current-system", "booted-system"):
+            link = self.directory / "run" / name
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.boots)
+        self.next_boot()
+
+    def next_boot(self) -> None:
+        """From now on /proc tells of another boot. Its processes are looked up in the real one."""
+        proc = self.directory / f"proc-{time.monotonic_ns()}"
+        random = proc / "sys/kernel/random"
+        random.mkdir(parents=True)
+        (random / "boot_id").write_text(f"boot-{time.monotonic_ns()}\n")
+        (proc / "uptime").symlink_to("/proc/uptime")
+        self.environment["NIXFERRY_PROC"] = str(proc)
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait until ``condition`` holds; fails the test after ``WAIT`` seconds."""
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {WAIT} s for {what}"
+        time.sleep(0.02)
+
+
+def make_host(directory: Path, shell: str) -> Host:
+    if shutil.which(SHELLS[shell].split()[1]) is None:
+        pytest.skip(f"{shell} is not installed")
+    for name in ("programs", "store", "profiles", "run", "faults", "home", "nix/var/nix/gcroots", "var/lib"):
+        (directory / name).mkdir(parents=True)
+    host = Host(directory, shell)
+    host.program("nix-env", NIX_ENV)
+    host.program("nix-store", NIX_STORE)
+    host.program("id", '#!/bin/sh\ncase $1 in -u) echo 0 ;; *) echo root ;; esac\n')
+    host.program("guard-shell", f'#!/bin/sh\n{SHELLS[shell]} "$@"\n')
+    host.run_system(host.toplevel("old"))
+    return host
+
+
