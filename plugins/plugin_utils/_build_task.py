@@ -32,6 +32,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_roots impor
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Answers, Evaluation, evaluate
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import Attribute
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import LogEvent
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import BuildLogs
@@ -104,7 +105,9 @@ class BuildTask:
 
         Raises ``NixferryError`` when nothing could be attempted for any host.
         """
-        name = hashlib.sha256(repr(replace(self.options, dry_run=False)).encode()).hexdigest()
+        # Limits differ from process to process, as the memory that is available does.
+        wanted = replace(self.options, dry_run=False, limits=Limits(0, 0), timeout=None)
+        name = hashlib.sha256(repr(wanted).encode()).hexdigest()
         with locked(name, state_directory(), waiting=self._tell_waiting):
             seconds = self.options.timeout
             deadline = None if seconds is None else time.monotonic() + seconds
