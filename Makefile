@@ -20,11 +20,12 @@ PACKAGES := .build/dist
 VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 
 # PYTHON=/path/to/python3.N chooses the interpreter of .venv; K=expression selects tests (pytest -k);
-# PYTEST_ARGS and MOLECULE_ARGS are passed on.
+# PYTEST_ARGS, MOLECULE_ARGS and BENCH_ARGS are passed on.
 PYTHON ?=
 K ?=
 PYTEST_ARGS ?=
 MOLECULE_ARGS ?= --all
+BENCH_ARGS ?=
 PYTEST_SELECTION := $(if $(K),-k "$(K)") $(PYTEST_ARGS)
 
 # The checkout serves as the collection that playbooks see; the community package supplies the connection plugins.
@@ -32,7 +33,9 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
 # Playbooks run by tests and by the demonstration print plain text wherever their output goes.
 export PYTHONUNBUFFERED := 1
 
-SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
+# Shell scripts by name or by first line.
+SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh'; \
+	git grep --untracked -lE '^#!(/bin/sh|/usr/bin/env bash)' -- ':!*.sh' ':!*.py' ':!*.nix' ':!*.rst' ':!*.md')
 
 .PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-unit \
 	test-unit-newest test-e2e test-faults lab lint lint-python lint-types lint-shell lint-yaml \
@@ -127,7 +130,7 @@ lint-types: venv-test link
 
 lint-shell:
 	@$(TOOLS)/ensure-programs.sh shellcheck
-	shellcheck $(SHELL_SCRIPTS)
+	shellcheck $(sort $(SHELL_SCRIPTS))
 
 lint-yaml: venv-test
 	$(BIN)/yamllint --strict .
@@ -169,8 +172,8 @@ install-check: venv-demo build ## Install the package into an empty path and use
 docs: venv-docs link ## The documentation site, in .build/docsite/build/html
 	@$(TOOLS)/build-docs.sh $(BIN) .build/docsite
 
-bench: venv-test link lab-programs ## Measure deploys against the floor
-	@PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/run.sh
+bench: venv-test link lab-programs ## Measure deploys against the floor (BENCH_ARGS="--help" lists what can be chosen)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" benchmarks/run.sh $(BENCH_ARGS)
 
 clean: ## Remove everything that make made; hosts of the lab included
 	@for lab in .build/lab/*/inventory.yml; do \

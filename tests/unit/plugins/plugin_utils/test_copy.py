@@ -156,7 +156,7 @@ class Host:
 class ControllerNix:
     """The controller's Nix: knows the closures above. ``copy`` is what ``nix copy`` does."""
 
-    copy: Callable[[Sequence[str]], NixResult] = lambda arguments: finished(arguments)
+    copy: Callable[[Sequence[str]], NixResult] = lambda arguments: finished(arguments)  # pylint: disable=unnecessary-lambda
     calls: list[tuple[str, ...]] = field(default_factory=list)
     environments: list[Mapping[str, str]] = field(default_factory=list)
     on_event: Callable[[LogEvent], None] = lambda _event: None
@@ -512,7 +512,7 @@ class TestSsh:
             lambda arguments: finished(arguments, stderr="client_loop: send disconnect: Broken pipe", code=1),
             self.copy_all(scene),
         ]
-        scene.nix.copy = lambda arguments: answers.pop(0)(arguments)
+        scene.nix.copy = lambda arguments: answers.pop(0)(arguments)  # pylint: disable=unnecessary-lambda
         assert scene.copy().attempts == 2
         assert scene.host.reconnects == 1
         assert self.remote[1] == self.remote[3] == "removed"
