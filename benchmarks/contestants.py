@@ -1,0 +1,139 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is measured: the collection, the floor, the parts that both leave aside, and other tools."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.fleet import REPOSITORY
+from benchmarks.measure import Command
+from benchmarks.systems import Systems, attribute, nix_environment
+
+HERE = Path(__file__).resolve().parent
+
+FLOOR = "floor"
+START_UP = "ansible start-up"
+EVALUATION = "evaluation"
+NIXFERRY = "nixferry"
+NIXFERRY_BUILT = "nixferry, built before"
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One deploy that somebody is to do."""
+
+    systems: Systems
+    ssh_config: Path
+    ansible_config: Path
+    work: Path  # an empty directory for this run's own files
+    control: Path  # an empty directory for sockets of multiplexed connections, with a short name
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Somebody who does a deploy, or a part of it.
+
+    ``prepare`` writes what the command needs, which is not timed. ``deploys``: whether the hosts must run the
+    deployment's systems afterwards.
+    """
+
+    name: str
+    what: str
+    prepare: Callable[[Deployment], Command]
+    deploys: bool = True
+
+
+def own() -> list[Contestant]:
+    """What needs nothing but the lab."""
+    return [
+        Contestant(FLOOR, "floor.sh: one ssh connection a host, systems built before", _floor),
+        Contestant(
+            START_UP, "ansible-playbook with an empty play on the same inventory", _start_up, deploys=False
+        ),
+        Contestant(EVALUATION, "nix-instantiate of all systems in one process", _evaluation, deploys=False),
+        Contestant(NIXFERRY_BUILT, "role nixos, nixos_store_path: no evaluation", _nixferry_built),
+        Contestant(NIXFERRY, "role nixos, nixos_file: with evaluation", _nixferry),
+    ]
+
+
+def in_parallel(commands: Sequence[Sequence[str]]) -> list[str]:
+    """One command that runs several at once, and fails when one of them does."""
+    script = (
+        'jobs=""; for command; do sh -c "$command" & jobs="$jobs $!"; done; '
+        "failed=0; for job in $jobs; do wait $job || failed=1; done; exit $failed"
+    )
+    return ["sh", "-c", script, "sh", *(_quoted(command) for command in commands)]
+
+
+def _quoted(command: Sequence[str]) -> str:
+    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
+
+
+def version_of(program: str, *arguments: str) -> str:
+    """The first line that a program says of its version."""
+    done = subprocess.run(
+        [program, *(arguments or ["--version"])], capture_output=True, text=True, check=False, timeout=60
+    )
+    return ((done.stdout + done.stderr).strip().splitlines() or ["unknown"])[0]
+
+
+def absent(program: str) -> str:
+    """Why a peer is left out; empty when its program is there."""
+    return "" if shutil.which(program) else f"no {program} on PATH"
+
+
+def _floor(deployment: Deployment) -> Command:
+    targets = deployment.work / "targets"
+    lines = (f"{host} {toplevel}\n" for host, toplevel in deployment.systems.toplevels.items())
+    targets.write_text("".join(lines))
+    return Command(
+        [str(HERE / "floor.sh"), str(deployment.ssh_config), str(deployment.control), str(targets)],
+        nix_environment(),
+    )
+
+
+def _evaluation(deployment: Deployment) -> Command:
+    attributes = [part for host in deployment.systems.hosts for part in ("--attr", attribute(host))]
+    return Command(["nix-instantiate", str(deployment.systems.directory), *attributes], nix_environment())
+
+
+def _start_up(deployment: Deployment) -> Command:
+    return _playbook(deployment, "empty.yml", {})
+
+
+def _nixferry(deployment: Deployment) -> Command:
+    variables = {"nixos_file": str(deployment.systems.directory), "nixos_attr": attribute("{host}")}
+    return _playbook(deployment, "deploy.yml", variables)
+
+
+def _nixferry_built(deployment: Deployment) -> Command:
+    variables = {
+        "benchmark_toplevels": deployment.systems.toplevels,
+        "nixos_store_path": "{{ benchmark_toplevels[inventory_hostname] }}",
+    }
+    return _playbook(deployment, "deploy.yml", variables)
+
+
+def _playbook(deployment: Deployment, playbook: str, variables: Mapping[str, object]) -> Command:
+    given = deployment.work / "variables.json"
+    given.write_text(json.dumps(variables))
+    hosts = ",".join(deployment.systems.hosts)
+    return Command(
+        ["ansible-playbook", str(HERE / playbook), "--limit", hosts, "--extra-vars", f"@{given}"],
+        {
+            **nix_environment(),
+            "ANSIBLE_CONFIG": str(deployment.ansible_config),
+            "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".build" / "collections"),
+            # Connections of an earlier run would make this one look faster than it is.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(deployment.control),
+            "ANSIBLE_NOCOLOR": "1",
+            "XDG_STATE_HOME": str(deployment.work / "state"),
+        },
+    )
