@@ -24,8 +24,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, r
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._transport import EXTEND_SEARCH_PATH
 
 COPY_RETRIES = 3
-# What `timeout` (GNU coreutils, busybox) answers when it ended the command.
-TIMEOUT_EXIT_CODE = 124
 
 
 class TargetRealiser:
@@ -71,15 +69,18 @@ class TargetRealiser:
         for name, value in self._task.options.option_pairs:
             command += ["--option", name, value]
         command.append(target.realisable)
-        seconds = "" if deadline is None else str(max(1, int(deadline - time.monotonic())))
+        seconds = None if deadline is None else max(1, int(deadline - time.monotonic()))
+        begin = time.monotonic()
         answer = self._shell.run(realise_script(command, seconds), step=STEP)
+        # The exit code does not tell: 124 with GNU coreutils, that of the command with busybox.
+        late = seconds is not None and time.monotonic() - begin >= seconds
         result = result_of_log(
             command,
             answer.return_code,
             answer.stdout,
             answer.stderr,
             on_event=self._task.logs.event,
-            timed_out=bool(seconds) and answer.return_code == TIMEOUT_EXIT_CODE,
+            timed_out=late and answer.return_code != 0,
         )
         if result.return_code == 0:
             return None
@@ -88,12 +89,12 @@ class TargetRealiser:
         return failure_of(target, result, failures, tail)
 
 
-def realise_script(command: list[str], seconds: str) -> str:
+def realise_script(command: list[str], seconds: int | None) -> str:
     """A script for /bin/sh that runs ``command``, for at most ``seconds`` where the host has ``timeout``."""
     return f"""{EXTEND_SEARCH_PATH}
 set -- {shlex.join(command)}
-if [ -n "{seconds}" ] && command -v timeout >/dev/null 2>&1; then
-    set -- timeout "{seconds}" "$@"
+if [ {seconds or 0} -gt 0 ] && command -v timeout >/dev/null 2>&1; then
+    set -- timeout {seconds or 0} "$@"
 fi
 exec "$@" </dev/null
 """

@@ -73,7 +73,7 @@ class Progress:
         self._on_terminal = on_terminal
         self._columns = int(getattr(display, "columns", DEFAULT_COLUMNS) or DEFAULT_COLUMNS)
         self._begin = self._last = clock()
-        self._last_text = ""
+        self._last_text = self._shown = ""
         self._line_is_open = False
         self._names: dict[int, str] = {}
         self._phase = ""
@@ -124,6 +124,9 @@ class Progress:
         if not self._on_terminal:
             self._show(full)
             return
+        if self._line_is_open and full == self._shown:
+            return
+        self._shown = full
         # The cursor goes back to the first column, so that whatever another worker prints overwrites the line.
         self._show(f"\x1b[K{full[: self._columns - 1]}\r", newline=False)
         self._line_is_open = True

@@ -124,6 +124,19 @@ def test_a_terminal_has_one_line_that_refreshes() -> None:
     assert len(screen.shown) == 3
 
 
+def test_a_line_that_would_look_the_same_is_not_drawn_again() -> None:
+    screen, clock = Screen(), Clock()
+    reporter = progress(screen, clock, terminal=True)
+    clock.now += REFRESH_INTERVAL_SECONDS
+    building(reporter, 3)
+    clock.now += REFRESH_INTERVAL_SECONDS
+    reporter.tick()
+    assert len(screen.shown) == 1
+    clock.now += 1
+    reporter.tick()
+    assert len(screen.shown) == 2
+
+
 def test_closing_removes_the_line() -> None:
     screen, clock = Screen(), Clock()
     reporter = progress(screen, clock, terminal=True)

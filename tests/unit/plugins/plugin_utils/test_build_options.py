@@ -1,0 +1,158 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import (
+    SPECIFICATION,
+    BuildOptions,
+    base_directory,
+    build_options,
+    setting_text,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_source import Source
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import (
+    ExpressionRoot,
+    FlakeRoot,
+)
+
+
+def options(*, check_mode: bool = False, **given: Any) -> BuildOptions:
+    """What the action makes of a task's arguments."""
+    specification = dict(SPECIFICATION)
+    validated = ArgumentSpecValidator(specification.pop("argument_spec"), **specification).validate(given)
+    assert not validated.error_messages
+    return build_options(
+        validated.validated_parameters, host="web1", directory="/play", check_mode=check_mode
+    )
+
+
+def source(built: BuildOptions, host: str) -> Source:
+    found = dict(built.sources)[host]
+    assert isinstance(found, Source)
+    return found
+
+
+def test_the_host_of_the_task_is_the_default() -> None:
+    built = options(flake=".")
+    assert built.hosts == ("web1",)
+    assert source(built, "web1").flake == "."
+    assert not built.dry_run
+
+
+def test_hosts_are_taken_once_and_in_order() -> None:
+    assert options(flake=".", hosts=["b", "a", "b"]).hosts == ("b", "a")
+
+
+@pytest.mark.parametrize(("build_in_check_mode", "dry_run"), [(False, True), (True, False)])
+def test_check_mode_is_dry_unless_told_otherwise(build_in_check_mode: bool, dry_run: bool) -> None:
+    assert options(flake=".", check_mode=True, build_in_check_mode=build_in_check_mode).dry_run == dry_run
+
+
+def test_a_dry_run_leaves_the_lock_file_alone() -> None:
+    for check_mode in (True, False):
+        built = options(flake=".", check_mode=check_mode)
+        root = built.attribute("web1", source(built, "web1")).root
+        assert isinstance(root, FlakeRoot)
+        assert root.write_lock_file == (not check_mode)
+
+
+def test_an_expression_with_all_that_belongs_to_it() -> None:
+    built = options(
+        expr="{ n }: n", attr="a.{host}", args={"n": 1}, include=["nixpkgs=/n"], options={"cores": 2}
+    )
+    attribute = built.attribute("db.example.org", source(built, "web1"))
+    assert attribute.root == ExpressionRoot("{ n }: n", '{ "n" = 1; }', ("nixpkgs=/n",))
+    assert attribute.path == ("a", "db.example.org")
+    assert built.settings == {"cores": "2"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"flake": "", "hosts": ["a"]}, "none of them may be empty"),
+        ({"flake": ".", "attr": "x"}, "`attr` goes with file or expr, not with flake"),
+        ({"flake": ".", "argstrs": {"a": "b"}}, "`argstrs` goes with"),
+        ({"flake": ".", "include": ["a=b"]}, "`include` goes with"),
+        ({"file": "f.nix", "impure": True}, "`impure` goes with flake"),
+        ({"file": "f.nix", "override_inputs": {"a": "b"}}, "`override_inputs` goes with flake"),
+        ({"flake": ".", "hosts": []}, "`hosts` is an empty list"),
+        ({"flake": ".", "hosts": ["web2"], "build_on": "target"}, "every host builds its own system"),
+        ({"flake": ".", "max_memory": 0}, "`max_memory` must be positive"),
+        ({"flake": ".", "evaluators": -1}, "`evaluators` must be positive"),
+        ({"expr": "x", "args": {"a": float("nan")}}, "args.a is nan"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(NixferryError, match=words):
+        options(**given)
+
+
+def test_hosts_with_sources_of_their_own() -> None:
+    built = options(
+        file="fleet.nix",
+        attr="{host}",
+        args={"n": 1},
+        sources={"web2": {"flake": "github:o/r"}, "web3": {"args": {"n": 2}}, "web4": {}},
+    )
+    assert built.hosts == ("web2", "web3", "web4")
+    assert (source(built, "web2").flake, source(built, "web2").file, source(built, "web2").attr) == (
+        "github:o/r",
+        "",
+        "",
+    )
+    assert (source(built, "web3").file, source(built, "web3").arguments) == ("fleet.nix", '{ "n" = 2; }')
+    assert source(built, "web4").arguments == '{ "n" = 1; }'
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"flake": ".", "file": "x"}, "flake and file exclude each other"),
+        ({"flake": ".", "attr": "x"}, "`attr` goes with"),
+        ({"flke": "."}, "flke"),
+        ({}, "none of them may be empty"),
+        ("flake", "not a dictionary"),
+    ],
+)
+def test_a_wrong_source_is_that_hosts_error(entry: object, words: str) -> None:
+    built = options(sources={"web1": entry, "web2": {"flake": "."}})
+    error = dict(built.sources)["web1"]
+    assert isinstance(error, NixferryError)
+    assert words in error.message
+    assert source(built, "web2").flake == "."
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (True, "true"),
+        (False, "false"),
+        (3, "3"),
+        (None, ""),
+        ("a b", "a b"),
+        (["https://a", "https://b"], "https://a https://b"),
+        ([True, 1], "true 1"),
+    ],
+)
+def test_settings_are_written_as_in_nix_conf(value: object, text: str) -> None:
+    assert setting_text(value) == text
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(0, None), (10, 10)])
+def test_no_timeout(seconds: int, timeout: int | None) -> None:
+    assert options(flake=".", timeout=seconds).timeout == timeout
+
+
+def test_relative_paths_count_from_the_playbook_unless_a_collection_has_it() -> None:
+    assert base_directory("/srv/fleet") == "/srv/fleet"
+    inside = "/usr/share/ansible/collections/ansible_collections/nixferry/deploy/playbooks"
+    assert base_directory(inside) == os.getcwd()  # noqa: PTH109
