@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
-from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
-
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import (
+    PROGRESS_OPTION,
+    NixferryAction,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import copy_closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_errors import STEP
@@ -28,7 +29,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "check_sigs": {"type": "bool", "default": False},
     "retries": {"type": "int", "default": 3},
     "timeout": {"type": "int", "default": 7200},
-    "progress": {"type": "str", "choices": ["auto", "lines", "none"], "default": "auto"},
+    "progress": PROGRESS_OPTION,
 }
 
 
@@ -53,27 +54,16 @@ def request_from(arguments: dict[str, Any], *, dry_run: bool) -> CopyRequest:
     )
 
 
-class ActionModule(ActionBase):
-    """Copies to the host of the task; see the module's documentation."""
+class ActionModule(NixferryAction):
+    """``nix_copy``: see the module of the same name for its documentation."""
 
-    _supports_check_mode = True
-    _supports_async = False
-    _requires_connection = True
+    specification: ClassVar[dict[str, Any]] = {"argument_spec": ARGUMENT_SPEC}
 
-    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        task_vars = task_vars or {}
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(argument_spec=ARGUMENT_SPEC)
-        host = str(task_vars.get("inventory_hostname", self._play_context.remote_addr))
-        progress = Progress(Display(), prefix=host, muted=bool(self._task.no_log), mode=arguments["progress"])
-        try:
-            request = request_from(arguments, dry_run=self._task.check_mode)
-            copied = copy_closure(RemoteShell(self, host), request, nix=Nix(), progress=progress)
-        except NixferryError as error:
-            return {**result, **error.result(host)}
-        finally:
-            progress.close()
-        result.update(copied.facts())
+    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Copy what is missing on the host, or tell what that is."""
+        request = request_from(options, dry_run=bool(self._task.check_mode))
+        copied = copy_closure(shell, request, nix=Nix(), progress=progress)
+        result = {"failed": False, **copied.facts()}
         if self._task.diff and copied.changed:
             result["diff"] = {"prepared": diff_text(copied)}
         return result

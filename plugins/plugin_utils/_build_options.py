@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_source import (
     SOURCE_OPTIONS,
     SOURCES,
@@ -38,7 +39,7 @@ SPECIFICATION: dict[str, Any] = {
         "max_memory": {"type": "int"},
         "evaluators": {"type": "int"},
         "timeout": {"type": "int", "default": DEFAULT_TIMEOUT_SECONDS},
-        "progress": {"type": "str", "choices": ["auto", "lines", "none"], "default": "auto"},
+        "progress": PROGRESS_OPTION,
     },
     "mutually_exclusive": [SOURCES],
     "required_one_of": [(*SOURCES, "sources")],

@@ -51,7 +51,7 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
     status = followed.status
     outcome = outcome_of(followed)
     result: dict[str, Any] = {
-        "failed": outcome in FAILURES,
+        "failed": outcome in FAILURES or (outcome == DRY_ACTIVATED and bool(status.exit_code)),
         "changed": outcome in (COMMITTED, TESTED),
         "outcome": outcome,
         "old": status.old_system,
@@ -66,7 +66,14 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
     }
     if status.notes:
         result["notes"] = list(status.notes)
-    if result["failed"]:
+    if outcome == DRY_ACTIVATED and result["failed"]:
+        error = NixferryError(
+            f"the dry activation failed with exit code {status.exit_code}; nothing was changed",
+            step="dry-activate",
+            remedy="Read the log.",
+        )
+        result["msg"] = error.text(host)
+    elif result["failed"]:
         result["msg"] = _error(followed, outcome).text(host)
     return result
 

@@ -200,7 +200,10 @@ class LabHost:
             nixferry_state=tuple(
                 self.ask("find /var/lib/nixferry /run/nixferry 2>/dev/null | sort").splitlines()
             ),
-            running_services=tuple(sorted(line.split()[0] for line in services.splitlines())),
+            # Every login starts and ends the manager of its user.
+            running_services=tuple(
+                sorted(line.split()[0] for line in services.splitlines() if not line.startswith("user@"))
+            ),
         )
 
     # Changing the host

@@ -181,7 +181,8 @@ class Project:
         if not self.controller:
             settings["ANSIBLE_COLLECTIONS_PATH"] = str(REPOSITORY / ".build/collections")
             settings["XDG_CACHE_HOME"] = str(self.directory / ".cache")
-            return [sys.executable, "-m", "ansible", "playbook", *argv], settings
+            # The program itself: what asks ssh for a password is found by its name.
+            return [str(Path(sys.executable).with_name("ansible-playbook")), *argv], settings
         run(["docker", "exec", self.controller, "rm", "-rf", self.root])
         run(["docker", "cp", str(self.directory), f"{self.controller}:{self.root}"])
         passed = [part for name, value in settings.items() for part in ("--env", f"{name}={value}")]

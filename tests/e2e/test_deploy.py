@@ -6,42 +6,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from lab import LabHost
+from plays import SWITCH, file_play, flake_play
 from project import Project
 
-SWITCH = "nix_switch"
 
-
-def deploy_play(hosts: str = "lab", **variables: Any) -> list[Any]:
-    """The play of a user's deploy.yml; variables of the role lose their prefix."""
-    role = {
-        "role": "nixferry.deploy.nixos",
-        "vars": {f"nixos_{name}": value for name, value in variables.items()},
-    }
-    return [{"hosts": hosts, "gather_facts": False, "roles": [role]}]
-
-
-def flake_play(project: Project, host: LabHost, **variables: Any) -> list[Any]:
-    return deploy_play(host.name, flake=f"path:{project.root}/systems", **variables)
-
-
-def file_play(project: Project, host: LabHost, **variables: Any) -> list[Any]:
-    return deploy_play(host.name, file="systems/default.nix", attr="{host}", **variables)
-
-
-@pytest.mark.parametrize("play", [flake_play, file_play], ids=["flake", "file"])
-def test_first_second_and_third_deploy(
-    each_host: LabHost, project: Project, play: Callable[..., list[Any]]
-) -> None:
+@pytest.mark.parametrize("source", ["flake", "file"])
+def test_first_second_and_third_deploy(each_host: LabHost, project: Project, source: str) -> None:
     host = each_host
     stock = host.current_system()
     first = project.build(host.name, {"version": "1"})
 
-    run = project.run_playbook(play(project, host)).assert_ok()
+    play = flake_play(project, host) if source == "flake" else file_play(host)
+
+    run = project.run_playbook(play).assert_ok()
     result = run.result(SWITCH, host.name)
     assert (result["outcome"], result["changed"]) == ("committed", True)
     assert (result["old"], result["new"], result["generation"]) == (stock, first, 2)
@@ -49,13 +30,13 @@ def test_first_second_and_third_deploy(
     assert host.http("/version") == (200, "1")
 
     before = host.snapshot()
-    run = project.run_playbook(play(project, host)).assert_ok()
+    run = project.run_playbook(play).assert_ok()
     assert run.changed(host.name) == []
     assert run.result(SWITCH, host.name)["outcome"] == "unchanged"
     assert host.snapshot() == before
 
     second = project.build(host.name, {"version": "2"})
-    run = project.run_playbook(play(project, host)).assert_ok()
+    run = project.run_playbook(play).assert_ok()
     assert run.result(SWITCH, host.name)["generation"] == 3
     assert host.current_system() == host.boot_default() == host.profile() == second
     assert host.http("/version") == (200, "2")
@@ -66,13 +47,13 @@ def test_boot_makes_the_default_and_activates_nothing(each_host: LabHost, projec
     host = each_host
     stock = host.current_system()
     new = project.build(host.name, {"version": "2", "kernel": "6.12.2"})
-    result = project.run_playbook(file_play(project, host, action="boot")).assert_ok().result(SWITCH)
+    result = project.run_playbook(file_play(host, action="boot")).assert_ok().result(SWITCH)
     assert result["outcome"] == "committed"
     assert (result["reboot_required"], result["reboot_reasons"]) == (True, ["kernel", "kernel-modules"])
     assert host.current_system() == stock
     assert host.boot_default() == host.profile() == new
 
-    again = project.run_playbook(file_play(project, host, action="boot")).assert_ok()
+    again = project.run_playbook(file_play(host, action="boot")).assert_ok()
     assert again.changed(host.name) == []
 
     host.power_cut()
@@ -85,13 +66,13 @@ def test_test_activates_and_keeps_the_default(each_host: LabHost, project: Proje
     host = each_host
     stock = host.current_system()
     new = project.build(host.name, {"version": "2"})
-    result = project.run_playbook(file_play(project, host, action="test")).assert_ok().result(SWITCH)
+    result = project.run_playbook(file_play(host, action="test")).assert_ok().result(SWITCH)
     assert (result["outcome"], result["changed"]) == ("tested", True)
     assert host.current_system() == new
     assert host.boot_default() == host.profile() == stock
 
     # What was only tested is committed by a switch, although it runs already.
-    result = project.run_playbook(file_play(project, host)).assert_ok().result(SWITCH)
+    result = project.run_playbook(file_play(host)).assert_ok().result(SWITCH)
     assert result["outcome"] == "committed"
     assert host.boot_default() == host.profile() == host.current_system() == new
 
@@ -100,7 +81,7 @@ def test_dry_activate_tells_and_changes_nothing(each_host: LabHost, project: Pro
     host = each_host
     project.build(host.name, {"version": "2"})
     before = host.snapshot()
-    result = project.run_playbook(file_play(project, host, action="dry-activate")).assert_ok().result(SWITCH)
+    result = project.run_playbook(file_play(host, action="dry-activate")).assert_ok().result(SWITCH)
     assert (result["outcome"], result["changed"]) == ("dry-activated", False)
     assert any("web.service" in line for line in result["log"])
     assert host.snapshot() == before
@@ -112,7 +93,7 @@ def test_a_specialisation_runs_while_the_profile_keeps_its_parent(
     host = each_host
     system = {"version": "2", "specialisation": {"night": {"version": "2-night"}}}
     parent = project.build(host.name, system)
-    play = file_play(project, host, specialisation="night")
+    play = file_play(host, specialisation="night")
     result = project.run_playbook(play).assert_ok().result(SWITCH)
     child = host.ask(f"readlink -e {parent}/specialisation/night")
     assert (result["outcome"], result["new"]) == ("committed", child)
@@ -127,7 +108,7 @@ def test_rollback_by_hand_to_previous_to_a_number_and_to_a_path(each_host: LabHo
     systems = []
     for version in ("1", "2"):
         systems.append(project.build(host.name, {"version": version}))
-        project.run_playbook(file_play(project, host)).assert_ok()
+        project.run_playbook(file_play(host)).assert_ok()
 
     def roll_back(to: str) -> dict[str, Any]:
         tasks = [{"nixferry.deploy.nix_rollback": {"to": to}}]
@@ -152,7 +133,7 @@ def test_generations_tells_what_runs_and_what_boots(each_host: LabHost, project:
     host = each_host
     stock = host.current_system()
     new = project.build(host.name, {"version": "2", "initrd": "2"})
-    project.run_playbook(file_play(project, host)).assert_ok()
+    project.run_playbook(file_play(host)).assert_ok()
     play = [{"hosts": host.name, "gather_facts": False, "tasks": [{"nixferry.deploy.nix_generations": {}}]}]
     run = project.run_playbook(play).assert_ok()
     result = run.result("nix_generations")
@@ -169,12 +150,18 @@ def test_generations_tells_what_runs_and_what_boots(each_host: LabHost, project:
 
 def test_garbage_is_collected_only_when_asked(web2: LabHost, project: Project) -> None:
     stock = web2.current_system()
-    project.build("web2", {"version": "1"})
-    project.run_playbook(file_play(project, web2)).assert_ok()
-    assert len(web2.generations()) == 2
-    project.build("web2", {"version": "2"})
-    play = file_play(project, web2, collect_garbage=True, collect_garbage_older_than="0d")
+    first = project.build("web2", {"version": "1"})
+    project.run_playbook(file_play(web2)).assert_ok()
+    web2.ask("touch -h -d '9 days ago' /nix/var/nix/profiles/system-1-link")
+    web2.ask("touch -h -d '8 days ago' /nix/var/nix/profiles/system-2-link")
+
+    second = project.build("web2", {"version": "2"})
+    project.run_playbook(file_play(web2)).assert_ok()
+    assert len(web2.generations()) == 3
+
+    # Nix keeps the generation that was current at that time.
+    play = file_play(web2, collect_garbage=True, collect_garbage_older_than="7d")
     project.run_playbook(play).assert_ok()
-    assert [line.split()[1] for line in web2.generations()] == [web2.current_system()]
-    # The booted system is rooted by the system itself; version 1 is gone.
+    assert web2.generations() == (f"2 {first}", f"3 {second}")
+    # The booted system is in use, so it stays in the store.
     assert web2.has_path(stock)
