@@ -69,8 +69,8 @@ options:
       - Whether to compress what is sent. Worth it on slow links only.
       - When not set, a C(ssh) connection is as the user configured it, and a stream is not compressed. The default
         C(ssh_args) of Ansible have C(-C), which compresses.
-      - Compression belongs to a connection. If it differs from the one that Ansible has open, the copy uses another
-        one, for which a password login does not work.
+      - Compression belongs to a C(ssh) connection. If the one that Ansible has open is different, the copy uses
+        another one, except with a password login, where the open one is used as it is.
     type: bool
   check_sigs:
     description:

@@ -44,6 +44,8 @@ EXTEND_SEARCH_PATH = (
 
 # Seconds for the local question whether a multiplexed connection is up: one message over a Unix socket.
 MASTER_CHECK_SECONDS = 10
+# macOS has no such flag.
+_ST_NOEXEC = getattr(os, "ST_NOEXEC", 0)
 # A connection of its own notices after these many seconds times three that the host is gone.
 SERVER_ALIVE_SECONDS = 15
 
@@ -86,7 +88,8 @@ def login_password_given(connection: Any) -> bool:
 def ssh_command_line(connection: Any, *, compress: bool | None = None) -> list[str]:
     """The command line of Ansible's ssh connection, up to and with the host name.
 
-    ``compress`` asks for a connection with or without compression; None leaves it as the user configured it.
+    ``compress`` asks for a connection with or without compression; None leaves it as the user configured it, and
+    so does a login with a password.
     Nothing may ask a question: a multiplexed connection that has died must fail and be opened again by Ansible.
     """
     program = str(connection.get_option("ssh_executable"))
@@ -99,8 +102,10 @@ def ssh_command_line(connection: Any, *, compress: bool | None = None) -> list[s
     last = ["-o", f"ServerAliveInterval={SERVER_ALIVE_SECONDS}"]
     host = str(connection.get_option("host") or connection._play_context.remote_addr)
     command = [program, *first, *arguments, *last]
-    if compress is not None and _compresses([*command, host]) != compress:
-        # Compression is a property of the connection: the multiplexed one cannot change it.
+    # Compression is a property of the connection: the multiplexed one cannot change it, and with a password
+    # there is no way to open another.
+    spare = compress is not None and not login_password_given(connection)
+    if spare and _compresses([*command, host]) != compress:
         switch = ["-o", "ControlPath=none", "-o", f"Compression={'yes' if compress else 'no'}"]
         command[1:1] = switch
         if not compress:
@@ -224,7 +229,7 @@ def _executable_directory() -> str:
     candidates = [str(constants.DEFAULT_LOCAL_TMP), tempfile.gettempdir(), str(Path.home())]
     for candidate in candidates:
         with contextlib.suppress(OSError):
-            if not os.statvfs(candidate).f_flag & os.ST_NOEXEC:
+            if not os.statvfs(candidate).f_flag & _ST_NOEXEC:
                 return candidate
     raise NixferryError(
         f"no program can be started from any of {', '.join(candidates)}",

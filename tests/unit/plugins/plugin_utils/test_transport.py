@@ -137,6 +137,12 @@ class TestCommandLine:
         # A multiplexed connection is what it is: another compression needs another connection.
         assert (value_of(command, "controlpath") == "") == own
 
+    def test_a_password_login_keeps_the_compression_that_it_has(self) -> None:
+        connection = ssh_connection(ssh_args=f"{self.OPEN} -C", password=PASSWORD)
+        command = ssh_command_line(connection, compress=False)
+        assert value_of(command, "compression") == "yes"
+        assert value_of(command, "controlpath") != ""
+
     @pytest.mark.parametrize("mechanism", ["sshpass", "ssh_askpass"])
     def test_a_password_appears_nowhere(self, mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
         connection = ssh_connection(password=PASSWORD, password_mechanism=mechanism, ssh_args=self.OPEN)
@@ -346,7 +352,7 @@ class TestProgramDirectory:
         monkeypatch.setattr(_transport.tempfile, "gettempdir", lambda: "/")
 
         class NoExec:
-            f_flag = os.ST_NOEXEC
+            f_flag = _transport._ST_NOEXEC
 
         monkeypatch.setattr(os, "statvfs", lambda path: NoExec() if path == str(tmp_path) else real(path))
         assert _transport._executable_directory() == "/"

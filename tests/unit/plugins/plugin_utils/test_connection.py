@@ -1,0 +1,122 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scripts over connections with and without standard input; the host is this machine."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteShell
+
+
+class Connection:
+    """A connection plugin; a paramiko one refuses input and uses a terminal, which merges the outputs."""
+
+    become: Any = None
+
+    def __init__(self, transport: str) -> None:
+        self.transport = transport
+        self.put: list[tuple[str, int, int]] = []
+
+    def put_file(self, local: str, remote: str) -> None:
+        # As sftp does: the mode comes from the umask of the host, not from the local file.
+        shutil.copyfile(local, remote)
+        Path(remote).chmod(0o600)
+        directory = Path(remote).parent
+        self.put.append(
+            (remote, stat.S_IMODE(directory.stat().st_mode), stat.S_IMODE(Path(remote).stat().st_mode))
+        )
+
+
+class Become:
+    def get_option(self, name: str, **_context: Any) -> str:
+        assert name == "become_user"
+        return "www"
+
+
+class Action:
+    """What RemoteShell uses of an ActionBase."""
+
+    _play_context = None
+
+    def __init__(self, transport: str) -> None:
+        self._connection = Connection(transport)
+        self.commands: list[tuple[str, bool]] = []
+        self.modes: list[int] = []
+        self.broken = False
+
+    def _get_remote_user(self) -> str:
+        return "deploy"
+
+    def get_become_option(self, name: str) -> Any:
+        return self._connection.become.get_option(name) if self._connection.become else None
+
+    def _low_level_execute_command(
+        self, cmd: str, *, sudoable: bool = True, in_data: bytes | None = None, **_options: Any
+    ) -> dict[str, Any]:
+        self.commands.append((cmd, sudoable))
+        if self.broken and "mkdir" not in cmd and "rm -rf" not in cmd:
+            raise AnsibleConnectionFailure("gone")
+        paramiko = self._connection.transport == "paramiko"
+        assert not (paramiko and in_data), "paramiko refuses this"
+        if "<" in cmd:
+            self.modes.append(stat.S_IMODE(Path(cmd.rpartition("<")[2]).stat().st_mode))
+        done = subprocess.run(
+            ["/bin/sh", "-c", cmd], input=in_data or b"", capture_output=True, timeout=20, check=False
+        )
+        stdout = done.stdout.decode()
+        return {
+            "rc": done.returncode,
+            "stdout": stdout.replace("\n", "\r\n") if paramiko else stdout,
+            "stderr": done.stderr.decode(),
+        }
+
+
+def leftovers(action: Action) -> list[str]:
+    return [name for name, _directory, _file in action._connection.put if Path(name).parent.exists()]
+
+
+@pytest.mark.parametrize("transport", ["ssh", "community.docker.docker", "paramiko"])
+def test_scripts_and_data_arrive_whole(transport: str) -> None:
+    action = Action(transport)
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    done = shell.run("echo one; echo two >&2\nexit 7\n", step="test")
+    assert (done.return_code, done.stdout, done.stderr) == (7, "one\n", "two\n")
+    data = bytes(range(256)) * 1000
+    counted = shell.run_command("wc -c", data=data, step="test")
+    assert counted.stdout.strip() == str(len(data))
+    assert leftovers(action) == []
+
+
+def test_input_without_standard_input_is_a_private_file_of_the_login_user() -> None:
+    action = Action("paramiko")
+    RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+    assert [mode for _name, mode, _file in action._connection.put] == [0o700]
+    assert action.modes == [0o600]
+    # Made and removed by the user who logs in, read with the privileges of the task.
+    assert [escalated for _command, escalated in action.commands] == [False, True, False]
+
+
+def test_another_user_may_read_it_by_its_name_only() -> None:
+    action = Action("paramiko")
+    action._connection.become = Become()
+    RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+    assert [mode for _name, mode, _file in action._connection.put] == [0o711]
+    assert action.modes == [0o644]
+
+
+def test_a_link_that_breaks_leaves_no_file() -> None:
+    action = Action("paramiko")
+    action.broken = True
+    with pytest.raises(HostUnreachable, match="gone"):
+        RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+    assert len(action._connection.put) == 1
+    assert leftovers(action) == []
