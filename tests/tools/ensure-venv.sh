@@ -25,24 +25,33 @@ if [ -z "$python" ]; then
     python=$("$here/find-python.sh" default)
 fi
 
-# The text of a requirements file with the files that it includes by "-r NAME".
-flatten() {
-    cat "$1"
+# A requirements file and those that it includes by "-r NAME", one path a line.
+files_of() {
+    echo "$1"
     # shellcheck disable=SC2013 # one name a line, without spaces
     for included in $(sed -n 's/^-r //p' "$1"); do
-        flatten "$(dirname "$requirements")/$included"
+        files_of "$(dirname "$requirements")/$included"
     done
 }
 
-stamp=$directory/.installed-$(basename "$requirements" .txt)
-wanted=$( (
-    "$python" -c 'import sys; print(sys.version)'
-    flatten "$requirements"
-) | cksum)
+stamp_of() {
+    echo "$directory/.installed-$(basename "$1" .txt)"
+}
+
+# What the stamp of a requirements file holds when the environment satisfies it.
+wanted_by() {
+    (
+        "$python" -c 'import sys; print(sys.version)'
+        # shellcheck disable=SC2046 # paths without spaces
+        cat $(files_of "$1")
+    ) | cksum
+}
+
+wanted=$(wanted_by "$requirements")
 
 ready() {
     [ -x "$directory/bin/python" ] && "$directory/bin/python" -c '' 2>/dev/null &&
-        [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]
+        [ "$(cat "$(stamp_of "$requirements")" 2>/dev/null)" = "$wanted" ]
 }
 
 if ready; then
@@ -65,4 +74,6 @@ if ! [ -x "$directory/bin/python" ] || ! "$directory/bin/python" -c '' 2>/dev/nu
     "$python" -m venv --clear "$directory"
 fi
 "$directory/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements" 9>&-
-echo "$wanted" >"$stamp"
+for file in $(files_of "$requirements"); do
+    wanted_by "$file" >"$(stamp_of "$file")"
+done

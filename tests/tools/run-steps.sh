@@ -17,7 +17,7 @@ mkdir -p "$work"
 run_step() {
     started=$(date +%s)
     printf '\n=== make %s\n' "$1"
-    if ${MAKE:-make} --no-print-directory "$1" </dev/null; then
+    if ${MAKE:-make} --no-print-directory --keep-going "$1" </dev/null; then
         outcome=ok
     else
         outcome=FAILED
