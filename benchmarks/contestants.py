@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -69,11 +70,7 @@ def in_parallel(commands: Sequence[Sequence[str]]) -> list[str]:
         'jobs=""; for command; do sh -c "$command" & jobs="$jobs $!"; done; '
         "failed=0; for job in $jobs; do wait $job || failed=1; done; exit $failed"
     )
-    return ["sh", "-c", script, "sh", *(_quoted(command) for command in commands)]
-
-
-def _quoted(command: Sequence[str]) -> str:
-    return " ".join("'" + word.replace("'", "'\\''") + "'" for word in command)
+    return ["sh", "-c", script, "sh", *map(shlex.join, commands)]
 
 
 def version_of(program: str, *arguments: str) -> str:
