@@ -98,6 +98,7 @@ REASONS = {
     "aborted": "A health check failed or somebody asked for it; the old system is running.",
     "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in the log.",
     "commit_timeout": "Find out what hangs when the boot loader is installed, or raise timeout_activation.",
+    "state_unwritable": "Make room on the file system of the guard's state directory on the host.",
     "guard_killed": "Something killed the guard on the host (out of memory?); the old system is running.",
     "interrupted": "The host went down before the deploy was confirmed; the old system is running. Run it again.",
 }

@@ -263,6 +263,13 @@ recover_activation() {
         return
     fi
     load_variables
+    if [ -z "$TOPLEVEL" ] || [ -z "$PROFILE" ]; then
+        # The record reaches the disk before anything is activated: this one never got that far.
+        set_result reason interrupted
+        set_result message "the host went down before its record was complete"
+        end_activation rolled-back
+        return
+    fi
     recovered_phase=$(phase)
     recovered_current=$(current_system "$(request current)" "$PROFILE")
     case $recovered_current in "$SYSTEM" | "$TOPLEVEL") new_runs=1 ;; *) new_runs='' ;; esac

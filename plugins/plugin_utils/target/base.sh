@@ -186,7 +186,7 @@ alive() { [ -n "$1" ] && [ -n "$2" ] && [ "$(process_start "$1")" = "$2" ]; }
 
 # In a container the kernel's id of this boot survives a restart; the start time of process 1 does not.
 boot_identity() {
-    echo "$(cat "$PROC/sys/kernel/random/boot_id" 2>/dev/null || sysctl -n kern.bootsessionuuid):$(process_start 1)"
+    echo "$(cat "$ROOT/proc/sys/kernel/random/boot_id" 2>/dev/null || sysctl -n kern.bootsessionuuid):$(process_start 1)"
 }
 
 # own_session COMMAND...: to be run in the background; nothing that ends a login session reaches it

@@ -46,33 +46,47 @@ claim() {
     claim_mine=$1.$ID.$$
     printf '%s %s %s %s %s\n' "$ID" "$$" "$(process_start "$$")" "$(boot_identity)" "$(date +%s)" >"$claim_mine" || return 2
     if [ -d "$1" ]; then mv "$1" "$1.garbage.$$"; fi
-    claim_result=1
-    if ln "$claim_mine" "$1" 2>/dev/null; then
-        claim_result=0
-    elif ! "$2" "$1"; then
-        claim_stale "$1" "$2"
+    claim_tries=0
+    # What is judged below is what is read here. It is read again only if it goes away meanwhile.
+    while ! ln "$claim_mine" "$1" 2>/dev/null; do
+        if ! claim_seen=$(cat "$1" 2>/dev/null); then
+            claim_tries=$((claim_tries + 1))
+            if [ "$claim_tries" -le 20 ]; then continue; fi
+            rm -f "$claim_mine"
+            return 2
+        fi
+        if ! "$2" "$1"; then claim_stale "$1"; else false; fi
         claim_result=$?
-    fi
+        rm -f "$claim_mine"
+        return "$claim_result"
+    done
     rm -f "$claim_mine"
-    return "$claim_result"
 }
 
 # The second half of `claim`: FILE is stale. A claimant of the right to replace it may have died as well, and so on.
 claim_stale() {
-    claim_seen=$(get "$1")
-    claim_of=${OWNER_ID:-garbage}-${OWNER_PID:-0}
-    while ! ln "$claim_mine" "$1.after.$claim_of" 2>/dev/null; do
-        if owner_lives "$1.after.$claim_of"; then return 1; fi
-        claim_next=${OWNER_ID:-garbage}-${OWNER_PID:-0}
-        if [ ! -e "$1.after.$claim_of" ] || [ "$claim_next" = "$claim_of" ]; then return 1; fi
-        claim_of=$claim_next
+    claim_after=$1.after.$(as_name "$claim_seen")
+    while ! ln "$claim_mine" "$claim_after" 2>/dev/null; do
+        claim_holder=$(get "$claim_after")
+        if owner_lives "$claim_after" || [ -z "$claim_holder" ]; then return 1; fi
+        claim_after=$1.after.$(as_name "$claim_holder")
     done
     if [ "$(get "$1")" != "$claim_seen" ]; then
-        rm -f "$1.after.$claim_of"
+        rm -f "$claim_after"
         read_owner "$1"
         return 1
     fi
     mv -f "$claim_mine" "$1" && rm -f "$1".after.*
+}
+
+as_name() { printf '%s' "$1" | tr -cs '0-9A-Za-z-' _ | cut -c 1-120; }
+
+# Become the one that works on the activation. The phase counts only once that is settled: a guard that was still
+# there a moment ago may have come to its end meanwhile. A full disk must not keep anybody from rolling back.
+claim_unfinished() {
+    claim "$DIR/worker" owner_lives
+    if [ $? -eq 1 ]; then return 1; fi
+    ! is_final "$(phase)"
 }
 
 # --- the deploy lock ---------------------------------------------------------------------------------------------

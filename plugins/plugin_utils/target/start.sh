@@ -105,9 +105,8 @@ recover_interrupted() {
     new_system=$SYSTEM new_toplevel=$TOPLEVEL new_profile=$PROFILE
     for interrupted_id in $(interrupted_activations); do
         use_activation "$interrupted_id"
-        claim "$DIR/worker" owner_lives || continue
+        claim_unfinished || continue
         recover_activation
-        say recovered "$interrupted_id"
         say note "the activation $interrupted_id was interrupted: it is $(phase) now"
         if [ "$(phase)" = failed ]; then
             recovery_message=$(result message)

@@ -134,7 +134,7 @@ verb_recover() {
     if ! is_final "$(phase)"; then
         take_lock "$(request deployer)"
         # If it cannot be claimed, somebody is at it already.
-        if claim "$DIR/worker" owner_lives; then recover_activation; fi
+        if claim_unfinished; then recover_activation; fi
     fi
     say_status
     answer_ends
@@ -143,10 +143,10 @@ verb_recover() {
 # --- the detached processes: called as `sh <activation>/guard.sh VERB` -------------------------------------------
 
 verb_run() {
-    claim "$DIR/worker" owner_lives
-    if [ $? -eq 1 ]; then exit 1; fi
-    run_activation
-    reboot_if_unreachable
+    if claim_unfinished; then
+        run_activation
+        reboot_if_unreachable
+    fi
 }
 
 # After the guard is gone, and now and then to see whether it is.
@@ -163,10 +163,10 @@ verb_rescue() {
         kill -KILL "$OWNER_PID"
         nap
     fi
-    claim "$DIR/worker" owner_lives
-    if [ $? -eq 1 ]; then return; fi
-    rescue_activation guard_killed "the guard was killed in the phase $(phase)"
-    reboot_if_unreachable
+    if claim_unfinished; then
+        rescue_activation guard_killed "the guard was killed in the phase $(phase)"
+        reboot_if_unreachable
+    fi
 }
 
 # When the guard's unit stops, for whatever reason. The rescue gets a unit of its own: this one counts as a job of

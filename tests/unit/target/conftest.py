@@ -14,8 +14,7 @@ import pytest
 
 # Test directories are no packages: this is how the tests here find the host that they share.
 sys.path.insert(0, str(Path(__file__).parent))
-from guard_host import Host, make_host  # noqa: E402
-
+from guard_host import Host, make_host
 
 # In memory where that exists: the guard makes sure that its state reaches the disk, which takes a while.
 MEMORY = Path("/dev/shm")
@@ -24,7 +23,9 @@ MEMORY = Path("/dev/shm")
 @pytest.fixture(params=["dash"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
     """A host that runs and boots the system ``old``; parametrise indirectly to choose the shell."""
-    with tempfile.TemporaryDirectory(prefix="nixferry-", dir=MEMORY if MEMORY.is_dir() else None) as directory:
+    with tempfile.TemporaryDirectory(
+        prefix="nixferry-", dir=MEMORY if MEMORY.is_dir() else None
+    ) as directory:
         made = make_host(Path(directory).resolve(), request.param)
         yield made
         made.kill_everything()

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import (
     GuardStatus,
@@ -157,7 +158,8 @@ class Host:
 
     def run_system(self, toplevel: str) -> None:
         """The host runs and boots ``toplevel``, which is a new generation of the profile."""
-        subprocess.run([str(self.programs / "nix-env"), "-p", str(self.profile), "--set", toplevel], check=True, env=self.env())
+        command = [self.programs / "nix-env", "-p", self.profile, "--set", toplevel]
+        subprocess.run(command, check=True, env=self.env())
         for name in ("current-system", "booted-system"):
             link = self.directory / "run" / name
             link.unlink(missing_ok=True)
@@ -214,7 +216,9 @@ class Host:
     def with_service_manager(self, *, failed_before: str = "", failed_after: str = "") -> None:
         """Let the host have systemd; ``failed_after`` are units that fail when a system makes $HOST/tested."""
         (self.directory / "run/systemd/system").mkdir(parents=True)
-        self.program("systemctl", SYSTEMCTL.replace("@before@", failed_before).replace("@after@", failed_after))
+        self.program(
+            "systemctl", SYSTEMCTL.replace("@before@", failed_before).replace("@after@", failed_after)
+        )
         self.program("systemd-run", SYSTEMD_RUN)
 
     def run(self, script: str) -> Completed:
@@ -281,6 +285,15 @@ class Host:
     def worker(self, activation_id: str) -> int:
         return int((self.record(activation_id) / "worker").read_text().split()[1])
 
+    @staticmethod
+    def is_alive(process: int) -> bool:
+        """Whether the process exists and is no zombie."""
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+        except FileNotFoundError:
+            return False
+        return state != "Z"
+
     def story(self) -> str:
         """Everything that the guard has recorded."""
         texts = []
@@ -316,13 +329,10 @@ class Host:
         self.next_boot()
 
     def next_boot(self) -> None:
-        """From now on /proc tells of another boot. Its processes are looked up in the real one."""
-        proc = self.directory / f"proc-{time.monotonic_ns()}"
-        random = proc / "sys/kernel/random"
-        random.mkdir(parents=True)
-        (random / "boot_id").write_text(f"boot-{time.monotonic_ns()}\n")
-        (proc / "uptime").symlink_to("/proc/uptime")
-        self.environment["NIXFERRY_PROC"] = str(proc)
+        """From now on it is another boot."""
+        boot_id = self.directory / "proc/sys/kernel/random/boot_id"
+        boot_id.parent.mkdir(parents=True, exist_ok=True)
+        boot_id.write_text(f"boot-{time.monotonic_ns()}\n")
 
 
 def wait_for(condition: Callable[[], bool], what: str) -> None:
@@ -341,9 +351,8 @@ def make_host(directory: Path, shell: str) -> Host:
     host = Host(directory, shell)
     host.program("nix-env", NIX_ENV)
     host.program("nix-store", NIX_STORE)
-    host.program("id", '#!/bin/sh\ncase $1 in -u) echo 0 ;; *) echo root ;; esac\n')
+    host.program("id", "#!/bin/sh\ncase $1 in -u) echo 0 ;; *) echo root ;; esac\n")
     host.program("guard-shell", f'#!/bin/sh\n{SHELLS[shell]} "$@"\n')
+    host.next_boot()
     host.run_system(host.toplevel("old"))
     return host
-
-

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-
 from guard_host import SHELLS, Host, wait_for
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -53,7 +53,9 @@ def test_units_that_failed_before_do_not_count(host: Host) -> None:
     assert any("no unit failed that had not failed before" in note for note in waiting.notes)
 
 
-@pytest.mark.parametrize(("policy", "phase"), [("rollback", "rolled-back"), ("ignore", "awaiting-confirmation")])
+@pytest.mark.parametrize(
+    ("policy", "phase"), [("rollback", "rolled-back"), ("ignore", "awaiting-confirmation")]
+)
 def test_newly_failed_units_follow_the_policy(host: Host, policy: str, phase: str) -> None:
     failed = "broken.service 'ugly\\x2dname.service' nixferry-1.service"
     host.with_service_manager(failed_before="ancient.service", failed_after=failed)
@@ -65,22 +67,16 @@ def test_newly_failed_units_follow_the_policy(host: Host, policy: str, phase: st
 
 @EVERY_SHELL
 def test_activation_that_hangs_and_ignores_signals_is_killed_with_all_it_started(host: Host) -> None:
-    hang = "trap '' TERM HUP INT\n(trap '' TERM; sleep 987) &\necho $! >$HOST/child\nwhile :; do sleep 1; done"
+    hang = (
+        "trap '' TERM HUP INT\n(trap '' TERM; sleep 987) &\necho $! >$HOST/child\nwhile :; do sleep 1; done"
+    )
     begin = time.monotonic()
     started = host.start(host.toplevel("new", test=hang), timeout_activation=5)
     ended = host.ended(started.activation_id)
     assert (ended.phase, ended.reason, ended.exit_code) == ("rolled-back", "activation_timeout", None)
     assert time.monotonic() - begin < 14
     assert is_entirely_old(host)
-    assert not alive(int((host.directory / "child").read_text()))
-
-
-def alive(process: int) -> bool:
-    try:
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
+    assert not host.is_alive(int((host.directory / "child").read_text()))
 
 
 def test_program_that_is_locked_is_tried_again(host: Host) -> None:
@@ -127,7 +123,7 @@ def test_failed_boot_loader_restores_exactly_the_old_generation(host: Host) -> N
     assert "no space left on /boot" in ended.log
     assert host.actions == ["test new", "boot new", "boot old", "test old"]
     assert is_entirely_old(host)
-    assert os.readlink(host.profile) == "system-1-link"
+    assert host.profile.readlink() == Path("system-1-link")
     assert not Path(f"{host.profile}-2-link").is_symlink(), "the boot menu would offer it"
 
 
@@ -196,7 +192,7 @@ def test_guard_killed_during_the_activation_takes_the_program_along(host: Host) 
     os.kill(host.worker(started.activation_id), signal.SIGKILL)
     wait_for(lambda: host.actions[-1] == "test old", "the dead-man")
     assert host.ended(started.activation_id).phase == "rolled-back"
-    assert not alive(int(child.read_text()))
+    assert not host.is_alive(int(child.read_text()))
     assert is_entirely_old(host)
 
 
@@ -208,11 +204,13 @@ def test_reboot_if_unreachable(host: Host, reachable: bool) -> None:
         reboot_if_unreachable=True,
         reboot_command="touch $HOST/rebooted",
     )
-    wait_for(lambda: (host.record(started.activation_id) / "phase").read_text() == "rolled-back\n", "the roll back")
+    wait_for(
+        lambda: (host.record(started.activation_id) / "phase").read_text() == "rolled-back\n", "the roll back"
+    )
     if reachable:
         assert host.status(started.activation_id).phase == "rolled-back"
     worker = host.worker(started.activation_id)
-    wait_for(lambda: not alive(worker), "the end of the guard")
+    wait_for(lambda: not host.is_alive(worker), "the end of the guard")
     assert (host.directory / "rebooted").exists() is not reachable
 
 

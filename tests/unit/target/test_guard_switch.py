@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from guard_host import SHELLS, Host
+
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, profile_kind
-
-from guard_host import SHELLS, Host
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -174,7 +174,10 @@ def test_environment_reaches_the_program(host: Host) -> None:
 
 def test_kind_profile_sets_the_profile_first_and_restores_it_exactly(host: Host) -> None:
     new, old = host.toplevel("new"), host.profile_target
-    kind = replace(profile_kind('echo "$PROFILE $(readlink -f "$PROFILE") $TOPLEVEL" >>"$HOST/seen"'), profile=str(host.profile))
+    kind = replace(
+        profile_kind('echo "$PROFILE $(readlink -f "$PROFILE") $TOPLEVEL" >>"$HOST/seen"'),
+        profile=str(host.profile),
+    )
     started = host.start(new, kind=kind, timeout_confirm=1)
     ended = host.ended(started.activation_id)
     assert (ended.phase, host.profile_target, ended.new_generation) == ("rolled-back", old, 1)

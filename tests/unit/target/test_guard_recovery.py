@@ -1,0 +1,333 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Power cuts, locks and other deployers: whatever happens, the next deploy works."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from guard_host import SHELLS, Host, wait_for
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import profile_kind
+
+EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
+
+
+def reached(host: Host, activation_id: str, text: str) -> None:
+    """Wait until the activation's program has left ``text`` in $HOST/reached."""
+    marker = host.directory / "reached"
+    wait_for(lambda: marker.exists() and text in marker.read_text(), f"{activation_id} to reach {text}")
+
+
+def systems(host: Host) -> tuple[str, str, str]:
+    """The names of what runs, what boots and what the profile points to."""
+    return Path(host.current).name, Path(host.boots).name, Path(host.profile_target).name
+
+
+@EVERY_SHELL
+def test_power_cut_during_the_activation(host: Host) -> None:
+    started = host.start(host.toplevel("new", test="echo half >$HOST/reached; sleep 60"))
+    reached(host, started.activation_id, "half")
+    host.power_cut()
+    assert systems(host) == ("old", "old", "old")
+    status = host.status(started.activation_id, "activating")
+    assert (status.phase, status.interrupted) == ("activating", True)
+    assert host.probe().interrupted == (started.activation_id,)
+
+    recovered = host.recover(started.activation_id)
+    assert (recovered.phase, recovered.reason, recovered.interrupted) == ("rolled-back", "interrupted", False)
+    assert host.actions == ["test new"], (
+        "the boot has brought the old system back: nothing is activated again"
+    )
+    assert host.recover(started.activation_id) == recovered
+
+
+@EVERY_SHELL
+def test_power_cut_while_waiting_does_not_block_the_next_deploy(host: Host) -> None:
+    new = host.toplevel("new")
+    first = host.start(new)
+    host.awaited(first.activation_id)
+    host.power_cut()
+    assert systems(host) == ("old", "old", "old")
+    second = host.start(new)
+    assert f"the activation {first.activation_id} was interrupted: it is rolled-back now" in second.notes
+    host.awaited(second.activation_id)
+    assert host.confirm(second.activation_id).phase == "committed"
+    assert host.status(first.activation_id).reason == "interrupted"
+    assert systems(host) == ("new", "new", "new")
+
+
+def commit_cut(host: Host, boot: str) -> GuardStatus:
+    """Cut the power when the boot loader program of the system ``new`` has run ``boot``."""
+    started = host.start(
+        host.toplevel("new", boot=f"{boot}; echo boot >$HOST/reached; [ -e $HOST/again ] || sleep 60")
+    )
+    host.awaited(started.activation_id)
+    (host.record(started.activation_id) / "confirm").touch()
+    reached(host, started.activation_id, "boot")
+    host.power_cut()
+    (host.directory / "again").touch()
+    return started
+
+
+@EVERY_SHELL
+def test_power_cut_between_profile_and_boot_loader_restores_the_old_generation(host: Host) -> None:
+    started = commit_cut(host, ":")
+    assert systems(host) == ("old", "old", "new")
+    recovered = host.recover(started.activation_id)
+    assert (recovered.phase, recovered.boot_default) == ("rolled-back", "old")
+    assert systems(host) == ("old", "old", "old")
+    assert host.actions == ["test new", "boot new", "boot old"]
+    assert not Path(f"{host.profile}-2-link").is_symlink()
+
+
+@EVERY_SHELL
+def test_power_cut_after_the_boot_loader_finishes_the_commit(host: Host) -> None:
+    started = commit_cut(host, 'echo "$HOST/store/new" >$HOST/boot-default')
+    assert systems(host) == ("new", "new", "new")
+    recovered = host.recover(started.activation_id)
+    assert (recovered.phase, recovered.boot_default) == ("committed", "new")
+    assert host.actions == ["test new", "boot new", "boot new"]
+    assert any("the commit is finished now" in note for note in recovered.notes)
+
+
+def test_power_cut_during_the_commit_and_another_tool_afterwards(host: Host) -> None:
+    """What somebody has deployed by other means since then is not taken away."""
+    started = commit_cut(host, ":")
+    host.run_system(host.toplevel("by-hand"))
+    assert host.recover(started.activation_id).phase == "rolled-back"
+    assert systems(host) == ("by-hand", "by-hand", "by-hand")
+    assert host.actions == ["test new", "boot new"]
+
+
+def test_power_cut_during_the_roll_back_of_a_commit(host: Host) -> None:
+    old = Path(host.current) / "bin/switch-to-configuration"
+    old.write_text(
+        old.read_text().replace("boot)", 'boot) echo back >$HOST/reached; [ -e "$HOST/again" ] || sleep 60')
+    )
+    started = host.start(host.toplevel("new", boot="echo $HOST/store/new >$HOST/boot-default; exit 1"))
+    host.awaited(started.activation_id)
+    (host.record(started.activation_id) / "confirm").touch()
+    reached(host, started.activation_id, "back")
+    host.power_cut()
+    (host.directory / "again").touch()
+    assert systems(host) == ("new", "new", "old")
+    assert host.recover(started.activation_id).phase == "rolled-back"
+    assert systems(host) == ("old", "old", "old")
+
+
+def test_power_cut_of_a_profile_without_boot_default_is_rolled_back_afterwards(host: Host) -> None:
+    kind = replace(
+        profile_kind('echo "$(basename "$TOPLEVEL")" >>"$HOST/commands"'), profile=str(host.profile)
+    )
+    started = host.start(host.toplevel("new"), kind=kind)
+    host.awaited(started.activation_id)
+    host.power_cut()
+    assert host.recover(started.activation_id).phase == "rolled-back"
+    assert Path(host.profile_target).name == "old"
+    assert (host.directory / "commands").read_text().split() == ["new", "old"]
+
+
+def test_state_that_a_power_cut_has_emptied_does_not_block_the_next_deploy(host: Host) -> None:
+    started = host.start(host.toplevel("new"))
+    host.awaited(started.activation_id)
+    host.power_cut()
+    record = host.record(started.activation_id)
+    shutil.rmtree(record / "request")
+    for name in ("phase", "worker", "boot", "history"):
+        (record / name).write_text("")
+    garbage = host.state / "activations/garbage"
+    garbage.mkdir()
+    (garbage / "phase").write_bytes(b"\xff\x00nonsense\n")
+    (host.state / "activations/a file").write_text("")
+    (host.state / "new").mkdir()
+    locks = host.directory / "run/nixferry"
+    locks.mkdir()
+    (locks / "lock").write_bytes(b"\x00\xff not a lock")
+    assert host.deploy(host.toplevel("newer")).phase == "committed"
+
+
+def test_lock_that_is_a_directory_is_put_aside(host: Host) -> None:
+    (host.directory / "run/nixferry/lock").mkdir(parents=True)
+    assert host.deploy(host.toplevel("new")).phase == "committed"
+
+
+@EVERY_SHELL
+def test_live_lock_names_its_holder(host: Host) -> None:
+    first = host.start(host.toplevel("new"), deployer="alice@laptop: it's 5 o'clock")
+    host.awaited(first.activation_id)
+    with pytest.raises(NixferryError) as caught:
+        host.start(host.toplevel("other"))
+    assert f"alice@laptop: it's 5 o'clock (activation {first.activation_id} for" in caught.value.message
+    holder = host.probe().lock_holder
+    assert holder is not None
+    assert (holder.activation_id, holder.deployer) == (first.activation_id, "alice@laptop: it's 5 o'clock")
+    assert host.confirm(first.activation_id).phase == "committed"
+    assert host.probe().lock_holder is None
+
+
+def test_lock_of_an_earlier_boot_is_stale_even_if_the_process_number_is_taken(host: Host) -> None:
+    locks = host.directory / "run/nixferry"
+    locks.mkdir()
+    start_time = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()[19]
+    (locks / "lock").write_text(f"20200101T000000-0 {os.getpid()} {start_time} another-boot:1 1577836800\n")
+    assert host.deploy(host.toplevel("new")).phase == "committed"
+
+
+def test_claim_of_a_deployer_that_died_while_taking_over_is_stale_too(host: Host) -> None:
+    locks = host.directory / "run/nixferry"
+    locks.mkdir()
+    (locks / "lock").write_text("dead-1 999999 1 some-boot:1 1577836800\n")
+    (locks / "lock.after.dead-1_999999_1_some-boot_1_1577836800").write_text(
+        "dead-2 999998 1 some-boot:1 1577836801\n"
+    )
+    assert host.deploy(host.toplevel("new")).phase == "committed"
+
+
+@pytest.mark.parametrize("stale", [False, True])
+def test_of_simultaneous_starts_exactly_one_wins(host: Host, stale: bool) -> None:
+    if stale:
+        locks = host.directory / "run/nixferry"
+        locks.mkdir()
+        (locks / "lock").write_text("dead-1 999999 1 some-boot:1 1577836800\n")
+    scripts = [_guard.start_script(host.request(host.toplevel(f"new{number}"))) for number in range(6)]
+
+    def start(script: str) -> GuardStatus | NixferryError:
+        try:
+            return parse_status("start", host.run(script))
+        except NixferryError as error:
+            return error
+
+    with ThreadPoolExecutor(len(scripts)) as pool:
+        answers = list(pool.map(start, scripts))
+    winners = [answer for answer in answers if isinstance(answer, GuardStatus)]
+    losers = [answer for answer in answers if isinstance(answer, NixferryError)]
+    assert len(winners) == 1, [str(answer) for answer in answers]
+    assert all("somebody else is deploying" in loser.message for loser in losers)
+    assert host.awaited(winners[0].activation_id).phase == "awaiting-confirmation"
+    assert len(host.actions) == 1
+
+
+def test_rescue_that_comes_just_as_the_guard_ends_changes_nothing(host: Host) -> None:
+    """The rescue has read an unfinished phase; when it looks for the guard, that has done its work and is gone."""
+    host.with_service_manager()
+    started = host.start(host.toplevel("new"))
+    host.awaited(started.activation_id)
+    waits = 'touch "$HOST/rescue-waits"; until [ -e "$HOST/go" ]; do sleep 0.05; done; echo running'
+    host.program("systemctl", f'#!/bin/sh\ncase "$*" in *is-system-running*) {waits} ;; esac\n')
+    rescue = subprocess.Popen(
+        [host.programs / "guard-shell", host.record(started.activation_id) / "guard.sh", "rescue"],
+        env=host.env(),
+    )
+    try:
+        wait_for((host.directory / "rescue-waits").exists, "the rescue to have read the phase")
+        worker = host.worker(started.activation_id)
+        assert host.confirm(started.activation_id).phase == "committed"
+        wait_for(lambda: not host.is_alive(worker), "the guard to end")
+        (host.directory / "go").touch()
+        assert rescue.wait(timeout=20) == 0
+    finally:
+        rescue.kill()
+        rescue.wait()
+    assert host.status(started.activation_id).phase == "committed"
+    assert host.actions == ["test new", "boot new"]
+
+
+@EVERY_SHELL
+def test_units_of_the_service_manager(host: Host) -> None:
+    host.with_service_manager()
+    started = host.start(host.toplevel("new"))
+    name = f"nixferry-{started.activation_id}"
+    host.awaited(started.activation_id)
+    os.kill(host.worker(started.activation_id), signal.SIGKILL)
+    ended = host.ended(started.activation_id)
+    wait_for(lambda: host.status(started.activation_id).final, "the rescue")
+    assert host.status(started.activation_id).reason == "guard_killed", ended
+    units = (host.directory / "units").read_text().split()
+    assert units[:2] == [f"{name}-deadman", name], (
+        "the dead-man is armed before there is anything to look after"
+    )
+    assert set(units[2:]) <= {f"{name}-rescue"}
+    assert systems(host) == ("old", "old", "old")
+    wait_for((host.directory / f"stopped-{name}-deadman.timer").exists, "the timer to be stopped")
+
+
+def test_host_that_is_going_down_is_left_to_boot_the_old_system(host: Host) -> None:
+    host.with_service_manager()
+    (host.directory / "system-state").write_text("stopping\n")
+    started = host.start(host.toplevel("new"))
+    host.awaited(started.activation_id)
+    os.kill(host.worker(started.activation_id), signal.SIGKILL)
+    subprocess.run(
+        [host.programs / "guard-shell", host.record(started.activation_id) / "guard.sh", "rescue"],
+        env=host.env(),
+        check=True,
+        timeout=20,
+    )
+    assert host.actions == ["test new"]
+    host.power_cut()
+    assert host.recover(started.activation_id).phase == "rolled-back"
+
+
+def test_service_manager_that_refuses_is_reported_and_nothing_is_left(host: Host) -> None:
+    host.with_service_manager()
+    host.program("systemd-run", "#!/bin/sh\necho 'Failed to start transient unit: no' >&2\nexit 1\n")
+    with pytest.raises(NixferryError, match="Failed to start transient unit: no"):
+        host.start(host.toplevel("new"))
+    assert host.actions == []
+    assert not list((host.state / "activations").iterdir())
+    assert not list((host.directory / "nix/var/nix/gcroots/nixferry").iterdir())
+    assert host.probe().lock_holder is None
+
+
+def test_old_activations_are_pruned_but_never_an_unfinished_one(host: Host) -> None:
+    for number in range(25):
+        record = host.record(f"20200101T0000{number:02}-0")
+        record.mkdir(parents=True)
+        (record / "phase").write_text("committed\n" if number else "activating\n")
+        (record / "worker").write_text(worker_line(host))
+        (record / "boot").write_text(worker_line(host).split()[3] + "\n")
+        os.utime(record, (1577836800 + number, 1577836800 + number))
+    unfinished = host.record("20200101T000000-0")
+    host.deploy(host.toplevel("new"))
+    left = sorted(path.name for path in (host.state / "activations").iterdir())
+    assert len(left) == 21
+    assert left[0] == "20200101T000000-0"
+    assert (unfinished / "phase").read_text() == "activating\n"
+
+
+def worker_line(host: Host) -> str:
+    """A claim by this very process, which lives."""
+    boot = (host.directory / "proc/sys/kernel/random/boot_id").read_text().strip()
+    first = Path("/proc/1/stat").read_text().rpartition(") ")[2].split()[19]
+    own = Path("/proc/self/stat").read_text().rpartition(") ")[2].split()[19]
+    return f"20200101T000000-0 {os.getpid()} {own} {boot}:{first} 1577836800\n"
+
+
+def test_ordinary_user_keeps_the_state_at_home(host: Host) -> None:
+    host.program("id", "#!/bin/sh\ncase $1 in -u) echo 1000 ;; *) echo somebody ;; esac\n")
+    profile = host.directory / "home/.local/state/nix/profiles/app"
+    profile.parent.mkdir(parents=True)
+    kind = replace(profile_kind("echo $PROFILE >$HOST/where"), profile="~/.local/state/nix/profiles/app")
+    new = host.toplevel("new")
+    started = host.start(new, kind=kind)
+    waiting = host.awaited(started.activation_id)
+    state = host.directory / "home/.local/state/nixferry"
+    assert Path(waiting.log_path).is_relative_to(state)
+    assert (state / "activations" / started.activation_id / "root-new").readlink() == Path(new)
+    assert (state / "lock").exists()
+    assert not host.state.exists()
+    assert host.confirm(started.activation_id).profile == str(profile)
+    assert (host.directory / "where").read_text().strip() == str(profile)
+    assert os.path.realpath(profile) == new
