@@ -25,7 +25,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "from": {"type": "str"},
     "to_root": {"type": "path"},
     "substitute_on_destination": {"type": "bool", "default": True},
-    "compress": {"type": "bool"},
+    "compress": {"type": "bool", "default": False},
     "check_sigs": {"type": "bool", "default": False},
     "retries": {"type": "int", "default": 3},
     "timeout": {"type": "int", "default": 7200},

@@ -30,6 +30,7 @@ attributes:
     details:
       - Lists what would be copied, with sizes, in the same return values. What the host would fetch from its own
         substituters is among it, since asking them is left out.
+      - Paths that have not been built yet are in RV(unbuilt). What they refer to is not known then.
   diff_mode:
     support: full
     details:
@@ -67,11 +68,12 @@ options:
   compress:
     description:
       - Whether to compress what is sent. Worth it on slow links only.
-      - When not set, a C(ssh) connection is as the user configured it, and a stream is not compressed. The default
-        C(ssh_args) of Ansible have C(-C), which compresses.
-      - Compression belongs to a C(ssh) connection. If the one that Ansible has open is different, the copy uses
-        another one, except with a password login, where the open one is used as it is.
+      - With V(false), C(ssh) does what its settings say. The default C(ssh_args) of Ansible have C(-C), which
+        compresses.
+      - With V(true), a C(ssh) connection that does not compress is not used. The copy opens another one that does,
+        unless the login needs a password.
     type: bool
+    default: false
   check_sigs:
     description:
       - Whether the host takes only paths that are signed by a key among its C(trusted-public-keys).
@@ -182,6 +184,13 @@ attempts:
   description: How many attempts it took; V(0) when nothing was sent.
   returned: success
   type: int
+unbuilt:
+  description:
+    - The paths that the controller has not built yet, in check mode. They are in RV(missing) with size 0.
+    - Without check mode such a path is an error.
+  returned: success
+  type: list
+  elements: str
 step:
   description: What failed.
   returned: failure

@@ -53,7 +53,7 @@ class TargetRealiser:
                 source=None,
                 root=None,
                 substitute=True,
-                compress=None,
+                compress=False,
                 check_signatures=False,
                 retries=COPY_RETRIES,
                 timeout=None if deadline is None else max(1, int(deadline - time.monotonic())),

@@ -29,6 +29,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import 
     closure_elsewhere,
     count_text,
     parse_path_info,
+    unbuilt,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_stream import Stream
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_target import (
@@ -81,9 +82,12 @@ class _Copy:
         transport = choose_transport(self.shell)
         on_host = self.request.host_fetches or transport is Transport.LOCAL
         self.refuse_impossible(transport, on_host)
-        wanted = self.wanted(absent, on_host)
+        # A dry run of a deploy comes here before anything was built.
+        future = self.unbuilt(absent) if self.request.dry_run and not on_host else ()
+        built = [path for path in absent if path not in future]
+        wanted = (*self.wanted(built, on_host), *(Item(path, 0) for path in future))
         name = "fetch" if self.request.host_fetches else transport.value
-        result = CopyResult(name, missing=wanted, copied=tuple(item.path for item in wanted))
+        result = CopyResult(name, missing=wanted, copied=tuple(item.path for item in wanted), unbuilt=future)
         if self.request.dry_run:
             return result
         self.progress.line(f"copying {count_text(wanted)}")
@@ -107,8 +111,16 @@ class _Copy:
                 "let the host fetch from a signed binary cache with `from`.",
             )
 
+    def unbuilt(self, absent: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``absent`` that the controller has not built; what another store has is not asked here."""
+        if self.request.source is not None:
+            return ()
+        return tuple(unbuilt(self.nix, absent, timeout=self.seconds_left()))
+
     def wanted(self, absent: Sequence[str], on_host: bool) -> tuple[Item, ...]:
         """What the host lacks of the closure of ``absent``."""
+        if not absent:
+            return ()
         source = self.request.source
         if on_host and (source or self.request.root):
             from_source = f" --store {shlex.quote(source)}" if source else ""
@@ -180,7 +192,7 @@ class _Copy:
             stream = Stream(
                 self.target,
                 self.nix,
-                compress=bool(self.request.compress),
+                compress=self.request.compress,
                 on_event=self.progress.event,
                 seconds_left=self.seconds_left,
             )

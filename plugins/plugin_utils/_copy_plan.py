@@ -41,7 +41,7 @@ class CopyRequest:
     """What to copy, and how.
 
     ``source`` is the address of a Nix store, None for the controller's. ``root`` is a directory on the host
-    that has the store as ``root/nix/store``. ``compress`` None leaves that to the connection. ``retries`` are
+    that has the store as ``root/nix/store``. ``compress`` False leaves that to the connection. ``retries`` are
     further attempts after the first. ``timeout`` is in seconds for everything; None is for ever.
     """
 
@@ -49,7 +49,7 @@ class CopyRequest:
     source: str | None = None
     root: str | None = None
     substitute: bool = True
-    compress: bool | None = None
+    compress: bool = False
     check_signatures: bool = False
     retries: int = 3
     timeout: float | None = None
@@ -72,13 +72,15 @@ class CopyResult:
 
     ``missing`` are the paths that the host lacked, ``copied`` those of them that travelled over the connection
     (the others were fetched by the host from its substituters), and ``transport`` is ``ssh``, ``stream``,
-    ``local``, ``fetch`` (the host read a cache), or ``none`` when there was nothing to do.
+    ``local``, ``fetch`` (the host read a cache), or ``none`` when there was nothing to do. ``unbuilt`` are paths
+    that do not exist yet, which a dry run counts among the missing ones with size 0.
     """
 
     transport: str
     missing: tuple[Item, ...] = ()
     copied: tuple[str, ...] = ()
     attempts: int = 0
+    unbuilt: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -104,12 +106,15 @@ class CopyResult:
             "substituted": sorted(missing - copied),
             "nar_size": self.nar_size,
             "attempts": self.attempts,
+            "unbuilt": list(self.unbuilt),
         }
 
 
 def diff_text(result: CopyResult) -> str:
     """The paths that travel, with sizes, for ``--diff``."""
-    lines = [f"+ {item.path} ({size_text(item.nar_size)})" for item in result.missing]
+    sizes = {item.path: size_text(item.nar_size) for item in result.missing}
+    sizes.update(dict.fromkeys(result.unbuilt, "not built yet, with what it refers to"))
+    lines = [f"+ {path} ({size})" for path, size in sizes.items()]
     return "\n".join([*lines, count_text(result.missing), ""])
 
 
@@ -138,6 +143,12 @@ def groups(items: Iterable[Item], limit: int = PIECE_BYTES) -> Iterator[list[Ite
         size += weight
     if group:
         yield group
+
+
+def unbuilt(nix: Nix, paths: Sequence[str], *, timeout: float | None = None) -> list[str]:
+    """Those of ``paths`` that the controller's store does not have."""
+    check = ["nix-store", "--check-validity", "--print-invalid", *paths]
+    return nix.run(check, step=STEP, timeout=timeout).stdout.split()
 
 
 def closure(nix: Nix, paths: Sequence[str], *, timeout: float | None = None) -> list[Item]:

@@ -85,12 +85,12 @@ def login_password_given(connection: Any) -> bool:
     return bool(connection.get_option("password") or connection._play_context.password)
 
 
-def ssh_command_line(connection: Any, *, compress: bool | None = None) -> list[str]:
+def ssh_command_line(connection: Any, *, compress: bool = False) -> list[str]:
     """The command line of Ansible's ssh connection, up to and with the host name.
 
-    ``compress`` asks for a connection with or without compression; None leaves it as the user configured it, and
-    so does a login with a password.
-    Nothing may ask a question: a multiplexed connection that has died must fail and be opened again by Ansible.
+    With ``compress`` it is a connection with compression: one of its own, where the open one has none and the
+    login needs no password. Nothing may ask a question: a multiplexed connection that has died must fail and be
+    opened again by Ansible.
     """
     program = str(connection.get_option("ssh_executable"))
     built = [word.decode("utf-8", "surrogateescape") for word in connection._build_command(program, "ssh")]
@@ -102,14 +102,9 @@ def ssh_command_line(connection: Any, *, compress: bool | None = None) -> list[s
     last = ["-o", f"ServerAliveInterval={SERVER_ALIVE_SECONDS}"]
     host = str(connection.get_option("host") or connection._play_context.remote_addr)
     command = [program, *first, *arguments, *last]
-    # Compression is a property of the connection: the multiplexed one cannot change it, and with a password
-    # there is no way to open another.
-    spare = compress is not None and not login_password_given(connection)
-    if spare and _compresses([*command, host]) != compress:
-        switch = ["-o", "ControlPath=none", "-o", f"Compression={'yes' if compress else 'no'}"]
-        command[1:1] = switch
-        if not compress:
-            command = [word for word in command if word != "-C"]
+    if compress and not login_password_given(connection) and not _compresses([*command, host]):
+        # Compression is a property of the connection: the multiplexed one cannot change it.
+        command[1:1] = ["-o", "ControlPath=none", "-o", "Compression=yes"]
     return [*command, host]
 
 
@@ -195,7 +190,7 @@ done
 
 
 @contextlib.contextmanager
-def ssh_program(shell: RemoteShell, remote: str, *, compress: bool | None) -> Iterator[Path]:
+def ssh_program(shell: RemoteShell, remote: str, *, compress: bool) -> Iterator[Path]:
     """A directory with a program ``ssh`` that runs the sh text ``remote`` on the host, for the search path of Nix.
 
     ``remote`` must end in ``exec``; it is run with the privileges of the task, after the search path was

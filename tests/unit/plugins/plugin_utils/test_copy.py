@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils import _copy, _copy_stream
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import copy_closure
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import CopyRequest, Item
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import CopyRequest, Item, diff_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_stream import Stream
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_target import TargetStore, render_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
@@ -181,6 +181,8 @@ class ControllerNix:
                 return finished(arguments, "\n".join(closure))
             case ["nix-store", "--query", "--size", *paths]:
                 return finished(arguments, "\n".join(str(SIZES[path]) for path in paths))
+            case ["nix-store", "--check-validity", "--print-invalid", *paths]:
+                return finished(arguments, "\n".join(path for path in paths if path not in CLOSURES))
             case ["nix-store", "--query", "--references", path]:
                 return finished(arguments, "\n".join(CLOSURES[path][:-1]))
             case ["nix-store", "--query", "--hash", _path]:
@@ -287,6 +289,15 @@ class TestCheckMode:
         assert scene.host.valid == [LIBC]
         assert scene.host.round_trips == 2
         assert "--realise" not in scene.host.calls
+
+    def test_what_was_not_built_is_listed_without_a_size(self, scene: Scene) -> None:
+        future = f"/nix/store/{'9' * 32}-future"
+        scene.host.valid = [LIBC]
+        result = scene.copy(future, WEB, dry_run=True)
+        assert result.missing == (Item(WEB, SIZES[WEB]), Item(future, 0))
+        assert result.facts()["unbuilt"] == [future]
+        assert f"+ {future} (not built yet" in diff_text(result)
+        assert scene.copy(future, dry_run=True).changed
 
     def test_no_store_is_made_where_there_is_none(self, scene: Scene, tmp_path: Path) -> None:
         root = tmp_path / "new root"
@@ -439,7 +450,7 @@ class TestSsh:
         self.remote: list[str] = []
 
         class Program:
-            def __init__(self, _shell: object, remote: str, *, compress: bool | None) -> None:
+            def __init__(self, _shell: object, remote: str, *, compress: bool) -> None:
                 outer.remote.append(f"{remote} compress={compress}")
 
             def __enter__(self) -> Path:
@@ -466,7 +477,7 @@ class TestSsh:
         )  # fmt: skip
         assert scene.nix.environments[-1]["PATH"].startswith("/program:")
         assert self.remote[0].startswith("exec nix-store --option connect-timeout 5")
-        assert self.remote[0].endswith("--serve --write compress=None")
+        assert self.remote[0].endswith("--serve --write compress=False")
         assert self.remote[1] == "removed"
         assert (result.transport, result.attempts, scene.host.round_trips) == ("ssh", 1, 2)
 

@@ -121,16 +121,15 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "compress", "expected", "own"),
         [
-            ("", None, "no", False),
-            ("-C", None, "yes", False),
-            ("-C", False, "no", True),
-            ("-C", True, "yes", False),
-            ("-o Compression=yes", False, "no", True),
-            ("", True, "yes", True),
             ("", False, "no", False),
+            ("-C", False, "yes", False),
+            ("-C", True, "yes", False),
+            ("-o Compression=yes", True, "yes", False),
+            ("-o Compression=no", True, "yes", True),
+            ("", True, "yes", True),
         ],
     )
-    def test_compression(self, arguments: str, compress: bool | None, expected: str, own: bool) -> None:
+    def test_compression(self, arguments: str, compress: bool, expected: str, own: bool) -> None:
         connection = ssh_connection(ssh_args=f"{self.OPEN} {arguments}")
         command = ssh_command_line(connection, compress=compress)
         assert value_of(command, "compression") == expected
@@ -138,9 +137,9 @@ class TestCommandLine:
         assert (value_of(command, "controlpath") == "") == own
 
     def test_a_password_login_keeps_the_compression_that_it_has(self) -> None:
-        connection = ssh_connection(ssh_args=f"{self.OPEN} -C", password=PASSWORD)
-        command = ssh_command_line(connection, compress=False)
-        assert value_of(command, "compression") == "yes"
+        connection = ssh_connection(ssh_args=self.OPEN, password=PASSWORD)
+        command = ssh_command_line(connection, compress=True)
+        assert value_of(command, "compression") == "no"
         assert value_of(command, "controlpath") != ""
 
     @pytest.mark.parametrize("mechanism", ["sshpass", "ssh_askpass"])
@@ -329,7 +328,7 @@ class TestProgramDirectory:
         seen: list[Path] = []
 
         def fail() -> None:
-            with ssh_program(Shell(connection), "exec nix-store --serve", compress=None) as directory:  # type: ignore[arg-type]
+            with ssh_program(Shell(connection), "exec nix-store --serve", compress=False) as directory:  # type: ignore[arg-type]
                 seen.append(directory)
                 program = directory / "ssh"
                 assert stat.S_IMODE(directory.stat().st_mode) == 0o700
