@@ -18,29 +18,25 @@ import copy
 import os
 import re
 import shutil
-import signal
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import OUTPUT_TAIL_LINES, NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import (
-    Level,
-    LogEvent,
-    Message,
-    PlainLine,
-    parse_line,
-)
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_errors import cause_of, remedy_for
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import LogEvent
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_process import (
     Command,
-    Outcome,
     ParentWatch,
     run_all,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_result import (
+    LogReader,
+    NixResult,
+    result_of_log,
+)
+
+__all__ = ["Nix", "NixRequest", "NixResult", "result_of_log", "search_directories"]
 
 EXPERIMENTAL_FEATURES = "nix-command flakes"
 # Where installers put Nix. A non-login shell (cron, a systemd unit, AWX) often has none of them on its PATH.
@@ -53,40 +49,6 @@ _EVALUATING_PROGRAMS = frozenset({"nix-instantiate", "nix-build"})
 _LOGGING_PROGRAMS = frozenset({"nix", "nix-build", "nix-copy-closure", "nix-instantiate", "nix-store"})
 _VERSION = re.compile(r"(?P<major>\d+)\.(?P<minor>\d+)")
 VERSION_TIMEOUT_SECONDS = 30.0
-
-
-@dataclass(frozen=True)
-class NixResult:
-    """How a Nix program ended.
-
-    ``stderr`` is the end of the log, ``errors`` are Nix's own error texts, ``messages`` is the whole log
-    without what builds print, where the request asked for it.
-    """
-
-    return_code: int
-    stdout: str
-    stderr: str
-    argv: tuple[str, ...]
-    errors: tuple[str, ...] = ()
-    timed_out: bool = False
-    messages: tuple[str, ...] = ()
-
-    def error(self, *, step: str, deadline_name: str = "") -> NixferryError:
-        """The failure as the user should read it."""
-        program = Path(self.argv[0]).name
-        output = self.stderr.splitlines()
-        if self.timed_out:
-            return NixferryError(
-                f"{deadline_name or 'the timeout'} expired while {program} was running",
-                step=step,
-                remedy="Raise the timeout, or look at the output for what it waited for.",
-                output=output,
-            )
-        causes = list(dict.fromkeys(cause for cause in map(cause_of, self.errors) if cause))
-        message = "\n".join(causes) or _last_line(output) or _ending(program, self.return_code)
-        # Warnings of an unreachable substituter must not explain an error that has its own cause.
-        remedy = remedy_for("\n".join(self.errors) or self.stderr)
-        return NixferryError(message, step=step, remedy=remedy, output=output)
 
 
 @dataclass(frozen=True)
@@ -227,7 +189,7 @@ class Nix:
         output: int | IO[bytes] | None,
         on_start: Callable[[NixRequest], None] | None,
     ) -> list[NixResult]:
-        readers = [_LogReader(self._on_event, request.keep_messages) for request in requests]
+        readers = [LogReader(self._on_event, request.keep_messages) for request in requests]
         commands = []
         for request in requests:
             line = self.command_line(request.arguments)
@@ -259,23 +221,6 @@ class Nix:
         ]
 
 
-def result_of_log(
-    argv: Sequence[str],
-    return_code: int,
-    stdout: str,
-    log: str,
-    *,
-    on_event: Callable[[LogEvent], None] | None = None,
-    timed_out: bool = False,
-) -> NixResult:
-    """The result of a Nix program that ran elsewhere, on a host, from the ``log`` that it left."""
-    reader = _LogReader(on_event, keep_messages=False)
-    for line in log.splitlines():
-        reader.line(line)
-    outcome = Outcome(return_code, stdout.encode(errors="replace"), timed_out)
-    return reader.result(tuple(argv), outcome)
-
-
 def search_directories(environment: Mapping[str, str]) -> str:
     """PATH with the usual places of Nix at its end."""
     directories = [entry for entry in environment.get("PATH", os.defpath).split(os.pathsep) if entry]
@@ -283,60 +228,3 @@ def search_directories(environment: Mapping[str, str]) -> str:
         if directory not in directories:
             directories.append(directory)
     return os.pathsep.join(directories)
-
-
-class _LogReader:
-    """Keeps of one program's log what an error will need, and passes the events on."""
-
-    def __init__(self, on_event: Callable[[LogEvent], None] | None, keep_messages: bool) -> None:
-        self._on_event = on_event
-        self._messages: list[str] | None = [] if keep_messages else None
-        self._errors: list[str] = []
-        self._tail: deque[str] = deque(maxlen=4 * OUTPUT_TAIL_LINES)
-
-    def line(self, line: str) -> None:
-        event = parse_line(line)
-        if event is None:
-            return
-        if isinstance(event, Message):
-            if event.text.startswith("(use '--show-trace'"):
-                # A hint about an option that the user of a playbook does not have, logged as an error.
-                return
-            if event.level == Level.ERROR:
-                self._errors.append(event.text)
-            if event.level <= Level.INFO:
-                self._tail.extend(event.text.splitlines())
-                if self._messages is not None:
-                    self._messages.append(event.text)
-        elif isinstance(event, PlainLine):
-            # An error before the log format is in force (an unknown option, a broken nix.conf) is plain.
-            if event.text.startswith("error:"):
-                self._errors.append(event.text)
-            self._tail.append(event.text)
-        if self._on_event is not None:
-            self._on_event(event)
-
-    def result(self, argv: tuple[str, ...], outcome: Outcome) -> NixResult:
-        return NixResult(
-            return_code=outcome.return_code,
-            stdout=outcome.stdout.decode("utf-8", errors="replace"),
-            stderr="\n".join(self._tail),
-            argv=argv,
-            errors=tuple(self._errors),
-            timed_out=outcome.timed_out,
-            messages=tuple(self._messages or ()),
-        )
-
-
-def _last_line(lines: Sequence[str]) -> str:
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _ending(program: str, return_code: int) -> str:
-    if return_code >= 0:
-        return f"{program} ended with exit code {return_code} and said nothing"
-    try:
-        name = signal.Signals(-return_code).name
-    except ValueError:
-        name = str(-return_code)
-    return f"{program} was ended by the signal {name}"
