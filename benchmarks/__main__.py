@@ -23,6 +23,7 @@ from benchmarks.race import SCENARIOS, Race, Record, say
 
 PEERS = (colmena, morph, nixos_rebuild)
 RESULTS = REPOSITORY / ".build" / "bench"
+INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 
 
 def options() -> argparse.Namespace:
@@ -108,6 +109,9 @@ def main() -> int:
     except BenchmarkError as error:
         say(f"error: {error}")
         return 1
+    except KeyboardInterrupt as error:
+        say(f"interrupted {error}".rstrip())
+        return INTERRUPTED
     finally:
         # The systems' links keep them from the garbage collector, which nobody needs any more.
         shutil.rmtree(directory / "systems", ignore_errors=True)
