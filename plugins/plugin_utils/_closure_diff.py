@@ -11,22 +11,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import size_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import parse_store_path
 
 # Nix's own "store diff-closures" writes this for a path whose name holds no version.
 NO_VERSION = "∅"
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def human_size(number_of_bytes: int) -> str:
-    """``number_of_bytes`` in the largest binary unit that leaves at least one before the point."""
-    size = float(abs(number_of_bytes))
-    sign = "-" if number_of_bytes < 0 else ""
-    for unit in _UNITS:
-        if size < 1024 or unit == _UNITS[-1]:
-            return f"{sign}{size:.0f} {unit}" if unit == "B" else f"{sign}{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError("the last unit takes every size")
+def change_text(number_of_bytes: int) -> str:
+    """A difference in size for people, with its sign."""
+    sign = "-" if number_of_bytes < 0 else "+" if number_of_bytes else ""
+    return sign + size_text(abs(number_of_bytes))
 
 
 @dataclass(frozen=True)
@@ -52,8 +47,7 @@ class PackageChange:
         before, after = (", ".join(versions) or "-" for versions in (self.before, self.after))
         versions = after if self.word in ("added", "rebuilt") else f"{before} -> {after}"
         versions = before if self.word == "removed" else versions
-        plus = "+" if self.size_delta > 0 else ""
-        return f"{self.word:8} {self.name} {versions} ({plus}{human_size(self.size_delta)})"
+        return f"{self.word:8} {self.name} {versions} ({change_text(self.size_delta)})"
 
 
 @dataclass(frozen=True)
@@ -67,10 +61,8 @@ class ClosureDiff:
     def text(self) -> str:
         """The changes, one a line, and a line with the sizes."""
         lines = [change.line() for change in self.changes]
-        delta = self.size_after - self.size_before
-        plus = "+" if delta > 0 else ""
-        sizes = f"{human_size(self.size_before)} -> {human_size(self.size_after)}"
-        lines.append(f"closure  {sizes} ({plus}{human_size(delta)})")
+        sizes = f"{size_text(self.size_before)} -> {size_text(self.size_after)}"
+        lines.append(f"closure  {sizes} ({change_text(self.size_after - self.size_before)})")
         return "\n".join(lines) + "\n"
 
     def result(self) -> dict[str, Any]:

@@ -169,4 +169,6 @@ def _read_answers(chunk: _Chunk, stdout: str) -> Answers:
 
 
 def _error(result: NixResult) -> NixferryError:
-    return result.error(step=STEP, deadline_name=TIMEOUT_NAME)
+    error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
+    error.remedy = error.remedy or "Mend the Nix code; the output says where, and --show-trace how it came there."
+    return error

@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._closure_diff import ClosureDiff, diff_closures
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     ProbeRequest,
@@ -21,7 +22,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import parse_health_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch import Switch
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import (
     UNCHANGED,
@@ -30,8 +30,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result imp
     summary_line,
     switch_result,
 )
-
-STEP_COMPARE = "compare closures"
 
 
 def switch_host(
@@ -51,15 +49,15 @@ def switch_host(
     if not (check_mode or diff_mode):
         return _switch(shell, Switch(shell, request, checks, progress), progress)
     probe = probe_host(shell, request, dry_activate=diff_mode)
-    closure = compare_closures(probe, request.toplevel) if not probe.unchanged else None
+    difference = compare_closures(probe, request.toplevel) if not probe.unchanged else None
     if check_mode:
-        result = check_result(probe, request.toplevel, request.action, closure)
+        result = check_result(probe, request.toplevel, request.action, difference)
     else:
         result = _switch(shell, Switch(shell, request, checks, progress), progress)
     if diff_mode:
         new = probe.toplevel_system or request.toplevel
         old = new if probe.unchanged else probe.current
-        result["diff"] = prepared_diff(shell.host, old, new, closure, probe.dry_activate_log)
+        result["diff"] = prepared_diff(shell.host, old, new, difference, probe.dry_activate_log)
     return result
 
 
@@ -107,15 +105,8 @@ def compare_closures(probe: ProbeResult, toplevel: str) -> ClosureDiff | None:
 
 def closure_on_controller(toplevel: str) -> dict[str, int]:
     """The closure of ``toplevel`` in the controller's store, with NAR sizes in bytes; empty when it is not there."""
-    nix = Nix()
     try:
-        paths = nix.run(["nix-store", "--query", "--requisites", toplevel], step=STEP_COMPARE).stdout.split()
-        sizes = nix.run(["nix-store", "--query", "--size", *paths], step=STEP_COMPARE).stdout.split()
+        return {item.path: item.nar_size for item in closure(Nix(), [toplevel])}
     except NixferryError:
         # Not built yet, or no Nix here: the diff then says that it cannot compare.
         return {}
-    return {
-        path: int(size)
-        for path, size in zip(paths, sizes, strict=True)
-        if is_store_path(path) and size.isdigit()
-    }

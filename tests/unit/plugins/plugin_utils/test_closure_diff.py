@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._closure_diff import diff_closures, human_size
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._closure_diff import change_text, diff_closures
 
 
 def store_path(letter: str, name: str) -> str:
@@ -61,4 +61,4 @@ def test_sizes_of_the_changes_add_up_to_the_difference(before: dict[str, int], a
 
 @given(st.integers(min_value=-(10**15), max_value=10**15))
 def test_sizes_stay_short(number_of_bytes: int) -> None:
-    assert len(human_size(number_of_bytes)) <= 12
+    assert len(change_text(number_of_bytes)) <= 12
