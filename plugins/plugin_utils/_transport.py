@@ -166,7 +166,7 @@ def render_ssh_program(command: Sequence[str], *, marker: str, search_path: str)
 # Stands in for ssh while a copy runs; removed afterwards.
 PATH={shlex.quote(search_path)}
 export PATH
-ours= announce=
+ours='' announce=''
 for word do
     case $word in
     {TARGET_ALIAS}) ours=1 ;;
