@@ -14,6 +14,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import
     Completed,
     parse_answer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS
 
 PHASES_RUNNING = ("prepared", "activating", "awaiting-confirmation", "committing", "rolling-back")
 PHASES_FINAL = ("committed", "rolled-back", "failed")
@@ -46,7 +47,8 @@ class GuardStatus:
     new_generation: int | None
     """The number of the generation that the profile points to now."""
     boot_default: str
-    """``new`` or ``old``: which one starts after a power cut; empty when neither (or the kind has none)."""
+    """``new`` or ``old``: where the profile points, which is what starts after a power cut. Empty when it is
+    neither, and in the phase ``committing``, when nobody can tell."""
     reason: str
     """Why it was rolled back, one word (a key of ``REASONS``); empty otherwise."""
     message: str
@@ -83,7 +85,12 @@ class GuardStatus:
     def remedy(self) -> str:
         """What the user can do about it, as a sentence; may be empty."""
         if self.phase == "failed":
-            return f"Look at the host: the old system could not be restored completely. The log is {self.log_path}."
+            remedy = (
+                f"Look at the host: the old system could not be restored completely. Log: {self.log_path}."
+            )
+            if self.kind in KINDS and KINDS[self.kind].has_boot_default and self.boot_default == "old":
+                remedy += " Its boot default is still the old system, so a reboot brings that back."
+            return remedy
         return REASONS.get(self.reason, "")
 
 

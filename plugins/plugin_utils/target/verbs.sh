@@ -51,8 +51,9 @@ say_pair() {
     say old_toplevel "$4"
     say old_system "$5"
     say new_generation "$(generation_of "$3")"
-    pair_target=$(resolved "$3")
-    case $pair_target in
+    # Between the profile and the boot loader nobody can tell.
+    if [ "$(phase)" = committing ]; then return; fi
+    case $(resolved "$3") in
         "$1") say boot_default new ;;
         "$4") say boot_default old ;;
     esac

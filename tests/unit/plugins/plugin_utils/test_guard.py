@@ -169,3 +169,6 @@ def test_final_and_remedy() -> None:
     assert not running.final
     failed = _guard_answers.parse_status("status", answer("status", "phase=failed", "log_path=/var/log/x"))
     assert "/var/log/x" in failed.remedy
+    assert "a reboot brings that back" not in failed.remedy
+    bootable = answer("status", "phase=failed", "kind=nixos", "boot_default=old")
+    assert "a reboot brings that back" in _guard_answers.parse_status("status", bootable).remedy
