@@ -80,7 +80,7 @@ link:
 # --- see it work ------------------------------------------------------------------------------------------------
 
 demo: venv-demo link ## Deploy, break and roll back one host on this machine
-	@$(TOOLS)/ensure-programs.sh git nix
+	@$(TOOLS)/ensure-programs.sh git nix busybox
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh
 
 demo-fleet: venv-test link lab-programs ## The same with a fleet of hosts in containers

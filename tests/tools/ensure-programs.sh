@@ -77,8 +77,13 @@ for package in $packages; do
         ;;
     esac
 done
+log=$(mktemp)
 # shellcheck disable=SC2086 # a list of package names
-apt-get install -qq -y --no-install-recommends $packages </dev/null
+apt-get install -y --no-install-recommends $packages </dev/null >"$log" 2>&1 || {
+    cat "$log" >&2
+    exit 1
+}
+rm -f "$log"
 for name in $missing; do
     if ! present "$name"; then
         echo "$name is still missing after the installation of$packages." >&2
