@@ -75,7 +75,7 @@ venv-newest:
 
 link:
 	@mkdir -p $(dir $(COLLECTION))
-	@test -e $(COLLECTION)/galaxy.yml || ln -sfn ../../../../.. $(COLLECTION)
+	@test -e $(COLLECTION)/galaxy.yml || ln -sfn ../../../.. $(COLLECTION)
 
 # --- see it work ------------------------------------------------------------------------------------------------
 
