@@ -56,7 +56,7 @@ venv-demo:
 	@$(TOOLS)/ensure-venv.sh $(VENV) "$(PYTHON)" requirements/demo.txt
 
 venv-unit:
-	@$(TOOLS)/ensure-programs.sh python
+	@$(TOOLS)/ensure-programs.sh python ssh
 	@$(TOOLS)/ensure-venv.sh $(VENV) "$(PYTHON)" requirements/unit.txt
 
 venv-docs:
