@@ -155,6 +155,15 @@ class Project:
         done = run(argv, check=False, timeout=timeout, environment=settings, directory=self.directory)
         return self.collect(done)
 
+    def run_named(self, name: str, *arguments: str) -> PlaybookRun:
+        """Run a playbook of a collection by its full name."""
+        argv, settings = self.prepare([], *arguments)
+        argv[argv.index("playbook.yml")] = name
+        done = run(
+            argv, check=False, timeout=PLAYBOOK_DEADLINE, environment=settings, directory=self.directory
+        )
+        return self.collect(done)
+
     def prepare(
         self,
         playbook: str | list[Any],

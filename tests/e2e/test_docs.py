@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the README and the guide tell users to write works as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+from lab import REPOSITORY, LabHost
+from plays import SWITCH
+from project import Project
+
+README = REPOSITORY / "README.md"
+GUIDE = REPOSITORY / "docs/docsite/rst/guide.rst"
+# What the documentation cannot know: where the lab's hosts are and how to log in.
+LAB_VARIABLES = (
+    "ansible_host",
+    "ansible_port",
+    "ansible_ssh_private_key_file",
+    "ansible_ssh_common_args",
+    "lab_http_port",
+)
+
+
+def readme_blocks() -> list[str]:
+    return re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.M | re.S)
+
+
+def guide_blocks() -> list[str]:
+    found = re.findall(r"^\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)", GUIDE.read_text(), re.M)
+    return [textwrap.dedent(block).strip() + "\n" for block in found]
+
+
+def is_playbook(text: str) -> bool:
+    content = yaml.safe_load(text)
+    return isinstance(content, list) and "hosts" in content[0]
+
+
+def inventory_for_the_lab(text: str, project: Project) -> str:
+    """An inventory of the documentation with the lab's addresses and the lab's unprivileged user."""
+    inventory = yaml.safe_load(text)
+    lab = yaml.safe_load((project.lab.directory / "inventory.yml").read_text())["lab"]
+    for host, variables in inventory["nixos"]["hosts"].items():
+        own = {**lab["vars"], **lab["hosts"][host]}
+        variables.update({name: own[name] for name in LAB_VARIABLES if name in own})
+        if variables["ansible_user"] != "root":
+            variables["ansible_user"] = "deploy"
+    return yaml.safe_dump(inventory)
+
+
+def beside(project: Project, playbook: Path) -> None:
+    """Put the flake of systems where the documentation has it: beside the playbook."""
+    shutil.copytree(project.systems, playbook.parent, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize("document", ["readme", "guide"])
+def test_the_inventory_and_the_ten_lines(
+    web1: LabHost, web2: LabHost, project: Project, document: str
+) -> None:
+    blocks = readme_blocks() if document == "readme" else guide_blocks()
+    inventory, playbook = blocks[0], blocks[1]
+    project.describe_hosts({"web1": {"version": document}, "web2": {"version": document}})
+    project.write("inventory.yml", inventory_for_the_lab(inventory, project))
+    beside(project, project.directory / "playbook.yml")
+
+    run = project.run_playbook(playbook, "--check", "--diff").assert_ok()
+    assert web1.http("/version") == (200, "stock")
+    run = project.run_playbook(playbook).assert_ok()
+    for host in (web1, web2):
+        assert run.result(SWITCH, host.name)["outcome"] == "committed"
+        assert host.http("/version") == (200, document)
+    again = project.run_playbook(playbook).assert_ok()
+    assert again.changed("web1") == again.changed("web2") == []
+
+
+def test_the_playbooks_of_the_collection(web1: LabHost, web2: LabHost, project: Project) -> None:
+    """Deploy, status and rollback without a playbook of one's own, as the README calls them."""
+    project.describe_hosts({"web1": {"version": "2"}, "web2": {"version": "2"}})
+    project.write("inventory.yml", inventory_for_the_lab(readme_blocks()[0], project))
+    beside(project, project.directory / "playbook.yml")
+
+    def call(name: str, *arguments: str) -> str:
+        return project.run_named(f"nixferry.deploy.{name}", *arguments).assert_ok().stdout
+
+    call("deploy", "-e", "nixos_flake=.")
+    assert web1.http("/version") == web2.http("/version") == (200, "2")
+    shown = call("status")
+    assert web1.current_system() in shown
+    assert "generation 2" in shown
+    call("rollback", "-e", "to=previous", "--limit", "web1")
+    assert web1.http("/version") == (200, "stock")
+    assert web2.http("/version") == (200, "2")
+
+
+def test_every_playbook_in_the_documentation_is_one(project: Project) -> None:
+    playbooks = [text for text in [*readme_blocks(), *guide_blocks()] if is_playbook(text)]
+    assert len(playbooks) >= 5
+    for text in playbooks:
+        project.run_playbook(text, "--syntax-check").assert_ok()
