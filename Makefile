@@ -27,6 +27,8 @@ PYTEST_ARGS ?=
 MOLECULE_ARGS ?= --all
 BENCH_ARGS ?=
 PYTEST_SELECTION := $(if $(K),-k "$(K)") $(PYTEST_ARGS)
+# One test at a time when they are selected by name: that is how one watches them.
+PARALLEL := $(if $(K),,--numprocesses auto)
 
 # The checkout serves as the collection that playbooks see; the community package supplies the connection plugins.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
@@ -93,11 +95,11 @@ test: ## Everything: linters, sanity, package, unit, molecule, end to end
 		molecule test-e2e
 
 test-unit: venv-unit ## Unit tests: seconds, neither Nix nor network (K=expression selects)
-	@$(BIN)/python -m pytest tests/unit $(PYTEST_SELECTION)
+	@$(BIN)/python -m pytest tests/unit $(PARALLEL) $(PYTEST_SELECTION)
 
 test-unit-newest: venv-newest
 	@if [ -x $(VENV_NEWEST)/bin/python ]; then \
-		$(VENV_NEWEST)/bin/python -m pytest tests/unit -p no:cacheprovider $(PYTEST_SELECTION); \
+		$(VENV_NEWEST)/bin/python -m pytest tests/unit $(PARALLEL) -p no:cacheprovider $(PYTEST_SELECTION); \
 	else \
 		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \
 	fi
