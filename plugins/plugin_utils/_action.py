@@ -46,7 +46,8 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         try:
             result.update(self.perform(options, RemoteShell(self, host), progress))
         except HostUnreachable as error:
-            raise AnsibleConnectionFailure(error.text(host)) from error
+            # Ansible would append the cause, which the text holds already.
+            raise AnsibleConnectionFailure(error.text(host)) from None
         except NixferryError as error:
             result.update(error.result(host))
         finally:
