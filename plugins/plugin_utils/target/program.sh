@@ -7,6 +7,7 @@
 
 KILL_GRACE=5      # seconds between SIGTERM and SIGKILL
 LOCKED_PAUSE=2    # seconds until the next try when the program says that it is locked
+SHORTEST_TRY=5    # seconds that a try must have: one that is cut off cannot say that it was locked
 
 # run_program SECONDS SNIPPET [abortable]: OUTCOME becomes its exit code, or `timeout`, or `aborted`.
 run_program() {
@@ -49,7 +50,7 @@ run_program_when_free() {
         run_program "$(seconds_until "$when_free_until")" "$2" "${3:-}"
         if [ -z "$(request exit_locked)" ] || [ "$OUTCOME" != "$(request exit_locked)" ]; then return; fi
         note "the program is locked by another activation (exit code $OUTCOME), trying again"
-        if [ "$(seconds_until "$when_free_until")" -le "$LOCKED_PAUSE" ]; then return; fi
+        if [ "$(seconds_until "$when_free_until")" -le $((LOCKED_PAUSE + SHORTEST_TRY)) ]; then return; fi
         pause "$LOCKED_PAUSE"
     done
 }
