@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 
 FLOOR = "floor"
 START_UP = "ansible start-up"
+ONE_COMMAND = "ansible, one command"
 EVALUATION = "evaluation"
 NIXFERRY = "nixferry"
 NIXFERRY_BUILT = "nixferry, built before"
@@ -57,6 +58,9 @@ def own() -> list[Contestant]:
         Contestant(FLOOR, "floor.sh: one ssh connection a host, systems built before", _floor),
         Contestant(
             START_UP, "ansible-playbook with an empty play on the same inventory", _start_up, deploys=False
+        ),
+        Contestant(
+            ONE_COMMAND, "ansible-playbook with one raw task that does nothing", _one_command, deploys=False
         ),
         Contestant(EVALUATION, "nix-instantiate of all systems in one process", _evaluation, deploys=False),
         Contestant(NIXFERRY_BUILT, "role nixos, nixos_store_path: no evaluation", _nixferry_built),
@@ -103,6 +107,10 @@ def _evaluation(deployment: Deployment) -> Command:
 
 def _start_up(deployment: Deployment) -> Command:
     return _playbook(deployment, "empty.yml", {})
+
+
+def _one_command(deployment: Deployment) -> Command:
+    return _playbook(deployment, "one_command.yml", {})
 
 
 def _nixferry(deployment: Deployment) -> Command:
