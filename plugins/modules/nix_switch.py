@@ -133,8 +133,8 @@ phases:
       description: The phase.
       type: str
     seconds:
-      description: How long it took.
-      type: float
+      description: How long it took, in whole seconds of the host's clock.
+      type: int
 failed_units:
   description: The units that have failed now and had not failed before.
   returned: when something was activated

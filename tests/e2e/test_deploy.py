@@ -165,3 +165,15 @@ def test_garbage_is_collected_only_when_asked(web2: LabHost, project: Project) -
     assert web2.generations() == (f"2 {first}", f"3 {second}")
     # The booted system is in use, so it stays in the store.
     assert web2.has_path(stock)
+
+
+def test_tags_run_one_part_with_what_it_needs(web2: LabHost, project: Project) -> None:
+    new = project.build("web2", {"version": "2"})
+    before = web2.snapshot()
+    project.run_playbook(file_play(web2), "--tags", "build").assert_ok()
+    assert not web2.has_path(new)
+    project.run_playbook(file_play(web2), "--tags", "copy").assert_ok()
+    assert web2.has_path(new)
+    assert web2.snapshot() == before
+    project.run_playbook(file_play(web2), "--tags", "activate").assert_ok()
+    assert web2.current_system() == web2.boot_default() == new
