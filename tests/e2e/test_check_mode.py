@@ -23,7 +23,7 @@ def test_check_before_anything_is_built(each_host: LabHost, project: Project) ->
     project.describe_hosts({each_host.name: {"version": version}})
     before, paths = each_host.snapshot(), valid_paths(each_host)
     run = project.run_playbook(file_play(each_host), "--check", "--diff").assert_ok()
-    built = run.result(BUILD)["hosts"][each_host.name]
+    built = run.find(BUILD)[0].result["hosts"][each_host.name]
     assert any(version in path for path in built["would_build"])
     result = run.result(SWITCH)
     assert (result["outcome"], result["changed"]) == ("committed", True)
