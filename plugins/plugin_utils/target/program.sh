@@ -7,7 +7,7 @@
 
 KILL_GRACE=5      # seconds between SIGTERM and SIGKILL
 LOCKED_PAUSE=2    # seconds until the next try when the program says that it is locked
-SHORTEST_TRY=5    # seconds that a try must have: one that is cut off cannot say that it was locked
+SHORTEST_TRY=5    # seconds that a try must have: one that is cut off does not get to answer "locked"
 
 # run_program SECONDS SNIPPET [abortable]: OUTCOME becomes its exit code, or `timeout`, or `aborted`.
 run_program() {
