@@ -188,7 +188,9 @@ def generations_result(probe: ProbeResult) -> dict[str, Any]:
     if probe.failed_units:
         summary.append(f"failed     {', '.join(probe.failed_units)}")
     if probe.current != probe.profile_target:
-        summary.append("differs    what runs is not what boots next: a test, a specialisation, or a reboot is due")
+        summary.append(
+            "differs    what runs is not what boots next: a test, a specialisation, or a reboot is due"
+        )
     if holder:
         summary.append(f"locked by  {holder}")
     return {
