@@ -27,8 +27,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
 
 def options(*, check_mode: bool = False, **given: Any) -> BuildOptions:
     """What the action makes of a task's arguments."""
-    specification = dict(SPECIFICATION)
-    validated = ArgumentSpecValidator(specification.pop("argument_spec"), **specification).validate(given)
+    rules = {name: value for name, value in SPECIFICATION.items() if name != "argument_spec"}
+    validated = ArgumentSpecValidator(SPECIFICATION["argument_spec"], **rules).validate(given)
     assert not validated.error_messages
     return build_options(
         validated.validated_parameters, host="web1", directory="/play", check_mode=check_mode
