@@ -50,17 +50,15 @@ state_directory() {
 # --- the answer to the controller: key=value lines on descriptor 3 ---------------------------------------------
 
 # Bytes other than these are written as %xx, so that a value is one line whatever it holds.
-encoded() {
-    case $1 in
+say() {
+    case $2 in
         *[!A-Za-z0-9/._:@,+=\ -]*)
-            encoded_bytes=$(printf %s "$1" | od -An -v -tx1 | tr -s ' \t\n' '%%%')
-            echo "${encoded_bytes%\%}"
+            said_bytes=$(printf %s "$2" | od -An -v -tx1 | tr -s ' \t\n' '%%%')
+            printf '%s=%s\n' "$1" "${said_bytes%\%}" >&3
             ;;
-        *) printf '%s\n' "$1" ;;
+        *) printf '%s=%s\n' "$1" "$2" >&3 ;;
     esac
 }
-
-say() { printf '%s=%s\n' "$1" "$(encoded "$2")" >&3; }
 
 # say_lines KEY TEXT: one pair for each line
 say_lines() {
@@ -145,8 +143,11 @@ bounded() {
 # put FILE TEXT: replace it as a whole
 put() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
 
-# The text of a file, or nothing
-get() { if [ -f "$1" ]; then cat "$1"; fi; }
+# The text of a small file, or nothing. This is asked for so often that a program each time would take long.
+get() {
+    [ -f "$1" ] || return 0
+    while IFS= read -r got_line || [ -n "$got_line" ]; do printf '%s\n' "$got_line"; done <"$1"
+}
 
 # Where a path leads in the end; nothing if it leads nowhere. `readlink -f` is missing on older macOS.
 resolved() {
@@ -186,7 +187,9 @@ alive() { [ -n "$1" ] && [ -n "$2" ] && [ "$(process_start "$1")" = "$2" ]; }
 
 # In a container the kernel's id of this boot survives a restart; the start time of process 1 does not.
 boot_identity() {
-    echo "$(cat "$ROOT/proc/sys/kernel/random/boot_id" 2>/dev/null || sysctl -n kern.bootsessionuuid):$(process_start 1)"
+    { read -r kernel_boot <"$ROOT/proc/sys/kernel/random/boot_id"; } 2>/dev/null ||
+        kernel_boot=$(sysctl -n kern.bootsessionuuid)
+    echo "$kernel_boot:$(process_start 1)"
 }
 
 # own_session COMMAND...: to be run in the background; nothing that ends a login session reaches it

@@ -150,27 +150,30 @@ record_activation() {
     durable
 }
 
+# Plainly: the directory gets its name only when it is complete.
+write() { printf '%s\n' "$2" >"$1"; }
+
 write_record() {
     for field in kind activate commit roll_back restore_boot_default current booted exit_failed_units \
         exit_reboot_required exit_locked has_boot_default check_units action specialisation timeout_activation \
         timeout_confirm timeout_roll_back failed_units reboot_if_unreachable deployer environment; do
-        put "$DIR/request/$field" "$(arg "$field")" || return 1
+        write "$DIR/request/$field" "$(arg "$field")" || return 1
     done
     reboot=$(arg reboot_command)
-    put "$DIR/request/reboot_command" "${reboot:-systemctl reboot || reboot}" &&
-        put "$DIR/request/toplevel" "$TOPLEVEL" &&
-        put "$DIR/request/system" "$SYSTEM" &&
-        put "$DIR/request/profile" "$PROFILE" &&
-        put "$DIR/old/system" "$(current_system "$(arg current)" "$PROFILE")" &&
-        put "$DIR/old/toplevel" "$(resolved "$PROFILE")" &&
-        put "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
-        put "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
-        put "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
+    write "$DIR/request/reboot_command" "${reboot:-systemctl reboot || reboot}" &&
+        write "$DIR/request/toplevel" "$TOPLEVEL" &&
+        write "$DIR/request/system" "$SYSTEM" &&
+        write "$DIR/request/profile" "$PROFILE" &&
+        write "$DIR/old/system" "$(current_system "$(arg current)" "$PROFILE")" &&
+        write "$DIR/old/toplevel" "$(resolved "$PROFILE")" &&
+        write "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
+        write "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
+        write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
         failed_units >"$DIR/old/failed_units" &&
         printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
         : >"$DIR/notes" &&
-        put "$DIR/boot" "$(boot_identity)" &&
-        put "$DIR/dead_man" "$(in_seconds "$(longest_duration)")" &&
+        write "$DIR/boot" "$(boot_identity)" &&
+        write "$DIR/dead_man" "$(in_seconds "$(longest_duration)")" &&
         enter_phase prepared
 }
 

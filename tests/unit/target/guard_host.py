@@ -9,6 +9,7 @@ The guard finds its state, /run, /proc and the shell through variables that begi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -68,8 +69,8 @@ case $1 in
     *) exit 2 ;;
 esac
 """
-# Starts what it is given, as the real one does: a service followed by its ExecStopPost, or a timer that fires every
-# second until it is stopped.
+# Starts what it is given, as the real one does: a service followed by its ExecStopPost, or a timer that fires
+# until it is stopped.
 SYSTEMD_RUN = """\
 #!/bin/sh
 stop_post=: timer=
@@ -85,7 +86,7 @@ while :; do
 done
 export unit stop_post
 if [ -n "$timer" ]; then
-    setsid sh -c 'while [ ! -e "$HOST/stopped-$unit.timer" ]; do sleep 1; "$@"; done' sh "$@" &
+    setsid sh -c 'while [ ! -e "$HOST/stopped-$unit.timer" ]; do sleep 0.1; "$@"; done' sh "$@" &
 else
     setsid sh -c '"$@"; eval "$stop_post"' sh "$@" &
 fi </dev/null >/dev/null 2>&1 3>&-
@@ -304,17 +305,17 @@ class Host:
 
     def kill_everything(self) -> None:
         """End every process of this host, as a power cut does."""
-        for _attempt in range(3):
-            for process in Path("/proc").iterdir():
-                if process.name.isdigit() and self._is_ours(process):
-                    try:
-                        os.kill(int(process.name), signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
+        # Again until there are none: one of them may have started another meanwhile.
+        while found := [int(name) for name in os.listdir("/proc") if name.isdigit() and self._is_ours(name)]:
+            for process in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
 
-    def _is_ours(self, process: Path) -> bool:
+    def _is_ours(self, process: str) -> bool:
+        """Whether it is a process of this host. A zombie has no environment any more."""
         try:
-            return f"NIXFERRY_ROOT={self.directory}\0".encode() in (process / "environ").read_bytes()
+            with open(f"/proc/{process}/environ", "rb") as environment:
+                return f"NIXFERRY_ROOT={self.directory}\0".encode() in environment.read()
         except OSError:
             return False
 

@@ -53,7 +53,6 @@ def test_power_cut_during_the_activation(host: Host) -> None:
     assert host.recover(started.activation_id) == recovered
 
 
-@EVERY_SHELL
 def test_power_cut_while_waiting_does_not_block_the_next_deploy(host: Host) -> None:
     new = host.toplevel("new")
     first = host.start(new)
@@ -92,7 +91,6 @@ def test_power_cut_between_profile_and_boot_loader_restores_the_old_generation(h
     assert not Path(f"{host.profile}-2-link").is_symlink()
 
 
-@EVERY_SHELL
 def test_power_cut_after_the_boot_loader_finishes_the_commit(host: Host) -> None:
     started = commit_cut(host, 'echo "$HOST/store/new" >$HOST/boot-default')
     assert systems(host) == ("new", "new", "new")

@@ -135,9 +135,10 @@ def test_confirmation_can_be_repeated_after_a_lost_connection(host: Host) -> Non
 
 
 def test_confirmation_before_the_activation_has_ended_is_refused(host: Host) -> None:
-    started = host.start(host.toplevel("new", test="sleep 1"))
+    started = host.start(host.toplevel("new", test="until [ -e $HOST/go ]; do sleep 0.03; done"))
     with pytest.raises(NixferryError, match="the activation is activating"):
         host.confirm(started.activation_id)
+    (host.directory / "go").touch()
     assert host.awaited(started.activation_id).phase == "awaiting-confirmation"
 
 

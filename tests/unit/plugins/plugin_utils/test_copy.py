@@ -63,7 +63,7 @@ while [ $# -gt 0 ]; do
 done
 touch "$valid"
 case $mode in
---check-validity) for path do grep -qxF "$path" "$valid" || echo "$path"; done ;;
+--check-validity) printf '%s\\n' "$@" | grep -vxF -f "$valid" || : ;;
 --realise) for path do grep -xF "$path" "$FAKE/substitutes" >>"$valid"; done; cat >/dev/null ;;
 --import)
     if [ -e "$FAKE/fail" ]; then cat "$FAKE/fail" >&2; rm "$FAKE/fail"; cat >/dev/null; exit 1; fi

@@ -43,7 +43,7 @@ def test_every_byte_survives_the_percent_encoding(value: bytes) -> None:
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_argument_reaches_the_shell_as_it_is(value: str) -> None:
     script = _guard.start_script(dataclasses.replace(REQUEST, deployer=value))
     # Only the first line, in place of the guard: what the shell makes of the arguments.
@@ -87,7 +87,7 @@ def test_requests_that_the_guard_could_not_serve_are_refused(wrong: dict[str, ob
 
 
 def test_ids_are_fresh_and_sort_by_time() -> None:
-    ids = {_guard.new_activation_id() for _ in range(50)}
+    ids = {_guard.new_activation_id() for _index in range(50)}
     assert len(ids) == 50
     assert all(re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", identifier) for identifier in ids)
 
