@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,9 @@ def test_noise_before_the_answer_is_skipped(host: Host) -> None:
     assert parse_answer("probe", host.run(script)).text("nix_version") == "2.18.1"
 
 
+@pytest.mark.skipif(
+    not shutil.which("ps"), reason="ps is missing: a host without /proc, such as macOS, has it"
+)
 def test_host_without_proc_uses_other_means(host: Host) -> None:
     """As on macOS: no /proc, no readlink -f, no setsid, no fractions of a second."""
     host.environment["NIXFERRY_PROC"] = str(host.directory / "no-proc")

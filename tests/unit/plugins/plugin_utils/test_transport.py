@@ -132,7 +132,8 @@ class TestCommandLine:
     def test_compression(self, arguments: str, compress: bool, expected: str, own: bool) -> None:
         connection = ssh_connection(ssh_args=f"{self.OPEN} {arguments}")
         command = ssh_command_line(connection, compress=compress)
-        assert value_of(command, "compression") == expected
+        # For -C, OpenSSH 10 prints UNKNOWN.
+        assert (value_of(command, "compression") in ("yes", "UNKNOWN")) == (expected == "yes")
         # A multiplexed connection is what it is: another compression needs another connection.
         assert (value_of(command, "controlpath") == "") == own
 
