@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from guard_programs import NIX_ENV, NIX_STORE, SWITCH_TO_CONFIGURATION, SYSTEMCTL, SYSTEMD_RUN
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import (
@@ -39,86 +40,6 @@ SECOND = 15
 """Hundredths of a second that the guard's seconds last here."""
 WAIT = 20.0
 """Seconds after which a test gives up waiting for a phase; far more than any of them needs."""
-
-NIX_ENV = """\
-#!/bin/sh
-# nix-env -p PROFILE --set PATH | --switch-generation N
-profile=$2
-[ ! -e "$FAULTS/nix-env" ] || { echo "nix-env: broken" >&2; exit 1; }
-case $3 in
-    --set)
-        number=1
-        while [ -L "$profile-$number-link" ]; do
-            [ "$(readlink "$profile-$number-link")" != "$4" ] || break
-            number=$((number + 1))
-        done
-        [ -L "$profile-$number-link" ] || ln -s "$4" "$profile-$number-link"
-        ;;
-    --switch-generation) number=$4 ;;
-esac
-ln -sfn "${profile##*/}-$number-link" "$profile"
-"""
-NIX_STORE = """\
-#!/bin/sh
-case $1 in
-    --check-validity) [ -d "$2" ] ;;
-    --version) echo "nix-store (Nix) 2.18.1" ;;
-    -qR) for path in "$2" "$2"-dependency; do echo "$path"; done ;;
-    -q) shift 2; for path; do echo "${#path}"; done ;;
-    --add-root) ln -sfn "$5" "$2" ;;
-    *) exit 2 ;;
-esac
-"""
-# Starts what it is given, as the real one does: a service followed by its ExecStopPost, or a timer that fires
-# until it is stopped.
-SYSTEMD_RUN = """\
-#!/bin/sh
-stop_post=: timer=
-while :; do
-    case $1 in
-        --unit=*) unit=${1#*=}; echo "$unit" >>"$HOST/units" ;;
-        --on-active=*) timer=1 ;;
-        -p) case $2 in ExecStopPost=*) stop_post=${2#*=} ;; esac; shift ;;
-        --*) ;;
-        *) break ;;
-    esac
-    shift
-done
-export unit stop_post
-if [ -n "$timer" ]; then
-    setsid sh -c 'while [ ! -e "$HOST/stopped-$unit.timer" ]; do sleep 0.1; "$@"; done' sh "$@" &
-else
-    setsid sh -c '"$@"; eval "$stop_post"' sh "$@" &
-fi </dev/null >/dev/null 2>&1 3>&-
-"""
-# Lists FAILED_BEFORE as failed, and FAILED_AFTER too once a system's program has made $HOST/tested.
-SYSTEMCTL = """\
-#!/bin/sh
-case "$*" in
-    *list-units*)
-        for unit in @before@; do echo "$unit loaded failed failed Something"; done
-        [ ! -e "$HOST/tested" ] || for unit in @after@; do echo "$unit loaded failed failed Something"; done
-        ;;
-    *is-system-running*) cat "$HOST/system-state" 2>/dev/null || echo running ;;
-    *stop*) for unit; do :; done; touch "$HOST/stopped-$unit" ;;
-esac
-"""
-# What bin/switch-to-configuration of a toplevel does: the boot loader's default is a text file here.
-SWITCH_TO_CONFIGURATION = """\
-#!/bin/sh
-echo "$1 @self@" >>"$HOST/actions"
-echo "this is @name@ doing $1"
-case $1 in
-    test) ln -sfn @self@ "$HOST/run/current-system"
-        @test@
-        ;;
-    boot)
-        @boot@
-        echo @self@ >"$HOST/boot-default"
-        ;;
-    dry-activate) echo "would restart web.service" ;;
-esac
-"""
 
 
 @dataclass(frozen=True)
@@ -306,16 +227,17 @@ class Host:
     def kill_everything(self) -> None:
         """End every process of this host, as a power cut does."""
         # Again until there are none: one of them may have started another meanwhile.
-        while found := [int(name) for name in os.listdir("/proc") if name.isdigit() and self._is_ours(name)]:
-            for process in found:
+        while found := [
+            path for path in Path("/proc").iterdir() if path.name.isdigit() and self._is_ours(path)
+        ]:
+            for path in found:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(process, signal.SIGKILL)
+                    os.kill(int(path.name), signal.SIGKILL)
 
-    def _is_ours(self, process: str) -> bool:
+    def _is_ours(self, process: Path) -> bool:
         """Whether it is a process of this host. A zombie has no environment any more."""
         try:
-            with open(f"/proc/{process}/environ", "rb") as environment:
-                return f"NIXFERRY_ROOT={self.directory}\0".encode() in environment.read()
+            return f"NIXFERRY_ROOT={self.directory}\0".encode() in (process / "environ").read_bytes()
         except OSError:
             return False
 
