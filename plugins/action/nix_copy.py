@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import (
     PROGRESS_OPTION,
     NixferryAction,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import (
+    BUILD_OPTION,
+    built_toplevel,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import copy_closure
@@ -21,7 +26,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import P
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import parse_store_path
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
-    "paths": {"type": "list", "elements": "str", "required": True, "aliases": ["path"]},
+    "paths": {"type": "list", "elements": "str", "aliases": ["path"]},
+    "build": BUILD_OPTION,
     "from": {"type": "str"},
     "to_root": {"type": "path"},
     "substitute_on_destination": {"type": "bool", "default": True},
@@ -33,7 +39,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 }
 
 
-def request_from(arguments: dict[str, Any], *, dry_run: bool) -> CopyRequest:
+def request_from(arguments: dict[str, Any], paths: Sequence[str], *, dry_run: bool) -> CopyRequest:
     """The typed request for validated ``arguments``. Raises ``NixferryError`` for a wrong path or number."""
     for name in ("retries", "timeout"):
         if arguments[name] < 0:
@@ -42,7 +48,7 @@ def request_from(arguments: dict[str, Any], *, dry_run: bool) -> CopyRequest:
     if root is not None and not root.startswith("/"):
         raise NixferryError(f"`to_root` must be an absolute path, not {root!r}", step=STEP)
     return CopyRequest(
-        paths=tuple(dict.fromkeys(parse_store_path(path, step=STEP).path for path in arguments["paths"])),
+        paths=tuple(dict.fromkeys(parse_store_path(path, step=STEP).path for path in paths)),
         source=arguments["from"] or None,
         root=None if root is None or root.rstrip("/") == "" else root,
         substitute=arguments["substitute_on_destination"],
@@ -57,11 +63,17 @@ def request_from(arguments: dict[str, Any], *, dry_run: bool) -> CopyRequest:
 class ActionModule(NixferryAction):
     """``nix_copy``: see the module of the same name for its documentation."""
 
-    specification: ClassVar[dict[str, Any]] = {"argument_spec": ARGUMENT_SPEC}
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": ARGUMENT_SPEC,
+        "required_one_of": [("paths", "build")],
+        "mutually_exclusive": [("paths", "build")],
+    }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Copy what is missing on the host, or tell what that is."""
-        request = request_from(options, dry_run=bool(self._task.check_mode))
+        build = options["build"]
+        paths = options["paths"] if build is None else [built_toplevel(shell.host, build)]
+        request = request_from(options, paths, dry_run=bool(self._task.check_mode))
         copied = copy_closure(shell, request, nix=Nix(), progress=progress)
         result = {"failed": False, **copied.facts()}
         if self._task.diff and copied.changed:

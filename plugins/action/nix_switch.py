@@ -8,6 +8,10 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import (
+    BUILD_OPTION,
+    built_toplevel,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ACTIONS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
@@ -24,16 +28,22 @@ class ActionModule(NixferryAction):
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
             **SWITCH_OPTIONS,
-            "toplevel": {"type": "str", "required": True},
+            "toplevel": {"type": "str"},
+            "build": BUILD_OPTION,
             "action": {"type": "str", "choices": list(ACTIONS), "default": "switch"},
             "specialisation": {"type": "str", "default": ""},
             "rollback": {"type": "bool", "default": True},
-        }
+        },
+        "required_one_of": [("toplevel", "build")],
+        "mutually_exclusive": [("toplevel", "build")],
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Activate, check, confirm and commit, or roll back."""
-        request = start_request(options, options["toplevel"], options["action"], options["specialisation"])
+        toplevel = options["toplevel"]
+        if options["build"] is not None:
+            toplevel = built_toplevel(shell.host, options["build"])
+        request = start_request(options, toplevel, options["action"], options["specialisation"])
         return switch_host(
             shell,
             request,

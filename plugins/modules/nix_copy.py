@@ -40,10 +40,15 @@ options:
     description:
       - The store paths to copy, such as the toplevel of a system.
       - A derivation (C(.drv)) is copied itself, together with all that building it needs.
+      - Either this or O(build) is required.
     type: list
     elements: str
-    required: true
     aliases: [path]
+  build:
+    description:
+      - What M(nixferry.deploy.nix_build) returned, for this host or for many. Its toplevel for this host is copied,
+        and a build that failed for this host fails this task with the build's own message.
+    type: dict
   from:
     description:
       - The address of the Nix store to copy from, when it is not the one of the controller.

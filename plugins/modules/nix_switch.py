@@ -38,8 +38,13 @@ options:
     description:
       - The store path of the system, C(config.system.build.toplevel) for NixOS, or of whatever O(kind) activates.
       - It has to be valid in the host's store, see M(nixferry.deploy.nix_copy).
+      - Either this or O(build) is required.
     type: str
-    required: true
+  build:
+    description:
+      - What M(nixferry.deploy.nix_build) returned, for this host or for many. Its toplevel for this host is taken,
+        and a build that failed for this host fails this task with the build's own message.
+    type: dict
   action:
     description:
       - V(switch) activates now and, once confirmed, makes the system the boot default.

@@ -144,4 +144,4 @@ def _completed(given: object, common: Mapping[str, Any]) -> Mapping[str, Any]:
     checked: dict[str, Any] = validated.validated_parameters
     if any(checked[name] for name in SOURCES):
         return checked
-    return {**common, **{name: checked[name] for name in given}}
+    return {**common, **{name: value for name, value in checked.items() if value}}

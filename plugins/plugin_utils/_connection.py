@@ -191,6 +191,9 @@ class RemoteShell:
         new.set_options(direct=options)
         if old.become is not None:
             new.set_become_plugin(old.become)
+        if not self.is_ssh:
+            # Paramiko hands the open connection to whoever asks for another one.
+            old.close()
         self._action._connection = new
         try:
             yield self

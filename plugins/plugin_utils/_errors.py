@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 OUTPUT_TAIL_LINES = 40
@@ -36,6 +36,16 @@ class NixferryError(Exception):
         if self.remedy:
             sentences.append(f"What to do: {self.remedy}")
         return "\n".join(sentences)
+
+    @classmethod
+    def of_result(cls, host: str, result: Mapping[str, Any]) -> NixferryError:
+        """The error that the result of an earlier task on ``host`` was made from."""
+        error = cls(
+            "", step=str(result["step"]), remedy=str(result["remedy"]), output=result.get("output", ())
+        )
+        before, _mark, after = error.text(host).partition("failed: ")
+        error.message = str(result["msg"]).removeprefix(f"{before}failed: ").removesuffix(after)
+        return error
 
     def result(self, host: str) -> dict[str, Any]:
         """The error as the result of an Ansible task on ``host``."""

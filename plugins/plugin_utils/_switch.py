@@ -123,7 +123,11 @@ class Switch:
                 return Followed(status, self._health, unreachable)
             try:
                 with self.shell.fresh() as fresh:
-                    status = self._advance(fresh)
+                    status = self._wait(fresh)
+                if status.phase == AWAITING_CONFIRMATION:
+                    # That login may be older than the end of the activation; the one that counts is not.
+                    with self.shell.fresh() as fresh:
+                        status = self._judge(fresh)
                 unreachable = None
             except HostUnreachable as error:
                 if unreachable is None:
@@ -134,16 +138,19 @@ class Switch:
                 self.sleep(RECONNECT_SECONDS)
         return Followed(status, self._health)
 
-    def _advance(self, fresh: RemoteShell) -> GuardStatus:
-        """Over one fresh connection: wait for the next phase and do what is the controller's part in it."""
+    def _wait(self, fresh: RemoteShell) -> GuardStatus:
+        """Wait on the host until it is the controller's turn or the end, for as long as one question may take."""
         identifier = self.request.activation_id
         waiting = ("prepared", "activating", "committing", "rolling-back")
         script = status_script(identifier, wait_while=waiting, seconds=LONG_POLL_SECONDS)
         status = self._ask(fresh, "status", script)
         if status.interrupted:
             return self._ask(fresh, "recover", recover_script(identifier))
-        if status.phase != AWAITING_CONFIRMATION:
-            return status
+        return status
+
+    def _judge(self, fresh: RemoteShell) -> GuardStatus:
+        """Over a login that the new system has let in: run the checks, then confirm or abort."""
+        identifier = self.request.activation_id
         if self.checks:
             self.progress.line(f"reached over a new login; running {len(self.checks)} health checks")
             self._health = tuple(run_health_checks(self.checks, fresh, sleep=self.sleep))

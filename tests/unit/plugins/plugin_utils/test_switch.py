@@ -51,6 +51,7 @@ class Host:
         self.fresh_logins = 0
         self.on_fresh = False
         self.log: list[tuple[str, bool]] = []
+        self.logins: list[int] = []
 
     @contextmanager
     def fresh(self) -> Iterator[Host]:
@@ -64,6 +65,7 @@ class Host:
     def run(self, script: str, **_step: str) -> RemoteResult:
         verb = script.split(maxsplit=3)[2] if script.startswith("set -- ") else "checks"
         self.log.append((verb, self.on_fresh))
+        self.logins.append(self.fresh_logins)
         expected, text = self.play.pop(0)
         assert verb == expected, self.log
         if text == LOST:
@@ -121,6 +123,8 @@ def test_the_confirmation_comes_over_a_fresh_login() -> None:
     result = switch(host)
     assert (result["outcome"], result["changed"], result["failed"]) == ("committed", True, False)
     assert host.log[1:] == [("status", True), ("confirm", True)]
+    # The wait may have begun before the new system was active: another login than that confirms.
+    assert host.logins == [0, 1, 2]
 
 
 def test_checks_that_fail_abort_and_name_themselves() -> None:

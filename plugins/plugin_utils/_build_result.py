@@ -1,0 +1,41 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What the tasks after a build make of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+
+STEP = "read the result of nix_build"
+
+BUILD_OPTION: dict[str, Any] = {"type": "dict"}
+
+
+def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
+    """The toplevel of ``host`` in a result of ``nix_build``, of that host alone or of many.
+
+    Raises the build's own ``NixferryError`` when it failed for this host: whoever builds for many hosts in one task
+    goes on with those that succeeded.
+    """
+    own = build
+    if "hosts" in build:
+        if host not in build["hosts"]:
+            raise NixferryError(
+                "nothing was built for this host",
+                step=STEP,
+                remedy=f"It was built for {', '.join(build['hosts'])}: name the host in `hosts` or `sources`.",
+            )
+        own = build["hosts"][host]
+    if own.get("failed"):
+        raise NixferryError.of_result(host, own)
+    toplevel = own.get("toplevel")
+    if not toplevel:
+        raise NixferryError(
+            "`build` holds no toplevel", step=STEP, remedy="Give the result that nix_build registered."
+        )
+    return str(toplevel)
