@@ -1,0 +1,15 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+{
+  description = "Deploy Nix systems with Ansible: what the collection nixferry.deploy offers to Nix itself";
+
+  outputs = { self }: {
+    # How nix_build finds the derivation behind an attribute path, as data that survives JSON:
+    #   nix eval --json --apply 'describe: describe {
+    #     root = (builtins.getFlake "...").nixosConfigurations; arguments = { }; prefix = [ ];
+    #     requests = { web1 = [ "web1" ]; };
+    #   }' nixferry#lib.describe
+    lib.describe = import ./plugins/plugin_utils/nix/evaluate.nix;
+  };
+}
