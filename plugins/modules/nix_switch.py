@@ -62,8 +62,11 @@ options:
   rollback:
     description:
       - Whether to put the old system back when the new one fails or is not confirmed.
-      - With V(false) a failed system keeps running until the next deploy or reboot. The boot default stays the old
-        system all the same.
+      - With V(false) a failed system keeps running until the next deploy or reboot, and the outcome is V(failed). The
+        boot default stays the old system all the same. Kinds without a boot default, such as V(profile), keep the
+        profile that their activation has set.
+      - A commit that fails is undone in the profile and the boot loader in any case, and so is what a power cut
+        interrupts.
     type: bool
     default: true
 seealso:

@@ -16,7 +16,8 @@ the standard input of one ``/bin/sh``, so that a verb costs one round trip and n
 ``recover``   puts an activation in order that a power cut or a kill interrupted; ``start`` does it by itself
 
 An activation goes through these phases: ``prepared`` ``activating`` ``awaiting-confirmation`` ``committing``
-``committed``, or from any of the first four ``rolling-back`` ``rolled-back``; ``failed`` when even that failed.
+``committed``, or from any of the first four ``rolling-back`` ``rolled-back``; ``failed`` when even that failed or was
+not asked for.
 The answers are read by ``_guard_answers.py``.
 """
 
@@ -40,6 +41,7 @@ GUARD_PARTS = (
     "lock.sh",
     "program.sh",
     "activation.sh",
+    "roll_back.sh",
     "start.sh",
     "probe.sh",
     "verbs.sh",
@@ -73,6 +75,10 @@ class StartRequest:
     """What newly failed units mean: ``rollback`` or ``ignore`` (a note). Units that failed before never count."""
     force: bool = False
     """Activate even when the host already runs and boots the toplevel."""
+    roll_back_on_failure: bool = True
+    """Whether a system that fails or is not confirmed is rolled back. If not, the activation ends ``failed`` and the
+    system runs on. All the same a failed commit is undone in the profile and the boot loader, and what a power cut
+    has interrupted is rolled back."""
     reboot_if_unreachable: bool = False
     """Reboot into the old system when, after a roll back, nobody gets in within ``timeout_confirm`` either."""
     deployer: str = ""
@@ -167,6 +173,7 @@ def start_script(request: StartRequest) -> str:
         failed_units=request.failed_units,
         force=request.force,
         reboot_if_unreachable=request.reboot_if_unreachable,
+        roll_back_on_failure=request.roll_back_on_failure,
         reboot_command=request.reboot_command,
         deployer=request.deployer,
         environment="\n".join(f"{name}={shlex.quote(value)}" for name, value in request.environment),

@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the guard on the host answers, as frozen dataclasses, and its error codes explained."""
+"""What the guard on the host answers, as frozen dataclasses."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_texts import ERRORS, REASONS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import (
     Answer,
     Completed,
@@ -66,6 +67,8 @@ class GuardStatus:
     reboot_required: bool
     seconds_left: int | None
     """Until the roll back, in the phase ``awaiting-confirmation``."""
+    left_running: bool
+    """It failed and was not rolled back, as the request had asked for."""
     interrupted: bool
     """The phase is not final but nothing works on it: the host went down or the guard was killed; ``recover``."""
     notes: tuple[str, ...]
@@ -85,30 +88,14 @@ class GuardStatus:
     def remedy(self) -> str:
         """What the user can do about it, as a sentence; may be empty."""
         if self.phase == "failed":
-            remedy = (
-                f"Look at the host: the old system could not be restored completely. Log: {self.log_path}."
-            )
+            if self.left_running:
+                remedy = f"Look at what fails there, then deploy again. Log: {self.log_path}."
+            else:
+                remedy = f"Look at the host: the old system could not be restored completely. Log: {self.log_path}."
             if self.kind in KINDS and KINDS[self.kind].has_boot_default and self.boot_default == "old":
                 remedy += " Its boot default is still the old system, so a reboot brings that back."
             return remedy
         return REASONS.get(self.reason, "")
-
-
-REASONS = {
-    "activation_failed": "Read the log above; the old system is running.",
-    "activation_timeout": "Find out what hangs, or raise timeout_activation.",
-    "failed_units": "Mend the units, or set failed_units to ignore.",
-    "reboot_required": "Deploy with the action boot, then reboot the host.",
-    "locked": "Wait for the other activation to end, then run it again.",
-    "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
-    "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
-    "aborted": "A health check failed or somebody asked for it; the old system is running.",
-    "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in the log.",
-    "commit_timeout": "Find out what hangs when the boot loader is installed, or raise timeout_activation.",
-    "state_unwritable": "Make room on the file system of the guard's state directory on the host.",
-    "guard_killed": "Something killed the guard on the host (out of memory?); the old system is running.",
-    "interrupted": "The host went down before the deploy was confirmed; the old system is running. Run it again.",
-}
 
 
 @dataclass(frozen=True)
@@ -176,46 +163,6 @@ class ProbeResult:
     dry_activate_log: str
 
 
-ERRORS = {
-    "bad_request": ("guard", "This is a bug in nixferry.deploy: please report it."),
-    "state_unwritable": (
-        "start",
-        "Make room on, or mount, the file system of the guard's state directory. Nothing was changed.",
-    ),
-    "invalid_toplevel": ("start", "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
-    "missing_files": ("start", "Check that kind fits what was built. Nothing was changed."),
-    "wrong_system": ("start", "Build for the platform of the host. Nothing was changed."),
-    "no_specialisation": (
-        "start",
-        "Choose one of the specialisations of the new system. Nothing was changed.",
-    ),
-    "no_nix": ("start", "Install Nix on the host, or check the PATH of the connection user."),
-    "gc_root_failed": (
-        "start",
-        "The closure could not be protected from garbage collection. Nothing was changed.",
-    ),
-    "lock_held": ("start", "Wait until the other deploy has ended, then run this one again."),
-    "id_used": ("start", "This is a bug in nixferry.deploy: please report it."),
-    "runner_not_started": (
-        "start",
-        "Look at the service manager's journal on the host. Nothing was changed.",
-    ),
-    "recovery_failed": (
-        "start",
-        "An interrupted activation could not be put in order: look at its log on the host.",
-    ),
-    "no_activation": (
-        "status",
-        "The guard on the host does not know this activation; was its state removed?",
-    ),
-    "not_awaiting": (
-        "confirm",
-        "The guard was not waiting for a confirmation (any more): look at its status.",
-    ),
-    "too_late": ("abort", "The commit had begun: deploy the old toplevel to go back."),
-}
-
-
 def parse_status(verb: str, completed: Completed) -> GuardStatus:
     """Read the answer to ``start``, ``status``, ``confirm``, ``abort`` or ``recover``.
 
@@ -252,6 +199,7 @@ def parse_status(verb: str, completed: Completed) -> GuardStatus:
         reboot_reasons=answer.all("reboot_reason"),
         reboot_required=answer.flag("reboot_required"),
         seconds_left=answer.integer("seconds_left"),
+        left_running=answer.flag("left_running"),
         interrupted=answer.flag("interrupted"),
         notes=answer.all("note"),
         phase_times=tuple(_phase_time(answer, line) for line in answer.all("phase_time")),

@@ -101,6 +101,7 @@ def start_request(
         timeout_confirm=times["timeout_confirm"],
         timeout_roll_back=times["timeout_rollback"],
         failed_units=str(options["failed_units"]),
+        roll_back_on_failure=bool(options.get("rollback", True)),
         reboot_if_unreachable=bool(options["reboot_if_unreachable"]),
         deployer=f"{getpass.getuser()}@{socket.gethostname()}",
     )

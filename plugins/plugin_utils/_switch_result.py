@@ -116,11 +116,13 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
     message = status.message or status.reason.replace("_", " ")
     units = f" (failed now: {', '.join(status.failed_units)})" if status.failed_units else ""
     log = status.log.strip()
-    text = f"{message}{units}. " + (
-        f"The host was rolled back to {status.old_system or 'what it ran before'}"
-        if outcome == ROLLED_BACK
-        else "The host was NOT rolled back"
-    )
+    if outcome == ROLLED_BACK:
+        end = f"The host was rolled back to {status.old_system or 'what it ran before'}"
+    elif status.left_running:
+        end = f"It is still running: {status.system}"
+    else:
+        end = "The host was NOT rolled back"
+    text = f"{message}{units}. {end}"
     if log:
         text += "\nThe end of its log:\n" + "\n".join(log.splitlines()[-15:])
     return NixferryError(text, step=_STEPS.get(status.reason, "activate"), remedy=status.remedy)

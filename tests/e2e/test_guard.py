@@ -209,3 +209,23 @@ def test_two_deploys_at_once_are_told_apart(web2: LabHost, project: Project) -> 
             os.killpg(controller.pid, signal.SIGKILL)
             controller.wait()
     assert web2.http("/version") == (200, "2")
+
+
+def test_without_a_roll_back_the_failed_system_runs_on_and_the_old_one_boots(
+    web2: LabHost, project: Project
+) -> None:
+    system = {"version": "2", "web": {"healthy": False}}
+    new = project.build("web2", system)
+    before = web2.snapshot()
+    checks = [{"url": "http://127.0.0.1:{{ lab_http_port }}/health", "retries": 1, "delay": 1}]
+    result = deploy(project, web2, system, health_checks=checks, rollback=False)
+    assert (result["outcome"], result["changed"]) == ("failed", False)
+    assert "it was not rolled back, as was asked for" in result["msg"]
+    assert f"It is still running: {new}" in result["msg"]
+    assert web2.current_system() == new
+    assert web2.http("/version") == (200, "2")
+    assert (web2.boot_default(), web2.profile()) == (before.boot_default, before.profile)
+    web2.power_cut()
+    web2.power_on()
+    assert_as_before(web2, before)
+    assert_next_deploy_works(web2, project)

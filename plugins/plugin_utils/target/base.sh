@@ -11,7 +11,8 @@
 #   state.sh       the record of an activation in /var/lib/nixferry/activations/<id>
 #   lock.sh        who may change the host, and who works on an activation
 #   program.sh     running the system's own programs with a time limit
-#   activation.sh  activate, wait, commit, roll back
+#   activation.sh  activate, wait, commit
+#   roll_back.sh   back to the old system
 #   start.sh       checks, and how the guard outlives the login that brought it
 #   probe.sh       what the host says about itself; changes nothing
 #   verbs.sh       what the controller can ask for

@@ -96,7 +96,17 @@ is_unchanged() {
     unchanged_current=$(current_system "$(arg current)" "$PROFILE")
     if [ "$(arg action)" != test ] && [ "$unchanged_profile" != "$TOPLEVEL" ]; then return 1; fi
     if [ "$(arg action)" = boot ] && [ "$SYSTEM" = "$TOPLEVEL" ]; then return 0; fi
-    [ "$unchanged_current" = "$SYSTEM" ]
+    [ "$unchanged_current" = "$SYSTEM" ] && ! failed_last
+}
+
+# What runs after a failure counts as activated by half, whatever the links say.
+failed_last() {
+    for found_id in $(activations); do
+        if [ "$(get "$STATE/activations/$found_id/request/profile")" != "$PROFILE" ]; then continue; fi
+        [ "$(get "$STATE/activations/$found_id/phase")" = failed ]
+        return
+    done
+    false
 }
 
 # What an earlier deploy left unfinished is put in order before the old system is recorded.
@@ -156,7 +166,7 @@ write() { printf '%s\n' "$2" >"$1"; }
 write_record() {
     for field in kind activate commit roll_back restore_boot_default current booted exit_failed_units \
         exit_reboot_required exit_locked has_boot_default check_units action specialisation timeout_activation \
-        timeout_confirm timeout_roll_back failed_units reboot_if_unreachable deployer environment; do
+        timeout_confirm timeout_roll_back failed_units reboot_if_unreachable roll_back_on_failure deployer environment; do
         write "$DIR/request/$field" "$(arg "$field")" || return 1
     done
     reboot=$(arg reboot_command)

@@ -73,6 +73,7 @@ say_status() {
     done
     say_lines failed_unit "$(result failed_units)"
     say_lines failed_unit_before "$(old failed_units)"
+    if [ -n "$(result left_running)" ]; then say left_running 1; fi
     say_reboot
     if ! is_final "$status_phase" && ! is_attended; then
         say interrupted 1

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard, _guard_answers
+from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard, _guard_answers, _guard_texts
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import decode_value, parse_answer
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS
@@ -144,11 +144,11 @@ def test_lock_holder_is_part_of_the_message() -> None:
 def test_every_error_and_reason_of_the_guard_is_explained() -> None:
     text = _guard.guard_text()
     errors = set(re.findall(r"\b(?:error|abandon) ([a-z]+_[a-z_]+)", text))
-    assert errors == set(_guard_answers.ERRORS)
+    assert errors == set(_guard_texts.ERRORS)
     reasons = set(re.findall(r"REASON=([a-z_]+)", text)) | set(
         re.findall(r"(?:roll_back|rescue_activation|set_result reason) ([a-z]+_[a-z_]+|interrupted)", text)
     )
-    assert reasons - {"restore_boot_default"} == set(_guard_answers.REASONS)
+    assert reasons - {"restore_boot_default"} == set(_guard_texts.REASONS)
 
 
 def test_every_key_of_the_guard_is_read() -> None:

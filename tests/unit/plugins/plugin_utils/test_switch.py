@@ -232,6 +232,16 @@ def test_failure_to_roll_back_says_so() -> None:
     assert "NOT rolled back" in result["msg"]
 
 
+def test_a_system_that_was_to_be_left_running_is_named() -> None:
+    host = Host(
+        answer("start", "failed", reason="aborted", message="aborted: no", left_running="1", system=NEW)
+    )
+    result = switch(host)
+    assert (result["outcome"], result["failed"], result["changed"]) == ("failed", True, False)
+    assert f"It is still running: {NEW}" in result["msg"]
+    assert "could not be restored" not in result["msg"]
+
+
 def test_the_host_waits_for_the_checks_too() -> None:
     order = StartRequest(activation_id="1", kind=kind_named("nixos"), toplevel=NEW, timeout_confirm=10)
     check = command_check()

@@ -1,0 +1,105 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Back to exactly what was before, whatever the new system has done meanwhile.
+
+# roll_back REASON MESSAGE: to exactly the old pair, what boots first, what runs second
+roll_back() {
+    set_result reason "$1"
+    set_result message "$2"
+    ROLLED_BACK=rolled-back
+    if keeps_running && [ -z "$(result commit_begun)" ]; then
+        leave_running
+        end_activation failed
+        return
+    fi
+    enter_phase rolling-back
+    restore_profile
+    restore_boot_default
+    restore_running_system
+    durable
+    end_activation "$ROLLED_BACK"
+}
+
+# Is the new system, which runs by now, to be left alone? A power cut has ended it anyway.
+keeps_running() {
+    [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)" ] &&
+        ! wanted roll_back_on_failure && [ "$(result reason)" != interrupted ]
+}
+
+leave_running() {
+    set_result left_running 1
+    incomplete "it was not rolled back, as was asked for (rollback: false)"
+    if [ "$(resolved "$PROFILE")" = "$TOPLEVEL" ]; then incomplete "the profile $PROFILE points to the new system"; fi
+}
+
+# The profile link points to exactly the old generation again, and the generation that we made is gone.
+restore_profile() {
+    profile_link=$(link_of "$PROFILE")
+    if [ "$profile_link" = "$(old profile_link)" ]; then return 0; fi
+    if [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ]; then
+        note "the profile $PROFILE was changed by somebody else and is left alone"
+        return 0
+    fi
+    new_generation=$(generation_of "$PROFILE")
+    if [ -z "$(old profile_link)" ]; then
+        rm -f "$PROFILE"
+    elif [ -z "$(old generation)" ] ||
+        ! nix-env -p "$PROFILE" --switch-generation "$(old generation)" >>"$DIR/log" 2>&1; then
+        ln -sfn "$(old profile_link)" "$PROFILE"
+    fi
+    if [ "$(link_of "$PROFILE")" != "$(old profile_link)" ]; then
+        incomplete "the profile $PROFILE could not be put back to $(old profile_link)"
+    elif [ -n "$new_generation" ] && [ "$new_generation" -gt "$(old last_generation)" ]; then
+        rm -f "$PROFILE-$new_generation-link"
+    fi
+}
+
+restore_boot_default() {
+    if [ -z "$(result commit_begun)" ] || [ -z "$(request restore_boot_default)" ]; then return 0; fi
+    if [ -z "$OLD_TOPLEVEL" ]; then
+        incomplete "there is no old generation that could be the boot default"
+        return 0
+    fi
+    # Somebody else's later generation is not ours to take from the boot menu.
+    if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
+    run_program_when_free "$(request timeout_roll_back)" "$(request restore_boot_default)"
+    if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)"; fi
+}
+
+restore_running_system() {
+    if [ -z "$(result activation_begun)" ] || [ -n "$(result nothing_activated)" ]; then return 0; fi
+    if keeps_running; then
+        leave_running
+        return 0
+    fi
+    if [ -z "$(request roll_back)" ]; then return 0; fi
+    if [ -z "$OLD_SYSTEM" ]; then
+        incomplete "there was no old system to go back to: what the activation changed is still there"
+        return 0
+    fi
+    run_program_when_free "$(request timeout_roll_back)" "$(request roll_back)"
+    case $OUTCOME in
+        timeout) incomplete "the old system's activation did not end within $(request timeout_roll_back) s" ;;
+        0) set_result roll_back_exit_code 0 ;;
+        "$(request exit_failed_units)")
+            set_result roll_back_exit_code "$OUTCOME"
+            note "units have failed during the roll back: $(listed "$(failed_units)")"
+            ;;
+        *)
+            set_result roll_back_exit_code "$OUTCOME"
+            incomplete "the old system's activation failed with exit code $OUTCOME"
+            ;;
+    esac
+    if [ "$ROLLED_BACK" = rolled-back ] && [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
+        incomplete "after the roll back $(current_system "$(request current)" "$PROFILE") is running, not $OLD_SYSTEM"
+    fi
+}
+
+incomplete() {
+    ROLLED_BACK=failed
+    note "$1"
+    set_result message "$(result message); $1"
+}
