@@ -27,7 +27,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
 )
 
 SHELLS = [
-    pytest.param(argv, id=argv[0], marks=pytest.mark.skipif(not shutil.which(argv[0]), reason=f"{argv[0]} is missing"))
+    pytest.param(
+        argv, id=argv[0], marks=pytest.mark.skipif(not shutil.which(argv[0]), reason=f"{argv[0]} is missing")
+    )
     for argv in (["dash"], ["bash", "--posix"], ["busybox", "sh"])
 ]
 
