@@ -212,7 +212,7 @@ class Host:
         """Whether the process exists and is no zombie."""
         try:
             state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
-        except FileNotFoundError:
+        except (FileNotFoundError, ProcessLookupError):
             return False
         return state != "Z"
 
