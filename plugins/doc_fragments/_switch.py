@@ -28,7 +28,14 @@ options:
   activate_command:
     description:
       - For kind V(profile), what activates a closure, as a shell command.
-      - The environment variable E(SYSTEM) holds the store path to activate, on the way forth and on the way back.
+      - It runs after the profile was set, on the way forth and on the way back, as the user who deploys. E(SYSTEM) and
+        E(TOPLEVEL) hold the store path to activate, which is the old one on the way back, and E(PROFILE) the profile
+        link, which points to it by then. E(OLD_SYSTEM) and E(OLD_TOPLEVEL) hold the store path that was there before
+        the deploy, and are empty the first time.
+      - What it leaves running, such as a daemon, keeps running when the deploy has ended, whether confirmed or rolled
+        back. When the command does not end within O(timeout_activation), or is interrupted by a failing deploy,
+        everything that it has started is killed.
+      - Its exit code has to be V(0). Its standard input is empty, and its output goes to the log.
       - Without it, nothing but the profile link changes.
     type: str
   timeout_activation:

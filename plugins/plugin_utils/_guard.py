@@ -43,6 +43,7 @@ GUARD_PARTS = (
     "activation.sh",
     "roll_back.sh",
     "start.sh",
+    "units.sh",
     "probe.sh",
     "verbs.sh",
 )

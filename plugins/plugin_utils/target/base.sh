@@ -14,6 +14,7 @@
 #   activation.sh  activate, wait, commit
 #   roll_back.sh   back to the old system
 #   start.sh       checks, and how the guard outlives the login that brought it
+#   units.sh       the guard as units of systemd
 #   probe.sh       what the host says about itself; changes nothing
 #   verbs.sh       what the controller can ask for
 #
@@ -198,19 +199,4 @@ own_session() {
     if have setsid; then exec setsid "$@"; fi
     if have perl; then exec perl -MPOSIX -e 'POSIX::setsid(); exec @ARGV' "$@"; fi
     exec nohup "$@"
-}
-
-# Other processes of this unit: what an activation started in a session of its own.
-others_in_unit() {
-    unit_group=$(sed -n 's/^0:://p; s/^1:name=systemd://p' "$PROC/self/cgroup" 2>/dev/null | head -n 1)
-    case $unit_group in
-        */nixferry-"$ID"*) ;;
-        *) return 0 ;;
-    esac
-    for unit_hierarchy in /sys/fs/cgroup /sys/fs/cgroup/systemd; do
-        if [ -r "$unit_hierarchy$unit_group/cgroup.procs" ]; then
-            grep -vx "$$" "$unit_hierarchy$unit_group/cgroup.procs"
-            return 0
-        fi
-    done
 }

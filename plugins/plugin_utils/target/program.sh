@@ -65,7 +65,7 @@ kill_program() {
     fi
     # The group outlives its leader if one of its processes ignored the signal.
     kill -KILL "-$child" 2>/dev/null || { alive "$child" "$child_start" && kill -KILL "$child"; }
-    for other in $(others_in_unit); do kill -KILL "$other" 2>/dev/null; done
+    for other in $(others_in_units); do kill -KILL "$other" 2>/dev/null; done
     rm -f "$DIR/child"
 }
 

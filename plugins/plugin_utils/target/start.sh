@@ -7,7 +7,6 @@
 # no closed login, killed session or restarted user manager reaches it.
 
 START_DEADLINE=30       # seconds until the detached guard must have reported
-DEAD_MAN_INTERVAL=10    # seconds between looks at whether the guard is still alive
 DEAD_MAN_MARGIN=60      # seconds beyond the sum of all limits after which a guard that lives counts as stuck
 
 verb_start() {
@@ -229,43 +228,4 @@ detach() {
         fi
         nap
     done
-}
-
-# A user's service manager ends with the last login, unless it lingers.
-has_service_manager() {
-    have systemd-run && [ -d "$ROOT/run/systemd/system" ] || return 1
-    is_root || { [ -e "$ROOT/var/lib/systemd/linger/$(id -un)" ] && systemctl --user show-environment >/dev/null 2>&1; }
-}
-
-manager_scope() { if is_root; then echo --system; else echo --user; fi; }
-
-stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope)" --no-block stop "$1" 2>/dev/null; fi; }
-
-disarm_dead_man() { stop_unit "nixferry-$ID-deadman.timer"; }
-
-# run_unit NAME OPTION... COMMAND...: a transient unit that is left alone when a new system comes:
-# switch-to-configuration looks at the files in /etc/systemd/system only, and without default dependencies nothing
-# that stops takes it along. A service gets a bare environment.
-run_unit() {
-    unit_name=$1
-    shift
-    set -- "$(manager_scope)" --unit="$unit_name" --description="nixferry: activation $ID" --quiet --no-ask-password \
-        --collect -p DefaultDependencies=no "$@"
-    for variable in PATH HOME USER LOGNAME LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE XDG_RUNTIME_DIR \
-        DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND; do
-        eval "value=\${$variable-}"
-        if [ -n "$value" ]; then set -- "--setenv=$variable=$value" "$@"; fi
-    done
-    systemd-run "$@"
-}
-
-# The dead-man first. When the guard's main process is gone, by whatever signal, ExecStopPost sees to the rest.
-start_units() {
-    run_unit "nixferry-$ID-deadman" --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" \
-        --timer-property=AccuracySec=1s "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
-    stop_post="ExecStopPost=$NIXFERRY_SH $DIR/guard.sh stopped"
-    # Before systemd 240 there is no type that reports a program which could not be started.
-    run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)" \
-        --service-type=exec "$NIXFERRY_SH" "$DIR/guard.sh" run 2>/dev/null ||
-        run_unit "nixferry-$ID" -p "$stop_post" "$NIXFERRY_SH" "$DIR/guard.sh" run
 }

@@ -38,6 +38,7 @@ esac
 # until it is stopped.
 SYSTEMD_RUN = """\
 #!/bin/sh
+echo "$*" >>"$HOST/systemd-run"
 stop_post=: timer=
 while :; do
     case $1 in

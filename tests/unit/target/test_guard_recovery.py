@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -215,78 +213,6 @@ def test_of_simultaneous_starts_exactly_one_wins(host: Host, stale: bool) -> Non
     assert all("somebody else is deploying" in loser.message for loser in losers)
     assert host.awaited(winners[0].activation_id).phase == "awaiting-confirmation"
     assert len(host.actions) == 1
-
-
-def test_rescue_that_comes_just_as_the_guard_ends_changes_nothing(host: Host) -> None:
-    """The rescue has read an unfinished phase; when it looks for the guard, that has done its work and is gone."""
-    host.with_service_manager()
-    started = host.start(host.toplevel("new"))
-    host.awaited(started.activation_id)
-    waits = 'touch "$HOST/rescue-waits"; until [ -e "$HOST/go" ]; do sleep 0.05; done; echo running'
-    host.program("systemctl", f'#!/bin/sh\ncase "$*" in *is-system-running*) {waits} ;; esac\n')
-    rescue = subprocess.Popen(
-        [host.programs / "guard-shell", host.record(started.activation_id) / "guard.sh", "rescue"],
-        env=host.env(),
-    )
-    try:
-        wait_for((host.directory / "rescue-waits").exists, "the rescue to have read the phase")
-        worker = host.worker(started.activation_id)
-        assert host.confirm(started.activation_id).phase == "committed"
-        wait_for(lambda: not host.is_alive(worker), "the guard to end")
-        (host.directory / "go").touch()
-        assert rescue.wait(timeout=20) == 0
-    finally:
-        rescue.kill()
-        rescue.wait()
-    assert host.status(started.activation_id).phase == "committed"
-    assert host.actions == ["test new", "boot new"]
-
-
-@EVERY_SHELL
-def test_units_of_the_service_manager(host: Host) -> None:
-    host.with_service_manager()
-    started = host.start(host.toplevel("new"))
-    name = f"nixferry-{started.activation_id}"
-    host.awaited(started.activation_id)
-    os.kill(host.worker(started.activation_id), signal.SIGKILL)
-    ended = host.ended(started.activation_id)
-    wait_for(lambda: host.status(started.activation_id).final, "the rescue")
-    assert host.status(started.activation_id).reason == "guard_killed", ended
-    units = (host.directory / "units").read_text().split()
-    assert units[:2] == [f"{name}-deadman", name], (
-        "the dead-man is armed before there is anything to look after"
-    )
-    assert set(units[2:]) <= {f"{name}-rescue"}
-    assert systems(host) == ("old", "old", "old")
-    wait_for((host.directory / f"stopped-{name}-deadman.timer").exists, "the timer to be stopped")
-
-
-def test_host_that_is_going_down_is_left_to_boot_the_old_system(host: Host) -> None:
-    host.with_service_manager()
-    (host.directory / "system-state").write_text("stopping\n")
-    started = host.start(host.toplevel("new"))
-    host.awaited(started.activation_id)
-    os.kill(host.worker(started.activation_id), signal.SIGKILL)
-    subprocess.run(
-        [host.programs / "guard-shell", host.record(started.activation_id) / "guard.sh", "rescue"],
-        env=host.env(),
-        check=True,
-        timeout=20,
-    )
-    assert host.actions == ["test new"]
-    host.power_cut()
-    assert host.recover(started.activation_id).phase == "rolled-back"
-
-
-def test_service_manager_that_refuses_is_reported_and_nothing_is_left(host: Host) -> None:
-    host.with_service_manager()
-    host.program("systemd-run", "#!/bin/sh\necho 'Failed to start transient unit: no' >&2\nexit 1\n")
-    with pytest.raises(NixferryError, match="Failed to start transient unit: no"):
-        host.start(host.toplevel("new"))
-    assert host.actions == []
-    assert not list((host.state / "activations").iterdir())
-    assert not list((host.directory / "nix/var/nix/gcroots/nixferry").iterdir())
-    assert host.probe().lock_holder is None
 
 
 def test_old_activations_are_pruned_but_never_an_unfinished_one(host: Host) -> None:

@@ -1,0 +1,65 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The guard as units of systemd, where that runs.
+
+DEAD_MAN_INTERVAL=10    # seconds between looks at whether the guard is still alive
+
+# A user's service manager ends with the last login, unless it lingers.
+has_service_manager() {
+    have systemd-run && [ -d "$ROOT/run/systemd/system" ] || return 1
+    is_root || { [ -e "$ROOT/var/lib/systemd/linger/$(id -un)" ] && systemctl --user show-environment >/dev/null 2>&1; }
+}
+
+manager_scope() { if is_root; then echo --system; else echo --user; fi; }
+
+stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope)" --no-block stop "$1" 2>/dev/null; fi; }
+
+disarm_dead_man() { stop_unit "nixferry-$ID-deadman.timer"; }
+
+# run_unit NAME OPTION... COMMAND...: a transient unit that is left alone when a new system comes:
+# switch-to-configuration looks at the files in /etc/systemd/system only, and without default dependencies nothing
+# that stops takes it along. What a program has left running, such as a daemon, outlives the unit: whoever wants it
+# ended does so (kill_program). A service gets a bare environment.
+run_unit() {
+    unit_name=$1
+    shift
+    set -- "$(manager_scope)" --unit="$unit_name" --description="nixferry: activation $ID" --quiet --no-ask-password \
+        --collect -p DefaultDependencies=no -p KillMode=process "$@"
+    for variable in PATH HOME USER LOGNAME LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE XDG_RUNTIME_DIR \
+        DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND; do
+        eval "value=\${$variable-}"
+        if [ -n "$value" ]; then set -- "--setenv=$variable=$value" "$@"; fi
+    done
+    systemd-run "$@"
+}
+
+# The dead-man first. When the guard's main process is gone, by whatever signal, ExecStopPost sees to the rest.
+start_units() {
+    run_unit "nixferry-$ID-deadman" --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" \
+        --timer-property=AccuracySec=1s "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
+    stop_post="ExecStopPost=$NIXFERRY_SH $DIR/guard.sh stopped"
+    # Before systemd 240 there is no type that reports a program which could not be started.
+    run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)" \
+        --service-type=exec "$NIXFERRY_SH" "$DIR/guard.sh" run 2>/dev/null ||
+        run_unit "nixferry-$ID" -p "$stop_post" "$NIXFERRY_SH" "$DIR/guard.sh" run
+}
+
+# Processes of this activation's units other than this one: what its programs have started, in whatever session.
+# Their groups lie beside that of the service manager, in a container not always at the top; the hierarchy is the one
+# of cgroup v2, or in mixed set-ups one of two more.
+others_in_units() {
+    user_group=user.slice/user-$(id -u).slice/user@$(id -u).service
+    # shellcheck disable=SC2013 # paths without spaces
+    for manager_group in $(sed -n 's|/init.scope$|/|; s/^0:://p; s/^[0-9]*:name=systemd://p' "$PROC/1/cgroup" 2>/dev/null); do
+        for hierarchy in '' unified systemd; do
+            for slice in system.slice "$user_group/app.slice" "$user_group"; do
+                for unit_processes in "$ROOT/sys/fs/cgroup/$hierarchy$manager_group/$slice/nixferry-$ID"*/cgroup.procs; do
+                    if [ -r "$unit_processes" ]; then grep -vx "$$" "$unit_processes"; fi
+                done
+            done
+        done
+    done
+}
