@@ -116,6 +116,12 @@ class RemoteShell:
                 step=step,
                 remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true).",
             ) from error
+        except AnsibleError as error:
+            raise NixferryError(
+                str(error),
+                step=step,
+                remedy="Check that Ansible can run commands on the host, with become if it is in use.",
+            ) from error
 
     def _execute(self, command: str, data: bytes | None = None, *, escalate: bool = True) -> RemoteResult:
         # An explicit executable keeps ansible-core 2.19 from appending "sleep 0", which costs a fork.

@@ -57,8 +57,8 @@ class Followed:
 
     status: GuardStatus
     health: tuple[HealthResult, ...] = ()
-    unreachable: HostUnreachable | None = None
-    """Set when the host could not be reached before every deadline had passed; ``status`` is then old."""
+    lost: NixferryError | None = None
+    """Set when nobody got an answer any more before every deadline had passed; ``status`` is then old."""
 
 
 @dataclass
@@ -112,15 +112,15 @@ class Switch:
 
     def _follow(self, status: GuardStatus) -> Followed:
         deadline = self.clock() + self.longest_wait()
-        unreachable: HostUnreachable | None = None
+        trouble: NixferryError | None = None
         while not status.final:
             if self.clock() > deadline:
-                unreachable = unreachable or HostUnreachable(
+                trouble = trouble or NixferryError(
                     f"the guard was still {status.phase} after {self.longest_wait()} s",
                     step="wait for the guard",
                     remedy=f"Look at the log on the host: {status.log_path}.",
                 )
-                return Followed(status, self._health, unreachable)
+                return Followed(status, self._health, trouble)
             try:
                 with self.shell.fresh() as fresh:
                     status = self._wait(fresh)
@@ -128,13 +128,13 @@ class Switch:
                     # That login may be older than the end of the activation; the one that counts is not.
                     with self.shell.fresh() as fresh:
                         status = self._judge(fresh)
-                unreachable = None
-            except HostUnreachable as error:
-                if unreachable is None:
-                    self.progress.line(
-                        "the host does not answer; it rolls back by itself unless it comes back"
-                    )
-                unreachable = error
+                trouble = None
+            except NixferryError as error:
+                # No way in, or in but not to root any more, or a shell that garbles what it prints: all the same
+                # to the guard, which rolls back what is not confirmed. Then the way in is what it was.
+                if trouble is None:
+                    self.progress.line(f"{error.message.splitlines()[0]}; it rolls back unless that passes")
+                trouble = error
                 self.sleep(RECONNECT_SECONDS)
         return Followed(status, self._health)
 

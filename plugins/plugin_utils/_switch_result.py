@@ -35,7 +35,7 @@ _STEPS = {
 def outcome_of(followed: Followed) -> str:
     """The one word that says how an activation ended."""
     status = followed.status
-    if followed.unreachable is not None:
+    if followed.lost is not None:
         return UNKNOWN
     if status.unchanged:
         return UNCHANGED
@@ -106,11 +106,11 @@ def _phases(status: GuardStatus) -> list[dict[str, Any]]:
 
 def _error(followed: Followed, outcome: str) -> NixferryError:
     status = followed.status
-    if followed.unreachable is not None:
+    if followed.lost is not None:
         return NixferryError(
-            f"the host could not be reached again: {followed.unreachable.message}. "
+            f"the host could not be reached again: {followed.lost.message}. "
             "Its guard rolls back by itself unless the deploy was confirmed before",
-            step=followed.unreachable.step,
+            step=followed.lost.step,
             remedy=f"When it is back, run the status playbook and read {status.log_path}.",
         )
     message = status.message or status.reason.replace("_", " ")

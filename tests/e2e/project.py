@@ -39,6 +39,14 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
             "ExecStart=/bin/systemctl stop ssh.service ssh.socket\nExecStop=/bin/systemctl start ssh.service\n"
         }
     },
+    # The login works, but nobody becomes root any more.
+    "breaks_sudo": {
+        "units": {
+            "lockout.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
+            "ExecStart=/bin/mv /etc/sudoers.d/lab /root/sudoers-lab\n"
+            "ExecStop=/bin/mv /root/sudoers-lab /etc/sudoers.d/lab\n"
+        }
+    },
     # Answers to the machine that runs the lab vanish: established connections hang too.
     "cuts_network": {
         "units": {

@@ -72,6 +72,17 @@ def test_a_system_that_locks_out_is_rolled_back(
     assert_next_deploy_works(each_host, project)
 
 
+def test_a_system_in_which_nobody_becomes_root_is_rolled_back(each_host: LabHost, project: Project) -> None:
+    before = each_host.snapshot()
+    project.build(each_host.name, {"version": "2", **FAULTS["breaks_sudo"]})
+    login = {"vars": {"ansible_user": "deploy", "ansible_become": True}}
+    play = deploy_play(each_host.name, login, file="systems/default.nix", attr="{host}", **TIMEOUTS)
+    run = project.run_playbook(play)
+    assert run.return_code != 0
+    assert run.result(SWITCH)["outcome"] == "rolled-back"
+    assert_as_before(each_host, before)
+
+
 @pytest.mark.parametrize(
     "check",
     [

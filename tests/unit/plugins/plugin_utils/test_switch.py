@@ -173,6 +173,16 @@ def _lost_after_start(host: Host) -> Any:
     return run
 
 
+def test_a_host_that_lets_in_but_not_to_root_is_waited_for() -> None:
+    host = Host(
+        answer("start", "activating"),
+        ("status", "sudo: a password is required"),
+        ("status", "sudo: a password is required"),
+        answer("status", "rolled-back", reason="not_confirmed", message="nobody confirmed"),
+    )
+    assert switch(host)["outcome"] == "rolled-back"
+
+
 def test_a_start_whose_answer_was_lost_is_followed() -> None:
     host = Host(
         ("start", LOST),
