@@ -91,8 +91,11 @@ demo-fleet: venv-test link lab-programs ## The same with a fleet of hosts in con
 # --- tests ------------------------------------------------------------------------------------------------------
 
 test: ## Everything: linters, sanity, package, unit, molecule, end to end
-	@$(TOOLS)/run-steps.sh setup lint install-check docs test-unit test-unit-newest sanity sanity-newest \
-		molecule test-e2e
+	@status=0; \
+	$(TOOLS)/run-steps.sh setup lint install-check docs test-unit test-unit-newest sanity sanity-newest \
+		molecule test-e2e || status=$$?; \
+	tests/lab/scripts/stop-docker .build/lab >/dev/null || status=$$?; \
+	exit $$status
 
 test-unit: venv-unit ## Unit tests: seconds, neither Nix nor network (K=expression selects)
 	@$(BIN)/python -m pytest tests/unit $(PARALLEL) $(PYTEST_SELECTION)

@@ -11,11 +11,13 @@ demo_directory=$(pwd)/.build/demo
 
 lab=.build/lab/demo
 hosts='web1 web2 web3'
+engine_ran=$(docker info >/dev/null 2>&1 && echo yes || echo no)
 
 clean_up() {
     heading "Removing the lab hosts"
     ansible-playbook tests/lab/down.yml -e lab_name=demo >"$demo_directory/down.log" 2>&1 || cat "$demo_directory/down.log"
     rm -rf "$demo_directory"
+    if [ "$engine_ran" = no ]; then tests/lab/scripts/stop-docker .build/lab; fi
 }
 
 rm -rf "$demo_directory"
