@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure
@@ -30,9 +31,9 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
     specification: ClassVar[dict[str, Any]]
     """The keyword arguments of ``validate_argument_spec``."""
 
+    @abstractmethod
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Do the work on ``shell.host`` and return the task's result."""
-        raise NotImplementedError
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Called by Ansible. A host that cannot be reached before anything was changed is UNREACHABLE."""
