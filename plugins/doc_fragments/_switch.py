@@ -34,7 +34,7 @@ options:
         the deploy, and are empty the first time.
       - What it leaves running, such as a daemon, keeps running when the deploy has ended, whether confirmed or rolled
         back. When the command does not end within O(timeout_activation), or is interrupted by a failing deploy,
-        everything that it has started is killed.
+        everything that it has started is killed; without systemd, what it has put into a session of its own is not.
       - Its exit code has to be V(0). Its standard input is empty, and its output goes to the log.
       - Without it, nothing but the profile link changes.
     type: str

@@ -17,6 +17,11 @@ description:
     confirmed in time, so a controller that dies or a network that goes away cannot leave a half-deployed host.
   - The boot default stays the old system until the confirmation, so a power cut at any earlier moment boots the old
     system.
+  - Kinds without a boot default, such as O(kind=profile), cannot rely on that, because their activation itself sets the
+    profile. There the host undoes an interrupted activation when it comes up again, by a unit in
+    C(/etc/systemd/system) that exists as long as the activation. This needs systemd, root, and a directory that takes
+    units. Elsewhere (macOS, other service managers, deploys as an ordinary user, kind O(kind=profile) on NixOS) an
+    unconfirmed profile stays in place after a power cut until the next deploy, which undoes it first.
   - The host needs C(sh) and Nix, and no Python.
   - A second run with the same system changes nothing.
 extends_documentation_fragment:

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from plays import SWITCH, task_play
 from project import PlaybookRun, Project
 
 PROFILE = "/nix/var/nix/profiles/web"
+PHASE_DEADLINE = 60  # seconds until a deploy or a roll back must have got somewhere
 UNIT_GONE_DEADLINE = 20  # seconds from the end of a deploy until the guard's unit must have ended
 
 
@@ -86,3 +90,50 @@ def test_what_a_hanging_command_has_started_is_ended(
     assert "did not end within 5 s" in result["msg"]
     # Those that the roll back has started are left, as they should be.
     assert host.ask("grep -lzx 9876[5] /proc/[0-9]*/cmdline 2>/dev/null | wc -l") == "1"
+
+
+@pytest.mark.parametrize("phase", ["activating", "awaiting-confirmation"])
+def test_a_host_undoes_by_itself_what_a_power_cut_has_interrupted(
+    fresh1: LabHost, project: Project, versions: dict[str, str], phase: str
+) -> None:
+    """No boot loader remembers the old version, and nobody deploys again."""
+    host = fresh1
+    deploy(project, host, versions["v1"]).assert_ok()
+    host.copy_closure(versions["v3"])
+    settings = options(versions["v3"], timeout_confirm=60)
+    settings["health_checks"][0]["retries"] = 60
+    if phase == "activating":
+        settings["activate_command"] += "; case $SYSTEM in *-3) sleep 600 ;; esac"
+    argv, environment = project.prepare(task_play(host.name, "nix_switch", settings))
+    with subprocess.Popen(
+        argv,
+        cwd=project.directory,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as controller:
+        try:
+            wait_until(
+                lambda: phase in host.ask("cat /var/lib/nixferry/activations/*/phase"),
+                deadline=PHASE_DEADLINE,
+                what=phase,
+            )
+            wait_until(lambda: host.http("/version") == (200, "3"), deadline=PHASE_DEADLINE, what="version 3")
+            host.power_cut()
+        finally:
+            os.killpg(controller.pid, signal.SIGKILL)
+    host.power_on()
+    wait_until(lambda: host.http("/version") == (200, "1"), deadline=PHASE_DEADLINE, what="version 1 again")
+    wait_until(
+        lambda: "rolled-back" in host.ask("cat /var/lib/nixferry/activations/*/phase"),
+        deadline=PHASE_DEADLINE,
+        what="the end of the roll back",
+    )
+    assert host.profile(PROFILE) == versions["v1"]
+    assert host.ask("find /etc/systemd/system -name 'nixferry-*'") == ""
+    wait_for_the_end_of_the_guard(host)
+    assert host.http("/version") == (200, "1")
+    deploy(project, host, versions["v2"]).assert_ok()
+    assert host.http("/version") == (200, "2")

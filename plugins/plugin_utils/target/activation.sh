@@ -149,6 +149,7 @@ end_activation() {
     if [ "$1" != failed ]; then remove_gc_roots; fi
     enter_phase "$1"
     release_lock
+    remove_boot_unit
     disarm_dead_man
 }
 

@@ -134,6 +134,7 @@ recover_interrupted() {
 # abandon CODE MESSAGE: nothing has been activated; leave no trace and answer with the error.
 abandon() {
     disarm_dead_man
+    remove_boot_unit
     remove_gc_roots
     rm -rf "$DIR" "$STATE/new"
     release_lock
@@ -156,6 +157,7 @@ record_activation() {
         abandon invalid_toplevel "$TOPLEVEL has just been garbage-collected"
     fi
     prune_activations
+    install_boot_unit
     durable
 }
 

@@ -6,6 +6,8 @@
 # The guard as units of systemd, where that runs.
 
 DEAD_MAN_INTERVAL=10    # seconds between looks at whether the guard is still alive
+UNIT_VARIABLES='PATH HOME USER LOGNAME LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE XDG_RUNTIME_DIR
+    DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND'
 
 # A user's service manager ends with the last login, unless it lingers.
 has_service_manager() {
@@ -28,8 +30,7 @@ run_unit() {
     shift
     set -- "$(manager_scope)" --unit="$unit_name" --description="nixferry: activation $ID" --quiet --no-ask-password \
         --collect -p DefaultDependencies=no -p KillMode=process "$@"
-    for variable in PATH HOME USER LOGNAME LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE XDG_RUNTIME_DIR \
-        DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND; do
+    for variable in $UNIT_VARIABLES; do
         eval "value=\${$variable-}"
         if [ -n "$value" ]; then set -- "--setenv=$variable=$value" "$@"; fi
     done
@@ -61,5 +62,45 @@ others_in_units() {
                 done
             done
         done
+    done
+}
+
+# --- after a power cut -------------------------------------------------------------------------------------------
+# Where no boot loader remembers the old system, the activation itself has changed what the next boot finds. A unit
+# that exists as long as the activation then undoes it. NixOS takes no units but its own, and has a boot loader.
+
+UNITS=/etc/systemd/system
+
+boot_unit() { echo "nixferry-$ID-recover.service"; }
+
+install_boot_unit() {
+    if wanted has_boot_default || ! is_root || ! has_service_manager; then return 0; fi
+    if [ -L "$ROOT$UNITS" ] || [ ! -d "$ROOT$UNITS" ] || [ ! -w "$ROOT$UNITS" ]; then return 0; fi
+    if ! mkdir -p "$ROOT$UNITS/multi-user.target.wants" || ! boot_unit_text >"$ROOT$UNITS/$(boot_unit)" ||
+        ! ln -s "../$(boot_unit)" "$ROOT$UNITS/multi-user.target.wants/$(boot_unit)"; then
+        remove_boot_unit
+        note "after a power cut only the next deploy can undo this one: $UNITS takes no unit"
+    fi
+    sync -f "$ROOT$UNITS" 2>/dev/null || sync
+}
+
+remove_boot_unit() { rm -f "$ROOT$UNITS/multi-user.target.wants/$(boot_unit)" "$ROOT$UNITS/$(boot_unit)"; }
+
+# Of the type `simple`, so that no job of the boot waits for a program that may itself wait for a job.
+boot_unit_text() {
+    cat <<EOF
+[Unit]
+Description=nixferry: undo the interrupted activation $ID
+ConditionPathExists=$DIR/guard.sh
+After=network.target nix-daemon.socket
+
+[Service]
+Type=simple
+KillMode=process
+ExecStart=$NIXFERRY_SH $DIR/guard.sh boot
+EOF
+    for variable in $UNIT_VARIABLES; do
+        eval "value=\${$variable-}"
+        if [ -n "$value" ]; then printf 'Environment="%s=%s"\n' "$variable" "$value" | sed 's/[\\%]/&&/g'; fi
     done
 }

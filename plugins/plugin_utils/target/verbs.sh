@@ -178,6 +178,12 @@ verb_stopped() {
     run_unit "nixferry-$ID-rescue" "$NIXFERRY_SH" "$DIR/guard.sh" rescue || verb_rescue
 }
 
+# At the next boot, if there is one before the end. Somebody who deploys already has seen to it.
+verb_boot() {
+    if is_final "$(phase)" || [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then return; fi
+    if (take_lock "$(request deployer)") && claim_unfinished; then recover_activation; fi
+}
+
 # The dead-man where there is no service manager
 verb_watch() {
     until [ -e "$DIR/worker" ] || passed "$(get "$DIR/dead_man")"; do nap; done
@@ -191,7 +197,7 @@ main() {
     VERB=$1
     shift
     case $VERB in
-        run | rescue | stopped | watch)
+        run | rescue | stopped | watch | boot)
             DIR=${0%/*}
             ID=${DIR##*/}
             use_state "${DIR%/activations/*}"

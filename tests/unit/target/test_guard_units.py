@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from guard_host import SHELLS, Host, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind, profile_kind
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -139,3 +141,109 @@ def test_what_a_hanging_activation_has_started_is_ended(host: Host, killed: bool
     wait_for(lambda: host.status(started.activation_id).phase == "rolled-back", "the roll back")
     assert not host.is_alive(daemon)
     assert systems(host) == ("old", "old", "old")
+
+
+def commanded(host: Host, command: str = "true") -> Kind:
+    """Kind profile with a command that records what it was called for."""
+    kind = profile_kind(f'echo "$(basename "$TOPLEVEL")" >>"$HOST/commands"\n{command}')
+    return replace(kind, profile=str(host.profile))
+
+
+def boot_units(host: Host) -> Path:
+    """Where units lie that the next boot starts; only hosts of some tests have it."""
+    return host.directory / "etc/systemd/system"
+
+
+def boot(host: Host) -> None:
+    """What systemd does with these units when the host comes up."""
+    for link in (boot_units(host) / "multi-user.target.wants").iterdir():
+        settings = [line.partition("=")[::2] for line in link.read_text().splitlines()]
+        environment = [value.strip('"') for key, value in settings if key == "Environment"]
+        (command,) = [value for key, value in settings if key == "ExecStart"]
+        clean = ["env", "-i", *environment, f"HOST={host.directory}", f"FAULTS={host.directory}/faults"]
+        subprocess.run([*clean, *command.split()], check=True, timeout=60)
+
+
+def units_left(host: Host) -> list[str]:
+    return [path.name for path in boot_units(host).rglob("*") if path.suffix == ".service"]
+
+
+@EVERY_SHELL
+def test_power_cut_of_a_profile_is_undone_by_the_next_boot_itself(host: Host) -> None:
+    host.with_service_manager()
+    boot_units(host).mkdir(parents=True)
+    started = host.start(host.toplevel("new"), kind=commanded(host))
+    host.awaited(started.activation_id)
+    unit = f"nixferry-{started.activation_id}-recover.service"
+    assert units_left(host) == [unit, unit]
+    assert "\nType=simple\nKillMode=process\n" in (boot_units(host) / unit).read_text()
+    boot(host)
+    assert host.status(started.activation_id).phase == "awaiting-confirmation", "it is the same boot"
+
+    host.power_cut()
+    assert Path(host.profile_target).name == "new"
+    boot(host)
+    ended = host.status(started.activation_id)
+    assert (ended.phase, ended.reason) == ("rolled-back", "interrupted")
+    assert Path(host.profile_target).name == "old"
+    assert (host.directory / "commands").read_text().split() == ["new", "old"]
+    assert units_left(host) == []
+    assert host.probe().lock_holder is None
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_unit_for_the_next_boot_goes_with_the_activation(host: Host, confirmed: bool) -> None:
+    host.with_service_manager()
+    boot_units(host).mkdir(parents=True)
+    started = host.start(host.toplevel("new"), kind=commanded(host))
+    host.awaited(started.activation_id)
+    if confirmed:
+        host.confirm(started.activation_id)
+    else:
+        host.abort(started.activation_id)
+    wait_for(lambda: units_left(host) == [], "the end of the unit")
+
+
+def test_next_deploy_that_comes_before_the_unit_is_not_disturbed(host: Host) -> None:
+    host.with_service_manager()
+    boot_units(host).mkdir(parents=True)
+    first = host.start(host.toplevel("new"), kind=commanded(host))
+    host.awaited(first.activation_id)
+    host.power_cut()
+    record = boot_units(host) / "multi-user.target.wants" / f"nixferry-{first.activation_id}-recover.service"
+    text = record.read_text()
+    second = host.start(host.toplevel("newer"), kind=commanded(host))
+    host.awaited(second.activation_id)
+    # The boot comes to it late.
+    record.write_text(text)
+    boot(host)
+    assert host.confirm(second.activation_id).phase == "committed"
+    assert Path(host.profile_target).name == "newer"
+
+
+def test_no_unit_where_a_boot_loader_knows_the_old_system(host: Host) -> None:
+    host.with_service_manager()
+    boot_units(host).mkdir(parents=True)
+    host.awaited(host.start(host.toplevel("new")).activation_id)
+    assert units_left(host) == []
+
+
+def test_no_unit_on_nixos(host: Host) -> None:
+    """There, the directory is a link into the store."""
+    host.with_service_manager()
+    (host.directory / "etc/static").mkdir(parents=True)
+    boot_units(host).parent.mkdir(parents=True)
+    boot_units(host).symlink_to(host.directory / "etc/static")
+    started = host.start(host.toplevel("new"), kind=commanded(host))
+    assert host.awaited(started.activation_id).phase == "awaiting-confirmation"
+    assert not list((host.directory / "etc/static").iterdir())
+    assert started.notes == ()
+
+
+def test_unit_that_cannot_be_installed_is_noted(host: Host) -> None:
+    host.with_service_manager()
+    boot_units(host).mkdir(parents=True)
+    (boot_units(host) / "multi-user.target.wants").write_text("not a directory")
+    started = host.start(host.toplevel("new"), kind=commanded(host))
+    assert any("only the next deploy can undo this one" in note for note in started.notes)
+    assert host.awaited(started.activation_id).phase == "awaiting-confirmation"
