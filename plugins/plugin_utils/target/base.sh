@@ -39,7 +39,9 @@ export PATH
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-is_root() { [ "$(id -u)" = 0 ]; }
+USER_ID=$(id -u)
+
+is_root() { [ "$USER_ID" = 0 ]; }
 
 state_directory() {
     if is_root; then
@@ -118,13 +120,18 @@ seconds_until() { echo $((($1 - $(now) + NIXFERRY_SECOND - 1) / NIXFERRY_SECOND)
 
 passed() { [ "$(now)" -ge "$1" ]; }
 
-# Waiting: often at first, since most things are quick, then less. POSIX promises whole seconds of sleep only.
-if sleep 0.01 2>/dev/null; then SHORT_NAP=0.03 LONG_NAP=0.2; else SHORT_NAP=1 LONG_NAP=1; fi
+# Waiting: often at first, since most things are quick, then less. Tests are always in a hurry.
+SHORT_NAP=0.03
+LONG_NAP=${NIXFERRY_NAP:-0.2}
 NAPS=0
 begin_waiting() { NAPS=0; }
 nap() {
     NAPS=$((NAPS + 1))
-    if [ "$NAPS" -le 10 ]; then sleep "$SHORT_NAP"; else sleep "$LONG_NAP"; fi
+    if [ "$NAPS" -le 10 ]; then nap_seconds=$SHORT_NAP; else nap_seconds=$LONG_NAP; fi
+    if sleep "$nap_seconds" 2>/dev/null; then return 0; fi
+    # POSIX promises whole seconds only.
+    SHORT_NAP=1 LONG_NAP=1
+    sleep 1
 }
 
 pause() {

@@ -9,10 +9,14 @@ KILL_GRACE=5      # seconds between SIGTERM and SIGKILL
 LOCKED_PAUSE=2    # seconds until the next try when the program says that it is locked
 SHORTEST_TRY=5    # seconds that a try must have: one that is cut off does not get to answer "locked"
 
+RUNS=0
+
 # run_program SECONDS SNIPPET [abortable]: OUTCOME becomes its exit code, or `timeout`, or `aborted`.
 run_program() {
-    run_result=$DIR/exit.$$
-    rm -f "$run_result"
+    # A name of its own: whoever waited for a program that was killed may report late.
+    RUNS=$((RUNS + 1))
+    run_result=$DIR/exit.$$.$RUNS
+    rm -f "$DIR/child" "$DIR"/exit.*
     (
         unset LC_ALL
         export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM PROFILE
@@ -27,7 +31,7 @@ run_program() {
     run_until=$(in_seconds "$1")
     begin_waiting
     while [ ! -e "$run_result" ]; do
-        if [ "${3:-}" = abortable ] && [ -e "$DIR/abort" ]; then
+        if [ "${3:-}" = abortable ] && [ -e "$DIR/abort" ] && [ -e "$DIR/child" ]; then
             kill_program
             OUTCOME=aborted
             return

@@ -7,7 +7,7 @@
 
 DEAD_MAN_INTERVAL=10    # seconds between looks at whether the guard is still alive
 UNIT_VARIABLES='PATH HOME USER LOGNAME LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE XDG_RUNTIME_DIR
-    DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND'
+    DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND NIXFERRY_NAP'
 
 # A user's service manager ends with the last login, unless it lingers.
 has_service_manager() {
@@ -52,7 +52,7 @@ start_units() {
 # Their groups lie beside that of the service manager, in a container not always at the top; the hierarchy is the one
 # of cgroup v2, or in mixed set-ups one of two more.
 others_in_units() {
-    user_group=user.slice/user-$(id -u).slice/user@$(id -u).service
+    user_group=user.slice/user-$USER_ID.slice/user@$USER_ID.service
     # shellcheck disable=SC2013 # paths without spaces
     for manager_group in $(sed -n 's|/init.scope$|/|; s/^0:://p; s/^[0-9]*:name=systemd://p' "$PROC/1/cgroup" 2>/dev/null); do
         for hierarchy in '' unified systemd; do

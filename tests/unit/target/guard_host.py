@@ -123,6 +123,7 @@ class Host:
             "FAULTS": str(self.directory / "faults"),
             "NIXFERRY_ROOT": str(self.directory),
             "NIXFERRY_SECOND": str(SECOND),
+            "NIXFERRY_NAP": "0.03",
             "NIXFERRY_SH": str(self.programs / "guard-shell"),
             **self.environment,
         }
