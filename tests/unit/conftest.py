@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says more about what else the machine does than about the code.
@@ -13,3 +16,9 @@ settings.register_profile(
     "nixferry", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("nixferry")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice as many as processors: half of the time, tests wait for processes that they have started."""
+    return 2 * (os.cpu_count() or 1)

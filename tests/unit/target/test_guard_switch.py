@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from guard_host import SHELLS, Host
+from guard_host import SHELLS, Host, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, profile_kind
@@ -136,6 +136,7 @@ def test_confirmation_can_be_repeated_after_a_lost_connection(host: Host) -> Non
 
 def test_confirmation_before_the_activation_has_ended_is_refused(host: Host) -> None:
     started = host.start(host.toplevel("new", test="until [ -e $HOST/go ]; do sleep 0.03; done"))
+    wait_for(lambda: host.actions == ["test new"], "the activation to begin")
     with pytest.raises(NixferryError, match="the activation is activating"):
         host.confirm(started.activation_id)
     (host.directory / "go").touch()
