@@ -167,7 +167,7 @@ sanity-newest: venv-newest
 
 # --- package, documentation, measurements -----------------------------------------------------------------------
 
-build: venv-demo ## The package for ansible-galaxy, in .build/packages
+build: venv-demo ## The package for ansible-galaxy, in .build/dist
 	@mkdir -p $(PACKAGES)
 	$(BIN)/ansible-galaxy collection build --force --output-path $(PACKAGES)
 

@@ -31,10 +31,6 @@ class Item:
     path: str
     nar_size: int
 
-    @property
-    def is_derivation(self) -> bool:
-        return self.path.endswith(".drv")
-
 
 @dataclass(frozen=True)
 class CopyRequest:
