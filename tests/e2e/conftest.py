@@ -14,8 +14,11 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fault_table
 import lab as lab_module
 import pytest
+from fault_rows import Fault
+from fault_table import pytest_sessionfinish  # noqa: F401 - a hook of pytest
 from lab import Lab, LabHost
 from project import Project, make_project
 
@@ -89,3 +92,13 @@ def project(lab: Lab, tmp_path: Path) -> Project:
 def each_controller(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Project:
     """A user's project in a controller container, once with each Nix that controllers may have."""
     return make_project(tmp_path / "project", lab, lab.controller(request.param))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    fault_table.begin_rows(items)
+
+
+@pytest.fixture
+def fault(request: pytest.FixtureRequest, lab: Lab, project: Project) -> Fault:
+    """The row of a test with the marker `faults`."""
+    return Fault(lab, project, fault_table.row_of(request.node))

@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a fault may have left behind on a host, asked in one go and without Ansible."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lab import BOOT_DEFAULT, SYSTEM_PROFILE, LabHost
+
+# Prints "key value" lines. Of the guard's own files only those count that nobody needs once it has ended:
+# the records of activations stay.
+LOOK = f"""
+say() {{ echo "$1 $2"; }}
+say runs "$(readlink -e /run/current-system)"
+say boots "$(cat {BOOT_DEFAULT} 2>/dev/null)"
+say profile "$(readlink -e {SYSTEM_PROFILE})"
+say profile_link "$(readlink {SYSTEM_PROFILE})"
+say etc "$(readlink -e /etc/static)"
+for link in {SYSTEM_PROFILE}-*-link; do
+    number=${{link#{SYSTEM_PROFILE}-}}
+    if [ -e "$link" ]; then say generation "${{number%-link}} $(readlink -e "$link")"; fi
+done | sort
+systemctl list-units --type=service --state=running --plain --no-legend --full | while read -r unit _; do
+    case $unit in nixferry-* | user@*) ;; *) say service "$unit" ;; esac
+done
+systemctl list-units --all --plain --no-legend --full 'nixferry-*' | while read -r unit _ active _; do
+    say left "the unit $unit ($active)"
+done
+for record in /var/lib/nixferry/activations/*; do
+    if [ -d "$record" ]; then
+        say activation "${{record##*/}} $(cat "$record/phase") $(stat -c %y "$record/phase" | tr -d ' ')"
+    fi
+done
+for path in /nix/var/nix/gcroots/nixferry/* /etc/systemd/system/nixferry-* /run/nixferry/lock* \
+    /var/lib/nixferry/new /var/lib/nixferry/test.* /var/lib/nixferry/activations/*/exit.*; do
+    if [ -e "$path" ] || [ -L "$path" ]; then say left "$path"; fi
+done
+for process in $(grep -lszE '^/var/lib/nixferry/activations/.*/guard.sh$' /proc/[0-9]*/cmdline); do
+    say left "the process ${{process%/cmdline}}: $(tr '\\0' ' ' <"$process" 2>/dev/null)"
+done
+exit 0
+"""
+
+
+@dataclass(frozen=True)
+class HostState:
+    """A host as it is. Store paths are empty where there is none."""
+
+    runs: str
+    boots: str
+    profile: str
+    profile_link: str
+    etc: str
+    """What /etc is made from."""
+    generations: tuple[str, ...]
+    services: frozenset[str]
+    """Running services, but for those that come and go with logins."""
+    activations: tuple[tuple[str, str], ...]
+    """Activations that the guard has on record, the latest to change last: (id, phase)."""
+    left: frozenset[str]
+    """What is left of a guard at work: units, roots, locks, processes, temporary files."""
+
+    def last_phase(self, before: HostState) -> str:
+        """The phase of the latest activation since `before`; empty when there was none."""
+        known = {identifier for identifier, _phase in before.activations}
+        phases = [phase for identifier, phase in self.activations if identifier not in known]
+        return phases[-1] if phases else ""
+
+
+def look(host: LabHost) -> HostState:
+    """Ask a host by way of its container: works while everybody is locked out."""
+    answers: dict[str, list[str]] = {}
+    for line in host.execute(LOOK).stdout.splitlines():
+        key, _space, value = line.partition(" ")
+        answers.setdefault(key, []).append(value)
+    activations = sorted(
+        (line.split() for line in answers.get("activation", [])), key=lambda words: words[2:]
+    )
+    return HostState(
+        runs=answers["runs"][0],
+        boots=answers["boots"][0],
+        profile=answers["profile"][0],
+        profile_link=answers["profile_link"][0],
+        etc=answers["etc"][0],
+        generations=tuple(answers.get("generation", [])),
+        services=frozenset(answers.get("service", [])),
+        activations=tuple((words[0], words[1]) for words in activations),
+        left=frozenset(answers.get("left", [])),
+    )
