@@ -36,7 +36,7 @@ class ActionModule(NixferryAction):
         progress.line(f"going back to {chosen.text()}")
         result = switch_host(
             shell,
-            start_request(options, chosen.path, "switch"),
+            start_request(options, chosen.path, "switch", is_rollback=True),
             options["health_checks"],
             progress,
             check_mode=bool(self._task.check_mode),

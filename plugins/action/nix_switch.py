@@ -8,14 +8,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import base_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import (
     BUILD_OPTION,
+    built_revision,
     built_toplevel,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ACTIONS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import (
+    REVISION_OPTIONS,
     SWITCH_OPTIONS,
     start_request,
 )
@@ -28,6 +31,7 @@ class ActionModule(NixferryAction):
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
             **SWITCH_OPTIONS,
+            **REVISION_OPTIONS,
             "toplevel": {"type": "str"},
             "build": BUILD_OPTION,
             "action": {"type": "str", "choices": list(ACTIONS), "default": "switch"},
@@ -41,9 +45,16 @@ class ActionModule(NixferryAction):
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Activate, check, confirm and commit, or roll back."""
         toplevel = options["toplevel"]
+        revision, repository = options["revision"], options["repository"] or ""
         if options["build"] is not None:
             toplevel = built_toplevel(shell.host, options["build"])
-        request = start_request(options, toplevel, options["action"], options["specialisation"])
+            built, checkout = built_revision(shell.host, options["build"])
+            revision, repository = revision or built, repository or checkout
+        if not repository:
+            repository = base_directory(str(self._loader.get_basedir()))
+        request = start_request(
+            options, toplevel, options["action"], options["specialisation"], revision=revision
+        )
         return switch_host(
             shell,
             request,
@@ -51,4 +62,5 @@ class ActionModule(NixferryAction):
             progress,
             check_mode=bool(self._task.check_mode),
             diff_mode=bool(self._task.diff),
+            repository=repository,
         )

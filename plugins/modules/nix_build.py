@@ -243,6 +243,18 @@ toplevel:
   returned: without O(hosts)
   type: str
   sample: /nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1
+revision:
+  description:
+    - The commit that the git checkout around the flake or the file is at, with C(-dirty) at its end when files that git
+      tracks were modified. For a remote flake it is the commit that the reference itself names.
+    - Empty without git, outside of a checkout, and for other sources.
+  returned: without O(hosts)
+  type: str
+  sample: 1f0a8c34b1c05d9b4b5a5f0f2b8a4a7b6c3d2e1f
+repository:
+  description: That checkout on the controller.
+  returned: without O(hosts)
+  type: str
 built:
   description: Whether something had to be built or fetched. Always V(false) in check mode.
   returned: without O(hosts)
@@ -292,6 +304,8 @@ hosts:
       outputs: {"out": "/nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1"}
       toplevel: /nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1
       built: true
+      revision: 1f0a8c34b1c05d9b4b5a5f0f2b8a4a7b6c3d2e1f
+      repository: /home/ann/fleet
 failed_hosts:
   description:
     - The names of the hosts that failed. The task itself does not fail for them.

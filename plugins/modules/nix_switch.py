@@ -74,6 +74,26 @@ options:
         interrupts.
     type: bool
     default: true
+  revision:
+    description:
+      - The revision that is deployed, such as the hash of a commit. The host records it with the generation, together
+        with the time and with who deploys from where.
+      - With O(build) it is what M(nixferry.deploy.nix_build) found out. Without a revision nothing is compared.
+    type: str
+    default: ""
+  repository:
+    description:
+      - The git checkout on the controller that tells whether O(revision) contains the revision that is deployed.
+      - With O(build) it is the checkout that was built from, else the one around the playbook. Without a checkout
+        nothing is compared.
+    type: path
+  force:
+    description:
+      - Whether to replace a generation that was deployed from a revision which is no ancestor of O(revision), or which
+        O(repository) does not know. That undoes what somebody else has deployed, and is refused otherwise.
+      - A host that runs and boots the system already is left alone even so.
+    type: bool
+    default: false
 seealso:
   - module: nixferry.deploy.nix_build
   - module: nixferry.deploy.nix_copy
@@ -177,6 +197,18 @@ reboot_reasons:
   returned: when the host was reached
   type: list
   elements: str
+kind:
+  description: The kind of system.
+  returned: when the host was reached
+  type: str
+profile:
+  description: The profile link on the host.
+  returned: when the host was reached
+  type: str
+revision:
+  description: The revision that was deployed; empty when it is not known.
+  returned: when the host was reached
+  type: str
 closure:
   description: The difference of the closures.
   returned: in check mode, when the new closure lies in a store that can be asked

@@ -16,21 +16,32 @@ STEP = "read the result of nix_build"
 BUILD_OPTION: dict[str, Any] = {"type": "dict"}
 
 
+def _own_part(host: str, build: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "hosts" in build:
+        own: Mapping[str, Any] = build["hosts"].get(host, {})
+        return own
+    return build
+
+
+def built_revision(host: str, build: Mapping[str, Any]) -> tuple[str, str]:
+    """The revision that the system of ``host`` was built from and the checkout it is in; empty when not known."""
+    own = _own_part(host, build)
+    return str(own.get("revision") or ""), str(own.get("repository") or "")
+
+
 def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
     """The toplevel of ``host`` in a result of ``nix_build``, of that host alone or of many.
 
     Raises the build's own ``NixferryError`` when it failed for this host: whoever builds for many hosts in one task
     goes on with those that succeeded.
     """
-    own = build
-    if "hosts" in build:
-        if host not in build["hosts"]:
-            raise NixferryError(
-                "nothing was built for this host",
-                step=STEP,
-                remedy=f"It was built for {', '.join(build['hosts'])}: name the host in `hosts` or `sources`.",
-            )
-        own = build["hosts"][host]
+    if "hosts" in build and host not in build["hosts"]:
+        raise NixferryError(
+            "nothing was built for this host",
+            step=STEP,
+            remedy=f"It was built for {', '.join(build['hosts'])}: name the host in `hosts` or `sources`.",
+        )
+    own = _own_part(host, build)
     if own.get("failed"):
         raise NixferryError.of_result(host, own)
     toplevel = own.get("toplevel")

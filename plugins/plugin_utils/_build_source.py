@@ -14,6 +14,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import (
+    PLACEHOLDER,
     Attribute,
     arguments_literal,
     expression_attribute,
@@ -21,6 +22,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     flake_attribute,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import (
+    Revision,
+    file_revision,
+    flake_revision,
+)
 
 STEP = "read the arguments"
 SOURCES = ("flake", "file", "expr", "drv_path", "store_path")
@@ -61,6 +67,13 @@ class Source:
     impure: bool
     include: tuple[str, ...]
     """Entries of the search path."""
+
+    def revision(self, host: str, directory: str) -> Revision:
+        """The revision of the checkout that it is built from; relative paths count from ``directory``."""
+        if self.flake:
+            reference = self.flake.partition("#")[0].replace(PLACEHOLDER, host)
+            return flake_revision(reference, directory)
+        return file_revision(self.file, directory) if self.file else Revision()
 
     def attribute(self, host: str, *, kind: Kind, directory: str, write_lock_file: bool) -> Attribute:
         """What to evaluate for ``host``; relative paths count from ``directory``.

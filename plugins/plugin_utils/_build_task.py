@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import (
@@ -33,11 +33,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_roots impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Answers, Evaluation, evaluate
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import Attribute
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import PLACEHOLDER, Attribute
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import LogEvent
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import BuildLogs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import Revision
 
 HOSTS_NAMED = 4
 
@@ -51,6 +52,7 @@ class HostBuild:
     built: bool = False
     plan: Plan | None = None
     error: NixferryError | None = None
+    revision: Revision = field(default_factory=Revision)
 
     @property
     def changed(self) -> bool:
@@ -68,6 +70,8 @@ class HostBuild:
             # What was not built must not be copied by mistake.
             "toplevel": self.target.toplevel if self.target and self.error is None else None,
             "built": self.built,
+            "revision": self.revision.revision,
+            "repository": self.revision.repository,
         }
         if self.plan is not None:
             facts.update(
@@ -111,13 +115,30 @@ class BuildTask:
         with locked(name, state_directory(), waiting=self._tell_waiting):
             seconds = self.options.timeout
             deadline = None if seconds is None else time.monotonic() + seconds
+            revisions = self._revisions()
             targets = self._targets(deadline)
             good = {host: target for host, target in targets.items() if isinstance(target, Target)}
             builds = (realiser or self._on_controller)(self.nix, good, deadline)
             for host, error in targets.items():
                 if isinstance(error, NixferryError):
                     builds[host] = HostBuild(host, error=error)
-        return [builds[host] for host in self.options.hosts]
+        return [replace(builds[host], revision=revisions[host]) for host in self.options.hosts]
+
+    def _revisions(self) -> dict[str, Revision]:
+        """What each host's source is built from; git is asked once for each place."""
+        known: dict[tuple[str, str], Revision] = {}
+        revisions = {}
+        for host, source in self.options.sources:
+            if isinstance(source, NixferryError):
+                revisions[host] = Revision()
+                continue
+            place = (source.flake.partition("#")[0].replace(PLACEHOLDER, host), source.file)
+            if place not in known:
+                known[place] = source.revision(host, self.options.directory)
+                if known[place].warning:
+                    self.warnings.append(f"git does not tell the revision: {known[place].warning}")
+            revisions[host] = known[place]
+        return revisions
 
     def _event(self, event: LogEvent) -> None:
         self.logs.event(event)

@@ -38,6 +38,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
 GUARD_PARTS = (
     "base.sh",
     "state.sh",
+    "deployed.sh",
     "lock.sh",
     "program.sh",
     "activation.sh",
@@ -83,7 +84,15 @@ class StartRequest:
     reboot_if_unreachable: bool = False
     """Reboot into the old system when, after a roll back, nobody gets in within ``timeout_confirm`` either."""
     deployer: str = ""
-    """Who deploys from where, for the next one who finds the lock taken."""
+    """Who deploys from where, for the next one who finds the lock taken, and for the record."""
+    revision: str = ""
+    """The commit that is deployed, with ``-dirty`` when the working tree was modified; empty: not known."""
+    known_revision: str = ""
+    """A deployed revision that ``revision`` is known to descend from. Any other is refused (``other_revision``)."""
+    any_revision: bool = False
+    """Deploy over any revision."""
+    is_rollback: bool = False
+    """Going back on purpose: over any revision, and recorded as such."""
     environment: tuple[tuple[str, str], ...] = ()
     """Extra environment for the kind's programs, such as NIXOS_INSTALL_BOOTLOADER or HOME_MANAGER_BACKUP_EXT."""
     reboot_command: str = ""
@@ -177,6 +186,10 @@ def start_script(request: StartRequest) -> str:
         roll_back_on_failure=request.roll_back_on_failure,
         reboot_command=request.reboot_command,
         deployer=request.deployer,
+        revision=request.revision,
+        known_revision=request.known_revision,
+        any_revision=request.any_revision,
+        is_rollback=request.is_rollback,
         environment="\n".join(f"{name}={shlex.quote(value)}" for name, value in request.environment),
     )
 

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record import (
+    DeployRecord,
+    OtherRevision,
+    parse_record,
+    parse_records,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_texts import ERRORS, REASONS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import (
@@ -141,6 +147,12 @@ class ProbeResult:
     """The real path of the profile, which is also what boots by default; empty when there is none."""
     generation: int | None
     generations: tuple[Generation, ...]
+    deployed: DeployRecord | None
+    """The deploy that made what the profile holds; ``None`` when something else has made it."""
+    deployed_last: int | None
+    """The generation that was deployed last; 0 without generations, ``None`` when nothing was deployed yet."""
+    deploys: tuple[DeployRecord, ...]
+    """The deploys that made the generations, as far as the host remembers."""
     failed_units: tuple[str, ...]
     reboot_reasons: tuple[str, ...]
     """What differs between the booted system and the boot default (see ``GuardStatus.reboot_reasons``)."""
@@ -221,6 +233,9 @@ def parse_probe(completed: Completed) -> ProbeResult:
         profile_target=answer.text("profile_target"),
         generation=answer.integer("generation"),
         generations=_generations(answer),
+        deployed=parse_record(answer.text("deployed")),
+        deployed_last=_number(answer.text("deployed_last")),
+        deploys=parse_records(answer.all("deploy")),
         failed_units=answer.all("failed_unit"),
         reboot_reasons=answer.all("reboot_reason"),
         lock_holder=_lock_holder(answer),
@@ -243,6 +258,9 @@ def _raise_error(answer: Answer) -> None:
         return
     if code not in ERRORS:
         raise answer.broken(f"there is no error {code!r}")
+    deployed = parse_record(answer.text("deployed"))
+    if code == "other_revision" and deployed is not None:
+        raise OtherRevision(deployed)
     step, remedy = ERRORS[code]
     message = answer.text("message")
     holder = _lock_holder(answer)
@@ -256,6 +274,11 @@ def _lock_holder(answer: Answer) -> LockHolder | None:
     if not identifier:
         return None
     return LockHolder(identifier, answer.text("lock_deployer"), answer.integer("lock_age"))
+
+
+def _number(text: str) -> int | None:
+    """A number that stood in a file on the host, where anything may stand."""
+    return int(text) if text.isdecimal() else None
 
 
 def _phase_time(answer: Answer, line: str) -> tuple[str, int]:

@@ -43,6 +43,10 @@ ERRORS = {
         "The closure could not be protected from garbage collection. Nothing was changed.",
     ),
     "lock_held": ("start", "Wait until the other deploy has ended, then run this one again."),
+    "other_revision": (
+        "start",
+        "Deploy from a revision that contains what is deployed, or use force. Nothing was changed.",
+    ),
     "id_used": ("start", "This is a bug in nixferry.deploy: please report it."),
     "runner_not_started": (
         "start",

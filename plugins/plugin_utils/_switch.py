@@ -16,6 +16,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record import (
+    DeployRecord,
+    OtherRevision,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     StartRequest,
@@ -40,6 +44,9 @@ LONG_POLL_SECONDS = 15
 RECONNECT_SECONDS = 1.0
 # What the controller waits beyond the sum of the host's own deadlines before it gives up.
 MARGIN_SECONDS = 60
+
+# The revision on the host may be another one each time, when others deploy meanwhile.
+START_ATTEMPTS = 3
 
 AWAITING_CONFIRMATION = "awaiting-confirmation"
 
@@ -69,6 +76,8 @@ class Switch:
     request: StartRequest
     checks: Sequence[HealthCheck]
     progress: ProgressLike
+    allow: Callable[[DeployRecord], None] = lambda _record: None
+    """Raises ``NixferryError`` when what is deployed must not be replaced."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _health: tuple[HealthResult, ...] = field(default=(), init=False)
@@ -86,7 +95,7 @@ class Switch:
         ``HostUnreachable`` when the host cannot be reached to begin with.
         """
         try:
-            status = self._ask(self.shell, "start", start_script(self.request))
+            status = self._start()
         except HostUnreachable as error:
             status = self._started_all_the_same(error)
         return self._follow(status)
@@ -98,6 +107,16 @@ class Switch:
         if request.reboot_if_unreachable:
             wait += request.timeout_confirm
         return wait + MARGIN_SECONDS
+
+    def _start(self) -> GuardStatus:
+        """Start, and once more when a deployed revision that the guard does not know of may be replaced."""
+        for _attempt in range(START_ATTEMPTS):
+            try:
+                return self._ask(self.shell, "start", start_script(self.request))
+            except OtherRevision as error:
+                self.allow(error.record)
+                self.request = replace(self.request, known_revision=error.record.revision)
+        return self._ask(self.shell, "start", start_script(self.request))
 
     def _started_all_the_same(self, error: HostUnreachable) -> GuardStatus:
         """The state of an activation whose start was sent over a connection that then broke.

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -53,6 +54,15 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+# Whoever goes back on purpose replaces whatever revision there is.
+REVISION_OPTIONS: dict[str, dict[str, Any]] = {
+    "revision": {"type": "str", "default": ""},
+    "repository": {"type": "path"},
+    "force": {"type": "bool", "default": False},
+}
+_REVISION = re.compile(r"[!-~]{1,200}")
+
+
 def kind_of(options: Mapping[str, Any]) -> Kind:
     """The kind that the options name, with the user's command for kind ``profile``.
 
@@ -78,12 +88,24 @@ def kind_of(options: Mapping[str, Any]) -> Kind:
 
 
 def start_request(
-    options: Mapping[str, Any], toplevel: str, action: str, specialisation: str = ""
+    options: Mapping[str, Any],
+    toplevel: str,
+    action: str,
+    specialisation: str = "",
+    *,
+    revision: str = "",
+    is_rollback: bool = False,
 ) -> StartRequest:
     """The guard's orders for one activation of ``toplevel``.
 
-    Raises ``NixferryError`` when ``toplevel`` is not a store path or a time is not positive.
+    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, or the revision is no word.
     """
+    if revision and (_REVISION.fullmatch(revision) is None or revision == "-"):
+        raise NixferryError(
+            f"{revision!r} is no revision",
+            step=STEP,
+            remedy="Give a word without spaces, such as the hash of a commit.",
+        )
     times = {
         name: int(options[name]) for name in ("timeout_activation", "timeout_confirm", "timeout_rollback")
     }
@@ -104,4 +126,7 @@ def start_request(
         roll_back_on_failure=bool(options.get("rollback", True)),
         reboot_if_unreachable=bool(options["reboot_if_unreachable"]),
         deployer=f"{getpass.getuser()}@{socket.gethostname()}",
+        revision=revision,
+        any_revision=bool(options.get("force", False)),
+        is_rollback=is_rollback,
     )

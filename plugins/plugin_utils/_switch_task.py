@@ -22,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import parse_health_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision_check import RevisionCheck
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch import Switch
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import (
     UNCHANGED,
@@ -40,20 +41,28 @@ def switch_host(
     *,
     check_mode: bool,
     diff_mode: bool,
+    repository: str = "",
 ) -> dict[str, Any]:
     """Do what ``request`` says and return the task's result; in check mode, tell what it would do.
+
+    ``repository`` is the checkout on the controller that knows about the revision of ``request``.
 
     Raises ``NixferryError`` when it cannot be begun, ``HostUnreachable`` when the host cannot be reached.
     """
     checks = parse_health_checks(health_checks)
+    revisions = RevisionCheck(request.revision, repository, force=request.any_revision or request.is_rollback)
+    switch = Switch(shell, request, checks, progress, allow=revisions.allow)
     if not (check_mode or diff_mode):
-        return _switch(shell, Switch(shell, request, checks, progress), progress)
+        return _switch(shell, switch, progress)
     probe = probe_host(shell, request, dry_activate=diff_mode)
     difference = compare_closures(probe, request.toplevel) if not probe.unchanged else None
     if check_mode:
+        if not probe.unchanged and request.action != "dry-activate" and probe.deployed is not None:
+            revisions.allow(probe.deployed)
         result = check_result(probe, request.toplevel, request.action, difference)
+        result.update(kind=request.kind.name, profile=probe.profile, revision=request.revision)
     else:
-        result = _switch(shell, Switch(shell, request, checks, progress), progress)
+        result = _switch(shell, switch, progress)
     if diff_mode:
         new = probe.toplevel_system or request.toplevel
         old = new if probe.unchanged else probe.current
@@ -62,7 +71,11 @@ def switch_host(
 
 
 def _switch(shell: RemoteShell, switch: Switch, progress: Progress) -> dict[str, Any]:
-    result = switch_result(shell.host, switch.run())
+    followed = switch.run()
+    result = switch_result(shell.host, followed)
+    request = switch.request
+    profile = followed.status.profile or request.profile or request.kind.profile
+    result.update(kind=request.kind.name, profile=profile, revision=request.revision)
     if result["outcome"] != UNCHANGED:
         progress.line(summary_line(result))
     return result

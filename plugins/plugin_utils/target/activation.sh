@@ -124,6 +124,7 @@ commit() {
         roll_back state_unwritable "the state directory $STATE takes no more writes"
         return
     fi
+    announce_deploy
     durable
     OUTCOME=0
     if [ -n "$(request commit)" ]; then
@@ -138,6 +139,7 @@ commit() {
     elif [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ]; then
         roll_back commit_failed "the commit did not set the profile $PROFILE"
     else
+        record_deploy
         durable
         end_activation committed
     fi

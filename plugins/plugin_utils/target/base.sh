@@ -9,6 +9,7 @@
 # The parts, in the order in which they are joined into one program:
 #   base.sh        where things are, the clock, the answer to the controller, processes
 #   state.sh       the record of an activation in /var/lib/nixferry/activations/<id>
+#   deployed.sh    who deployed which generation, from which revision
 #   lock.sh        who may change the host, and who works on an activation
 #   program.sh     running the system's own programs with a time limit
 #   activation.sh  activate, wait, commit

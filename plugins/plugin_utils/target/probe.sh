@@ -17,6 +17,7 @@ verb_probe() {
     say profile_target "$(resolved "$PROFILE")"
     say generation "$(generation_of "$PROFILE")"
     say_generations "$PROFILE"
+    say_deployed "$PROFILE"
     say_lines failed_unit "$(failed_units)"
     say_lines reboot_reason "$(reboot_reasons "$(arg booted)" "$(resolved "$PROFILE")")"
     if lock_lives "$LOCKS/lock"; then

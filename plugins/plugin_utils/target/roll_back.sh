@@ -16,6 +16,7 @@ roll_back() {
         return
     fi
     enter_phase rolling-back
+    forget_announced_deploy
     restore_profile
     restore_boot_default
     restore_running_system

@@ -7,6 +7,7 @@
 # no closed login, killed session or restarted user manager reaches it.
 
 START_DEADLINE=30       # seconds until the detached guard must have reported
+START_NOTES=            # what the user should know, one a line
 DEAD_MAN_MARGIN=60      # seconds beyond the sum of all limits after which a guard that lives counts as stuck
 
 verb_start() {
@@ -28,13 +29,20 @@ verb_start() {
         release_lock
         say phase none
         say unchanged 1
+        say_lines note "$START_NOTES"
         say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$(arg current)" "$PROFILE")"
         answer_ends
     fi
+    check_revision
     record_activation
     detach
     say_status
     answer_ends
+}
+
+start_note() {
+    START_NOTES="$START_NOTES$1
+"
 }
 
 # --- what can be refused -----------------------------------------------------------------------------------------
@@ -116,7 +124,7 @@ recover_interrupted() {
         use_activation "$interrupted_id"
         claim_unfinished || continue
         recover_activation
-        say note "the activation $interrupted_id was interrupted: it is $(phase) now"
+        start_note "the activation $interrupted_id was interrupted: it is $(phase) now"
         if [ "$(phase)" = failed ]; then
             recovery_message=$(result message)
             say_end_of log "$DIR/log"
@@ -167,11 +175,15 @@ write() { printf '%s\n' "$2" >"$1"; }
 write_record() {
     for field in kind activate commit roll_back restore_boot_default current booted exit_failed_units \
         exit_reboot_required exit_locked has_boot_default check_units action specialisation timeout_activation \
-        timeout_confirm timeout_roll_back failed_units reboot_if_unreachable roll_back_on_failure deployer environment; do
+        timeout_confirm timeout_roll_back failed_units reboot_if_unreachable roll_back_on_failure deployer is_rollback \
+        environment; do
         write "$DIR/request/$field" "$(arg "$field")" || return 1
     done
     reboot=$(arg reboot_command)
+    revision=$(arg revision)
+    if [ -z "$revision" ] && [ "$(arg is_rollback)" = 1 ]; then revision=$(recorded_revision "$PROFILE" "$TOPLEVEL"); fi
     write "$DIR/request/reboot_command" "${reboot:-systemctl reboot || reboot}" &&
+        write "$DIR/request/revision" "$revision" &&
         write "$DIR/request/toplevel" "$TOPLEVEL" &&
         write "$DIR/request/system" "$SYSTEM" &&
         write "$DIR/request/profile" "$PROFILE" &&
@@ -182,7 +194,7 @@ write_record() {
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
         failed_units >"$DIR/old/failed_units" &&
         printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
-        : >"$DIR/notes" &&
+        printf %s "$START_NOTES" >"$DIR/notes" &&
         write "$DIR/boot" "$(boot_identity)" &&
         write "$DIR/dead_man" "$(in_seconds "$(longest_duration)")" &&
         enter_phase prepared

@@ -12,12 +12,12 @@ profile=$2
 [ ! -e "$FAULTS/nix-env" ] || { echo "nix-env: broken" >&2; exit 1; }
 case $3 in
     --set)
-        number=1
-        while [ -L "$profile-$number-link" ]; do
-            [ "$(readlink "$profile-$number-link")" != "$4" ] || break
+        # Only the newest generation is used again (createGeneration in src/libstore/profiles.cc of Nix).
+        number=$(ls -d "$profile"-*-link 2>/dev/null | sed 's/.*-\\([0-9]*\\)-link/\\1/' | sort -n | tail -n 1)
+        if [ "$(readlink "$profile-$number-link")" != "$4" ]; then
             number=$((number + 1))
-        done
-        [ -L "$profile-$number-link" ] || ln -s "$4" "$profile-$number-link"
+            ln -s "$4" "$profile-$number-link"
+        fi
         ;;
     --switch-generation) number=$4 ;;
 esac

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import built_toplevel
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import (
+    built_revision,
+    built_toplevel,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 
 TOPLEVEL = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-system"
@@ -43,3 +46,11 @@ def test_what_holds_no_build_of_the_host(build: dict[str, Any]) -> None:
 def test_an_error_survives_the_way_through_a_result(message: str, step: str, remedy: str) -> None:
     result = NixferryError(message, step=step, remedy=remedy).result("web1")
     assert NixferryError.of_result("web1", result).result("web1") == result
+
+
+def test_the_revision_of_a_build() -> None:
+    own = {"toplevel": "/nix/store/x", "revision": "abc", "repository": "/home/ann/fleet"}
+    assert built_revision("web1", own) == ("abc", "/home/ann/fleet")
+    assert built_revision("web1", {"hosts": {"web1": own, "web2": {}}}) == ("abc", "/home/ann/fleet")
+    assert built_revision("web2", {"hosts": {"web1": own, "web2": {}}}) == ("", "")
+    assert built_revision("web3", {"hosts": {"web1": own}}) == ("", "")

@@ -41,6 +41,8 @@ def test_a_host_that_was_built() -> None:
         "outputs": {"out": "/nix/store/web1"},
         "toplevel": "/nix/store/web1",
         "built": True,
+        "revision": "",
+        "repository": "",
     }
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record import DeployRecord
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import StartRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
@@ -112,6 +113,37 @@ def test_nothing_to_do_takes_one_round_trip() -> None:
     result = switch(host)
     assert (result["outcome"], result["changed"], result["failed"]) == ("unchanged", False, False)
     assert host.log == [("start", False)]
+
+
+OTHER = "12 {} 1790000000 id switch {} ann@laptop"
+
+
+def refusal(revision: str) -> tuple[str, str]:
+    record = OTHER.format(OLD, revision)
+    return answer("start", "none", deployed=record, error="other_revision", message="another")
+
+
+def test_a_revision_that_may_be_replaced_costs_one_more_question() -> None:
+    host = Host(refusal("aaa"), refusal("bbb"), answer("start", "none", unchanged="1"))
+    asked: list[DeployRecord] = []
+    order = StartRequest("1", kind_named("nixos"), NEW, revision="ccc")
+    flow = Switch(host, order, [], Lines(), allow=asked.append)  # type: ignore[arg-type]
+    assert flow.run().status.unchanged
+    assert [(record.revision, record.deployer) for record in asked] == [
+        ("aaa", "ann@laptop"),
+        ("bbb", "ann@laptop"),
+    ]
+    assert flow.request.known_revision == "bbb"
+
+
+def test_a_revision_that_must_not_be_replaced_ends_the_deploy() -> None:
+    def refuse(_record: DeployRecord) -> None:
+        raise NixferryError("no", step="compare revisions")
+
+    host = Host(refusal("aaa"))
+    order = StartRequest("1", kind_named("nixos"), NEW, revision="ccc")
+    with pytest.raises(NixferryError, match="no"):
+        Switch(host, order, [], Lines(), allow=refuse).run()  # type: ignore[arg-type]
 
 
 def test_the_confirmation_comes_over_a_fresh_login() -> None:
