@@ -22,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._run_memory import add_findings
 
 
 class ActionModule(NixferryAction):
@@ -48,4 +49,11 @@ class ActionModule(NixferryAction):
         for warning in [*task.warnings, *(failures if several else [])]:
             if not self._task.no_log:
                 Display().warning(warning)
-        return task_result(builds, several=several)
+        return task_result(builds, self._share if several else None)
+
+    def _share(self, hosts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The parts of ``hosts``, and of the other hosts of the batch as this same task has built for them."""
+        if self._task.loop:
+            return hosts
+        key = f"{self._task.get_path()} {self._task.register}"
+        return add_findings(key, hosts, of=self.batch)

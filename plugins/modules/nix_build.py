@@ -294,7 +294,10 @@ output:
   type: list
   elements: str
 hosts:
-  description: For each host a dictionary of the values above, with C(failed), and with C(msg) when it failed.
+  description:
+    - For each host a dictionary of the values above, with C(failed), and with C(msg) when it failed.
+    - Under the free strategy, where Ansible runs the task for every host and registers each result for all of them,
+      also what the same task has built for other hosts of the batch.
   returned: with O(hosts)
   type: dict
   sample:

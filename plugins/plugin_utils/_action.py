@@ -30,6 +30,8 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
 
     specification: ClassVar[dict[str, Any]]
     """The keyword arguments of ``validate_argument_spec``."""
+    batch: tuple[str, ...] = ()
+    """The hosts that Ansible works on at the same time as on this one."""
 
     @abstractmethod
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
@@ -40,6 +42,7 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
+        self.batch = tuple(map(str, (task_vars or {}).get("ansible_play_batch", ())))
         _validation, options = self.validate_argument_spec(**self.specification)
         progress = Progress(
             Display(), prefix=host, muted=bool(self._task.no_log), mode=options.get("progress", "auto")

@@ -86,6 +86,7 @@ class HostBuild:
         return facts
 
 
+Share = Callable[[dict[str, dict[str, Any]]], dict[str, dict[str, Any]]]
 Realiser = Callable[[Nix, Mapping[str, Target], float | None], dict[str, HostBuild]]
 
 
@@ -214,14 +215,18 @@ def names_text(hosts: Sequence[str]) -> str:
     return f"{len(hosts)} hosts ({', '.join(hosts[:HOSTS_NAMED])} ...)"
 
 
-def task_result(builds: Sequence[HostBuild], *, several: bool) -> dict[str, Any]:
-    """The task's result: with ``several`` a part for each host, else the only host's part at the top."""
+def task_result(builds: Sequence[HostBuild], share: Share | None = None) -> dict[str, Any]:
+    """The task's result: the only host's part at the top, or with ``share`` a part for each host.
+
+    ``share`` gets the parts of ``builds`` and returns them with those that other processes have found.
+    """
     changed = any(build.changed for build in builds)
-    if not several:
+    if share is None:
         return {**builds[0].facts(), "changed": changed}
+    hosts = share({build.host: build.facts() for build in builds})
     return {
         "changed": changed,
         "failed": False,
-        "hosts": {build.host: build.facts() for build in builds},
-        "failed_hosts": [build.host for build in builds if build.error is not None],
+        "hosts": hosts,
+        "failed_hosts": [host for host, facts in hosts.items() if facts["failed"]],
     }

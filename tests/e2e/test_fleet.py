@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 from lab import LabHost
 from plays import BUILD, SWITCH, deploy_play
 from project import Project
@@ -100,6 +101,46 @@ def test_serial_limit_and_the_free_strategy(web1: LabHost, web2: LabHost, projec
     assert [host.http("/version") for host in hosts] == [(200, "free"), (200, "limited")]
 
 
+def test_the_free_strategy_keeps_what_hosts_have_built_that_ended_sooner(
+    web1: LabHost, web2: LabHost, project: Project
+) -> None:
+    """web1 begins to build when it knows of no other host, and ends after web2, which has built for both."""
+
+    def after(mark: str, *marks: str) -> str:
+        """A template that is empty; its second use leaves a mark and waits for others.
+
+        The first use is when the role checks its arguments.
+        """
+        waiting = "".join(f"until [ -e {other} ]; do sleep 0.05; done; " for other in marks)
+        command = (
+            f"cd {project.root}; if mkdir {mark}-checked 2>/dev/null; then exit; fi; : >{mark}; {waiting}"
+        )
+        return f"{{{{ lookup('ansible.builtin.pipe', {command!r}) }}}}"
+
+    project.describe_hosts({"web1": {"version": "free"}, "web2": {"version": "free"}})
+    project.write(
+        "host_vars/web1.yml",
+        # Templated after `sources`, in the process that builds.
+        yaml.safe_dump({"building": after("web1-builds", "web2-copies"), "copying": after("web1-copies")}),
+    )
+    project.write(
+        "host_vars/web2.yml",
+        yaml.safe_dump(
+            {"noting": after("web2-notes", "web1-builds"), "copying": after("web2-copies", "web1-copies")}
+        ),
+    )
+    play = deploy_play(
+        "web1,web2",
+        {"strategy": "ansible.builtin.free"},
+        file="systems/default.nix",
+        attr="{host}{{ noting | default('') }}",
+        options="{{ {} if building | default('') == '' else {} }}",
+        copy_retries="{{ 3 if copying == '' else 0 }}",
+    )
+    project.run_playbook(play).assert_ok()
+    assert web1.http("/version") == web2.http("/version") == (200, "free")
+
+
 @pytest.mark.usefixtures("web1")
 def test_a_failing_batch_stops_the_ones_after_it(web2: LabHost, project: Project) -> None:
     stock = web2.current_system()
@@ -118,6 +159,25 @@ def test_a_failing_batch_stops_the_ones_after_it(web2: LabHost, project: Project
     assert run.result(SWITCH, "web1")["outcome"] == "rolled-back"
     assert not run.find(SWITCH, "web2")
     assert web2.current_system() == stock
+
+
+def test_hosts_that_build_for_themselves_do_not_lose_sight_of_their_own(
+    web1: LabHost, web2: LabHost, project: Project
+) -> None:
+    """One that is not reached, one that cannot be built, and one that is deployed."""
+    project.describe_hosts({"web1": {"version": "own"}, "web2": BROKEN_BUILD, "web3": {}})
+    gone = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+    inventory = yaml.safe_load((project.directory / "inventory.yml").read_text())
+    inventory["lab"]["hosts"]["web3"] = gone
+    project.write("inventory.yml", yaml.safe_dump(inventory))
+    play = deploy_play("web1,web2,web3", file="systems/default.nix", attr="{host}", build_on="target")
+    run = project.run_playbook(play)
+    assert run.return_code != 0
+    assert run.result(SWITCH, "web1")["outcome"] == "committed"
+    assert web1.http("/version") == (200, "own")
+    assert {entry.status for entry in run.results if entry.host == "web3"} >= {"unreachable"}
+    assert "web2: build failed" in run.result(SWITCH, "web2")["msg"]
+    assert web2.http("/version") == (200, "stock")
 
 
 def test_the_system_is_built_on_the_host_when_asked(each_host: LabHost, project: Project) -> None:

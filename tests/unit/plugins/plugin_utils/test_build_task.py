@@ -81,14 +81,14 @@ def test_a_host_that_could_not_be_evaluated_has_the_same_keys() -> None:
     ],
 )
 def test_changed(build: HostBuild, changed: bool) -> None:
-    assert task_result([build], several=False)["changed"] == changed
-    assert task_result([build], several=True)["changed"] == changed
+    assert task_result([build])["changed"] == changed
+    assert task_result([build], dict)["changed"] == changed
 
 
 def test_one_host_fails_the_task_and_several_do_not() -> None:
     builds = [HostBuild("web1", TARGET, built=True), HostBuild("web2", error=ERROR)]
-    assert task_result(builds[1:], several=False)["failed"]
-    result = task_result(builds, several=True)
+    assert task_result(builds[1:])["failed"]
+    result = task_result(builds, dict)
     assert not result["failed"]
     assert result["failed_hosts"] == ["web2"]
     assert set(result["hosts"]) == {"web1", "web2"}
@@ -96,8 +96,8 @@ def test_one_host_fails_the_task_and_several_do_not() -> None:
 
 def test_ansible_gets_no_key_that_means_something_else() -> None:
     for result in (
-        task_result([HostBuild("web1", TARGET, plan=Plan(), error=ERROR)], several=False),
-        task_result([HostBuild("web1", TARGET, error=ERROR)], several=True),
+        task_result([HostBuild("web1", TARGET, plan=Plan(), error=ERROR)]),
+        task_result([HostBuild("web1", TARGET, error=ERROR)], dict),
     ):
         assert not {"results", "warnings", "message", "invocation", "skipped"} & set(result)
 
