@@ -69,6 +69,7 @@ class Fault:
     row: dict[str, Any]
     _host: LabHost | None = field(default=None, init=False)
     _before: HostState | None = field(default=None, init=False)
+    _after: HostState | None = field(default=None, init=False)
     _struck: float | None = field(default=None, init=False)
 
     @property
@@ -208,12 +209,14 @@ class Fault:
         assert not expected or reported in expected, f"reported {reported}, not {expected}: {report}"
         self._assert_one_system(after, new)
         self._assert_truth(report, reported, after, new)
+        self._after = after
         if next_deploy:
             self.assert_next_deploy_works()
         return after
 
     def _which(self, path: str, new: str) -> str:
-        return {self.before.runs: "old", new: "new"}.get(path, path or "nothing")
+        old = (self.before.runs, self.before.boots)
+        return "new" if path == new else "old" if path in old else path or "nothing"
 
     def _wait_for_login(self, deadline: float) -> None:
         struck = self._struck or self._activation_began()
@@ -294,7 +297,7 @@ class Fault:
 
     def assert_next_deploy_works(self) -> None:
         """A healthy system is committed, and the host is good for another row."""
-        running = self.host.current_system()
+        running = look(self.host).runs if self._after is None else self._after.runs
         toplevels = [self._healthy_system(system) for system in HEALTHY]
         toplevel = next(path for path in toplevels if path != running)
         if not self.host.has_path(toplevel):

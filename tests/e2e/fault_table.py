@@ -20,11 +20,13 @@ COLUMNS = ("fault", "host", "outcome", "runs", "boots", "login", "verdict")
 
 
 def title_of(item: pytest.Item) -> str:
-    """What a row is called unless its test says otherwise: the parameters' ids, else the name of the test."""
+    """What a row is called unless its test says otherwise: the name of the test and its parameters but for the host."""
     function = item.originalname if isinstance(item, pytest.Function) else item.name
     title = function.removeprefix("test_").replace("_", " ")
     parameters = item.callspec.id if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ""
-    return f"{title}: {parameters}" if parameters else title
+    return (
+        f"{title}: {parameters}" if parameters and parameters != item.callspec.params.get("host") else title
+    )
 
 
 def row_of(item: pytest.Item) -> dict[str, Any]:
@@ -59,8 +61,9 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 def collect_rows(reports: Iterable[Any]) -> list[Mapping[str, str]]:
     """One row a test: the test passed if its call did and nothing after that failed."""
     rows: dict[str, dict[str, str]] = {}
-    for report in reports:
-        row = dict(getattr(report, "user_properties", ())).get(PROPERTY)
+    ran = [report for report in reports if isinstance(report, pytest.TestReport)]
+    for report in sorted(ran, key=lambda report: report.start):
+        row = dict(report.user_properties).get(PROPERTY)
         if row is None or not (report.when == "call" or report.failed):
             continue
         entry = rows.setdefault(report.nodeid, {"verdict": "passed"})

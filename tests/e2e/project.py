@@ -20,43 +20,6 @@ PLAYBOOK_DEADLINE = 300  # seconds for one run of ansible-playbook
 CALLBACKS = "tests/e2e/callback"
 CONTROLLER_REPOSITORY = "/collections/ansible_collections/nixferry/deploy"
 
-# Systems that go wrong, as options of mini NixOS.
-FAULTS: Mapping[str, Mapping[str, Any]] = {
-    "activation_fails": {"activationScripts": {"broken": "echo 'cannot make it so' >&2; false"}},
-    "activation_aborts": {"activationScripts": {"broken": "exit 7"}},
-    "activation_hangs": {"activationScripts": {"slow": "sleep 600"}},
-    "unit_fails": {"units": {"broken.service": "[Service]\nType=oneshot\nExecStart=/bin/false\n"}},
-    "needs_reboot_to_switch": {"initInterfaceVersion": "systemd 3"},
-    "new_kernel": {"kernel": "6.12.2"},
-    "wrong_platform": {"system": "riscv64-linux"},
-    "no_switch_program": {"switchable": False},
-    "check_fails": {"preSwitchChecks": {"refuses": "echo 'not on my watch' >&2; false"}},
-    "unhealthy": {"web": {"healthy": False}},
-    # Nobody can log in any more: new connections are refused.
-    "stops_sshd": {
-        "units": {
-            "lockout.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
-            "ExecStart=/bin/systemctl stop ssh.service ssh.socket\nExecStop=/bin/systemctl start ssh.service\n"
-        }
-    },
-    # The login works, but nobody becomes root any more.
-    "breaks_sudo": {
-        "units": {
-            "lockout.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
-            "ExecStart=/bin/mv /etc/sudoers.d/lab /root/sudoers-lab\n"
-            "ExecStop=/bin/mv /root/sudoers-lab /etc/sudoers.d/lab\n"
-        }
-    },
-    # Answers to the machine that runs the lab vanish: established connections hang too.
-    "cuts_network": {
-        "units": {
-            "lockout.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
-            "ExecStart=/bin/sh -c 'ip route add blackhole $(ip route show default | cut -d \" \" -f 3)/32'\n"
-            "ExecStop=/bin/sh -c 'ip route del blackhole $(ip route show default | cut -d \" \" -f 3)/32'\n"
-        }
-    },
-}
-
 
 @dataclass(frozen=True)
 class TaskResult:

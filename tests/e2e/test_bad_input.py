@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fault_systems import FAULTS
 from lab import LabHost
 from plays import BUILD, SWITCH, deploy_play, task_play
-from project import FAULTS, PlaybookRun, Project
+from project import PlaybookRun, Project
 
 MISSING = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nowhere"
 

@@ -10,8 +10,9 @@ import subprocess
 from typing import Any
 
 import pytest
+from fault_systems import FAULTS
 from lab import REPOSITORY, Lab, LabHost, nix_environment, run, wait_until
-from project import FAULTS, Project
+from project import Project
 
 PLAY: list[Any] = [
     {
