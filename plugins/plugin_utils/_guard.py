@@ -42,6 +42,7 @@ GUARD_PARTS = (
     "lock.sh",
     "program.sh",
     "activation.sh",
+    "settle.sh",
     "roll_back.sh",
     "start.sh",
     "units.sh",
@@ -127,12 +128,11 @@ def probe_script(request: ProbeRequest) -> str:
     return _script(
         "probe",
         kind=kind.name,
-        profile=request.profile or kind.profile,
+        **_profile(kind, request.profile),
         current=kind.current,
         booted=kind.booted,
         required=" ".join(kind.required),
         has_boot_default=kind.has_boot_default,
-        per_user=kind.per_user,
         toplevel=request.toplevel,
         specialisation=request.specialisation,
         closure=request.closure,
@@ -163,6 +163,8 @@ def start_script(request: StartRequest) -> str:
         commit=kind.commit,
         roll_back=kind.roll_back,
         restore_boot_default=kind.restore_boot_default,
+        deactivate=kind.deactivate,
+        remains=kind.remains,
         dry_activate=kind.dry_activate,
         current=kind.current,
         booted=kind.booted,
@@ -172,10 +174,9 @@ def start_script(request: StartRequest) -> str:
         exit_locked=_optional(kind.exit_locked),
         has_boot_default=kind.has_boot_default,
         check_units=kind.check_units,
-        per_user=kind.per_user,
         action=request.action,
         toplevel=request.toplevel,
-        profile=request.profile or kind.profile,
+        **_profile(kind, request.profile),
         specialisation=request.specialisation,
         timeout_activation=request.timeout_activation,
         timeout_confirm=request.timeout_confirm,
@@ -227,6 +228,11 @@ def guard_text() -> str:
     """The guard, as it runs on the host."""
     directory = Path(__file__).with_name("target")
     return "\n".join((directory / part).read_text(encoding="utf-8") for part in GUARD_PARTS)
+
+
+def _profile(kind: Kind, given: str) -> dict[str, str]:
+    """The profile that was given, or how the host finds the kind's own."""
+    return {"profile": given or kind.profile, "find_profile": "" if given else kind.find_profile}
 
 
 def _optional(number: int | None) -> str:

@@ -16,16 +16,28 @@ The guard on the host knows no kind. It is handed the shell snippets of this tab
 
 The guard itself puts the profile link back to the exact old generation before it runs ``roll_back``, so no
 snippet ever has to guess which generation was "the previous one".
+
+A snippet may be called after an activation that was cut off anywhere: what the program itself would only undo after a
+complete one is the snippet's to undo. Where that takes more than a line, it lies in ``target/kinds/<kind>.sh``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 
 SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
 SET_PROFILE = 'nix-env -p "$PROFILE" --set "$TOPLEVEL"'
+# Not twice: a profile that points to the toplevel already may do so by a generation that is not the newest.
+MAKE_SURE_OF_PROFILE = f'[ "$PROFILE" -ef "$TOPLEVEL" ] || {{ mkdir -p "${{PROFILE%/*}}" && {SET_PROFILE}; }}'
+
+
+def _with_functions(kind: str, call: str) -> str:
+    """A snippet that calls a function of ``target/kinds/<kind>.sh``."""
+    functions = Path(__file__).with_name("target") / "kinds" / f"{kind}.sh"
+    return f"{functions.read_text(encoding='utf-8')}\n{call}"
 
 
 @dataclass(frozen=True)
@@ -44,11 +56,13 @@ class Kind:
     dry_activate: str
     """Prints what ``activate`` would do, without doing it. Empty: the kind cannot tell."""
     current: str
-    """The link to what is running now, or ``profile`` when the profile link itself says so."""
+    """The links that may tell what is running now, separated by spaces: the first that leads anywhere does. The word
+    ``profile`` means the profile link; ``~/`` as in ``profile``."""
     booted: str
     """The link to what was booted, to tell whether a reboot is pending; empty where that has no meaning."""
     profile: str
-    """The default profile link. A leading ``~/`` is the home directory of the user on the host."""
+    """The default profile link. A leading ``~/`` is the home directory of the user on the host, and
+    ``~/.local/state/`` what ``XDG_STATE_HOME`` names there."""
     required: tuple[str, ...]
     """Files that a toplevel must contain to be of this kind, relative to it."""
     exit_failed_units: int | None = None
@@ -61,9 +75,14 @@ class Kind:
     """Whether a boot loader decides what runs after a power cut. If not, the guard has to roll back an
     interrupted activation itself after a restart."""
     check_units: bool = False
-    """Whether the program hides failed units behind exit code 0, so that the guard has to look for them."""
-    per_user: bool = False
-    """Whether it is activated as an ordinary user."""
+    """Whether the program hides failed units behind exit code 0, so that the guard has to watch them."""
+    deactivate: str = ""
+    """Removes all that ``SYSTEM`` has made on a host that had no system of this kind before. Empty: the kind offers
+    no such thing."""
+    remains: str = ""
+    """What is left, and what to do about it, when a first deploy fails that nothing can undo."""
+    find_profile: str = ""
+    """Prints the default profile link where only the host knows it; ``profile`` then is what it usually is."""
     flake_output: str = ""
     flake_attribute: str = ""
     """The toplevel below ``<flake>#<flake_output>.<name>``; empty: the output itself is the toplevel."""
@@ -105,55 +124,61 @@ _NIXOS = Kind(
     flake_attribute="config.system.build.toplevel",
 )
 
-# Source: pkgs/nix-tools/darwin-rebuild.sh of nix-darwin: set the profile, then run `activate` as root. There is no
-# boot loader step: launchd starts what the profile's `activate` put in place.
+# `darwin-rebuild` sets the profile first. Here that comes last, since the profile is what launchd activates after a
+# restart (modules/services/activate-system), and nothing in an activation reads it: until the confirmation a restart
+# comes back with the old system.
 _DARWIN = Kind(
     name="darwin",
-    activate=f'{SET_PROFILE} || exit\n"$SYSTEM/activate"',
-    commit="",
-    roll_back='"$OLD_SYSTEM/activate"',
+    activate=_with_functions("darwin", 'activate_system "$SYSTEM"'),
+    commit=MAKE_SURE_OF_PROFILE,
+    roll_back=_with_functions("darwin", "roll_back"),
     restore_boot_default="",
     dry_activate="",
     current="/run/current-system",
     booted="",
     profile=SYSTEM_PROFILE,
     required=("activate", "darwin-version"),
+    remains="links to /etc/static in /etc, and launchd services; nix-darwin's own darwin-uninstaller removes them",
     flake_output="darwinConfigurations",
     flake_attribute="system",
 )
 
-# Source: modules/home-environment.nix and modules/files.nix of home-manager: `activate` without `--driver-version`
-# sets the profile itself, in old and new releases; the commit only makes sure of it.
+# The profile is set once the new generation is confirmed, as the `home-manager` program does it before; what runs is
+# told by home-manager's own root for the garbage collector, which may be a specialisation or a generation that was
+# only tested.
 _HOME_MANAGER = Kind(
     name="home-manager",
-    activate='"$SYSTEM/activate"',
-    commit=f'[ "$PROFILE" -ef "$TOPLEVEL" ] || {SET_PROFILE}',
-    roll_back='"$OLD_SYSTEM/activate"',
+    activate=_with_functions("home-manager", 'activate_home "$SYSTEM"'),
+    commit=MAKE_SURE_OF_PROFILE,
+    roll_back=_with_functions("home-manager", "roll_back"),
     restore_boot_default="",
-    dry_activate='DRY_RUN=1 VERBOSE=1 "$SYSTEM/activate"',
-    current="profile",
+    dry_activate=_with_functions("home-manager", 'export DRY_RUN=1 VERBOSE=1\nactivate_home "$SYSTEM"'),
+    current="~/.local/state/home-manager/gcroots/current-home profile",
     booted="",
     profile="~/.local/state/nix/profiles/home-manager",
     required=("activate", "home-files"),
-    per_user=True,
+    check_units=True,
+    remains="links in the home directory, the package home-manager-path and units; home-manager uninstall removes them",
+    find_profile=_with_functions("home-manager", "find_profile"),
     flake_output="homeConfigurations",
     flake_attribute="activationPackage",
 )
 
-# Source: crates/system-manager-engine/src/{activate,register}.rs of system-manager: `activate` only logs the units
-# that failed and exits 0; `register-profile` adds the profile generation and its own gc root.
+# `activate` only logs the units that failed and exits 0; `register-profile` adds the profile generation and its own
+# root for the garbage collector.
 _SYSTEM_MANAGER = Kind(
     name="system-manager",
     activate='"$SYSTEM/bin/activate"',
-    commit=f'mkdir -p "${{PROFILE%/*}}" && {SET_PROFILE} && "$SYSTEM/bin/register-profile"',
-    roll_back='"$OLD_SYSTEM/bin/activate"',
-    restore_boot_default="",
+    commit=f'{MAKE_SURE_OF_PROFILE} && "$SYSTEM/bin/register-profile"',
+    roll_back=_with_functions("system-manager", "roll_back"),
+    restore_boot_default=_with_functions("system-manager", "restore_gc_root"),
     dry_activate="",
     current="profile",
     booted="",
     profile="/nix/var/nix/profiles/system-manager-profiles/system-manager",
     required=("bin/activate", "bin/register-profile"),
     check_units=True,
+    deactivate=_with_functions("system-manager", "deactivate"),
     flake_output="systemConfigs",
 )
 
@@ -161,8 +186,8 @@ _SYSTEM_MANAGER = Kind(
 # profile link, so a command such as `systemctl restart web` would otherwise restart the old version.
 _PROFILE = Kind(
     name="profile",
-    activate=SET_PROFILE,
-    commit="",
+    activate=f'mkdir -p "${{PROFILE%/*}}" && {SET_PROFILE}',
+    commit=MAKE_SURE_OF_PROFILE,
     roll_back="",
     restore_boot_default="",
     dry_activate="",
@@ -170,6 +195,7 @@ _PROFILE = Kind(
     booted="",
     profile="",
     required=(),
+    remains="what the command has started and written",
 )
 
 KINDS: dict[str, Kind] = {
@@ -200,6 +226,7 @@ def profile_kind(activate_command: str = "") -> Kind:
         return KINDS["profile"]
     return replace(
         KINDS["profile"],
-        activate=f"{SET_PROFILE} || exit\n{command}",
+        activate=f"{KINDS['profile'].activate} || exit\n{command}",
         roll_back=f"TOPLEVEL=$OLD_TOPLEVEL\nSYSTEM=$OLD_SYSTEM\n{command}",
+        check_units=True,
     )

@@ -21,6 +21,10 @@ compare_failed_units() {
         if ! grep -qxF -e "$now_failed" "$DIR/old/failed_units"; then echo "$now_failed"; fi
     done <"$DIR/failed_now")
     rm -f "$DIR/failed_now"
+    for flapping_unit in ${FLAPPING:-}; do
+        names_unit "$NEW_FAILED" "$flapping_unit" || NEW_FAILED="$NEW_FAILED
+$flapping_unit"
+    done
     set_result failed_units "$NEW_FAILED"
 }
 
@@ -43,7 +47,9 @@ judge_activation() {
     set_result exit_code "$OUTCOME"
     case $OUTCOME in
         0)
-            if ! wanted check_units || judge_units 0; then return 0; fi
+            if ! wanted check_units; then return 0; fi
+            settle_units
+            if judge_units 0; then return 0; fi
             REASON=failed_units MESSAGE="units failed: $(listed "$NEW_FAILED")"
             ;;
         "$(request exit_failed_units)")
@@ -149,6 +155,8 @@ commit() {
 
 end_activation() {
     if [ "$1" != failed ]; then remove_gc_roots; fi
+    # What only runs, and has neither the profile nor a link of its own, is nobody else's to keep.
+    if [ "$1" = committed ] && [ "$(request action):$(request current)" = test:profile ]; then add_gc_root new "$TOPLEVEL"; fi
     enter_phase "$1"
     release_lock
     remove_boot_unit

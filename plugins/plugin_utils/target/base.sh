@@ -14,6 +14,7 @@
 #   program.sh     running the system's own programs with a time limit
 #   activation.sh  activate, wait, commit
 #   roll_back.sh   back to the old system
+#   settle.sh      have the services that were started come to rest
 #   start.sh       checks, and how the guard outlives the login that brought it
 #   units.sh       the guard as units of systemd
 #   probe.sh       what the host says about itself; changes nothing
@@ -43,6 +44,12 @@ have() { command -v "$1" >/dev/null 2>&1; }
 USER_ID=$(id -u)
 
 is_root() { [ "$USER_ID" = 0 ]; }
+
+# Who has become a user in another way than by a login is not told where that user's service manager is.
+if ! is_root && [ -d "/run/user/$USER_ID" ]; then
+    XDG_RUNTIME_DIR=/run/user/$USER_ID
+    export XDG_RUNTIME_DIR
+fi
 
 state_directory() {
     if is_root; then

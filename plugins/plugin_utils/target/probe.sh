@@ -6,7 +6,7 @@
 # `probe`: what the host says about itself and about a path that may be deployed. Changes nothing.
 
 verb_probe() {
-    PROFILE=$(expanded "$(arg profile)")
+    PROFILE=$(profile_asked_for)
     probe_current=$(current_system "$(arg current)" "$PROFILE")
     say system "$(nix_system)"
     nix_version=$(nix-store --version 2>/dev/null | head -n 1)

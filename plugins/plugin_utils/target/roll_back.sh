@@ -40,7 +40,9 @@ leave_running() {
 restore_profile() {
     profile_link=$(link_of "$PROFILE")
     if [ "$profile_link" = "$(old profile_link)" ]; then return 0; fi
-    if [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ]; then
+    # Some kinds' programs set it themselves, to whatever they are the program of.
+    case $(resolved "$PROFILE") in "$TOPLEVEL" | "$SYSTEM") profile_is_ours=1 ;; *) profile_is_ours='' ;; esac
+    if [ -z "$profile_is_ours" ]; then
         note "the profile $PROFILE was changed by somebody else and is left alone"
         return 0
     fi
@@ -60,7 +62,7 @@ restore_profile() {
 
 restore_boot_default() {
     if [ -z "$(result commit_begun)" ] || [ -z "$(request restore_boot_default)" ]; then return 0; fi
-    if [ -z "$OLD_TOPLEVEL" ]; then
+    if [ -z "$OLD_TOPLEVEL" ] && wanted has_boot_default; then
         incomplete "there is no old generation that could be the boot default"
         return 0
     fi
@@ -78,10 +80,13 @@ restore_running_system() {
     fi
     if [ -z "$(request roll_back)" ]; then return 0; fi
     if [ -z "$OLD_SYSTEM" ]; then
-        incomplete "there was no old system to go back to: what the activation changed is still there"
+        remove_first_system
         return 0
     fi
+    forget_failures
     run_program_when_free "$(request timeout_roll_back)" "$(request roll_back)"
+    # Those that the old system does not have are still remembered as failed.
+    forget_failures
     case $OUTCOME in
         timeout) incomplete "the old system's activation did not end within $(request timeout_roll_back) s" ;;
         0) set_result roll_back_exit_code 0 ;;
@@ -97,6 +102,28 @@ restore_running_system() {
     if [ "$ROLLED_BACK" = rolled-back ] && [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
         incomplete "after the roll back $(current_system "$(request current)" "$PROFILE") is running, not $OLD_SYSTEM"
     fi
+}
+
+# There was no system of this kind before.
+remove_first_system() {
+    if [ -z "$(request deactivate)" ]; then
+        remains=$(request remains)
+        incomplete "there was no old system to go back to: what the activation changed is still there${remains:+ ($remains)}"
+        return
+    fi
+    run_program_when_free "$(request timeout_roll_back)" "$(request deactivate)"
+    forget_failures
+    case $OUTCOME in
+        0) note "there was no old system to go back to: what the activation had made was removed" ;;
+        timeout) incomplete "there was no old system, and removing the new one did not end within $(request timeout_roll_back) s" ;;
+        *) incomplete "there was no old system, and removing the new one failed with exit code $OUTCOME" ;;
+    esac
+}
+
+# Units that have failed too often are not started again, not even for the old system, until that is forgotten.
+forget_failures() {
+    # shellcheck disable=SC2046 # names of units
+    if [ -n "$(result failed_units)" ]; then ask_units reset-failed $(result failed_units); fi
 }
 
 incomplete() {

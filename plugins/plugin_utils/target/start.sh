@@ -50,7 +50,7 @@ start_note() {
 # Sets TOPLEVEL, SYSTEM and PROFILE from the arguments, or answers with an error.
 check_toplevel() {
     TOPLEVEL=$(arg toplevel)
-    PROFILE=$(expanded "$(arg profile)")
+    PROFILE=$(profile_asked_for)
     have nix-store || error no_nix "nix-store was not found in PATH ($PATH)"
     if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
         error invalid_toplevel "$TOPLEVEL is not in this host's store, or not complete"
@@ -71,7 +71,18 @@ check_toplevel() {
 
 # A profile may be given relative to the home directory, which only the host knows.
 # shellcheck disable=SC2088 # the tilde is meant literally
-expanded() { case $1 in "~/"*) echo "${HOME:-}/${1#??}" ;; *) printf '%s\n' "$1" ;; esac; }
+expanded() {
+    case $1 in
+        "~/.local/state/"*) echo "${XDG_STATE_HOME:-${HOME:-}/.local/state}/${1#"~/.local/state/"}" ;;
+        "~/"*) echo "${HOME:-}/${1#??}" ;;
+        *) printf '%s\n' "$1" ;;
+    esac
+}
+
+# The profile that was given, or the kind's own, which only the host may know.
+profile_asked_for() {
+    if [ -z "$(arg find_profile)" ]; then expanded "$(arg profile)"; else "$NIXFERRY_SH" -c "$(arg find_profile)" </dev/null; fi
+}
 
 # system_of TOPLEVEL SPECIALISATION: the path to activate, nothing if there is none
 system_of() { if [ -z "$2" ]; then echo "$1"; else resolved "$1/specialisation/$2"; fi; }
@@ -173,10 +184,10 @@ record_activation() {
 write() { printf '%s\n' "$2" >"$1"; }
 
 write_record() {
-    for field in kind activate commit roll_back restore_boot_default current booted exit_failed_units \
-        exit_reboot_required exit_locked has_boot_default check_units action specialisation timeout_activation \
-        timeout_confirm timeout_roll_back failed_units reboot_if_unreachable roll_back_on_failure deployer is_rollback \
-        environment; do
+    for field in kind activate commit roll_back restore_boot_default deactivate remains current booted \
+        exit_failed_units exit_reboot_required exit_locked has_boot_default check_units action specialisation \
+        timeout_activation timeout_confirm timeout_roll_back failed_units reboot_if_unreachable roll_back_on_failure \
+        deployer is_rollback environment; do
         write "$DIR/request/$field" "$(arg "$field")" || return 1
     done
     reboot=$(arg reboot_command)
@@ -193,6 +204,7 @@ write_record() {
         write "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
         failed_units >"$DIR/old/failed_units" &&
+        { [ "$(arg check_units)" != 1 ] || services_by InvocationID >"$DIR/old/services"; } &&
         printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
         printf %s "$START_NOTES" >"$DIR/notes" &&
         write "$DIR/boot" "$(boot_identity)" &&

@@ -141,9 +141,20 @@ generation_of() {
     esac
 }
 
-# What is running: the system behind the kind's `current` link
+# What is running: the system behind the first of the kind's `current` links that leads anywhere
 current_system() { # CURRENT PROFILE
-    if [ "$1" = profile ]; then resolved "$2"; else resolved "$ROOT$1"; fi
+    for current_link in $1; do
+        # shellcheck disable=SC2088 # the tilde is meant literally
+        case $current_link in
+            profile) current_link=$2 ;;
+            "~/"*) current_link=$(expanded "$current_link") ;;
+            *) current_link=$ROOT$current_link ;;
+        esac
+        if [ -e "$current_link" ]; then
+            resolved "$current_link"
+            return
+        fi
+    done
 }
 
 # reboot_reasons BOOTED SYSTEM: what of the booted system only a reboot replaces

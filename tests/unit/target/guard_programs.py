@@ -57,11 +57,31 @@ else
     setsid sh -c '"$@"; eval "$stop_post"' sh "$@" &
 fi </dev/null >/dev/null 2>&1 3>&-
 """
-# Lists FAILED_BEFORE as failed, and FAILED_AFTER too once a system's program has made $HOST/tested.
+# Lists FAILED_BEFORE as failed, and FAILED_AFTER too once a system's program has made $HOST/tested. The directories
+# $HOST/restarting, starting and services/PROPERTY hold a file for each unit in that state, or with that property.
 SYSTEMCTL = """\
 #!/bin/sh
+echo "$*" >>"$HOST/systemctl"
 case "$*" in
+    *list-units*--state=activating*)
+        for unit in "$HOST"/restarting/* "$HOST"/starting/*; do
+            [ ! -e "$unit" ] || echo "${unit##*/} loaded activating start Something"
+        done
+        ;;
+    *" show "*)
+        property=${3#*=}
+        [ "$property" != Id ] || property=${4#*=}
+        for unit in "$HOST/services/$property"/*; do
+            if [ -e "$unit" ]; then echo "$property=$(cat "$unit")"; echo "Id=${unit##*/}"; echo; fi
+        done
+        ;;
     *list-units*)
+        case "$*" in *auto-restart*)
+            for unit in "$HOST"/restarting/*; do
+                [ ! -e "$unit" ] || echo "${unit##*/} loaded activating auto-restart Something"
+            done
+            ;;
+        esac
         for unit in @before@; do echo "$unit loaded failed failed Something"; done
         [ ! -e "$HOST/tested" ] || for unit in @after@; do echo "$unit loaded failed failed Something"; done
         ;;

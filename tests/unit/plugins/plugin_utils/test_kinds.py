@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, kind_named, profile_kind
 
-SNIPPETS = ("activate", "commit", "roll_back", "restore_boot_default", "dry_activate")
+SNIPPETS = ("activate", "commit", "roll_back", "restore_boot_default", "dry_activate", "deactivate")
 RECORDER = '#!/bin/sh\necho "${0#"$BASE"/} $*" >>"$CALLS"\nexit "${FAIL:-0}"\n'
 
 
@@ -32,7 +32,7 @@ def systems(tmp_path: Path) -> dict[str, Path]:
     for name in ("new", "blue", "old"):
         path = tmp_path / name
         (path / "bin").mkdir(parents=True)
-        for program in ("switch-to-configuration", "activate", "register-profile"):
+        for program in ("switch-to-configuration", "activate", "register-profile", "deactivate"):
             (path / "bin" / program).write_text(RECORDER)
             (path / "bin" / program).chmod(0o755)
         (path / "activate").write_text(RECORDER)
@@ -41,6 +41,8 @@ def systems(tmp_path: Path) -> dict[str, Path]:
     for parent in ("new", "old"):
         (made[parent] / "specialisation").mkdir()
         (made[parent] / "specialisation/blue").symlink_to(made["blue"])
+    for directory in ("run", "nix/var/nix/gcroots", "home"):
+        (tmp_path / directory).mkdir(parents=True)
     programs = tmp_path / "programs/bin"
     programs.mkdir(parents=True)
     (programs / "nix-env").write_text(RECORDER)
@@ -56,6 +58,7 @@ def run(
     calls.unlink(missing_ok=True)
     environment = {
         "PATH": f"{base}/programs/bin:{os.environ['PATH']}",
+        "LC_ALL": "C",
         "BASE": str(base),
         "CALLS": str(calls),
         "FAIL": str(fail),
@@ -64,6 +67,8 @@ def run(
         "OLD_TOPLEVEL": str(systems["old"]),
         "OLD_SYSTEM": str(systems[old_system]),
         "PROFILE": str(base / "profiles/p"),
+        "HOME": str(base / "home"),
+        "NIXFERRY_ROOT": str(base),
     }
     done = subprocess.run(["/bin/sh", "-c", snippet], env=environment, check=False)
     lines = calls.read_text().replace(f"{base}/", "") if calls.exists() else ""
@@ -81,15 +86,20 @@ SET = "programs/bin/nix-env -p profiles/p --set new"
         ("nixos", "roll_back", ["old/bin/switch-to-configuration test"]),
         ("nixos", "restore_boot_default", ["old/bin/switch-to-configuration boot"]),
         ("nixos", "dry_activate", ["new/bin/switch-to-configuration dry-activate"]),
-        ("darwin", "activate", [SET, "new/activate"]),
+        ("darwin", "activate", ["new/activate"]),
+        ("darwin", "commit", [SET]),
         ("darwin", "roll_back", ["old/activate"]),
-        ("home-manager", "activate", ["new/activate"]),
+        ("home-manager", "activate", ["new/activate --driver-version 1"]),
         ("home-manager", "commit", [SET]),
-        ("home-manager", "roll_back", ["old/activate"]),
+        ("home-manager", "roll_back", ["old/activate --driver-version 1"]),
+        ("home-manager", "dry_activate", ["new/activate --driver-version 1"]),
         ("system-manager", "activate", ["new/bin/activate"]),
         ("system-manager", "commit", [SET, "new/bin/register-profile"]),
         ("system-manager", "roll_back", ["old/bin/activate"]),
+        ("system-manager", "deactivate", ["new/bin/deactivate"]),
+        ("system-manager", "restore_boot_default", []),
         ("profile", "activate", [SET]),
+        ("profile", "commit", [SET]),
     ],
 )
 def test_snippet_calls_the_right_programs(
@@ -105,7 +115,7 @@ def test_exit_code_of_the_first_program_that_fails_is_kept(
     systems: dict[str, Path], kind: str, snippet: str
 ) -> None:
     text = getattr(KINDS[kind], snippet)
-    if text:
+    if run(systems, text).calls:
         ran = run(systems, text, fail=4)
         assert ran.return_code == 4
         assert len(ran.calls) == 1
@@ -121,6 +131,70 @@ def test_nixos_specialisation_is_made_the_default_after_its_parent(systems: dict
         "old/bin/switch-to-configuration boot",
         "old/specialisation/blue/bin/switch-to-configuration boot",
     ]
+
+
+def test_profile_that_points_to_the_toplevel_already_is_not_set_again(systems: dict[str, Path]) -> None:
+    profile = systems["new"].parent / "profiles/p"
+    profile.parent.mkdir()
+    profile.symlink_to(systems["new"])
+    for kind in ("darwin", "home-manager", "profile"):
+        assert run(systems, KINDS[kind].commit).calls == []
+
+
+def test_darwin_system_of_before_2025_needs_the_user_who_called_sudo(
+    systems: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    legacy = systems["new"] / "activate-user"
+    legacy.write_text(RECORDER)
+    legacy.chmod(0o755)
+    assert run(systems, KINDS["darwin"].activate) == Ran(1, [])
+    with_user = f'SUDO_USER=ann\nsudo() {{ shift 3; "$@"; }}\n{KINDS["darwin"].activate}'
+    assert run(systems, with_user).calls == ["new/activate-user", "new/activate"]
+    legacy.write_text("#!/bin/sh\n# nix-darwin: deprecated\nexit 1\n")
+    assert run(systems, KINDS["darwin"].activate).calls == ["new/activate"]
+
+
+def test_darwin_roll_back_lets_the_old_system_see_what_the_new_one_may_have_started(
+    systems: dict[str, Path],
+) -> None:
+    current = systems["new"].parent / "run/current-system"
+    current.symlink_to(systems["old"])
+    assert run(systems, KINDS["darwin"].roll_back).return_code == 0
+    assert current.resolve() == systems["new"]
+
+
+@pytest.mark.parametrize(
+    ("version", "user", "own", "expected"),
+    [
+        ("2.26.3", "1000", False, "home/.local/state/nix/profiles/home-manager"),
+        ("2.13.6", "1000", False, "nix/var/nix/profiles/per-user/ann/home-manager"),
+        ("2.8.0", "1000", False, "nix/var/nix/profiles/per-user/ann/home-manager"),
+        ("2.8.0", "1000", True, "home/.local/state/nix/profiles/home-manager"),
+        ("2.26.3", "0", False, "nix/var/nix/profiles/per-user/ann/home-manager"),
+    ],
+)
+def test_profile_of_home_manager_is_beside_the_users_other_profiles(
+    tmp_path: Path, version: str, user: str, own: bool, expected: str
+) -> None:
+    if own:
+        (tmp_path / "home/.local/state/nix/profiles").mkdir(parents=True)
+    functions = f"""
+        nix-env() {{ echo "nix-env (Nix) {version}"; }}
+        id() {{ case $1 in -un) echo ann ;; -u) echo {user} ;; esac; }}
+    """
+    environment = {
+        "HOME": f"{tmp_path}/home",
+        "NIX_STATE_DIR": f"{tmp_path}/nix/var/nix",
+        "PATH": os.environ["PATH"],
+    }
+    script = functions.replace("nix-env()", "nix_env()") + KINDS["home-manager"].find_profile.replace(
+        "$(nix-env --version)", "$(nix_env --version)"
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", script], env=environment, check=True, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == f"{tmp_path}/{expected}"
 
 
 def test_profile_command_runs_after_the_profile_is_set_and_sees_the_right_system(
@@ -139,9 +213,9 @@ def test_no_snippet_guesses_the_previous_generation() -> None:
             assert "--rollback" not in getattr(kind, snippet)
 
 
-def test_only_kinds_with_a_boot_default_can_restore_it() -> None:
+def test_every_kind_with_a_boot_default_can_restore_it() -> None:
     for kind in KINDS.values():
-        assert bool(kind.restore_boot_default) == kind.has_boot_default
+        assert kind.restore_boot_default or not kind.has_boot_default
         assert kind_named(kind.name) is kind
 
 

@@ -1,0 +1,95 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# system-manager, as root. Read from crates/system-manager-engine/src/{activate,deactivate,register}.rs,
+# activate/{etc_files,services}.rs, nix/lib.nix and nix/modules/default.nix of system-manager: see
+# tests/fixtures/mini-system-manager/README.md.
+#
+# The engine stops and removes what its state file lists and the next system lacks, and it writes that file last. An
+# activation that was cut off leaves behind what nothing knows of; that is removed here.
+#
+# shellcheck disable=SC3013 # dash, bash and busybox know -ef, and no other shell is /bin/sh where systemd runs
+
+ENGINE_STATE=${NIXFERRY_ROOT:-}/var/lib/system-manager/state/system-manager-state.json
+ETC=${NIXFERRY_ROOT:-}/etc
+GC_ROOT=${NIXFERRY_ROOT:-}/nix/var/nix/gcroots/system-manager-current
+
+# Both files are JSON as Nix writes it, without white space. Store paths hold none of the characters it is split at.
+json_values() { # KEY FILE
+    # shellcheck disable=SC2020 # each of the characters becomes the end of a line
+    if [ -f "$2" ]; then tr ',{}' '\n\n\n' <"$2" | sed -n "s/^ *\"$1\": *\"\\(.*\\)\"\$/\\1/p"; fi
+}
+
+# The unit files of a system; nothing without a system
+units_of() { json_values storePath "$1/services/services.json"; }
+
+# The tree that a system's links in /etc lead into
+links_of() { json_values staticEnv "$1/etcFiles/etcFiles.json"; }
+
+# Units of the new system that may run and that the engine knows nothing of. Those that both systems have are started
+# again by the old one's activation.
+stop_unrecorded_units() {
+    units_of "$OLD_SYSTEM" >"$WORK/old-units"
+    units_of "$SYSTEM" | grep -vxF -f "$WORK/old-units" | while IFS= read -r unit; do
+        if grep -qF "\"$unit\"" "$ENGINE_STATE" 2>/dev/null; then continue; fi
+        if [ "$ETC/systemd/system/${unit##*/}" -ef "$unit" ]; then echo "${unit##*/}"; fi
+    done >"$WORK/unrecorded"
+    # shellcheck disable=SC2046 # names of units
+    if [ -s "$WORK/unrecorded" ]; then systemctl stop $(cat "$WORK/unrecorded"); fi
+}
+
+# Links of the new system that the engine knows nothing of. Some of its own it links to the file, some to the link.
+remove_unrecorded_links() {
+    new_links=$(links_of "$SYSTEM")
+    old_links=$(links_of "$OLD_SYSTEM")
+    if [ ! -d "$new_links" ]; then return 0; fi
+    (cd "$new_links" && find -L . -type f) >"$WORK/links"
+    removed=''
+    while IFS= read -r link; do
+        link=${link#./}
+        if [ -L "$ETC/$link" ] && [ "$ETC/$link" -ef "$new_links/$link" ] && [ ! -e "${old_links:-$WORK}/$link" ] &&
+            ! grep -qF "\"/etc/$link\"" "$ENGINE_STATE" 2>/dev/null; then
+            rm -f "$ETC/$link" && removed=1
+        fi
+    done <"$WORK/links"
+    if [ -n "$removed" ]; then systemctl daemon-reload; fi
+}
+
+with_work_directory() {
+    WORK=$(mktemp -d) || exit
+    "$@"
+    work_result=$?
+    rm -rf "$WORK"
+    return "$work_result"
+}
+
+go_back() {
+    stop_unrecorded_units
+    "$OLD_SYSTEM/bin/activate" || return
+    remove_unrecorded_links
+}
+
+roll_back() { with_work_directory go_back; }
+
+go_away() {
+    stop_unrecorded_units
+    "$SYSTEM/bin/deactivate" || return
+    remove_unrecorded_links
+}
+
+# There was no system before. The engine exits with 0 whatever it could not remove, but then its state file says so.
+deactivate() {
+    with_work_directory go_away || return
+    left=$(sed -n 's/.*"files": *\[\([^]]*\)\].*/\1/p' "$ENGINE_STATE" 2>/dev/null)
+    if [ -n "$left" ]; then
+        echo "system-manager has left: $left" >&2
+        return 1
+    fi
+}
+
+# The profile is the old one again; the root that goes with it is made by nothing but `register-profile`.
+restore_gc_root() {
+    if [ -n "$OLD_TOPLEVEL" ]; then ln -sfn "$OLD_TOPLEVEL" "$GC_ROOT"; else rm -f "$GC_ROOT"; fi
+}
