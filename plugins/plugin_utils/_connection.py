@@ -22,14 +22,21 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._login_errors import (
+    explain_exception,
+    explain_refusal,
+    wants_terminal,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ssh import ssh_command_line, ssh_setting
 
 # A link that swallows packets is noticed after this many seconds of silence times the count below.
 SERVER_ALIVE_INTERVAL_SECONDS = 5
 SERVER_ALIVE_COUNT = 3
 
 SSH_TRANSPORT = "ssh"
-# Connections that cannot give a command standard input.
-WITHOUT_INPUT = ("paramiko", "paramiko_ssh")
+# Other connections over the network, by the last part of their names.
+NETWORK_TRANSPORTS = ("paramiko", "paramiko_ssh", "libssh")
+LOCAL_ADDRESS = "127.0.0.1"
 
 
 class HostUnreachable(NixferryError):
@@ -51,6 +58,8 @@ class RemoteShell:
     def __init__(self, action: ActionBase, host: str) -> None:
         self._action = action
         self.host = host
+        # The escalation program of this host has refused to work without a terminal.
+        self._refused_without_terminal = False
 
     @property
     def connection(self) -> Any:
@@ -86,7 +95,24 @@ class RemoteShell:
     @property
     def address(self) -> str:
         """The address that the controller connects to; ``127.0.0.1`` where the connection has none."""
-        return str(self._action._play_context.remote_addr or "127.0.0.1") if self.is_ssh else "127.0.0.1"
+        if self.is_ssh and hasattr(self.connection, "_build_command"):
+            # The name may be an alias of an ssh configuration file.
+            command = ssh_command_line(self.connection)
+            return ssh_setting(command, "hostname") or command[-1]
+        if self.is_ssh or self.transport.rpartition(".")[2] in NETWORK_TRANSPORTS:
+            return str(self._action._play_context.remote_addr or LOCAL_ADDRESS)
+        return LOCAL_ADDRESS
+
+    @property
+    def needs_terminal(self) -> bool:
+        """Whether privilege escalation works on a terminal only, so that commands get no standard input.
+
+        Some escalation plugins say so of themselves; a ``requiretty`` of sudo shows at the first attempt.
+        """
+        if not self.becomes:
+            return False
+        become = self.connection.become
+        return self._refused_without_terminal or become.require_tty or not become.pipelining
 
     def run(self, script: str, *, step: str) -> RemoteResult:
         """Run ``script`` with ``/bin/sh`` on the host, in one round trip.
@@ -106,22 +132,32 @@ class RemoteShell:
         Raises ``HostUnreachable`` like ``run``.
         """
         try:
-            if self.transport in WITHOUT_INPUT:
-                with self._input_file(data) as name:
-                    return self._execute(f"{command} <{name}")
-            return self._execute(command, data)
-        except AnsibleConnectionFailure as error:
-            raise HostUnreachable(
-                str(error),
-                step=step,
-                remedy="Check that the host is up and that Ansible can log in (ansible -m raw -a true).",
-            ) from error
+            result = self._send(command, data)
+            if self._wants_terminal(result):
+                # Nothing was run yet.
+                self._refused_without_terminal = True
+                result = self._send(command, data)
         except AnsibleError as error:
-            raise NixferryError(
-                str(error),
-                step=step,
-                remedy="Check that Ansible can run commands on the host, with become if it is in use.",
-            ) from error
+            cause = explain_exception(str(error), unreachable=isinstance(error, AnsibleConnectionFailure))
+            kind = HostUnreachable if cause.unreachable else NixferryError
+            raise kind(cause.message, step=step, remedy=cause.remedy, output=cause.output) from error
+        # A script of this collection that ran signs its answer.
+        if result.return_code != 0 and self.becomes and "nixferry" not in result.stdout:
+            refusal = explain_refusal([*result.stderr.splitlines(), *result.stdout.splitlines()])
+            if refusal is not None:
+                raise NixferryError(refusal.message, step=step, remedy=refusal.remedy, output=refusal.output)
+        return result
+
+    def _send(self, command: str, data: bytes) -> RemoteResult:
+        if self.connection.has_pipelining and not self.needs_terminal:
+            return self._execute(command, data)
+        with self._input_file(data) as name:
+            return self._execute(f"{command} <{name}")
+
+    def _wants_terminal(self, result: RemoteResult) -> bool:
+        if result.return_code == 0 or not self.becomes or self.needs_terminal:
+            return False
+        return wants_terminal(result.stderr.splitlines())
 
     def _execute(self, command: str, data: bytes | None = None, *, escalate: bool = True) -> RemoteResult:
         # An explicit executable keeps ansible-core 2.19 from appending "sleep 0", which costs a fork.
@@ -194,6 +230,8 @@ class RemoteShell:
                     str(options.get("ssh_args") or ""),
                 ]
             )
+            # Of this one, which may stand among the user's own, ssh takes the last.
+            options["ssh_extra_args"] = f"{options.get('ssh_extra_args') or ''} -S none"
         new.set_options(direct=options)
         if old.become is not None:
             new.set_become_plugin(old.become)

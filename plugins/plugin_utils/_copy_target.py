@@ -26,6 +26,10 @@ NIX_COMMAND = "nix --extra-experimental-features nix-command"
 # A host without a way to its substituters must not wait long for them, nor ask again and again.
 SUBSTITUTER_CONNECT_SECONDS = 5
 SUBSTITUTER_ATTEMPTS = 2
+NO_ANSWER_REMEDY = (
+    "Make sure that the user who logs in can run /bin/sh on the host, with become if it is in use: a restricted shell, "
+    "or a forced command of sshd, runs something else. What the host printed stands in `output`."
+)
 _ANSWER = re.compile(r"^nixferry-(?P<word>[a-z-]+)=(?P<value>.*)$")
 
 # Settings that every user may change for his own commands.
@@ -115,17 +119,22 @@ class TargetStore:
         if "no-nix" in answer.words:
             raise no_nix(answer.words["no-nix"])
         if answer.words.get("end") != "0":
-            raise explain(
+            error = explain(
                 [*result.stderr.splitlines(), *result.stdout.splitlines()],
                 f"the host answered with exit code {result.return_code} and no result",
             )
+            if "end" not in answer.words and not error.remedy:
+                error.remedy = NO_ANSWER_REMEDY
+            raise error
         return answer
 
 
 def render_script(commands: Iterable[str]) -> str:
     """A script for ``/bin/sh`` on standard input; children must not read from there."""
     body = "\n".join(f"    {command} </dev/null || return $?" for command in _grouped(commands))
+    # A login script may have printed something without the end of its line.
     return f"""{EXTEND_SEARCH_PATH}
+echo
 work() {{
 {body or "    :"}
 }}

@@ -122,7 +122,9 @@ def total_budget(checks: Sequence[HealthCheck]) -> int:
 
 # Each check prints one line: its number, its exit code, the attempts, and the end of its output in base64.
 # "timeout" is in coreutils and busybox; macOS has none, where the command then runs without that bound.
+# It begins with an end of line: a login script may have printed something without one.
 _HOST_SCRIPT = """
+echo
 bounded() {
   if command -v timeout >/dev/null 2>&1; then timeout -k 2 "$@"; else shift; "$@"; fi
 }

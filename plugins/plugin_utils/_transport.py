@@ -16,22 +16,24 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import secrets
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from ansible import constants
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import search_directories
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ssh import (
+    login_password_given,
+    master_runs,
+    ssh_command_line,
+)
 
 # The host in the store address. Not "localhost", for which Nix starts no ssh at all.
 TARGET_ALIAS = "nixferry-target"
@@ -43,12 +45,8 @@ EXTEND_SEARCH_PATH = (
     ':${HOME:-/root}/.nix-profile/bin:/usr/local/bin:/usr/bin:/bin"; export PATH'
 )
 
-# Seconds for the local question whether a multiplexed connection is up: one message over a Unix socket.
-MASTER_CHECK_SECONDS = 10
 # macOS has no such flag.
 _ST_NOEXEC = getattr(os, "ST_NOEXEC", 0)
-# A connection of its own notices after these many seconds times three that the host is gone.
-SERVER_ALIVE_SECONDS = 15
 
 
 class Transport(Enum):
@@ -69,7 +67,7 @@ def choose_transport(shell: RemoteShell) -> Transport:
     # A connection plugin that calls itself ssh need not be the one of ansible-core.
     if not shell.is_ssh or not hasattr(shell.connection, "_build_command"):
         return Transport.STREAM
-    if shell.becomes and become_password_given(shell):
+    if shell.becomes and (become_password_given(shell) or shell.needs_terminal):
         return Transport.STREAM
     if login_password_given(shell.connection) and not master_runs(ssh_command_line(shell.connection)):
         return Transport.STREAM
@@ -79,71 +77,6 @@ def choose_transport(shell: RemoteShell) -> Transport:
 def become_password_given(shell: RemoteShell) -> bool:
     """Whether privilege escalation will be asked for a password, which Nix could not answer."""
     return bool(shell.connection.become.get_option("become_pass"))
-
-
-def login_password_given(connection: Any) -> bool:
-    """Whether the login uses a password, which only an authenticated multiplexed connection spares."""
-    return bool(connection.get_option("password") or connection._play_context.password)
-
-
-def ssh_command_line(connection: Any, *, compress: bool = False) -> list[str]:
-    """The command line of Ansible's ssh connection, up to and with the host name.
-
-    With ``compress`` it is a connection with compression: one of its own, where the open one has none and the
-    login needs no password. Nothing may ask a question: a multiplexed connection that has died must fail and be
-    opened again by Ansible.
-    """
-    program = str(connection.get_option("ssh_executable"))
-    built = [word.decode("utf-8", "surrogateescape") for word in connection._build_command(program, "ssh")]
-    _close_password_pipe(connection)
-    # sshpass stands before ssh; it has nothing to give where BatchMode forbids questions.
-    arguments = built[built.index(program) + 1 :]
-    # ssh takes the first value that it sees of a setting: these go before the user's, the last ones behind.
-    first = ["-x", "-a", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no"]
-    last = ["-o", f"ServerAliveInterval={SERVER_ALIVE_SECONDS}"]
-    host = str(connection.get_option("host") or connection._play_context.remote_addr)
-    command = [program, *first, *arguments, *last]
-    if compress and not login_password_given(connection) and not _compresses([*command, host]):
-        # Compression is a property of the connection: the multiplexed one cannot change it.
-        command[1:1] = ["-o", "ControlPath=none", "-o", "Compression=yes"]
-    return [*command, host]
-
-
-def _close_password_pipe(connection: Any) -> None:
-    """Close the pipe that the connection made for sshpass along with the command line."""
-    for descriptor in getattr(connection, "sshpass_pipe", None) or ():
-        with contextlib.suppress(OSError):
-            os.close(descriptor)
-    connection.sshpass_pipe = None
-
-
-def _compresses(command: Sequence[str]) -> bool:
-    """Whether ssh would ask for compression, in its own words: ``-G`` prints the settings and connects nowhere."""
-    shown = subprocess.run(
-        [command[0], "-G", *command[1:]],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=MASTER_CHECK_SECONDS,
-        check=False,
-    )
-    # For -C, OpenSSH 10 prints UNKNOWN.
-    return re.search(rb"(?m)^compression (?!no$)", shown.stdout) is not None
-
-
-def master_runs(command: Sequence[str]) -> bool:
-    """Whether a multiplexed connection is up for ``command`` of ``ssh_command_line``."""
-    *options, host = command
-    try:
-        check = subprocess.run(
-            [*options, "-O", "check", host],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=MASTER_CHECK_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return check.returncode == 0
 
 
 def privileged_command(shell: RemoteShell, command: str) -> str:

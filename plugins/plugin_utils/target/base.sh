@@ -90,7 +90,8 @@ listed() {
     echo $1
 }
 
-answer_begins() { echo nixferry=1 >&3; }
+# A login script may have printed something without the end of its line.
+answer_begins() { printf "\nnixferry=1\n" >&3; }
 
 answer_ends() {
     printf 'end=%s\n' "$VERB" >&3

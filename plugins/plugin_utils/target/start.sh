@@ -22,7 +22,13 @@ verb_start() {
         answer_ends
     fi
     prepare_state
-    if [ -e "$STATE/activations/$ID" ]; then error id_used "the activation $ID exists already"; fi
+    if [ -e "$STATE/activations/$ID" ]; then
+        # The connection broke after the start, and what connects (`ssh_retries`) has sent it again.
+        use_activation "$ID"
+        if [ "$(request toplevel)" != "$TOPLEVEL" ]; then error id_used "the activation $ID exists already"; fi
+        say_status
+        answer_ends
+    fi
     take_lock "$(arg deployer)"
     recover_interrupted
     if [ "$(arg force)" != 1 ] && is_unchanged; then

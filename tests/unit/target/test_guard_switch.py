@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host, wait_for
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_status
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, profile_kind
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
@@ -45,6 +47,31 @@ def test_confirmed_deploy_becomes_the_boot_default(host: Host) -> None:
     assert (host.current, host.boots, host.profile_target) == (new, new, new)
     assert not (host.directory / "run/nixferry/lock").exists()
     assert not list((host.directory / "nix/var/nix/gcroots/nixferry").iterdir())
+
+
+@EVERY_SHELL
+def test_a_start_that_is_sent_twice_starts_once(host: Host) -> None:
+    """ssh_retries sends a command again when the connection breaks before the answer has come."""
+    new = host.toplevel("new")
+    request = host.request(new)
+    first, second = (
+        parse_status("start", host.run(_guard.start_script(request))) for _attempt in ("first", "second")
+    )
+    assert first.activation_id == second.activation_id == request.activation_id
+    assert second.phase in ("prepared", "activating", "awaiting-confirmation")
+    assert host.confirm(host.awaited(request.activation_id).activation_id).phase == "committed"
+    assert host.actions == ["test new", "boot new"]
+    with pytest.raises(NixferryError, match="exists already"):
+        host.start(host.toplevel("other"), activation_id=request.activation_id)
+
+
+@EVERY_SHELL
+def test_the_answer_begins_a_line_of_its_own(host: Host) -> None:
+    """A login script may print something without an end of line."""
+    answer = host.run(_guard.start_script(host.request(host.toplevel("new"))))
+    glued = replace(answer, stdout=f"Welcome! {answer.stdout}")
+    started = parse_status("start", glued)
+    assert host.abort(started.activation_id).phase == "rolled-back"
 
 
 @EVERY_SHELL

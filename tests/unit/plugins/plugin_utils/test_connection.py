@@ -15,6 +15,7 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 
 
 class Connection:
@@ -24,6 +25,7 @@ class Connection:
 
     def __init__(self, transport: str) -> None:
         self.transport = transport
+        self.has_pipelining = transport in ("ssh", "community.docker.docker")
         self.put: list[tuple[str, int, int]] = []
 
     def put_file(self, local: str, remote: str) -> None:
@@ -37,9 +39,16 @@ class Connection:
 
 
 class Become:
+    """An escalation plugin; ``su`` says of itself that it does not go together with standard input."""
+
+    def __init__(self, user: str = "www", *, pipelining: bool = True, require_tty: bool = False) -> None:
+        self.user = user
+        self.pipelining = pipelining
+        self.require_tty = require_tty
+
     def get_option(self, name: str, **_context: Any) -> str:
         assert name == "become_user"
-        return "www"
+        return self.user
 
 
 class Action:
@@ -52,6 +61,8 @@ class Action:
         self.commands: list[tuple[str, bool]] = []
         self.modes: list[int] = []
         self.broken = False
+        # What is printed, with exit code 1, instead of running a command with standard input.
+        self.refusal = ""
 
     def _get_remote_user(self) -> str:
         return "deploy"
@@ -66,7 +77,9 @@ class Action:
         if self.broken and "mkdir" not in cmd and "rm -rf" not in cmd:
             raise AnsibleConnectionFailure("gone")
         paramiko = self._connection.transport == "paramiko"
-        assert not (paramiko and in_data), "paramiko refuses this"
+        assert self._connection.has_pipelining or not in_data, "the connection refuses or loses input"
+        if sudoable and in_data and self.refusal:
+            return {"rc": 1, "stdout": "", "stderr": self.refusal}
         if "<" in cmd:
             self.modes.append(stat.S_IMODE(Path(cmd.rpartition("<")[2]).stat().st_mode))
         done = subprocess.run(
@@ -80,11 +93,16 @@ class Action:
         }
 
 
+REQUIRE_TTY = "sudo: sorry, you must have a tty to run sudo\n"
+
+
 def leftovers(action: Action) -> list[str]:
     return [name for name, _directory, _file in action._connection.put if Path(name).parent.exists()]
 
 
-@pytest.mark.parametrize("transport", ["ssh", "community.docker.docker", "paramiko"])
+@pytest.mark.parametrize(
+    "transport", ["ssh", "community.docker.docker", "paramiko", "containers.podman.podman"]
+)
 def test_scripts_and_data_arrive_whole(transport: str) -> None:
     action = Action(transport)
     shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
@@ -120,3 +138,64 @@ def test_a_link_that_breaks_leaves_no_file() -> None:
         RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
     assert len(action._connection.put) == 1
     assert leftovers(action) == []
+
+
+@pytest.mark.parametrize(
+    "become", [Become("root", pipelining=False), Become("root", require_tty=True)], ids=["su", "run0"]
+)
+def test_privilege_escalation_that_wants_a_terminal_gets_one(become: Become) -> None:
+    action = Action("ssh")
+    action._connection.become = become
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    assert shell.needs_terminal
+    # ssh allocates a terminal for a command without input.
+    assert shell.run("cat /proc/self/fd/0", step="test").stdout == "cat /proc/self/fd/0"
+    assert action._connection.put
+    assert leftovers(action) == []
+
+
+def test_a_host_that_turns_out_to_want_a_terminal_gets_one_from_then_on() -> None:
+    action = Action("ssh")
+    action._connection.become = Become("root")
+    action.refusal = REQUIRE_TTY
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    assert not shell.needs_terminal
+    assert shell.run("echo one", step="test").stdout == "one\n"
+    assert shell.needs_terminal
+    attempts = len(action.commands)
+    assert shell.run("echo two", step="test").stdout == "two\n"
+    # Directory, command, removal: it is not tried without a terminal again.
+    assert len(action.commands) - attempts == 3
+
+
+def test_a_terminal_is_for_privilege_escalation_only() -> None:
+    action = Action("ssh")
+    action._connection.become = Become("deploy", pipelining=False)
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    assert not shell.needs_terminal
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("deploy is not in the sudoers file.", "may not become another"),
+        ("/bin/sh: 1: doas: not found", "no such program"),
+        ("doas: Operation not permitted", "may not become another"),
+    ],
+)
+def test_a_refused_escalation_is_explained(said: str, message: str) -> None:
+    action = Action("ssh")
+    action._connection.become = Become("root")
+    action.refusal = f"{said}\n"
+    with pytest.raises(NixferryError, match=message) as caught:
+        RemoteShell(action, "web1").run("exit 0", step="copy")  # type: ignore[arg-type]
+    assert said in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_what_a_script_prints_is_no_refusal() -> None:
+    action = Action("ssh")
+    action._connection.become = Become("root")
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    done = shell.run("echo nixferry-end=1; echo sudo: not found; exit 1", step="test")
+    assert done.return_code == 1

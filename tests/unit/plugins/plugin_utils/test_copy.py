@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -569,6 +569,19 @@ class TestHost:
         done = scene.host.run(render_script(["cat", "echo second"]), step="copy")
         assert "second" in done.stdout.split()
         assert "nixferry-end=0" in done.stdout.split()
+
+    def test_a_greeting_without_an_end_of_line_hides_no_path(self, scene: Scene) -> None:
+        path = f"/nix/store/{'9' * 32}-missing"
+        done = scene.host.run(render_script([f"echo {path}"]), step="copy")
+        greeted = replace(done, stdout=f"Welcome! {done.stdout}")
+        assert TargetStore(scene.host).read(greeted).paths == (path,)  # type: ignore[arg-type]
+
+    def test_a_host_that_runs_something_else_is_told_apart(self, scene: Scene) -> None:
+        silent = RemoteResult(0, "This account is for backups only.\n", "")
+        with pytest.raises(NixferryError, match="no result") as error:
+            TargetStore(scene.host).read(silent)  # type: ignore[arg-type]
+        assert "forced command" in error.value.remedy
+        assert error.value.output == ["This account is for backups only."]
 
 
 def _without_nix(run: Callable[..., RemoteResult]) -> Callable[..., RemoteResult]:

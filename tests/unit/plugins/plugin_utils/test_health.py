@@ -20,6 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
     HEALTH_CHECK_OPTIONS,
     HealthCheck,
     HealthResult,
+    host_script,
     parse_health_checks,
     parse_host_output,
     run_health_checks,
@@ -76,6 +77,14 @@ def test_commands_run_in_one_script_and_report_output(argv: list[str]) -> None:
     assert [result.healthy for result in results] == [True, False, True]
     assert results[1].detail == "exit code 3: broken"
     assert len(shell.scripts) == 1
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_a_greeting_without_an_end_of_line_hides_no_check(argv: list[str]) -> None:
+    asked = checks(option(command="true"))
+    done = LocalShell(argv).run(host_script(asked))
+    (result,) = parse_host_output(asked, f"Welcome! {done.stdout}")
+    assert result.healthy
 
 
 @pytest.mark.parametrize("argv", SHELLS)

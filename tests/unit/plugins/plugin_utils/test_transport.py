@@ -19,17 +19,16 @@ from ansible.plugins.loader import become_loader, connection_loader, shell_loade
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _transport
+from ansible_collections.nixferry.deploy.plugins.plugin_utils import _ssh, _transport
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ssh import master_runs, ssh_command_line
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._transport import (
     TARGET_ALIAS,
     Transport,
     choose_transport,
-    master_runs,
     privileged_command,
     render_ssh_program,
     search_path_with,
-    ssh_command_line,
     ssh_program,
 )
 
@@ -45,6 +44,7 @@ class Shell:
     connection: Any
     becomes: bool = False
     transport: str = "ssh"
+    needs_terminal: bool = False
 
     @property
     def is_ssh(self) -> bool:
@@ -111,7 +111,7 @@ class TestCommandLine:
     def test_own_keep_alives_of_the_user_win(self) -> None:
         ours = ssh_command_line(ssh_connection(ssh_args=self.OPEN))
         theirs = ssh_command_line(ssh_connection(ssh_args=f"{self.OPEN} -o ServerAliveInterval=99"))
-        assert value_of(ours, "serveraliveinterval") == str(_transport.SERVER_ALIVE_SECONDS)
+        assert value_of(ours, "serveraliveinterval") == str(_ssh.SERVER_ALIVE_SECONDS)
         assert value_of(theirs, "serveraliveinterval") == "99"
 
     @pytest.mark.parametrize("host", ["2001:db8::1", "web_1.example.org", "fe80::1%eth0"])
