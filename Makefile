@@ -29,6 +29,9 @@ BENCH_ARGS ?=
 PYTEST_SELECTION := $(if $(K),-k "$(K)") $(PYTEST_ARGS)
 # One test at a time when they are selected by name: that is how one watches them.
 PARALLEL := $(if $(K),,--numprocesses auto)
+# Tests with real hosts wait more than they compute; each worker has a lab of its own.
+LAB_WORKERS ?= 3
+PARALLEL_LABS := $(if $(K),,--numprocesses $(LAB_WORKERS) --dist worksteal)
 
 # The checkout serves as the collection that playbooks see; the community package supplies the connection plugins.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
@@ -108,10 +111,10 @@ test-unit-newest: venv-newest
 	fi
 
 test-e2e: venv-test link lab-programs ## End-to-end tests: real Nix, real hosts in the lab (K=expression selects)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m "not faults" $(PYTEST_SELECTION)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m "not faults" $(PARALLEL_LABS) $(PYTEST_SELECTION)
 
 test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken networks in the lab (K=expression selects)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m faults $(PYTEST_SELECTION)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m faults $(PARALLEL_LABS) $(PYTEST_SELECTION)
 
 lab-programs:
 	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap

@@ -5,7 +5,8 @@
 """Fixtures for tests against real hosts. Run: python -m pytest tests/e2e
 
 The lab is started once a session. NIXFERRY_LAB_KEEP=1 leaves it running for the next session;
-NIXFERRY_LAB_NAME gives it another name than `e2e`, so that two sessions can run side by side.
+NIXFERRY_LAB_NAME gives it another name than `e2e`, so that two sessions can run side by side. Each worker of a
+parallel run has a lab of its own.
 """
 
 from __future__ import annotations
@@ -32,10 +33,16 @@ HOSTS = (
 CONTROLLERS = ("bookworm", "trixie", "forky")  # Nix 2.8, 2.26 and 2.34
 
 
+def worker_of_this_process() -> tuple[str, ...]:
+    """The worker's name, such as gw0, in a parallel run; nothing otherwise (variable of pytest-xdist)."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    return (worker,) if worker else ()
+
+
 @pytest.fixture(scope="session")
 def lab() -> Iterator[Lab]:
     """The running lab. Its hosts may be in any state: use the fixtures below for clean ones."""
-    name = os.environ.get("NIXFERRY_LAB_NAME", "e2e")
+    name = "-".join((os.environ.get("NIXFERRY_LAB_NAME", "e2e"), *worker_of_this_process()))
     yield lab_module.start(name, HOSTS, CONTROLLERS)
     if os.environ.get("NIXFERRY_LAB_KEEP") != "1":
         lab_module.stop(name)

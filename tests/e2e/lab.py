@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -13,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -278,10 +280,20 @@ def _playbook(name: str, variables: Mapping[str, object], timeout: float) -> Non
     run(argv, timeout=timeout, environment={"ANSIBLE_CONFIG": str(REPOSITORY / "tests/lab/ansible.cfg")})
 
 
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two labs that start together could start two engines, or choose the same ports."""
+    LAB_WORK.mkdir(parents=True, exist_ok=True)
+    with (LAB_WORK / "start.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def start(name: str, hosts: Sequence[Mapping[str, object]], controllers: Sequence[str]) -> Lab:
     """Start the lab, or complete a running one of that name; building images takes minutes the first time."""
     variables = {"lab_name": name, "lab_hosts": list(hosts), "lab_controllers": list(controllers)}
-    _playbook("up.yml", variables, timeout=1200)
+    with _one_at_a_time():
+        _playbook("up.yml", variables, timeout=1200)
     directory = LAB_WORK / name
     described = json.loads((directory / "hosts.json").read_text())
     return Lab(
