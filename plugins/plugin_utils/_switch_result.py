@@ -12,7 +12,7 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._closure_diff import ClosureDiff
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, ProbeResult
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch import Followed
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import Followed
 
 UNCHANGED = "unchanged"
 COMMITTED = "committed"
