@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION
@@ -23,6 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits, default_limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import Attribute
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, kind_named
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import SigningKey, read_signing_key
 
 DEFAULT_TIMEOUT_SECONDS = 14400
 
@@ -36,6 +38,7 @@ SPECIFICATION: dict[str, Any] = {
         "output": {"type": "str", "default": "out"},
         "build_on": {"type": "str", "choices": ["controller", "target"], "default": "controller"},
         "build_in_check_mode": {"type": "bool", "default": False},
+        "sign_key": {"type": "path"},
         "max_memory": {"type": "int"},
         "evaluators": {"type": "int"},
         "timeout": {"type": "int", "default": DEFAULT_TIMEOUT_SECONDS},
@@ -59,6 +62,7 @@ class BuildOptions:
     limits: Limits
     timeout: float | None
     dry_run: bool
+    signing_key: SigningKey | None = None
 
     @property
     def settings(self) -> dict[str, str]:
@@ -91,6 +95,12 @@ def build_options(
             step=STEP,
             remedy="Leave `hosts` out and do without `run_once`.",
         )
+    if arguments["sign_key"] and arguments["build_on"] == "target":
+        raise NixferryError(
+            "with `build_on: target` nothing is built here that `sign_key` could sign",
+            step=STEP,
+            remedy="Build on the controller, or leave `sign_key` out: what a host builds itself it trusts.",
+        )
     for name in ("max_memory", "evaluators"):
         if arguments[name] is not None and arguments[name] < 1:
             raise NixferryError(f"`{name}` must be positive", step=STEP)
@@ -103,6 +113,9 @@ def build_options(
         limits=default_limits(arguments["max_memory"], arguments["evaluators"]),
         timeout=arguments["timeout"] if arguments["timeout"] > 0 else None,
         dry_run=check_mode and not arguments["build_in_check_mode"],
+        signing_key=read_signing_key(str(Path(directory, arguments["sign_key"])))
+        if arguments["sign_key"]
+        else None,
     )
 
 

@@ -50,3 +50,13 @@ def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
             "`build` holds no toplevel", step=STEP, remedy="Give the result that nix_build registered."
         )
     return str(toplevel)
+
+
+def built_toplevels(host: str, build: Mapping[str, Any]) -> list[str]:
+    """The toplevels of all hosts in a result of ``nix_build``, without those whose build failed.
+
+    Raises ``NixferryError`` like ``built_toplevel`` for a result of one host alone.
+    """
+    if "hosts" not in build:
+        return [built_toplevel(host, build)]
+    return [str(own["toplevel"]) for own in build["hosts"].values() if own.get("toplevel")]

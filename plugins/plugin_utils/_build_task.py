@@ -39,6 +39,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import Revision
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import sign
 
 HOSTS_NAMED = 4
 
@@ -199,6 +200,9 @@ class BuildTask:
             for host, target in targets.items()
         }
         present = {host: target.toplevel for host, target in targets.items() if host not in errors}
+        if self.options.signing_key is not None and present:
+            # One call for all hosts. Nobody may go on with what is not signed.
+            sign(nix, sorted(set(present.values())), self.options.signing_key)
         self.warnings += keep(nix, roots_directory(self.options.directory, state_directory()), present)
         return builds
 

@@ -81,7 +81,6 @@ class _Copy:
             return CopyResult(transport="none")
         transport = choose_transport(self.shell)
         on_host = self.request.host_fetches or transport is Transport.LOCAL
-        self.refuse_impossible(transport, on_host)
         # A dry run of a deploy comes here before anything was built.
         future = self.unbuilt(absent) if self.request.dry_run and not on_host else ()
         built = [path for path in absent if path not in future]
@@ -102,14 +101,6 @@ class _Copy:
         return replace(
             result, copied=tuple(path for path in self.copied if path in names), attempts=self.attempts
         )
-
-    def refuse_impossible(self, transport: Transport, on_host: bool) -> None:
-        if self.request.check_signatures and transport is Transport.STREAM and not on_host:
-            raise CopyError(
-                "signatures cannot be checked on this road, since exported paths carry none",
-                remedy="Set `check_sigs: false`, use ssh with privilege escalation that asks for no password, or "
-                "let the host fetch from a signed binary cache with `from`.",
-            )
 
     def unbuilt(self, absent: Sequence[str]) -> tuple[str, ...]:
         """Those of ``absent`` that the controller has not built; what another store has is not asked here."""
@@ -195,6 +186,7 @@ class _Copy:
                 compress=self.request.compress,
                 on_event=self.progress.event,
                 seconds_left=self.seconds_left,
+                check_signatures=self.request.check_signatures,
             )
             try:
                 stream.send([item for item in wanted if item.path in remaining])

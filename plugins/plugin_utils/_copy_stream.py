@@ -23,6 +23,15 @@ from ansible import constants
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_errors import STEP, explain
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import PIECE_BYTES, Item, groups
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_signed import (
+    Proof,
+    cache_command,
+    describe_command,
+    description,
+    proofs,
+    read_export,
+    unpack_commands,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_target import (
     NIX_COMMAND,
     TargetStore,
@@ -38,14 +47,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import
     Stop,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import STORE_DIRECTORY
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._transport import EXTEND_SEARCH_PATH
 
 # zlib's fastest level still halves most of a system, and does so faster than most links carry it.
 COMPRESSION_LEVEL = 1
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _REMOVE = 'rm -rf "$directory"'
-HASH_LENGTH = 32
 # A shell's exit code for a program that a signal ended is this plus the signal's number.
 SIGNALLED = 128
 
@@ -54,7 +61,8 @@ class Stream:
     """Sends paths from the controller's store to ``target``.
 
     ``seconds_left`` raises when the deadline has passed; it is asked between two pieces. ``on_event`` gets the
-    progress in the form in which Nix tells its own. ``arrived`` holds the paths that the host has taken.
+    progress in the form in which Nix tells its own. ``arrived`` holds the paths that the host has taken. With
+    ``check_signatures`` the paths travel with their signatures, and the host takes only those that it trusts.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class Stream:
         on_event: Callable[[LogEvent], None],
         seconds_left: Callable[[], float | None] = lambda: None,
         piece_bytes: int = PIECE_BYTES,
+        check_signatures: bool = False,
     ) -> None:
         self._target = target
         self._nix = nix
@@ -73,6 +82,7 @@ class Stream:
         self._on_event = on_event
         self._seconds_left = seconds_left
         self._piece_bytes = piece_bytes
+        self._check_signatures = check_signatures
         self.arrived: list[str] = []
 
     def send(self, items: Sequence[Item]) -> None:
@@ -94,47 +104,64 @@ class Stream:
     def _send_group(self, group: Sequence[Item]) -> None:
         with _temporary_file() as file:
             self._write(["nix-store", "--export", *(item.path for item in group)], file)
+            if self._check_signatures:
+                exported = read_export(file, group)
+                file.seek(0)
+                known = proofs(self._nix, [item.path for item in group], timeout=self._seconds_left())
+                commands = unpack_commands(exported, known)
+                self._send_cache(file, "export", commands, group, lambda _bytes: None)
+                return
             data = file.read()
         self._command(f"nix-store{store_option(self._target.root)} --import >/dev/null", data)
 
     def _send_large(self, item: Item, tell: Callable[[int], None]) -> None:
+        commands = [cache_command(), describe_command(item.path, self._describe(item, "large.nar"))]
+        with _temporary_file() as file:
+            self._write(["nix-store", "--dump", item.path], file)
+            self._send_cache(file, "large.nar", commands, [item], tell)
+
+    def _send_cache(
+        self,
+        file: IO[bytes],
+        name: str,
+        commands: Sequence[str],
+        items: Sequence[Item],
+        tell: Callable[[int], None],
+    ) -> None:
+        """Send ``file`` piece by piece as ``$directory/name``, let ``commands`` make a cache of it, and read that."""
         # Unguessable, and made without -p: nobody else on the host can have put it there.
-        name = f"nixferry-{secrets.token_hex(16)}"
-        place = f'directory=/var/tmp; [ -w "$directory" ] || directory=/tmp; directory=$directory/{name}'
-        description = self._describe(item)
+        unique = f"nixferry-{secrets.token_hex(16)}"
+        place = f'directory=/var/tmp; [ -w "$directory" ] || directory=/tmp; directory=$directory/{unique}'
         try:
-            with _temporary_file() as file:
-                self._write(["nix-store", "--dump", item.path], file)
-                make = 'umask 077; mkdir "$directory" && '
-                while piece := file.read(self._piece_bytes):
-                    self._command('cat >>"$directory/large.nar"', piece, before=f"{place}; {make}")
-                    make = ""
-                    tell(file.tell())
-            self._target.ask([place, *_import_from_cache(description, item, self._target.root), _REMOVE])
+            make = 'umask 077; mkdir "$directory" && '
+            while piece := file.read(self._piece_bytes):
+                self._command(f'cat >>"$directory/{name}"', piece, before=f"{place}; {make}")
+                make = ""
+                tell(file.tell())
+            read = self._read_cache([item.path for item in items])
+            self._target.ask([place, "umask 077", *commands, read, _REMOVE])
         except BaseException:
             # A host that is gone keeps the directory until it clears its temporary files.
             with contextlib.suppress(NixferryError):
                 self._target.shell.run(f"{place}; {_REMOVE}", step=STEP)
             raise
 
-    def _describe(self, item: Item) -> str:
-        """What a binary cache says of a path (``NarInfo`` in src/libstore/nar-info.cc), as text."""
+    def _read_cache(self, paths: Sequence[str]) -> str:
+        """The sh command that copies ``paths`` from the binary cache in ``$directory`` into the store."""
+        root = self._target.root
+        destination = f" --to {shlex.quote(root)}" if root else ""
+        trust = "" if self._check_signatures else " --no-check-sigs"
+        source = f' --from "file://$directory"{destination}'
+        return f"{NIX_COMMAND} copy --no-recursive{trust}{source} {shlex.join(paths)}"
+
+    def _describe(self, item: Item, url: str) -> str:
+        """What a binary cache says of a path, as text."""
 
         def query(what: str) -> list[str]:
             return self._nix.run(["nix-store", "--query", what, item.path], step=STEP).stdout.split()
 
-        references = " ".join(path.rpartition("/")[2] for path in query("--references"))
-        return "\n".join(
-            [
-                f"StorePath: {item.path}",
-                "URL: large.nar",
-                "Compression: none",
-                f"NarHash: {query('--hash')[0]}",
-                f"NarSize: {item.nar_size}",
-                f"References: {references}",
-                "",
-            ]
-        )
+        known = proofs(self._nix, [item.path])[item.path] if self._check_signatures else Proof()
+        return description(item.path, url, query("--hash")[0], item.nar_size, query("--references"), known)
 
     def _write(self, arguments: Sequence[str], file: IO[bytes]) -> None:
         """Let a program on the controller write into ``file``, and go back to its beginning."""
@@ -205,17 +232,6 @@ class _Progress:
         ):
             fields = (done, expected, running, 0)
             self._on_event(Result(id=activity, type=ResultType.PROGRESS, fields=fields))
-
-
-def _import_from_cache(description: str, item: Item, root: str | None) -> list[str]:
-    """sh commands that make a binary cache of ``$directory`` and copy its only path into the store."""
-    file_name = item.path.rpartition("/")[2][:HASH_LENGTH] + ".narinfo"
-    destination = f" --to {shlex.quote(root)}" if root else ""
-    return [
-        f"printf 'StoreDir: {STORE_DIRECTORY}\n' >\"$directory/nix-cache-info\"",
-        f'printf %s {shlex.quote(description)} >"$directory/{file_name}"',
-        f'{NIX_COMMAND} copy --no-recursive --no-check-sigs --from "file://$directory"{destination} {item.path}',
-    ]
 
 
 def _temporary_file() -> IO[bytes]:

@@ -388,10 +388,6 @@ class TestStream:
         assert cache.startswith(("/var/tmp/nixferry-", "/tmp/nixferry-"))
         assert not Path(cache).exists()
 
-    def test_signatures_cannot_be_checked(self, scene: Scene) -> None:
-        with pytest.raises(NixferryError, match="signatures cannot be checked"):
-            scene.copy(check_signatures=True)
-
 
 class TestRetries:
     def test_a_cut_link_goes_on_with_what_had_not_arrived(

@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Sign closures on the controller. Documented in plugins/modules/nix_sign.py."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import (
+    BUILD_OPTION,
+    built_toplevels,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import (
+    STEP,
+    read_signing_key,
+    sign,
+    unsigned,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import parse_store_path
+
+
+class ActionModule(NixferryAction):
+    """``nix_sign``: see the module of the same name for its documentation."""
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {
+            "key_file": {"type": "path", "required": True},
+            "paths": {"type": "list", "elements": "str", "aliases": ["path", "toplevel"]},
+            "build": BUILD_OPTION,
+            "timeout": {"type": "int", "default": 1800},
+        },
+        "required_one_of": [("paths", "build")],
+        "mutually_exclusive": [("paths", "build")],
+    }
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Sign, or tell what would be signed; the host is not asked anything."""
+        if options["timeout"] < 1:
+            raise NixferryError("`timeout` must be positive", step=STEP)
+        key = read_signing_key(str(self._loader.path_dwim(options["key_file"])))
+        named = options["paths"] or built_toplevels(shell.host, options["build"])
+        paths = list(dict.fromkeys(parse_store_path(path, step=STEP).path for path in named))
+        nix = Nix(on_event=progress.event, on_tick=progress.tick)
+        result: dict[str, Any] = {"failed": False, "public_key": key.public_key, "key_name": key.name}
+        lacking: list[str] = []
+        if paths and (self._task.check_mode or self._task.diff):
+            lacking = unsigned(nix, paths, key, timeout=options["timeout"])
+        added = len(lacking)
+        if paths and not self._task.check_mode:
+            added = sign(nix, paths, key, timeout=options["timeout"])
+        if self._task.diff and lacking:
+            result["diff"] = {"prepared": "".join(f"+ {key.name} signs {path}\n" for path in lacking)}
+        return {**result, "changed": added > 0, "signatures_added": added, "paths": paths}
