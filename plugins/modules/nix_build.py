@@ -149,6 +149,12 @@ options:
       - Whether to build in check mode too, so that what follows can compare closures. Hosts stay untouched.
     type: bool
     default: false
+  sign_key:
+    description:
+      - A file on the controller with a secret key. The closures of what is built are signed with it, those of all hosts
+        in one call of Nix, as M(nixferry.deploy.nix_sign) does. There the requirements of the file are told as well.
+      - Not together with O(build_on=target).
+    type: path
   max_memory:
     description:
       - How much memory all evaluators together may take, in MiB. A host is reckoned with 512 MiB, and 1024 MiB are kept

@@ -84,7 +84,8 @@ options:
       - Whether the host takes only paths that are signed by a key among its C(trusted-public-keys).
       - With V(false), paths are taken as they are, which the host's Nix grants to C(root) and its C(trusted-users)
         only. Others can copy signed paths only, whatever is set here.
-      - Streamed paths carry no signatures, so V(true) is an error there.
+      - An export of Nix carries no signatures, so streamed paths travel as a small binary cache with V(true). A user
+        who is not trusted needs that for every connection but C(ssh).
     type: bool
     default: false
   retries:

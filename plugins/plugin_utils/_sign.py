@@ -32,7 +32,7 @@ HOW_TO_MAKE_A_KEY = (
 # Ed25519 as libsodium keeps it: the secret half is the seed and the public half (src/libutil/signature of Nix).
 SECRET_BYTES = 64
 PUBLIC_BYTES = 32
-_NAME = re.compile(r"[^\s:]+")
+_NAME = re.compile(r"[0-9A-Za-z._+@-]+")
 # What Nix says in the end, the same in every version (src/nix/sigs.cc).
 _ADDED = re.compile(r"added (\d+) signatures")
 _UNTRUSTED = re.compile(r"path '(/nix/store/[^']+)' is untrusted")

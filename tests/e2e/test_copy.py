@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from lab import Lab, LabHost, nix_environment, run
+from plays import task_play
 from project import PlaybookRun, Project
 
 LAB_PASSWORD = "lab-password"
@@ -153,6 +154,14 @@ def test_every_nix_copies_as_another_user(
 RESTART_DAEMON = "systemctl reset-failed nix-daemon.service nix-daemon.socket; systemctl restart nix-daemon"
 
 
+def sign(project: Project, key: str, path: str, *arguments: str) -> int:
+    """Sign a closure on the controller; returns how many signatures were added."""
+    play = task_play("web1", "nix_sign", {"path": path, "key_file": key})
+    result = project.run_playbook(play, *arguments).assert_ok().result("nix_sign")
+    assert result["changed"] == (result["signatures_added"] > 0)
+    return int(result["signatures_added"])
+
+
 def test_signatures(each_controller: Project) -> None:
     """An unprivileged user copies what a trusted key has signed, and nobody copies anything else with check_sigs."""
     lab, controller = each_controller.lab, each_controller.controller
@@ -167,20 +176,8 @@ def test_signatures(each_controller: Project) -> None:
     key = f"/tmp/{secrets.token_hex(8)}"
     inside = ["docker", "exec", controller]
     run([*inside, "nix-store", "--generate-binary-cache-key", "test-1", key, f"{key}.pub"])
-    run(
-        [
-            *inside,
-            "nix",
-            "--extra-experimental-features",
-            "nix-command",
-            "store",
-            "sign",
-            "-r",
-            "-k",
-            key,
-            above,
-        ]
-    )
+    assert sign(each_controller, key, above) == 2
+    assert sign(each_controller, key, above) == 0
     public = run([*inside, "cat", f"{key}.pub"]).stdout.strip()
     trust = (
         f"cp -a /etc/nix/nix.conf /root/nix.conf; echo 'trusted-public-keys = {public}' >>/etc/nix/nix.conf; "
@@ -191,20 +188,9 @@ def test_signatures(each_controller: Project) -> None:
         unprivileged = {"ansible_user": "deploy"}
         done = copy(each_controller, "web1:web2", above, variables=unprivileged).assert_ok()
         _below, second = make_pair(each_controller.controller)
-        run(
-            [
-                *inside,
-                "nix",
-                "--extra-experimental-features",
-                "nix-command",
-                "store",
-                "sign",
-                "-r",
-                "-k",
-                key,
-                second,
-            ]
-        )
+        assert sign(each_controller, key, second, "--check") == 2
+        assert sign(each_controller, key, second) == 2
+        assert sign(each_controller, key, second, "--check") == 0
         checked = copy(each_controller, "web1:web2", second, check_sigs=True).assert_ok()
     for name in ("web1", "web2"):
         assert done.result("Copy", name)["copied"] == [below, above]

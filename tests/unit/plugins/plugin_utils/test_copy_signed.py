@@ -47,7 +47,9 @@ def items(*paths: str) -> list[Item]:
     return [Item(path, len(NARS[path])) for path in paths]
 
 
-@pytest.mark.parametrize("shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"]], ids=lambda word: word[0])
+@pytest.mark.parametrize(
+    "shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"]], ids=lambda word: word[0]
+)
 def test_the_host_makes_a_cache_of_an_export(tmp_path: Path, shell: list[str]) -> None:
     data = export([LIBC, WEB])
     exported = read_export(io.BytesIO(data), items(LIBC, WEB))

@@ -52,7 +52,14 @@ def test_a_key_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: i
 
 @pytest.mark.parametrize(
     "content",
-    ["", "deploy-1", f"deploy-1:{PUBLIC}", f":{SECRET}", "deploy-1:c2VjcmV0", f"$ANSIBLE_VAULT;1.1\n{SECRET}"],
+    [
+        "",
+        "deploy-1",
+        f"deploy-1:{PUBLIC}",
+        f":{SECRET}",
+        "deploy-1:c2VjcmV0",
+        f"$ANSIBLE_VAULT;1.1\n{SECRET}",
+    ],
 )
 def test_what_is_no_secret_key_is_not_shown(tmp_path: Path, content: str) -> None:
     with pytest.raises(NixferryError, match="holds no secret key") as error:
@@ -95,6 +102,8 @@ def test_one_call_signs_everything(said: str, added: int) -> None:
 
 def test_what_would_be_signed() -> None:
     """Also where a key of the same name, but not this one, has signed before."""
-    listing = f"{PATHS[0]}\tultimate other-1:x\n{PATHS[1]} ultimate deploy-1:x\n{PATHS[2]} deploy-1:x other-1:x\n"
+    listing = (
+        f"{PATHS[0]}\tultimate other-1:x\n{PATHS[1]} ultimate deploy-1:x\n{PATHS[2]} deploy-1:x other-1:x\n"
+    )
     nix = Nix(listing, f"path '{PATHS[2]}' is untrusted\npath '{PATHS[0]}' is untrusted\n")
     assert unsigned(nix, PATHS, KEY) == [PATHS[0], PATHS[2]]  # type: ignore[arg-type]
