@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import BUILD_OPTION
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._drift import deploy_facts
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
@@ -20,10 +22,16 @@ class ActionModule(NixferryAction):
     """``nix_generations``: see the module of the same name for its documentation."""
 
     specification: ClassVar[dict[str, Any]] = {
-        "argument_spec": {name: SWITCH_OPTIONS[name] for name in ("kind", "profile")}
+        "argument_spec": {
+            **{name: SWITCH_OPTIONS[name] for name in ("kind", "profile")},
+            "build": BUILD_OPTION,
+        }
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Ask the host in one round trip."""
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
-        return generations_result(parse_probe(shell.run(probe_script(request), step="probe")))
+        probe = parse_probe(shell.run(probe_script(request), step="probe"))
+        result = generations_result(probe)
+        facts = deploy_facts(shell.host, probe, options["build"])
+        return {**result, **facts, "summary": [*result["summary"], *facts["summary"]]}

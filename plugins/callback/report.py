@@ -1,0 +1,183 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tell at the end of a run what became of every host."""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ansible import constants
+from ansible.plugins.callback import CallbackBase
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report import BUILD, COPY, SWITCHES, RunReport
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report_plays import actions_of
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report_text import (
+    Line,
+    json_text,
+    summary_lines,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._status_table import (
+    STATUS,
+    FleetStatus,
+    status_lines,
+)
+
+DOCUMENTATION = r"""
+name: report
+type: aggregate
+short_description: Tell at the end of a run what became of every host
+description:
+  - Prints a summary of the hosts by outcome, so that unchanged, committed, rolled back, failed and unreachable hosts
+    and those that want a reboot are told apart, and writes the same as JSON for programs.
+  - When a run does no more than ask hosts with M(nixferry.deploy.nix_generations), prints the fleet as a table.
+  - The collection's own playbooks do so by themselves. For other playbooks it has to be enabled.
+  - Nothing but the collection's own return values gets into a report, and nothing of tasks with C(no_log).
+extends_documentation_fragment:
+  - nixferry.deploy._report
+requirements:
+  - enabled in the configuration, C(callbacks_enabled = nixferry.deploy.report)
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+COLOURS = {
+    "good": "COLOR_OK",
+    "changed": "COLOR_CHANGED",
+    "bad": "COLOR_ERROR",
+    "warn": "COLOR_WARN",
+}
+
+
+def contained(method: Callable[..., None]) -> Callable[..., None]:
+    """A mistake in a report is a warning; it must not end a deploy."""
+
+    @functools.wraps(method)
+    def wrapper(self: CallbackModule, *arguments: Any, **keywords: Any) -> None:
+        if self.passive or self.broken:
+            return
+        try:
+            method(self, *arguments, **keywords)
+        except Exception as error:
+            self.broken = True
+            self._display.warning(f"nixferry.deploy.report: no report of this run: {error!r}")
+
+    return wrapper
+
+
+class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships no types
+    """Takes note of task results; speaks once, at the end."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "aggregate"
+    CALLBACK_NAME = "nixferry.deploy.report"
+    CALLBACK_NEEDS_ENABLED = True
+
+    speaker: ClassVar[CallbackModule | None] = None
+    """Who reports, when a playbook of the collection is run by somebody who has the callback enabled as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.broken = False
+        self.run = RunReport()
+        self.fleet = FleetStatus()
+        self.extra_variables: dict[str, Any] = {}
+
+    @property
+    def passive(self) -> bool:
+        """Whether another instance reports."""
+        return CallbackModule.speaker not in (None, self)
+
+    @contained
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        CallbackModule.speaker = self
+        self.run.playbook = str(playbook._file_name)
+        self.run.began = self.run.began or time.time()
+
+    @contained
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        variables = play.get_variable_manager()
+        self.extra_variables = variables.extra_vars
+        known = variables.get_vars(play=play)
+        self.run.check_mode = bool(known.get("ansible_check_mode"))
+        actions = actions_of(play)
+        hosts, batch = known.get("ansible_play_hosts_all", ()), known.get("ansible_play_batch", ())
+        first = not self.run.deploys
+        deploys = not actions.isdisjoint((*SWITCHES, COPY)) or (BUILD in actions and STATUS not in actions)
+        self.run.play(map(str, hosts), map(str, batch), deploys=deploys)
+        if STATUS in actions and not deploys:
+            self.fleet.play(map(str, hosts))
+        if first and self.run.deploys:
+            # Whoever reads it too early, or after a kill, shall not take an older run's report for this one's.
+            self._write(self._setting("file"), self.run.report(None))
+
+    @contained
+    def v2_runner_on_start(self, host: Any, task: Any) -> None:
+        self.run.task_begins(host.get_name(), str(task.resolved_action or task.action), time.time())
+
+    @contained
+    def v2_runner_on_ok(self, result: Any) -> None:
+        self._ended("ok", result)
+
+    @contained
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        self._ended("ignored" if ignore_errors else "failed", result)
+
+    @contained
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        self._ended("unreachable", result)
+
+    def _ended(self, status: str, result: Any) -> None:
+        task = result.task
+        action = str(task.resolved_action or task.action)
+        host = result.host.get_name()
+        self.fleet.task_ends(host, action, status, result.result)
+        self.run.task_ends(host, action, task.get_name(), status, result.result, time.time())
+
+    @contained
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        now = time.time()
+        if self.fleet.asked and not self.run.attempted:
+            status = self.fleet.report(now)
+            target = self._setting("status_file")
+            if target == "-":
+                self._display.display(json_text(status))
+            else:
+                self._write(target, status)
+                self._show("FLEET", status_lines(self.fleet.hosts, now))
+        elif self.run.deploys:
+            report = self.run.report(now, stats.failures)
+            self._write(self._setting("file"), report)
+            self._show("NIXFERRY", summary_lines(report))
+
+    def _setting(self, name: str) -> str:
+        variable = self.extra_variables.get(f"nixferry_{'report_' if name == 'file' else ''}{name}")
+        return str(variable or self.get_option(name) or "")
+
+    def _write(self, target: str, report: dict[str, Any]) -> None:
+        if not target:
+            return
+        path = Path(target).expanduser()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():
+                path.write_text(json_text(report), encoding="utf-8")
+                return
+            new = path.with_name(f".{path.name}.{os.getpid()}")
+            new.write_text(json_text(report), encoding="utf-8")
+            new.replace(path)
+        except OSError as error:
+            self._display.warning(f"nixferry.deploy.report: cannot write {path}: {error.strerror or error}")
+
+    def _show(self, title: str, lines: list[Line]) -> None:
+        if not self.get_option("summary"):
+            return
+        self._display.banner(title)
+        for line in lines:
+            self._display.display(line.text, color=getattr(constants, COLOURS[line.tone]))
+        self._display.display("")

@@ -1,0 +1,46 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Documentation of the settings of the report."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options of the callback, which the collection's own playbooks load under another name."""
+
+    DOCUMENTATION = r"""
+options:
+  file:
+    description:
+      - Where to write the report of a run as JSON. It is replaced as a whole when the deploy begins and
+        when the run ends.
+      - The extra variable C(nixferry_report_file) has precedence, as in C(-e nixferry_report_file=report.json).
+    type: path
+    env:
+      - name: NIXFERRY_REPORT_FILE
+    ini:
+      - section: nixferry_report
+        key: file
+  status_file:
+    description:
+      - Where to write the state of the fleet as JSON when M(nixferry.deploy.nix_generations) asks for it. V(-) prints
+        it in place of the table.
+      - The extra variable C(nixferry_status_file) has precedence.
+    type: str
+    env:
+      - name: NIXFERRY_STATUS_FILE
+    ini:
+      - section: nixferry_report
+        key: status_file
+  summary:
+    description: Whether to print the summary and the table.
+    type: bool
+    default: true
+    env:
+      - name: NIXFERRY_REPORT_SUMMARY
+    ini:
+      - section: nixferry_report
+        key: summary
+"""
