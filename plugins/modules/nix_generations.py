@@ -31,6 +31,11 @@ options:
   profile:
     description: The profile link; each O(kind) but V(profile) has a default.
     type: path
+  build:
+    description:
+      - What M(nixferry.deploy.nix_build) returned, in check mode or not. Then the result tells whether a deploy would
+        change the host, as V(build) in RV(drift).
+    type: dict
 seealso:
   - module: nixferry.deploy.nix_switch
   - module: nixferry.deploy.nix_rollback
@@ -106,6 +111,59 @@ reboot_reasons:
   elements: str
 failed_units:
   description: The systemd units that have failed.
+  returned: success
+  type: list
+  elements: str
+deployed:
+  description: The deploy that made what the profile holds; empty when something else has made it.
+  returned: success
+  type: dict
+  contains: &deploy
+    generation:
+      description: The number of the generation.
+      type: int
+    toplevel:
+      description: Its store path.
+      type: str
+    time:
+      description: When it was committed, in UTC, as ISO 8601.
+      type: str
+    deployer:
+      description: Who deployed it, as user@controller.
+      type: str
+    revision:
+      description: The revision it was deployed from, with C(-dirty) at its end for a modified working tree.
+      type: str
+    action:
+      description: V(switch) or V(boot), or V(rollback) for a return to an earlier generation.
+      type: str
+    activation:
+      description: The name of the activation, under which the host keeps its log.
+      type: str
+deploys:
+  description: All deploys that made generations which still exist.
+  returned: success
+  type: list
+  elements: dict
+  contains: *deploy
+drift:
+  description:
+    - In which ways the host is not what was deployed. V(running), something else runs than what boots next. V(profile),
+      the profile was changed by something else since the last deploy. V(build), O(build) is another system.
+  returned: success
+  type: list
+  elements: str
+  choices: [running, profile, build]
+wanted:
+  description: The store path that O(build) would bring; empty without it.
+  returned: success
+  type: str
+generation_time:
+  description: When the current generation was made, in UTC, as ISO 8601; empty when there is none.
+  returned: success
+  type: str
+notes:
+  description: What to make of the drift, in sentences.
   returned: success
   type: list
   elements: str

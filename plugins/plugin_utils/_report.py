@@ -157,7 +157,7 @@ class RunReport:
         elif result.get("outcome") in OUTCOMES:
             facts = {name: plain(result.get(name, default)) for name, default in _FIELDS.items()}
             facts["outcome"] = str(result["outcome"])
-            facts["message"] = message_of(result) if result.get("failed") else ""
+            facts["message"] = "" if status == "ok" else message_of(result)
             # A later word on the same profile replaces the earlier one: that is what the host is like now.
             run.activations[str(facts["profile"])] = facts
         elif status == "ok" and "censored" in result:
@@ -197,9 +197,12 @@ class RunReport:
         failure = run.failure
         if failure is None and not activations and run.batch in self.build_failures:
             failure = {"task": "", "unreachable": False, "ours": True, **self.build_failures[run.batch]}
-        report = {**_FIELDS, **(activations[0] if activations else {})}
-        if not activations:
-            report["outcome"], report["message"] = _without_activation(run, failure, stopped)
+        if activations:
+            worst = activations[0]
+        else:
+            outcome, message = _without_activation(run, failure, stopped)
+            worst = {**_FIELDS, "outcome": outcome, "message": message}
+        report = {"outcome": worst["outcome"], "message": worst["message"], "changed": run.changed, **worst}
         report["step"] = failure["step"] or "" if failure and not activations else ""
         # A task that was rescued does not make a host failed; a later one that was not does, whatever runs by now.
         later = (
@@ -212,7 +215,6 @@ class RunReport:
             if failure and later and (name in failed or failure["unreachable"])
             else None
         )
-        report["changed"] = run.changed
         report["seconds"] = round(run.seconds, 1)
         if len(activations) > 1:
             report["activations"] = activations

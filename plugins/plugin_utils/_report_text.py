@@ -52,7 +52,10 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
         label = _WOULD.get(outcome, outcome) if report["check_mode"] else outcome
         tone = _TONES.get(outcome, GOOD)
         lines += _labelled(
-            f"{label} ({len(names)})", [_told(name, hosts[name]) for name in names], tone, width
+            f"{label} ({len(names)})",
+            [_told(name, hosts[name], sure=not report["check_mode"]) for name in names],
+            tone,
+            width,
         )
         for name in names:
             message = hosts[name]["message"]
@@ -79,10 +82,10 @@ def json_text(report: Mapping[str, Any]) -> str:
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
 
 
-def _told(name: str, host: Mapping[str, Any]) -> str:
-    """A host with what is worth telling beside the outcome."""
-    told = f"generation {host['generation']}" if host["outcome"] == "committed" and host["generation"] else ""
-    return f"{name} ({told})" if told else name
+def _told(name: str, host: Mapping[str, Any], *, sure: bool) -> str:
+    """A host with its new generation, if it has got one."""
+    committed = sure and host["outcome"] == "committed" and host["generation"]
+    return _with(name, [f"generation {host['generation']}"] if committed else [])
 
 
 def _with(name: str, words: Sequence[str]) -> str:

@@ -95,7 +95,7 @@ class FleetStatus:
 
 _HEAD = ("HOST", "RUNS", "BOOTS", "GEN", "AGE", "DEPLOYED BY", "REVISION", "REBOOT", "FAILED", "DRIFT")
 # What gives way when the table is too wide, and how far.
-_SHRINKS = ((5, 11), (0, 12), (9, 5), (5, 6), (0, 6))
+_SHRINKS = ((5, 11), (9, 9), (0, 16), (5, 6), (0, 6))
 _GAP = "  "
 
 
@@ -133,7 +133,7 @@ def _row(name: str, host: Mapping[str, Any], now: float) -> tuple[str, ...] | No
     return (
         name,
         short_path(host["current"]),
-        "same" if same else short_path(host["boot_default"]),
+        "same" if same and host["current"] else short_path(host["boot_default"]),
         str(host["generation"] or "-"),
         duration(now - datetime.fromisoformat(moment).timestamp()) if moment else "-",
         deployed.get("deployer") or "-",
