@@ -92,8 +92,8 @@ def test_the_playbooks_of_the_collection(web1: LabHost, web2: LabHost, project: 
     call("deploy", "-e", "nixos_flake=.")
     assert web1.http("/version") == web2.http("/version") == (200, "2")
     shown = call("status")
-    assert web1.current_system() in shown
-    assert "generation 2" in shown
+    assert Path(web1.current_system()).name[:8] in shown
+    assert "FLEET" in shown
     call("rollback", "-e", "to=previous", "--limit", "web1")
     assert web1.http("/version") == (200, "stock")
     assert web2.http("/version") == (200, "2")

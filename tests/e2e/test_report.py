@@ -7,13 +7,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import LabHost
+import yaml
+from fault_systems import FAULTS
+from lab import REPOSITORY, LabHost, nix_environment
 from lab import run as run_program
 from plays import SWITCH, deploy_play
-from project import FAULTS, PlaybookRun, Project
+from project import PlaybookRun, Project
 
 ENABLED = {"ANSIBLE_CALLBACKS_ENABLED": "record,nixferry.deploy.report"}
 
@@ -154,3 +161,66 @@ def test_two_deployers(web1: LabHost, project: Project) -> None:
     host = report(project, "status.json")["hosts"]["web1"]
     assert host["drift"] == ["running", "profile", "build"]
     assert status.changed("web1") == []
+
+
+AWAY = "ansible_host=127.0.0.1 ansible_port=1 ansible_user=root"
+
+
+def test_nobody_is_reached(project: Project) -> None:
+    inventory = project.write("away.ini", f"gone1 {AWAY}\ngone2 {AWAY}\ngone3 {AWAY}\n")
+    play = deploy_play("all", {"serial": [2, 1]}, store_path="/nix/store/" + "0" * 32 + "-system")
+    settings = {**ENABLED, "NIXFERRY_REPORT_FILE": "report.json"}
+    run = project.run_playbook(play, "-i", str(inventory), environment=settings)
+    assert run.return_code == 2
+    found = report(project)
+    # Builds that fail for all are told apart from hosts that are away.
+    assert outcomes(found) == {"gone1": "failed", "gone2": "failed", "gone3": "not-attempted"}, str(run)
+
+    raw = [{"hosts": "all", "gather_facts": False, "any_errors_fatal": True, "tasks": [{"raw": "true"}]}]
+    play = [{**raw[0], "tasks": [{"raw": "true"}, {"nixferry.deploy.nix_rollback": {}}]}]
+    run = project.run_playbook(play, "-i", str(inventory), "--check", environment=settings)
+    found = report(project)
+    assert set(outcomes(found).values()) == {"unreachable"}
+    assert (found["result"], found["check_mode"], found["totals"]["unreachable"]) == ("unreachable", True, 3)
+    assert shown(run, "NIXFERRY")[0].endswith("unreachable (check mode, nothing was changed)")
+
+    # A report that cannot be written is a warning, and an unrelated run leaves the report alone.
+    settings["NIXFERRY_REPORT_FILE"] = "away.ini/report.json"
+    again = project.run_playbook(play, "-i", str(inventory), environment=settings)
+    assert again.return_code == run.return_code
+    assert "cannot write" in again.stderr
+    unrelated = project.run_playbook(raw, "-i", str(inventory), environment=settings)
+    assert "NIXFERRY" not in unrelated.stdout
+    assert "FLEET" not in unrelated.stdout
+
+
+def test_the_page_about_operations(web1: LabHost, project: Project) -> None:
+    """What it tells users to write works as it stands there; a summary is shown once, however it was enabled."""
+    page = (REPOSITORY / "docs/docsite/rst/operations.rst").read_text()
+    blocks = {
+        language: textwrap.dedent(text)
+        for language, text in re.findall(
+            r"^\.\. code-block:: (ini|shell|yaml)\n\n((?:   .*\n|\n)+)", page, re.M
+        )
+    }
+    project.run_playbook(blocks["yaml"], "--syntax-check").assert_ok()
+    project.describe_hosts({"web1": {"version": "2"}})
+    lab = yaml.safe_load((project.directory / "inventory.yml").read_text())["lab"]
+    away = dict(part.split("=") for part in AWAY.split())
+    hosts = {"web1": lab["hosts"]["web1"], "gone1": away}
+    project.write("inventory.yml", json.dumps({"lab": {"hosts": hosts, "vars": lab["vars"]}}))
+    project.write("ansible.cfg", blocks["ini"])
+    variables = {"nixos_store_path": project.build("web1")}
+    project.write("deploy.yml", [{"import_playbook": "nixferry.deploy.deploy", "vars": variables}])
+    project.write("deploy.sh", blocks["shell"])
+    environment = {
+        **nix_environment(),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".build/collections"),
+        "ANSIBLE_CONFIG": str(project.directory / "ansible.cfg"),
+    }
+    done = run_program(["sh", "deploy.sh"], environment=environment, directory=project.directory, timeout=120)
+    assert "Some hosts were away; all others are deployed." in done.stdout
+    assert done.stdout.count("NIXFERRY ***") == 1
+    assert outcomes(report(project)) == {"web1": "committed", "gone1": "unreachable"}
+    assert web1.http("/version") == (200, "2")
