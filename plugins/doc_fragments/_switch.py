@@ -115,9 +115,34 @@ options:
         description: Seconds that one attempt may take.
         type: int
         default: 10
+  reboot:
+    description:
+      - Whether the host reboots into the new system before it is confirmed. See the guide to reboots.
+      - V(never) activates the new system in the running one. What only a reboot brings, such as a kernel, is left to
+        you, and RV(reboot_required) says so.
+      - V(if-required) reboots when the kernel, initial RAM disk, kernel modules, kernel parameters, init interface or a
+        switch inhibitor of the new system differs from those of the running one, or when its program says that it
+        cannot be activated without a reboot. Otherwise it is the same as V(never).
+      - V(always) reboots also when that is not required, except when the host has booted just this system already.
+      - The new system is booted for one boot only. The old system stays the boot default until the host has come back,
+        has passed the O(health_checks) over a new login and was confirmed. Whatever goes wrong before, be it a crash of
+        the new kernel, a power cut or a network that does not come up, the host comes back with the old system.
+      - This needs systemd-boot or GRUB. With another boot loader, or where it cannot be set up to boot an entry just
+        once, the task fails before anything is changed.
+      - Only kind V(nixos) has this, and not with O(nixferry.deploy.nix_switch#module:action=test).
+    type: str
+    choices: [never, if-required, always]
+    default: never
+  timeout_reboot:
+    description:
+      - Seconds within which the host has to go down for a reboot; the controller waits as long for its return.
+    type: int
+    default: 600
   reboot_if_unreachable:
     description:
       - Whether the host reboots, into the old system, when nobody reaches it even after it was rolled back.
+      - Also when a failed system was left running because O(nixferry.deploy.nix_switch#module:rollback) is V(false), so
+        that a host which cannot be looked at comes back with a system that could be reached.
     type: bool
     default: false
   progress:

@@ -96,8 +96,14 @@ log:
   returned: when something was activated
   type: list
   elements: str
+rebooted:
+  description: Whether the host was rebooted in the course of the task; in check mode, whether it would be.
+  returned: when the host was reached
+  type: bool
 reboot_required:
-  description: Whether the running kernel, its command line, modules or initial RAM disk are not those of the system.
+  description:
+    - Whether a reboot is due, because the running kernel, its command line, modules, initial RAM disk, init interface
+      or a switch inhibitor is not that of the system.
   returned: when the host was reached
   type: bool
 reboot_reasons:

@@ -68,8 +68,8 @@ options:
     description:
       - Whether to put the old system back when the new one fails or is not confirmed.
       - With V(false) a failed system keeps running until the next deploy or reboot, and the outcome is V(failed). The
-        boot default stays the old system all the same. Kinds without a boot default, such as V(profile), keep the
-        profile that their activation has set.
+        boot default stays the old system all the same, also after a O(reboot). Kinds without a boot default, such as
+        V(profile), keep the profile that their activation has set.
       - A commit that fails is undone in the profile and the boot loader in any case, and so is what a power cut
         interrupts.
     type: bool
@@ -125,6 +125,13 @@ EXAMPLES = r"""
     activate_command: '"$SYSTEM/bin/service" restart'
     health_checks:
       - port: 8080
+
+- name: Boot a new kernel at once, and go back by itself when that does not come up
+  nixferry.deploy.nix_switch:
+    toplevel: "{{ build.toplevel }}"
+    reboot: if-required
+    health_checks:
+      - unit: nginx.service
 
 - name: Make it the boot default for the next reboot
   nixferry.deploy.nix_switch:
@@ -188,8 +195,16 @@ notes:
   returned: when there are any
   type: list
   elements: str
+rebooted:
+  description:
+    - Whether the host was rebooted in the course of the task, be it into the new system or back into the old one.
+    - In check mode, whether it would be rebooted. That is known only once the new system lies in the host's store.
+  returned: when the host was reached
+  type: bool
 reboot_required:
-  description: Whether the running kernel, its command line, modules or initial RAM disk are not those of the system.
+  description:
+    - Whether a reboot is due, because the running kernel, its command line, modules, initial RAM disk, init interface
+      or a switch inhibitor is not that of the system.
   returned: when the host was reached
   type: bool
 reboot_reasons:

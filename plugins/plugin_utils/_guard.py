@@ -44,6 +44,8 @@ GUARD_PARTS = (
     "activation.sh",
     "settle.sh",
     "roll_back.sh",
+    "boot_loader.sh",
+    "reboot.sh",
     "start.sh",
     "units.sh",
     "probe.sh",
@@ -51,6 +53,7 @@ GUARD_PARTS = (
 )
 ACTIONS = ("switch", "boot", "test", "dry-activate")
 FAILED_UNITS_POLICIES = ("rollback", "ignore")
+REBOOTS = ("never", "if-required", "always")
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,62}")
 
@@ -82,8 +85,14 @@ class StartRequest:
     """Whether a system that fails or is not confirmed is rolled back. If not, the activation ends ``failed`` and the
     system runs on. All the same a failed commit is undone in the profile and the boot loader, and what a power cut
     has interrupted is rolled back."""
+    reboot: str = "never"
+    """``if-required``: boot the new system once, and confirm it then, when only a reboot brings all of it. ``always``:
+    also when not."""
+    timeout_reboot: int = 600
+    """Seconds from the order to reboot until the host has gone down; the controller waits as long for its return."""
     reboot_if_unreachable: bool = False
-    """Reboot into the old system when, after a roll back, nobody gets in within ``timeout_confirm`` either."""
+    """Reboot into the old system when, after a roll back, nobody gets in within ``timeout_confirm`` either. Also when
+    a failed system was left running (``roll_back_on_failure`` false)."""
     deployer: str = ""
     """Who deploys from where, for the next one who finds the lock taken, and for the record."""
     revision: str = ""
@@ -109,6 +118,8 @@ class ProbeRequest:
     toplevel: str = ""
     """Also report on this path: valid, complete, reasons for a reboot."""
     specialisation: str = ""
+    reboot: str = "never"
+    """As in ``StartRequest``: also report whether the host would reboot, and whether it could."""
     closure: bool = False
     """Also list the closures of what is current and of ``toplevel``, with sizes."""
     dry_activate: bool = False
@@ -135,6 +146,8 @@ def probe_script(request: ProbeRequest) -> str:
         has_boot_default=kind.has_boot_default,
         toplevel=request.toplevel,
         specialisation=request.specialisation,
+        reboot=request.reboot,
+        prepare_boot=kind.prepare_boot,
         closure=request.closure,
         dry_activate=kind.dry_activate if request.dry_activate else "",
         timeout_activation=request.timeout,
@@ -152,7 +165,14 @@ def start_script(request: StartRequest) -> str:
         raise ValueError(f"not an activation id: {request.activation_id!r}")
     if request.action not in ACTIONS or request.failed_units not in FAILED_UNITS_POLICIES:
         raise ValueError(f"unknown action or policy: {request.action!r}, {request.failed_units!r}")
-    timeouts = (request.timeout_activation, request.timeout_confirm, request.timeout_roll_back)
+    if request.reboot not in REBOOTS:
+        raise ValueError(f"unknown reboot: {request.reboot!r}")
+    timeouts = (
+        request.timeout_activation,
+        request.timeout_confirm,
+        request.timeout_roll_back,
+        request.timeout_reboot,
+    )
     if min(timeouts) < 1:
         raise ValueError(f"timeouts are whole seconds, at least one: {timeouts}")
     return _script(
@@ -165,6 +185,7 @@ def start_script(request: StartRequest) -> str:
         restore_boot_default=kind.restore_boot_default,
         deactivate=kind.deactivate,
         remains=kind.remains,
+        prepare_boot=kind.prepare_boot,
         dry_activate=kind.dry_activate,
         current=kind.current,
         booted=kind.booted,
@@ -181,6 +202,8 @@ def start_script(request: StartRequest) -> str:
         timeout_activation=request.timeout_activation,
         timeout_confirm=request.timeout_confirm,
         timeout_roll_back=request.timeout_roll_back,
+        timeout_reboot=request.timeout_reboot,
+        reboot=request.reboot,
         failed_units=request.failed_units,
         force=request.force,
         reboot_if_unreachable=request.reboot_if_unreachable,

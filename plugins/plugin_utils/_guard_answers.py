@@ -69,8 +69,10 @@ class GuardStatus:
     failed_units_before: tuple[str, ...]
     reboot_reasons: tuple[str, ...]
     """What differs between the booted and the new system: ``kernel initrd kernel-modules kernel-params
-    init-interface-version``."""
+    init-interface-version switch-inhibitors``."""
     reboot_required: bool
+    reboot: str
+    """A reboot inside the activation: ``planned``, ``under-way`` or ``done``; empty when there is none."""
     seconds_left: int | None
     """Until the roll back, in the phase ``awaiting-confirmation``."""
     left_running: bool
@@ -166,6 +168,10 @@ class ProbeResult:
     toplevel_system: str
     """What would be activated: the toplevel or its specialisation (real path)."""
     toplevel_reboot_reasons: tuple[str, ...]
+    reboot: bool
+    """Whether the host would reboot into it, as the request's ``reboot`` has it."""
+    reboot_problem: str
+    """Why it could not do so; empty when it could."""
     unchanged: bool
     """Whether the path asked about already runs and boots."""
     closure_current: tuple[tuple[str, int], ...]
@@ -210,6 +216,7 @@ def parse_status(verb: str, completed: Completed) -> GuardStatus:
         failed_units_before=answer.all("failed_unit_before"),
         reboot_reasons=answer.all("reboot_reason"),
         reboot_required=answer.flag("reboot_required"),
+        reboot=answer.text("reboot"),
         seconds_left=answer.integer("seconds_left"),
         left_running=answer.flag("left_running"),
         interrupted=answer.flag("interrupted"),
@@ -244,6 +251,8 @@ def parse_probe(completed: Completed) -> ProbeResult:
         toplevel_missing=answer.all("toplevel_missing"),
         toplevel_system=answer.text("toplevel_system"),
         toplevel_reboot_reasons=answer.all("toplevel_reboot_reason"),
+        reboot=answer.text("reboot") == "planned",
+        reboot_problem=answer.text("reboot_problem"),
         unchanged=answer.flag("unchanged"),
         closure_current=_closure(answer, "closure_current"),
         closure_toplevel=_closure(answer, "closure_toplevel"),

@@ -11,7 +11,11 @@ REASONS = {
     "activation_failed": "Read the log above; the old system is running.",
     "activation_timeout": "Find out what hangs, or raise timeout_activation.",
     "failed_units": "Mend the units, or set failed_units to ignore.",
-    "reboot_required": "Deploy with the action boot, then reboot the host.",
+    "reboot_required": "Deploy with reboot: if-required, which boots the new system once and confirms it then; or with "
+    "the action boot, and reboot the host yourself.",
+    "boot_not_prepared": "Read the log above; nothing was activated, and the old system boots.",
+    "reboot_failed": "Find out what keeps the host from going down, or raise timeout_reboot.",
+    "boot_failed": "Look at the console and at the journal of that boot (journalctl -b -1); the old system is running.",
     "locked": "Wait for the other activation to end, then run it again.",
     "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
     "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
@@ -36,6 +40,10 @@ ERRORS = {
     "no_specialisation": (
         "start",
         "Choose one of the specialisations of the new system. Nothing was changed.",
+    ),
+    "no_reboot": (
+        "start",
+        "Deploy with reboot: never, or with the action boot and reboot the host yourself. Nothing was changed.",
     ),
     "no_nix": ("start", "Install Nix on the host, or check the PATH of the connection user."),
     "gc_root_failed": (

@@ -71,6 +71,9 @@ class Kind:
     """The exit code that says: nothing was activated, because only a reboot can do it."""
     exit_locked: int | None = None
     """The exit code that says: another activation holds the program's own lock; worth a retry."""
+    prepare_boot: str = ""
+    """Makes ``TOPLEVEL`` a generation that has a boot entry, while ``OLD_TOPLEVEL`` is the boot default all the time.
+    Empty: the kind cannot be booted just once."""
     has_boot_default: bool = False
     """Whether a boot loader decides what runs after a power cut. If not, the guard has to roll back an
     interrupted activation itself after a restart."""
@@ -105,6 +108,10 @@ for child in "$OLD_TOPLEVEL"/specialisation/*; do
     if [ "$child" -ef "$OLD_SYSTEM" ]; then "$child/bin/switch-to-configuration" boot || exit; fi
 done"""
 
+# The programs that install a boot loader write an entry for every generation of the profile, and make the toplevel
+# that they are given the default: here it is the old one, by its own program.
+_NIXOS_PREPARE_BOOT = f"{SET_PROFILE} || exit\n{_NIXOS_RESTORE_BOOT_DEFAULT}"
+
 _NIXOS = Kind(
     name="nixos",
     activate='"$SYSTEM/bin/switch-to-configuration" test',
@@ -119,6 +126,7 @@ _NIXOS = Kind(
     exit_failed_units=4,
     exit_reboot_required=100,
     exit_locked=11,
+    prepare_boot=_NIXOS_PREPARE_BOOT,
     has_boot_default=True,
     flake_output="nixosConfigurations",
     flake_attribute="config.system.build.toplevel",

@@ -26,8 +26,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HealthCheck, total_budget
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import NEVER, time_for_reboots
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import (
     MARGIN_SECONDS,
+    RECONNECT_SECONDS,
     Followed,
     Follower,
     ProgressLike,
@@ -71,7 +73,7 @@ class Switch:
         except HostUnreachable as error:
             status = self._started_all_the_same(error)
         judge = Judge(self._follower, self.checks)
-        return self._follower.follow(status, judge, longest_wait=self.longest_wait())
+        return self._log_in_once_more(self._follower.follow(status, judge, longest_wait=self.longest_wait()))
 
     def longest_wait(self) -> int:
         """Seconds until the host has reached a final phase by its own deadlines, with a margin."""
@@ -79,7 +81,7 @@ class Switch:
         wait = 2 * request.timeout_activation + request.timeout_confirm + 2 * request.timeout_roll_back
         if request.reboot_if_unreachable:
             wait += request.timeout_confirm
-        return wait + MARGIN_SECONDS
+        return wait + time_for_reboots(request) + MARGIN_SECONDS
 
     def _start(self) -> GuardStatus:
         """Start, and once more when a deployed revision that the guard does not know of may be replaced."""
@@ -96,8 +98,29 @@ class Switch:
 
         Raises the first error when the host cannot be reached anew, or knows nothing of the activation.
         """
-        try:
-            with self.shell.fresh() as fresh:
-                return self._follower.ask(fresh, "status", status_script(self.request.activation_id))
-        except NixferryError:
-            raise error from None
+        # A host that has begun to reboot is away for a while.
+        deadline = self.clock() + (0 if self.request.reboot == NEVER else MARGIN_SECONDS)
+        while True:
+            try:
+                with self.shell.fresh() as fresh:
+                    return self._follower.ask(fresh, "status", status_script(self.request.activation_id))
+            except HostUnreachable:
+                if self.clock() >= deadline:
+                    raise error from None
+                self.sleep(RECONNECT_SECONDS)
+            except NixferryError:
+                raise error from None
+
+    def _log_in_once_more(self, followed: Followed) -> Followed:
+        """Show a host that reboots when it is out of reach that it is not; if it is, wait for it to come back."""
+        if not self.request.reboot_if_unreachable or followed.status.phase not in ("rolled-back", "failed"):
+            return followed
+        deadline = self.clock() + self.request.timeout_confirm + self.request.timeout_reboot
+        while self.clock() < deadline:
+            try:
+                with self.shell.fresh() as fresh:
+                    status = self._follower.ask(fresh, "status", status_script(self.request.activation_id))
+                    return replace(followed, status=status)
+            except NixferryError:
+                self.sleep(RECONNECT_SECONDS)
+        return followed

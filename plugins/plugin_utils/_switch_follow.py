@@ -20,6 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import recover_script, status_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, parse_status
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HealthResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import is_away, reboot_line
 
 # How long one question waits on the host for the phase to change. Below what firewalls forget idle
 # connections after, and short enough for the user to see signs of life.
@@ -63,6 +64,7 @@ class Follower:
     health: tuple[HealthResult, ...] = ()
     """What the checks said, once they have run."""
     _shown: str = field(default="", init=False)
+    _reboot: str = field(default="", init=False)
 
     def follow(
         self, status: GuardStatus, my_turn: Callable[[RemoteShell], GuardStatus], *, longest_wait: int
@@ -93,7 +95,9 @@ class Follower:
             except NixferryError as error:
                 # No way in, or in but not to root any more, or a shell that garbles what it prints: all the same
                 # to the guard, which rolls back what is not confirmed. Then the way in is what it was.
-                if trouble is None:
+                if trouble is None and is_away(status):
+                    self.progress.line("rebooting: waiting for it to come back")
+                elif trouble is None:
                     self.progress.line(f"{error.message.splitlines()[0]}; it rolls back unless that passes")
                 trouble = error
                 self.sleep(RECONNECT_SECONDS)
@@ -113,6 +117,10 @@ class Follower:
         if status.phase != self._shown and not status.final:
             self._shown = status.phase
             self.progress.line(status.phase.replace("-", " "))
+        line = reboot_line(self._reboot, status)
+        self._reboot = status.reboot
+        if line:
+            self.progress.line(line)
         return status
 
     def ask_or_look(self, shell: RemoteShell, verb: str, script: str) -> GuardStatus:

@@ -16,6 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PRO
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     FAILED_UNITS_POLICIES,
+    REBOOTS,
     StartRequest,
     new_activation_id,
 )
@@ -29,6 +30,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import (
     kind_named,
     profile_kind,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import NEVER
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import parse_store_path
 
 STEP = "read the options"
@@ -49,6 +51,8 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
         "required_one_of": [HEALTH_CHECK_KINDS],
         "mutually_exclusive": [HEALTH_CHECK_KINDS],
     },
+    "reboot": {"type": "str", "choices": list(REBOOTS), "default": NEVER},
+    "timeout_reboot": {"type": "int", "default": 600},
     "reboot_if_unreachable": {"type": "bool", "default": False},
     "progress": PROGRESS_OPTION,
 }
@@ -87,6 +91,26 @@ def kind_of(options: Mapping[str, Any]) -> Kind:
     return profile_kind(command)
 
 
+def _reboot_of(options: Mapping[str, Any], kind: Kind, action: str) -> str:
+    """The option ``reboot``; raises ``NixferryError`` where it has no meaning."""
+    reboot = str(options["reboot"])
+    if reboot == NEVER or action == "dry-activate":
+        return NEVER
+    if not kind.prepare_boot:
+        raise NixferryError(
+            f"reboot: {reboot} has no meaning for kind {kind.name}, which no boot loader knows",
+            step=STEP,
+            remedy="Leave it out, and reboot the host by other means when it needs that.",
+        )
+    if action == "test":
+        raise NixferryError(
+            f"reboot: {reboot} and action: test contradict each other: a test leaves alone what boots",
+            step=STEP,
+            remedy="Use action: switch, which makes the new system the boot default only after the confirmation.",
+        )
+    return reboot
+
+
 def start_request(
     options: Mapping[str, Any],
     toplevel: str,
@@ -107,14 +131,16 @@ def start_request(
             remedy="Give a word without spaces, such as the hash of a commit.",
         )
     times = {
-        name: int(options[name]) for name in ("timeout_activation", "timeout_confirm", "timeout_rollback")
+        name: int(options[name])
+        for name in ("timeout_activation", "timeout_confirm", "timeout_rollback", "timeout_reboot")
     }
     for name, seconds in times.items():
         if seconds < 1:
             raise NixferryError(f"{name} is {seconds}", step=STEP, remedy="Give at least one second.")
+    kind = kind_of(options)
     return StartRequest(
         activation_id=new_activation_id(),
-        kind=kind_of(options),
+        kind=kind,
         toplevel=parse_store_path(toplevel, step=STEP).path,
         action=action,
         profile=str(options.get("profile") or ""),
@@ -124,6 +150,8 @@ def start_request(
         timeout_roll_back=times["timeout_rollback"],
         failed_units=str(options["failed_units"]),
         roll_back_on_failure=bool(options.get("rollback", True)),
+        reboot=_reboot_of(options, kind, action),
+        timeout_reboot=times["timeout_reboot"],
         reboot_if_unreachable=bool(options["reboot_if_unreachable"]),
         deployer=f"{getpass.getuser()}@{socket.gethostname()}",
         revision=revision,

@@ -12,6 +12,7 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._closure_diff import ClosureDiff
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import DONE, lost_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import Followed
 
 UNCHANGED = "unchanged"
@@ -61,6 +62,7 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
         "failed_units": list(status.failed_units),
         "health_checks": [health.result() for health in followed.health],
         "log": status.log.splitlines(),
+        "rebooted": status.reboot == DONE,
         "reboot_required": status.reboot_required,
         "reboot_reasons": list(status.reboot_reasons),
     }
@@ -90,6 +92,8 @@ def summary_line(result: dict[str, Any]) -> str:
         UNKNOWN: "state UNKNOWN: the host could not be reached again",
     }
     line = words[result["outcome"]].format(**result)
+    if result.get("rebooted"):
+        line += " after a reboot"
     if result["reboot_required"]:
         line += f"; a reboot is due ({', '.join(result['reboot_reasons'])})"
     return line
@@ -109,7 +113,7 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
     if followed.lost is not None:
         return NixferryError(
             f"the host could not be reached again: {followed.lost.message}. "
-            "Its guard rolls back by itself unless the deploy was confirmed before",
+            + (lost_text(status) or "Its guard rolls back by itself unless the deploy was confirmed before"),
             step=followed.lost.step,
             remedy=f"When it is back, run the status playbook and read {status.log_path}.",
         )
@@ -140,7 +144,8 @@ def check_result(
         "old": probe.current,
         "new": probe.toplevel_system or toplevel,
         "generation": probe.generation or 0,
-        "reboot_required": bool(probe.toplevel_reboot_reasons),
+        "rebooted": probe.reboot,
+        "reboot_required": bool(probe.toplevel_reboot_reasons) and not probe.reboot,
         "reboot_reasons": list(probe.toplevel_reboot_reasons),
     }
     if closure is not None:

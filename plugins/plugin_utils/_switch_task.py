@@ -22,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import parse_health_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import check_reboot
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision_check import RevisionCheck
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch import Switch
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import (
@@ -57,6 +58,7 @@ def switch_host(
     probe = probe_host(shell, request, dry_activate=diff_mode)
     difference = compare_closures(probe, request.toplevel) if not probe.unchanged else None
     if check_mode:
+        check_reboot(probe)
         if not probe.unchanged and request.action != "dry-activate" and probe.deployed is not None:
             revisions.allow(probe.deployed)
         result = check_result(probe, request.toplevel, request.action, difference)
@@ -92,6 +94,7 @@ def probe_host(shell: RemoteShell, request: StartRequest, *, dry_activate: bool)
             profile=request.profile,
             toplevel=request.toplevel,
             specialisation=request.specialisation,
+            reboot=request.reboot,
             closure=True,
             dry_activate=dry_activate,
             timeout=request.timeout_activation,

@@ -72,7 +72,14 @@ judge_activation() {
             set_result exit_code ''
             REASON=aborted MESSAGE=$(abort_message)
             ;;
-        *) REASON=activation_failed MESSAGE="the activation failed with exit code $OUTCOME" ;;
+        *)
+            REASON=activation_failed MESSAGE="the activation failed with exit code $OUTCOME"
+            # A check that comes before anything else; its own words are the only sign.
+            if grep -q "Pre-switch check 'switchInhibitors' failed" "$DIR/log"; then
+                set_result nothing_activated 1
+                REASON=reboot_required MESSAGE="the new system inhibits a switch while the old one runs (exit code $OUTCOME)"
+            fi
+            ;;
     esac
     return 1
 }
@@ -87,6 +94,14 @@ abort_message() {
 # The whole of it, in the process that outlives the login.
 run_activation() {
     load_variables
+    if [ -n "$(result rebooting)" ]; then
+        come_back
+        return
+    fi
+    if [ -n "$(result reboot_planned)" ]; then
+        activate_by_reboot
+        return
+    fi
     if [ "$(request action)" != boot ]; then
         if ! enter_phase activating; then
             roll_back state_unwritable "the state directory $STATE takes no more writes"
@@ -94,7 +109,11 @@ run_activation() {
         fi
         set_result activation_begun 1
         run_program_when_free "$(request timeout_activation)" "$(request activate)" abortable
-        if ! judge_activation || ! await_confirmation; then
+        if ! judge_activation; then
+            if reboot_instead; then activate_by_reboot; else roll_back "$REASON" "$MESSAGE"; fi
+            return
+        fi
+        if ! await_confirmation; then
             roll_back "$REASON" "$MESSAGE"
             return
         fi
@@ -165,7 +184,7 @@ end_activation() {
 
 # The old system runs again, but that may not have brought the network back: then the boot default may.
 reboot_if_unreachable() {
-    if ! wanted reboot_if_unreachable || [ "$(phase)" = committed ]; then return 0; fi
+    if ! wanted reboot_if_unreachable || [ "$(phase)" = committed ] || [ -n "$(result rebooted)" ]; then return 0; fi
     alone_since=$(now)
     alone_until=$(in_seconds "$(request timeout_confirm)")
     while ! passed "$alone_until"; do
@@ -190,6 +209,10 @@ rescue_activation() {
 # Finish or undo what an activation of an earlier boot began. Only what is ours is undone: since then somebody may
 # have deployed by other means.
 recover_activation() {
+    if has_rebooted; then
+        resume_activation
+        return
+    fi
     if [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then
         rescue_activation guard_killed "the guard was killed in the phase $(phase)"
         return

@@ -15,6 +15,8 @@
 #   activation.sh  activate, wait, commit
 #   roll_back.sh   back to the old system
 #   settle.sh      have the services that were started come to rest
+#   boot_loader.sh what boots by default, what boots once
+#   reboot.sh      a reboot inside the activation
 #   start.sh       checks, and how the guard outlives the login that brought it
 #   units.sh       the guard as units of systemd
 #   probe.sh       what the host says about itself; changes nothing

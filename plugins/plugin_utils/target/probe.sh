@@ -19,7 +19,7 @@ verb_probe() {
     say_generations "$PROFILE"
     say_deployed "$PROFILE"
     say_lines failed_unit "$(failed_units)"
-    say_lines reboot_reason "$(reboot_reasons "$(arg booted)" "$(resolved "$PROFILE")")"
+    say_lines reboot_reason "$(reboot_reasons "$(arg booted)" "$(resolved "$PROFILE")" "$(arg current)")"
     if lock_lives "$LOCKS/lock"; then
         read_owner "$LOCKS/lock"
         say_lock_holder
@@ -44,8 +44,13 @@ probe_toplevel() {
     fi
     say toplevel_system "$SYSTEM"
     say_lines toplevel_missing "$(missing_files "$TOPLEVEL" "$SYSTEM" "$(arg required)")"
-    say_lines toplevel_reboot_reason "$(reboot_reasons "$(arg booted)" "$SYSTEM")"
-    if is_unchanged; then say unchanged 1; fi
+    say_lines toplevel_reboot_reason "$(reboot_reasons "$(arg booted)" "$SYSTEM" "$(arg current)")"
+    if is_unchanged; then
+        say unchanged 1
+    elif reboot_is_due; then
+        say reboot planned
+        say reboot_problem "$(reboot_problem "$(arg prepare_boot)" "$(arg booted)")"
+    fi
     if [ "$(arg closure)" = 1 ]; then say_closure closure_toplevel "$TOPLEVEL"; fi
     if [ -n "$(arg dry_activate)" ]; then dry_activate dry_activate_exit_code dry_activate_log; fi
 }

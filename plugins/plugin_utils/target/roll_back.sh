@@ -11,23 +11,30 @@ roll_back() {
     set_result message "$2"
     ROLLED_BACK=rolled-back
     if keeps_running && [ -z "$(result commit_begun)" ]; then
+        if [ -n "$(result boot_prepared)" ]; then restore_what_boots; fi
         leave_running
         end_activation failed
         return
     fi
     enter_phase rolling-back
     forget_announced_deploy
-    restore_profile
-    restore_boot_default
+    restore_what_boots
+    if new_was_booted && ! keeps_running; then reboot_back; fi
     restore_running_system
     durable
     end_activation "$ROLLED_BACK"
 }
 
+restore_what_boots() {
+    if [ -n "$(result boot_prepared)" ]; then forget_boot_once >>"$DIR/log" 2>&1; fi
+    restore_profile
+    restore_boot_default
+}
+
 # Is the new system, which runs by now, to be left alone? A power cut has ended it anyway.
 keeps_running() {
     [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)" ] &&
-        ! wanted roll_back_on_failure && [ "$(result reason)" != interrupted ]
+        ! wanted roll_back_on_failure && case $(result reason) in interrupted | boot_failed) false ;; esac
 }
 
 leave_running() {
@@ -61,7 +68,7 @@ restore_profile() {
 }
 
 restore_boot_default() {
-    if [ -z "$(result commit_begun)" ] || [ -z "$(request restore_boot_default)" ]; then return 0; fi
+    if [ -z "$(result commit_begun)$(result boot_prepared)" ] || [ -z "$(request restore_boot_default)" ]; then return 0; fi
     if [ -z "$OLD_TOPLEVEL" ] && wanted has_boot_default; then
         incomplete "there is no old generation that could be the boot default"
         return 0
@@ -128,6 +135,7 @@ forget_failures() {
 
 incomplete() {
     ROLLED_BACK=failed
+    set_result incomplete 1
     note "$1"
     set_result message "$(result message); $1"
 }

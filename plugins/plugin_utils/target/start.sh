@@ -22,6 +22,7 @@ verb_start() {
         answer_ends
     fi
     prepare_state
+    resume_rebooted
     if [ -e "$STATE/activations/$ID" ]; then
         # The connection broke after the start, and what connects (`ssh_retries`) has sent it again.
         use_activation "$ID"
@@ -40,6 +41,13 @@ verb_start() {
         answer_ends
     fi
     check_revision
+    if reboot_is_due; then
+        reboot_hindrance=$(reboot_problem "$(arg prepare_boot)" "$(arg booted)")
+        if [ -n "$reboot_hindrance" ]; then
+            release_lock
+            error no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"
+        fi
+    fi
     record_activation
     detach
     say_status
@@ -116,6 +124,7 @@ runs_here() {
 
 # Does the host already run and boot what is asked for?
 is_unchanged() {
+    if ! has_booted_it; then return 1; fi
     unchanged_profile=$(resolved "$PROFILE")
     unchanged_current=$(current_system "$(arg current)" "$PROFILE")
     if [ "$(arg action)" != test ] && [ "$unchanged_profile" != "$TOPLEVEL" ]; then return 1; fi
@@ -182,7 +191,11 @@ record_activation() {
         abandon invalid_toplevel "$TOPLEVEL has just been garbage-collected"
     fi
     prune_activations
-    install_boot_unit
+    if [ -n "$(result reboot_planned)" ]; then
+        reboot_hindrance=$(install_reboot_unit) || abandon no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"
+    else
+        install_boot_unit
+    fi
     durable
 }
 
@@ -192,8 +205,8 @@ write() { printf '%s\n' "$2" >"$1"; }
 write_record() {
     for field in kind activate commit roll_back restore_boot_default deactivate remains current booted \
         exit_failed_units exit_reboot_required exit_locked has_boot_default check_units action specialisation \
-        timeout_activation timeout_confirm timeout_roll_back failed_units reboot_if_unreachable roll_back_on_failure \
-        deployer is_rollback environment; do
+        timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units reboot prepare_boot \
+        reboot_if_unreachable roll_back_on_failure deployer is_rollback environment; do
         write "$DIR/request/$field" "$(arg "$field")" || return 1
     done
     reboot=$(arg reboot_command)
@@ -209,6 +222,7 @@ write_record() {
         write "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
         write "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
+        { ! reboot_is_due || write_planned_reboot; } &&
         failed_units >"$DIR/old/failed_units" &&
         { [ "$(arg check_units)" != 1 ] || services_by InvocationID >"$DIR/old/services"; } &&
         printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
@@ -218,9 +232,15 @@ write_record() {
         enter_phase prepared
 }
 
-# No activation takes longer than this.
+write_planned_reboot() {
+    write "$DIR/result/reboot_planned" 1 || return 1
+    [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ] || record_booted_as_old
+}
+
+# No activation takes longer than this without a reboot in between.
 longest_duration() {
-    echo $((2 * $(arg timeout_activation) + 2 * $(arg timeout_confirm) + 2 * $(arg timeout_roll_back) + DEAD_MAN_MARGIN))
+    echo $((2 * $(request timeout_activation) + 2 * $(request timeout_confirm) + 2 * $(request timeout_roll_back) +
+        2 * $(request timeout_reboot) + DEAD_MAN_MARGIN))
 }
 
 last_generation() {
@@ -242,22 +262,28 @@ last_generation() {
 detach() {
     # Should the new system lack a tool, the old one's is used.
     PATH=$PATH:$(old system)/sw/bin
-    if has_service_manager; then
-        if ! detach_output=$(start_units 2>&1); then
-            abandon runner_not_started "the service manager did not start the guard: $detach_output"
-        fi
-    else
-        for detached_verb in watch run; do
-            own_session "$NIXFERRY_SH" "$DIR/guard.sh" "$detached_verb" </dev/null >>"$DIR/log" 2>&1 3>&- &
-        done
+    if ! detach_output=$(begin_work 2>&1); then
+        abandon runner_not_started "the service manager did not start the guard: $detach_output"
     fi
+    if ! await_worker; then
+        stop_unit "nixferry-$ID.service"
+        abandon runner_not_started "the detached guard did not report within $START_DEADLINE s"
+    fi
+}
+
+begin_work() { if has_service_manager; then start_units; else begin_work_alone; fi; }
+
+begin_work_alone() {
+    for detached_verb in watch run; do
+        own_session "$NIXFERRY_SH" "$DIR/guard.sh" "$detached_verb" </dev/null >>"$DIR/log" 2>&1 3>&- &
+    done
+}
+
+await_worker() {
     detach_until=$(in_seconds "$START_DEADLINE")
     begin_waiting
     until [ -e "$DIR/worker" ]; do
-        if passed "$detach_until"; then
-            stop_unit "nixferry-$ID.service"
-            abandon runner_not_started "the detached guard did not report within $START_DEADLINE s"
-        fi
+        if passed "$detach_until"; then return 1; fi
         nap
     done
 }

@@ -81,7 +81,9 @@ activations() {
 }
 
 # Is somebody working on it?
-is_attended() { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && owner_lives "$DIR/worker"; }
+is_attended() {
+    owner_lives "$DIR/resumer" || { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && owner_lives "$DIR/worker"; }
+}
 
 # Activations that were begun and that nobody works on any more
 interrupted_activations() {
@@ -157,7 +159,7 @@ current_system() { # CURRENT PROFILE
     done
 }
 
-# reboot_reasons BOOTED SYSTEM: what of the booted system only a reboot replaces
+# reboot_reasons BOOTED SYSTEM CURRENT: what of the booted system only a reboot replaces
 reboot_reasons() {
     [ -n "$1" ] && [ -d "$ROOT$1" ] && [ -n "$2" ] || return 0
     for part in kernel initrd kernel-modules; do
@@ -166,6 +168,24 @@ reboot_reasons() {
     for part in kernel-params init-interface-version; do
         if [ "$(get "$ROOT$1/$part")" != "$(get "$2/$part")" ]; then echo "$part"; fi
     done
+    if inhibits_switch "$ROOT$1" "$2" || inhibits_switch "$ROOT$3" "$2"; then echo switch-inhibitors; fi
+}
+
+# inhibits_switch OLD NEW: does an inhibitor that both systems have differ? NixOS compares with the system that runs.
+# The file is an object of strings, in one line or many; what is not, as in the first releases, counts as empty.
+inhibits_switch() {
+    for inhibitors in "$1/switch-inhibitors" "$2/switch-inhibitors"; do
+        if [ "$(head -c 1 "$inhibitors" 2>/dev/null)" != '{' ]; then return 1; fi
+    done
+    inhibitor_lines "$1" "$2" | sort -u | sed 's/": *".*//' | uniq -d | grep -q .
+}
+
+inhibitor_lines() {
+    for inhibitors; do
+        sed 's/^ *{//; s/^ *//; s/[}, ]*$//; s/","/"\
+"/g' "$inhibitors/switch-inhibitors"
+        echo
+    done | sed '/^$/d; s/": *"/": "/'
 }
 
 # Units that have failed or fail again and again; the guard's own do not count.

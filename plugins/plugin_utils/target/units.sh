@@ -70,6 +70,11 @@ others_in_units() {
 # that exists as long as the activation then undoes it. NixOS takes no units but its own, and has a boot loader.
 
 UNITS=/etc/systemd/system
+# NixOS owns all of that, but has its systemd read this as well, as every other does: it is where `systemctl set-property`
+# puts its files. See the table in systemd.unit(5), and the patch of its search path in nixpkgs.
+CONTROL_UNITS=/etc/systemd/system.control
+# Also where a boot ends that goes wrong
+REBOOT_TARGETS='multi-user.target rescue.target emergency.target'
 
 boot_unit() { echo "nixferry-$ID-recover.service"; }
 
@@ -84,7 +89,63 @@ install_boot_unit() {
     sync -f "$ROOT$UNITS" 2>/dev/null || sync
 }
 
-remove_boot_unit() { rm -f "$ROOT$UNITS/multi-user.target.wants/$(boot_unit)" "$ROOT$UNITS/$(boot_unit)"; }
+remove_boot_unit() {
+    rm -f "$ROOT$UNITS/multi-user.target.wants/$(boot_unit)" "$ROOT$UNITS/$(boot_unit)"
+    if [ ! -e "$ROOT$CONTROL_UNITS/$(boot_unit)" ]; then return; fi
+    for target in $REBOOT_TARGETS; do rm -f "$ROOT$CONTROL_UNITS/$target.wants/$(boot_unit)"; done
+    rm -f "$ROOT$CONTROL_UNITS/$(boot_unit)"
+    # A target that wants it has it still in mind, and would start it again.
+    if has_service_manager; then bounded 30 systemctl daemon-reload 2>/dev/null; fi
+}
+
+# For a reboot inside the activation: without this unit nobody would wait for the confirmation. Says what is wrong.
+install_reboot_unit() {
+    for kept in "$STATE" "$ROOT/etc/systemd"; do
+        case $(findmnt --noheadings --output FSTYPE --target "$kept" 2>/dev/null) in
+            tmpfs | ramfs)
+                echo "$kept is in main memory, so the guard would be forgotten by a reboot"
+                return 1
+                ;;
+        esac
+    done
+    if ! mkdir -p "$ROOT$CONTROL_UNITS" || ! reboot_unit_text >"$ROOT$CONTROL_UNITS/$(boot_unit)"; then
+        echo "$CONTROL_UNITS takes no unit that would look after the activation once the host has rebooted"
+        return 1
+    fi
+    for target in $REBOOT_TARGETS; do
+        if ! mkdir -p "$ROOT$CONTROL_UNITS/$target.wants" ||
+            ! ln -sfn "../$(boot_unit)" "$ROOT$CONTROL_UNITS/$target.wants/$(boot_unit)"; then
+            echo "$CONTROL_UNITS/$target.wants takes no unit"
+            return 1
+        fi
+    done
+    case "$(bounded 30 systemctl show --property=UnitPath 2>/dev/null | tr '=' ' ') " in
+        *" $CONTROL_UNITS "*) ;;
+        *)
+            echo "systemd does not read units in $CONTROL_UNITS"
+            return 1
+            ;;
+    esac
+    sync -f "$ROOT$CONTROL_UNITS" 2>/dev/null || sync
+}
+
+# Early and without the default dependencies, so that a boot that hangs or fails is undone as well. If the record itself
+# cannot be read any more, the new system is left by another boot: the boot default is the old one.
+reboot_unit_text() {
+    cat <<EOF
+[Unit]
+Description=nixferry: look after the activation $ID after a reboot
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+After=local-fs.target
+
+[Service]
+Type=simple
+KillMode=process
+ExecStart=$NIXFERRY_SH -c '[ -e $DIR/guard.sh ] || sleep 60; if [ -e $DIR/guard.sh ]; then exec $NIXFERRY_SH $DIR/guard.sh boot; fi; [ -e $ROOT$CONTROL_UNITS/$(boot_unit) ] || exit; case \$\$(readlink -f $ROOT$(request booted)) in $SYSTEM) systemctl reboot ;; esac'
+EOF
+    unit_environment
+}
 
 # Of the type `simple`, so that no job of the boot waits for a program that may itself wait for a job.
 boot_unit_text() {
@@ -99,6 +160,10 @@ Type=simple
 KillMode=process
 ExecStart=$NIXFERRY_SH $DIR/guard.sh boot
 EOF
+    unit_environment
+}
+
+unit_environment() {
     for variable in $UNIT_VARIABLES; do
         eval "value=\${$variable-}"
         if [ -n "$value" ]; then printf 'Environment="%s=%s"\n' "$variable" "$value" | sed 's/[\\%]/&&/g'; fi

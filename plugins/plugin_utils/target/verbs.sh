@@ -53,6 +53,10 @@ say_pair() {
     say new_generation "$(generation_of "$3")"
     # Between the profile and the boot loader nobody can tell.
     if [ "$(phase)" = committing ]; then return; fi
+    if [ -n "$(result boot_prepared)" ] && [ -z "$(result commit_begun)" ]; then
+        say boot_default old
+        return
+    fi
     case $(resolved "$3") in
         "$1") say boot_default new ;;
         "$4") say boot_default old ;;
@@ -75,6 +79,7 @@ say_status() {
     say_lines failed_unit_before "$(old failed_units)"
     if [ -n "$(result left_running)" ]; then say left_running 1; fi
     say_reboot
+    say_reboot_progress
     if ! is_final "$status_phase" && ! is_attended; then
         say interrupted 1
     elif [ "$status_phase" = awaiting-confirmation ]; then
@@ -87,7 +92,7 @@ say_status() {
 }
 
 say_reboot() {
-    status_reasons=$(reboot_reasons "$(request booted)" "$SYSTEM")
+    status_reasons=$(reboot_reasons "$(request booted)" "$SYSTEM" "$(request current)")
     if [ "$(result reason)" = reboot_required ] || { [ "$(phase)" = committed ] && [ -n "$status_reasons" ]; }; then
         say reboot_required 1
         say_lines reboot_reason "$status_reasons"
@@ -133,7 +138,9 @@ verb_abort() {
 
 verb_recover() {
     use_named_activation
-    if ! is_final "$(phase)"; then
+    if has_rebooted; then
+        resume_activation
+    elif ! is_final "$(phase)"; then
         take_lock "$(request deployer)"
         # If it cannot be claimed, somebody is at it already.
         if claim_unfinished; then recover_activation; fi
@@ -180,6 +187,10 @@ verb_stopped() {
 
 # At the next boot, if there is one before the end. Somebody who deploys already has seen to it.
 verb_boot() {
+    if has_rebooted && ! is_final "$(phase)"; then
+        resume_activation
+        return
+    fi
     if is_final "$(phase)" || [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then return; fi
     if (take_lock "$(request deployer)") && claim_unfinished; then recover_activation; fi
 }

@@ -85,6 +85,7 @@ case "$*" in
         for unit in @before@; do echo "$unit loaded failed failed Something"; done
         [ ! -e "$HOST/tested" ] || for unit in @after@; do echo "$unit loaded failed failed Something"; done
         ;;
+    *UnitPath*) echo "UnitPath=/etc/systemd/system.control /etc/systemd/system /run/systemd/system" ;;
     *is-system-running*) cat "$HOST/system-state" 2>/dev/null || echo running ;;
     *stop*) for unit; do :; done; touch "$HOST/stopped-$unit" ;;
 esac
