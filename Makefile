@@ -111,6 +111,7 @@ test-unit-newest: venv-newest
 	fi
 
 test-e2e: venv-test link lab-programs ## End-to-end tests: real Nix, real hosts in the lab (K=expression selects)
+	@$(TOOLS)/ensure-programs.sh podman || echo "Left out: the tests with hosts that podman runs."
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m "not faults" $(PARALLEL_LABS) $(PYTEST_SELECTION)
 
 test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken networks in the lab (K=expression selects)

@@ -20,7 +20,7 @@ packages_of() {
     busybox) echo "busybox-static" ;;
     mmdebstrap) echo "mmdebstrap debian-archive-keyring" ;;
     ssh) echo "openssh-client" ;;
-    git | shellcheck) echo "$1" ;;
+    git | shellcheck | podman) echo "$1" ;;
     *)
         echo "ensure-programs.sh: no package is known for $1" >&2
         exit 2
