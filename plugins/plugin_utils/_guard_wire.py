@@ -28,6 +28,10 @@ BUG_REMEDY = (
 )
 
 
+class AnswerLost(NixferryError):
+    """The guard was not heard to the end: it may have done what it was asked for all the same."""
+
+
 class Completed(Protocol):
     """What running a script on the host gave back."""
 
@@ -90,13 +94,15 @@ class Answer:
 def parse_answer(verb: str, completed: Completed) -> Answer:
     """Find and decode the block that answers ``verb``.
 
-    Raises ``NixferryError`` when there is no complete block: the shell never ran, was cut off, or garbled it.
+    Raises ``NixferryError`` when there is no complete block: the shell never ran, or garbled it; ``AnswerLost`` when it
+    was cut off, or a signal ended what carries the connection.
     """
     lines = completed.stdout.splitlines()
     try:
         begin = len(lines) - 1 - lines[::-1].index(_BEGIN)
     except ValueError:
-        raise NixferryError(
+        kind = AnswerLost if completed.return_code < 0 else NixferryError
+        raise kind(
             f"the host did not answer {verb!r} (exit code {completed.return_code})",
             step="guard",
             remedy="Make sure that the connection user can run /bin/sh there, with become if it is in use.",
@@ -117,7 +123,7 @@ def parse_answer(verb: str, completed: Completed) -> Answer:
                 raise Answer(verb, {}).broken(f"it ends as the answer to {match['value']!r}")
             return Answer(verb, {key: tuple(found) for key, found in values.items()})
         values.setdefault(match["key"], []).append(decode_value(match["value"]))
-    raise NixferryError(
+    raise AnswerLost(
         f"the guard's answer to {verb!r} was cut off (exit code {completed.return_code})",
         step="guard",
         remedy="Run it again: the guard works on without the connection and keeps its state.",

@@ -25,6 +25,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     status_script,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import AnswerLost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HealthCheck, total_budget
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import NEVER, time_for_reboots
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import (
@@ -70,7 +71,7 @@ class Switch:
         """
         try:
             status = self._start()
-        except HostUnreachable as error:
+        except (HostUnreachable, AnswerLost) as error:
             status = self._started_all_the_same(error)
         judge = Judge(self._follower, self.checks)
         return self._log_in_once_more(self._follower.follow(status, judge, longest_wait=self.longest_wait()))
@@ -93,7 +94,7 @@ class Switch:
                 self.request = replace(self.request, known_revision=error.record.revision)
         return self._follower.ask(self.shell, "start", start_script(self.request))
 
-    def _started_all_the_same(self, error: HostUnreachable) -> GuardStatus:
+    def _started_all_the_same(self, error: NixferryError) -> GuardStatus:
         """The state of an activation whose start was sent over a connection that then broke.
 
         Raises the first error when the host cannot be reached anew, or knows nothing of the activation.

@@ -92,6 +92,9 @@ listed() {
     echo $1
 }
 
+# Is there still somebody at the other end of the connection? A line that nobody needs to understand tells.
+is_listened_to() { (trap '' PIPE; echo listened=1 >&3) 2>/dev/null; }
+
 # A login script may have printed something without the end of its line.
 answer_begins() { printf "\nnixferry=1\n" >&3; }
 

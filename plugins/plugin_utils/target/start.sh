@@ -48,6 +48,11 @@ verb_start() {
             error no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"
         fi
     fi
+    if ! is_listened_to; then
+        # Whoever asked has looked already, found nothing, and taken that for the end of it.
+        release_lock
+        exit 1
+    fi
     record_activation
     detach
     say_status

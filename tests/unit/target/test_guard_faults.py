@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
 import pytest
-from guard_host import SHELLS, Host, wait_for
+from guard_host import SHELLS, WAIT, Host, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import start_script
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -269,3 +271,33 @@ def test_toplevel_for_another_platform_is_refused(host: Host) -> None:
         host.start(new)
     (Path(new) / "system").write_text(f"{os.uname().machine}-linux")
     assert host.start(new).phase != "none"
+
+
+@EVERY_SHELL
+def test_a_start_that_nobody_listens_to_any_more_begins_nothing(host: Host) -> None:
+    """The controller has looked over a new login meanwhile, and found that nothing was begun."""
+    slow = host.programs / "nix-store"
+    slow.write_text(
+        slow.read_text().replace(
+            "--check-validity)", "--check-validity) while [ ! -e $HOST/go ]; do sleep 0.02; done;"
+        )
+    )
+    request = host.request(host.toplevel("new"))
+    with subprocess.Popen(
+        [str(host.programs / "guard-shell")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=host.env(),
+    ) as start:
+        assert start.stdin is not None
+        assert start.stdout is not None
+        start.stdin.write(start_script(request).encode())
+        start.stdin.close()
+        assert start.stdout.readlines(2) == [b"\n", b"nixferry=1\n"]
+        start.stdout.close()
+        (host.directory / "go").touch()
+        assert start.wait(timeout=WAIT) != 0
+    assert not host.record(request.activation_id).exists()
+    assert host.actions == []
+    assert not (host.directory / "run/nixferry/lock").exists()

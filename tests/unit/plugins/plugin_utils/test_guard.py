@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard, _guard_answers, _guard_texts
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import decode_value, parse_answer
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import (
+    AnswerLost,
+    decode_value,
+    parse_answer,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS
 
 TOPLEVEL = "/nix/store/0c6vwm1jx8kpaqkgkzs7ia2ww8n3qvxj-nixos-system-web1-25.05"
@@ -120,6 +124,16 @@ def test_answers_that_break_the_contract_are_errors(stdout: str, words: str) -> 
         _guard_answers.parse_status("status", Completed(stdout))
     assert words in caught.value.message
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("stdout", "return_code", "lost"),
+    [("nixferry=1\n", 0, True), ("", -9, True), ("", 1, False), ("nixferry=1\nx\n", 0, False)],
+)
+def test_an_answer_that_was_lost_is_told_from_a_refusal(stdout: str, return_code: int, lost: bool) -> None:
+    with pytest.raises(NixferryError) as caught:
+        _guard_answers.parse_status("start", Completed(stdout, return_code))
+    assert isinstance(caught.value, AnswerLost) == lost
 
 
 def test_what_the_shell_printed_is_shown_when_there_is_no_answer() -> None:

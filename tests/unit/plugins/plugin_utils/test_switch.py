@@ -225,6 +225,22 @@ def test_a_start_whose_answer_was_lost_is_followed() -> None:
     assert switch(host)["outcome"] == "committed"
 
 
+def test_a_start_whose_answer_was_cut_off_is_followed() -> None:
+    """What carries the connection may end without a word, such as an ssh that somebody has killed."""
+    host = Host(
+        ("start", "nixferry=1\nid=1\n"),
+        answer("status", "activating"),
+        answer("status", "rolled-back"),
+    )
+    assert switch(host)["outcome"] == "rolled-back"
+
+
+def test_a_start_whose_answer_was_cut_off_and_did_nothing_is_an_error() -> None:
+    host = Host(("start", "nixferry=1\n"), ("status", "nixferry=1\nerror=no_activation\nend=status"))
+    with pytest.raises(NixferryError, match="was cut off"):
+        switch(host)
+
+
 def test_a_start_that_never_arrived_is_an_unreachable_host() -> None:
     host = Host(("start", LOST), ("status", "nixferry=1\nerror=no_activation\nend=status"))
     with pytest.raises(HostUnreachable):
