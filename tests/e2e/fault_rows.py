@@ -52,6 +52,7 @@ _healthy: dict[str, str] = {}
 
 NEW_OUTCOMES = ("committed",)
 OLD_OUTCOMES = ("rolled-back", "failed")
+FINAL = (*OLD_OUTCOMES, *NEW_OUTCOMES)
 
 
 def newest_phase(host: LabHost) -> str:
@@ -186,6 +187,7 @@ class Fault:
         new: str = "",
         deadline: float = LOGIN_DEADLINE,
         next_deploy: bool = True,
+        interrupted: bool = False,
     ) -> HostState:
         """What must be so after every fault; returns what the host was like before the next deploy.
 
@@ -196,19 +198,21 @@ class Fault:
         - The report's outcome is one of `outcome`, if that is given.
         - The next deploy works.
 
-        `new` is the store path of the new system; by default the one that the report names.
+        `new` is the store path of the new system; by default the one that the report names. With `interrupted` the
+        host may have lost power before it could end the record of its activation, and nobody came to do so: the
+        next deploy does.
         """
         self._wait_for_login(deadline)
         reported = self._reported(report)
         self.row["outcome"] = reported
-        after = self._wait_until_settled()
+        after = self._wait_until_settled(interrupted)
         new = new or (str(report.get("new", "")) if report else "")
         self.row["runs"] = self._which(after.runs, new)
         self.row["boots"] = self._which(after.boots, new)
         expected = (outcome,) if isinstance(outcome, str) else outcome
         assert not expected or reported in expected, f"reported {reported}, not {expected}: {report}"
         self._assert_one_system(after, new)
-        self._assert_truth(report, reported, after, new)
+        self._assert_truth(report, reported, after, new, interrupted)
         self._after = after
         if next_deploy:
             self.assert_next_deploy_works()
@@ -246,18 +250,20 @@ class Fault:
             return "unreachable"
         return str(report.get("outcome") or ("failed" if report.get("failed") else "?"))
 
-    def _wait_until_settled(self) -> HostState:
+    def _wait_until_settled(self, interrupted: bool) -> HostState:
         """The host once nobody works on it any more; with a failed roll back the roots are meant to stay."""
         seen: list[HostState] = []
 
         def settled() -> bool:
             state = look(self.host)
             seen.append(state)
-            roots = (
-                "/nix/var/nix/gcroots/nixferry/" if state.last_phase(self.before) == "failed" else "nothing"
-            )
-            final = all(phase in (*OLD_OUTCOMES, *NEW_OUTCOMES) for _id, phase in state.activations)
-            return final and not [left for left in state.left if not left.startswith(roots)]
+            phase = state.last_phase(self.before)
+            unfinished = interrupted and phase not in FINAL
+            kept = ("/nix/var/nix/gcroots/nixferry/",) if unfinished or phase == "failed" else ()
+            if unfinished:
+                kept = (*kept, "/var/lib/nixferry/")
+            final = unfinished or all(phase in FINAL for _id, phase in state.activations)
+            return final and not [left for left in state.left if not left.startswith(kept)]
 
         try:
             wait_until(settled, deadline=SETTLE_DEADLINE, what="the guard has ended and cleaned up")
@@ -278,12 +284,17 @@ class Fault:
         assert after.etc == f"{after.runs}/etc" or after.etc == self.host.ask(f"readlink -e {after.runs}/etc")
 
     def _assert_truth(
-        self, report: Mapping[str, Any] | None, reported: str, after: HostState, new: str
+        self,
+        report: Mapping[str, Any] | None,
+        reported: str,
+        after: HostState,
+        new: str,
+        interrupted: bool,
     ) -> None:
         """The report says what the host shows."""
         phase = after.last_phase(self.before)
         if report is None or reported in ("unreachable", "unknown"):
-            assert phase in ("", *OLD_OUTCOMES, *NEW_OUTCOMES), after
+            assert interrupted or phase in ("", *FINAL), after
         elif phase:
             assert phase == reported, f"the host's record says {phase}: {report}"
         else:

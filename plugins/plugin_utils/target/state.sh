@@ -105,6 +105,8 @@ prune_activations() {
             rm -rf "$STATE/activations/${found_id:?}"
         fi
     done
+    # A power cut in prepare_state has left these.
+    rm -f "$STATE"/test.*
     for gc_root in "$ROOT$GC_ROOTS"/*; do
         gc_root_id=${gc_root##*/}
         gc_root_id=${gc_root_id%-new}

@@ -255,3 +255,10 @@ def test_ordinary_user_keeps_the_state_at_home(host: Host) -> None:
     assert host.confirm(started.activation_id).profile == str(profile)
     assert (host.directory / "where").read_text().strip() == str(profile)
     assert os.path.realpath(profile) == new
+
+
+def test_what_a_power_cut_during_a_test_of_the_disk_has_left_goes(host: Host) -> None:
+    host.state.mkdir()
+    (host.state / "test.123").write_text("a copy of the guard")
+    assert host.deploy(host.toplevel("new")).phase == "committed"
+    assert not list(host.state.glob("test.*"))
