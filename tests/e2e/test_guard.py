@@ -6,15 +6,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from typing import Any
 
-import pytest
 from fault_systems import FAULTS
-from lab import LabHost, Snapshot, wait_until
-from plays import SWITCH, deploy_play, file_play
+from lab import LabHost, Snapshot
+from plays import SWITCH, file_play
 from project import Project
 
 # Short, so that the tests are; a real host gets minutes.
@@ -68,82 +64,6 @@ def test_new_failed_units_can_be_ignored(each_host: LabHost, project: Project) -
     result = run.result(SWITCH)
     assert (result["outcome"], result["failed_units"]) == ("committed", ["broken.service"])
     assert each_host.current_system() == each_host.boot_default() == new
-
-
-def start_in_background(project: Project, host: LabHost, **variables: Any) -> subprocess.Popen[bytes]:
-    argv, settings = project.prepare(file_play(host, **{**TIMEOUTS, **variables}))
-    return subprocess.Popen(
-        argv,
-        cwd=project.directory,
-        env={**os.environ, **settings},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-
-
-def wait_for_phase(host: LabHost, phase: str) -> None:
-    script = "cat /var/lib/nixferry/activations/*/phase 2>/dev/null || true"
-    wait_until(lambda: phase in host.ask(script), deadline=PHASE_DEADLINE, what=f"phase {phase}")
-
-
-@pytest.mark.parametrize(
-    ("phase", "system"),
-    [
-        ("activating", {"version": "2", **FAULTS["activation_hangs"]}),
-        ("awaiting-confirmation", {"version": "2", **FAULTS["stops_sshd"]}),
-    ],
-)
-def test_a_power_cut_before_the_commit_boots_the_old_system(
-    each_host: LabHost, project: Project, phase: str, system: dict[str, Any]
-) -> None:
-    host = each_host
-    before = host.snapshot()
-    project.build(host.name, system)
-    controller = start_in_background(project, host, timeout_activation=60, timeout_confirm=60)
-    try:
-        wait_for_phase(host, phase)
-        host.power_cut()
-    finally:
-        os.killpg(controller.pid, signal.SIGKILL)
-        controller.wait()
-        host.power_on()
-    assert host.current_system() == host.booted_system() == host.boot_default() == before.current_system
-    assert host.profile() == before.profile
-    assert_next_deploy_works(host, project)
-
-
-def test_a_controller_that_dies_leaves_the_old_system(each_host: LabHost, project: Project) -> None:
-    host = each_host
-    before = host.snapshot()
-    project.build(host.name, {"version": "2", **FAULTS["stops_sshd"]})
-    controller = start_in_background(project, host)
-    try:
-        wait_for_phase(host, "awaiting-confirmation")
-    finally:
-        os.killpg(controller.pid, signal.SIGKILL)
-        controller.wait()
-    wait_for_phase(host, "rolled-back")
-    assert_as_before(host, before)
-    assert_next_deploy_works(host, project)
-
-
-def test_two_deploys_at_once_are_told_apart(web2: LabHost, project: Project) -> None:
-    project.build("web2", {"version": "2", "activationScripts": {"slow": "sleep 10"}})
-    controller = start_in_background(project, web2, timeout_activation=60)
-    try:
-        wait_for_phase(web2, "activating")
-        run = project.run_playbook(deploy_play("web2", store_path=web2.current_system()))
-        assert run.return_code != 0
-        message = run.result(SWITCH)["msg"]
-        assert "somebody else is deploying" in message
-        assert controller.wait(timeout=PHASE_DEADLINE) == 0
-    finally:
-        if controller.poll() is None:
-            os.killpg(controller.pid, signal.SIGKILL)
-            controller.wait()
-    assert web2.http("/version") == (200, "2")
 
 
 def test_without_a_roll_back_the_failed_system_runs_on_and_the_old_one_boots(

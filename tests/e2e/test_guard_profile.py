@@ -12,6 +12,7 @@ import subprocess
 from typing import Any
 
 import pytest
+from fault_rows import Fault
 from lab import REPOSITORY, LabHost, nix_environment, run, wait_until
 from plays import SWITCH, task_play
 from project import PlaybookRun, Project
@@ -92,12 +93,14 @@ def test_what_a_hanging_command_has_started_is_ended(
     assert host.ask("grep -lzx 9876[5] /proc/[0-9]*/cmdline 2>/dev/null | wc -l") == "1"
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("phase", ["activating", "awaiting-confirmation"])
-def test_a_host_undoes_by_itself_what_a_power_cut_has_interrupted(
-    fresh1: LabHost, project: Project, versions: dict[str, str], phase: str
+def test_power_cut_without_a_boot_loader(
+    fresh1: LabHost, project: Project, versions: dict[str, str], fault: Fault, phase: str
 ) -> None:
-    """No boot loader remembers the old version, and nobody deploys again."""
+    """No boot loader remembers the old version, and nobody deploys again: the host undoes it by itself."""
     host = fresh1
+    fault.row["host"] = host.name
     deploy(project, host, versions["v1"]).assert_ok()
     host.copy_closure(versions["v3"])
     settings = options(versions["v3"], timeout_confirm=60)
@@ -131,6 +134,7 @@ def test_a_host_undoes_by_itself_what_a_power_cut_has_interrupted(
         deadline=PHASE_DEADLINE,
         what="the end of the roll back",
     )
+    fault.row.update(outcome="(nothing)", runs="old", boots="old")
     assert host.profile(PROFILE) == versions["v1"]
     assert host.ask("find /etc/systemd/system -name 'nixferry-*'") == ""
     wait_for_the_end_of_the_guard(host)

@@ -43,7 +43,7 @@ SPANS = {START: 3.5, CHECKING: 1.5}
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_power_cut(fault: Fault, phase: str) -> None:
-    deploy = HeldDeploy(fault, "web2", phase)
+    deploy = HeldDeploy(fault, "web1", phase)
     with deploy.begun() as controller:
         fault.host.power_cut()
         fault.host.power_on()
