@@ -55,6 +55,11 @@ ERRORS = {
         "start",
         "Deploy from a revision that contains what is deployed, or use force. Nothing was changed.",
     ),
+    "profile_unwritable": (
+        "start",
+        "Use `become: true`: only root switches a system. `become_user` may name another user for the copy alone. "
+        "Nothing was changed.",
+    ),
     "id_used": ("start", "This is a bug in nixferry.deploy: please report it."),
     "runner_not_started": (
         "start",

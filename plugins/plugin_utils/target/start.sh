@@ -40,6 +40,10 @@ verb_start() {
         say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$(arg current)" "$PROFILE")"
         answer_ends
     fi
+    if ! may_set_profile; then
+        release_lock
+        error profile_unwritable "the user $(id -un) may not change the profile $PROFILE"
+    fi
     check_revision
     if reboot_is_due; then
         reboot_hindrance=$(reboot_problem "$(arg prepare_boot)" "$(arg booted)")
@@ -86,6 +90,15 @@ check_toplevel() {
     if ! runs_here "$built_for"; then
         error wrong_system "$TOPLEVEL was built for $built_for, but this host is $(nix_system)"
     fi
+}
+
+# Better known before the old system's programs are needed to put it back, which this user may not run either.
+may_set_profile() {
+    writable_directory=${PROFILE%/*}
+    while [ -n "$writable_directory" ] && [ ! -e "$writable_directory" ]; do
+        writable_directory=${writable_directory%/*}
+    done
+    [ -d "${writable_directory:-/}" ] && [ -w "${writable_directory:-/}" ]
 }
 
 # A profile may be given relative to the home directory, which only the host knows.

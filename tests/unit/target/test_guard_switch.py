@@ -66,6 +66,22 @@ def test_a_start_that_is_sent_twice_starts_once(host: Host) -> None:
 
 
 @EVERY_SHELL
+def test_who_may_not_change_the_profile_starts_nothing(host: Host) -> None:
+    """A play that forgot `become` activated nothing, and had no way to put the old system back either."""
+    old = host.current
+    # What not even root can write to, since it is no directory.
+    place = host.directory / "profiles" / "file"
+    place.write_text("")
+    forbidden = replace(host.kind, profile=str(place / "system"))
+    with pytest.raises(NixferryError, match="may not change the profile") as caught:
+        host.start(host.toplevel("new"), kind=forbidden)
+    assert "become: true" in caught.value.remedy
+    assert (host.actions, host.current) == ([], old)
+    # The host is free for the next.
+    assert host.confirm(host.awaited(host.start(host.toplevel("next")).activation_id).activation_id).final
+
+
+@EVERY_SHELL
 def test_the_answer_begins_a_line_of_its_own(host: Host) -> None:
     """A login script may print something without an end of line."""
     answer = host.run(_guard.start_script(host.request(host.toplevel("new"))))
