@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record import (
@@ -221,7 +222,7 @@ def parse_status(verb: str, completed: Completed) -> GuardStatus:
         left_running=answer.flag("left_running"),
         interrupted=answer.flag("interrupted"),
         notes=answer.all("note"),
-        phase_times=tuple(_phase_time(answer, line) for line in answer.all("phase_time")),
+        phase_times=_phase_times(answer.all("phase_time")),
         log=answer.text("log"),
         log_path=answer.text("log_path"),
     )
@@ -290,11 +291,26 @@ def _number(text: str) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _phase_time(answer: Answer, line: str) -> tuple[str, int]:
-    phase, separator, moment = line.partition(" ")
-    if not separator or not moment.isdigit():
-        raise answer.broken(f"not a phase with its time: {line!r}")
-    return phase, int(moment)
+def _phase_times(lines: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Phases with the time they began, in seconds since the epoch by a clock that nobody set meanwhile.
+
+    A line is ``PHASE EPOCH UPTIME``. Only differences of the uptime count, and those of the clock where the host has
+    booted in between. What else stands in the file, such as half a line on a full disk, is passed over.
+    """
+    times: list[tuple[str, int]] = []
+    last: tuple[int, int] | None = None
+    for line in lines:
+        phase, *fields = line.split(" ")
+        numbers = [int(field) for field in fields if field.isdecimal()]
+        if not numbers or len(numbers) != len(fields):
+            continue
+        clock, uptime = numbers[0], numbers[-1]
+        moment = clock
+        if last is not None:
+            moment = times[-1][1] + (uptime - last[1] if uptime >= last[1] else max(0, clock - last[0]))
+        times.append((phase, moment))
+        last = clock, uptime
+    return tuple(times)
 
 
 def _generations(answer: Answer) -> tuple[Generation, ...]:

@@ -44,7 +44,7 @@ judge_units() {
 
 # Names the cause in REASON and MESSAGE and fails if the activation has to be undone.
 judge_activation() {
-    set_result exit_code "$OUTCOME"
+    case $OUTCOME in timeout | aborted) ;; *) set_result exit_code "$OUTCOME" ;; esac
     case $OUTCOME in
         0)
             if ! wanted check_units; then return 0; fi
@@ -65,11 +65,9 @@ judge_activation() {
             REASON=locked MESSAGE="another activation was running for all of $(request timeout_activation) s"
             ;;
         timeout)
-            set_result exit_code ''
             REASON=activation_timeout MESSAGE="the activation did not end within $(request timeout_activation) s"
             ;;
         aborted)
-            set_result exit_code ''
             REASON=aborted MESSAGE=$(abort_message)
             ;;
         *)
@@ -103,11 +101,11 @@ run_activation() {
         return
     fi
     if [ "$(request action)" != boot ]; then
-        if ! enter_phase activating; then
+        if ! set_result activation_begun 1 || ! enter_phase activating; then
+            set_result activation_begun ''
             roll_back state_unwritable "the state directory $STATE takes no more writes"
             return
         fi
-        set_result activation_begun 1
         run_program_when_free "$(request timeout_activation)" "$(request activate)" abortable
         if ! judge_activation; then
             if reboot_instead; then activate_by_reboot; else roll_back "$REASON" "$MESSAGE"; fi
@@ -127,16 +125,18 @@ run_activation() {
 }
 
 await_confirmation() {
-    put "$DIR/deadline" "$(in_seconds "$(request timeout_confirm)")"
-    enter_phase awaiting-confirmation
-    confirm_until=$(get "$DIR/deadline")
+    confirm_until=$(in_seconds "$(request timeout_confirm)")
+    if ! put "$DIR/deadline" "$confirm_until" || ! enter_phase awaiting-confirmation; then
+        REASON=state_unwritable MESSAGE="the state directory $STATE takes no more writes"
+        return 1
+    fi
     begin_waiting
     while [ ! -e "$DIR/confirm" ]; do
         if [ -e "$DIR/abort" ]; then
             REASON=aborted MESSAGE=$(abort_message)
             return 1
         fi
-        if passed "${confirm_until:-0}"; then
+        if passed "$confirm_until"; then
             REASON=not_confirmed MESSAGE="nobody confirmed within $(request timeout_confirm) s"
             return 1
         fi
@@ -155,11 +155,12 @@ commit() {
     if [ -n "$(request commit)" ]; then
         run_program_when_free "$(request timeout_activation)" "$(request commit)"
     fi
-    set_result commit_exit_code "$OUTCOME"
     if [ "$OUTCOME" = timeout ]; then
-        set_result commit_exit_code ''
         roll_back commit_timeout "the commit did not end within $(request timeout_activation) s"
-    elif [ "$OUTCOME" != 0 ]; then
+        return
+    fi
+    set_result commit_exit_code "$OUTCOME"
+    if [ "$OUTCOME" != 0 ]; then
         roll_back commit_failed "the commit failed with exit code $OUTCOME"
     elif [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ]; then
         roll_back commit_failed "the commit did not set the profile $PROFILE"
@@ -176,7 +177,9 @@ end_activation() {
     if [ "$1" != failed ]; then remove_gc_roots; fi
     # What only runs, and has neither the profile nor a link of its own, is nobody else's to keep.
     if [ "$1" = committed ] && [ "$(request action):$(request current)" = test:profile ]; then add_gc_root new "$TOPLEVEL"; fi
+    if [ "$1" = committed ]; then forget_failed; fi
     enter_phase "$1"
+    rm -f "$DIR/room"
     release_lock
     remove_boot_unit
     disarm_dead_man

@@ -163,8 +163,10 @@ bounded() {
 
 # --- files -----------------------------------------------------------------------------------------------------
 
-# put FILE TEXT: replace it as a whole
-put() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
+# put FILE TEXT: replace it as a whole. On a full disk there is room kept for that.
+put() { put_once "$@" || { make_room && put_once "$@"; }; }
+
+put_once() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
 
 # The text of a small file, or nothing. This is asked for so often that a program each time would take long.
 get() {

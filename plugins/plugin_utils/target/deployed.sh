@@ -64,7 +64,7 @@ announce_deploy() {
     if wanted is_rollback; then announced_action=rollback; fi
     announced_revision=$(request revision)
     announced="$TOPLEVEL $(date +%s) $ID $announced_action ${announced_revision:--} $(request deployer)"
-    if ! { mkdir -p "$announced_in" && put "$announced_in/next" "$announced"; } 2>/dev/null; then
+    if ! { mkdir -p "$announced_in" && put_once "$announced_in/next" "$announced"; } 2>/dev/null; then
         note "who deployed this could not be recorded in $announced_in"
     fi
 }

@@ -12,25 +12,28 @@ SHORTEST_TRY=5    # seconds that a try must have: one that is cut off does not g
 RUNS=0
 
 # run_program SECONDS SNIPPET [abortable]: OUTCOME becomes its exit code, or `timeout`, or `aborted`.
+# The exit code is told by renaming a file, which works on a full disk, too.
 run_program() {
     # A name of its own: whoever waited for a program that was killed may report late.
     RUNS=$((RUNS + 1))
     run_result=$DIR/exit.$$.$RUNS
     rm -f "$DIR/child" "$DIR"/exit.*
+    run_log=$(printing_place)
+    : >"$run_result"
     (
         unset LC_ALL
         export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM PROFILE
         set -a
         eval "$(request environment)"
         set +a
-        own_session "$NIXFERRY_SH" -c "$2" </dev/null >>"$DIR/log" 2>&1 3>&- &
+        own_session "$NIXFERRY_SH" -c "$2" </dev/null >>"$run_log" 2>&1 3>&- &
         put "$DIR/child" "$! $(process_start "$!")"
         wait "$!"
-        put "$run_result" "$?"
+        mv -f "$run_result" "$run_result=$?"
     ) 3>&- &
     run_until=$(in_seconds "$1")
     begin_waiting
-    while [ ! -e "$run_result" ]; do
+    until run_ended; do
         if [ "${3:-}" = abortable ] && [ -e "$DIR/abort" ] && [ -e "$DIR/child" ]; then
             kill_program
             OUTCOME=aborted
@@ -43,8 +46,15 @@ run_program() {
         fi
         nap
     done
-    OUTCOME=$(get "$run_result")
-    rm -f "$run_result" "$DIR/child"
+    OUTCOME=${run_ended##*=}
+    rm -f "$run_ended" "$DIR/child"
+}
+
+run_ended() {
+    for run_ended in "$run_result="*; do
+        if [ -e "$run_ended" ]; then return 0; fi
+    done
+    false
 }
 
 # As run_program; tries again while the program says that another one holds its lock.

@@ -244,6 +244,7 @@ write_record() {
         failed_units >"$DIR/old/failed_units" &&
         { [ "$(arg check_units)" != 1 ] || services_by InvocationID >"$DIR/old/services"; } &&
         printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
+        keep_room &&
         printf %s "$START_NOTES" >"$DIR/notes" &&
         write "$DIR/boot" "$(boot_identity)" &&
         write "$DIR/dead_man" "$(in_seconds "$(longest_duration)")" &&

@@ -9,7 +9,8 @@
 #   result/KEY   what came of it
 #   phase        one of: prepared activating awaiting-confirmation committing committed rolling-back rolled-back failed
 #   phases/      the phases not entered yet: a phase is entered by a rename, which works on a full disk, too
-#   history      phases with the time they began     notes    remarks, one a line
+#   history      phases with the time they began, on the clock and since the host came up (see `now`)
+#   notes        remarks, one a line
 #   worker       the process that works on it        child    the session of the program that it runs
 #   log          what the programs printed           boot     the boot it belongs to
 #   confirm, abort   made by the controller
@@ -24,6 +25,23 @@ wanted() { [ "$(request "$1")" = 1 ]; }
 
 phase() { get "$DIR/phase"; }
 
+# A record keeps some room on the disk to itself until its end: whatever fills the disk meanwhile, how the activation
+# ends can be written down, and the programs of the old system can print.
+keep_room() { printf '%s' "$NIXFERRY_GUARD" >"$DIR/room"; }
+
+# Fails if there is no such room (any more).
+make_room() { [ -n "${DIR:-}" ] && [ -e "$DIR/room" ] && rm -f "$DIR/room"; }
+
+has_room() {
+    printf '%16384s' '' 2>/dev/null >"$DIR/test"
+    room_found=$?
+    rm -f "$DIR/test"
+    return "$room_found"
+}
+
+# Where a program may print. Some give up if they cannot: with a full disk they print to nowhere.
+printing_place() { if has_room || { make_room && has_room; }; then echo "$DIR/log"; else echo /dev/null; fi; }
+
 prepare_phases() {
     mkdir "$DIR/phases"
     for prepared_phase in activating awaiting-confirmation committing committed rolling-back rolled-back failed; do
@@ -31,11 +49,18 @@ prepare_phases() {
     done
 }
 
+is_phase() {
+    case $1 in
+        prepared | activating | awaiting-confirmation | committing | committed | rolling-back | rolled-back | failed) ;;
+        *) false ;;
+    esac
+}
+
 is_final() { case $1 in committed | rolled-back | failed) true ;; *) false ;; esac; }
 
 # Fails if the record could not be changed: then nobody would know.
 enter_phase() {
-    echo "$1 $(date +%s)" >>"$DIR/history"
+    echo "$1 $(date +%s) $(($(now) / NIXFERRY_SECOND))" >>"$DIR/history"
     echo "--- nixferry: $1, $(date)" >>"$DIR/log"
     if [ "$(phase)" = "$1" ]; then return 0; fi
     if [ -f "$DIR/phases/$1" ]; then mv -f "$DIR/phases/$1" "$DIR/phase"; else put "$DIR/phase" "$1"; fi
@@ -64,6 +89,10 @@ load_variables() {
 
 # The state directory exists, is ours alone and takes what we are going to write.
 prepare_state() {
+    for place in "$STATE" "$STATE/activations"; do
+        if [ ! -d "$place" ]; then set_aside "$place"; fi
+    done
+    if [ ! -f "$STATE/contact" ]; then set_aside "$STATE/contact"; fi
     if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
         error state_unwritable "cannot make the state directory $STATE"
     fi
@@ -73,6 +102,9 @@ prepare_state() {
     fi
     rm -f "$STATE/test.$$"
 }
+
+# What lies where something of ours belongs
+set_aside() { if [ -e "$1" ] || [ -L "$1" ]; then mv "$1" "$1.garbage.$$"; fi; }
 
 # Every activation, newest first
 activations() {
@@ -85,12 +117,15 @@ is_attended() {
     owner_lives "$DIR/resumer" || { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && owner_lives "$DIR/worker"; }
 }
 
-# Activations that were begun and that nobody works on any more
+# Activations that were begun and that nobody works on any more. A record that has become garbage tells nothing: what
+# it was about may have been committed, and is not undone.
 interrupted_activations() {
     for found_id in $(activations); do
         (
             use_activation "$found_id"
-            if [ -f "$DIR/phase" ] && ! is_final "$(phase)" && ! is_attended; then echo "$found_id"; fi
+            found_phase=$(phase 2>/dev/null)
+            if [ ! -f "$DIR/phase" ] || is_final "$found_phase" || is_attended; then exit; fi
+            if [ -z "$found_phase" ] || is_phase "$found_phase"; then echo "$found_id"; fi
         )
     done
 }
@@ -100,8 +135,9 @@ prune_activations() {
     kept=0
     for found_id in $(activations); do
         kept=$((kept + 1))
+        found_phase=$(get "$STATE/activations/$found_id/phase")
         if [ "$found_id" != "$ID" ] && [ "$kept" -gt "$ACTIVATIONS_KEPT" ] &&
-            is_final "$(get "$STATE/activations/$found_id/phase")"; then
+            { is_final "$found_phase" || ! is_phase "$found_phase"; }; then
             rm -rf "$STATE/activations/${found_id:?}"
         fi
     done
@@ -128,6 +164,18 @@ add_gc_root() {
 }
 
 remove_gc_roots() { rm -f "$ROOT$GC_ROOTS/$ID-new" "$ROOT$GC_ROOTS/$ID-old" "$DIR/root-new" "$DIR/root-old"; }
+
+# After a failure both systems are kept for whoever repairs the host; a deploy that works ends that.
+forget_failed() {
+    for gc_root in "$ROOT$GC_ROOTS"/*; do
+        gc_root_id=${gc_root##*/}
+        gc_root_id=${gc_root_id%-new}
+        failed_record=$STATE/activations/${gc_root_id%-old}
+        if [ "$(get "$failed_record/phase")" = failed ] && [ "$(get "$failed_record/request/profile")" = "$PROFILE" ]; then
+            rm -f "$gc_root"
+        fi
+    done
+}
 
 # --- profiles ---------------------------------------------------------------------------------------------------
 

@@ -228,12 +228,16 @@ class Host:
     def kill_everything(self) -> None:
         """End every process of this host, as a power cut does."""
         # Again until there are none: one of them may have started another meanwhile.
-        while found := [
-            path for path in Path("/proc").iterdir() if path.name.isdigit() and self._is_ours(path)
-        ]:
-            for path in found:
+        while found := self.processes():
+            for process in found:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(path.name), signal.SIGKILL)
+                    os.kill(process, signal.SIGKILL)
+
+    def processes(self) -> list[int]:
+        """Every process of this host."""
+        return [
+            int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit() and self._is_ours(path)
+        ]
 
     def _is_ours(self, process: Path) -> bool:
         """Whether it is a process of this host. A zombie has no environment any more."""

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -248,6 +251,47 @@ def test_full_disk_is_reported_before_anything_changes(host: Host) -> None:
     with pytest.raises(NixferryError, match="cannot write to the state directory"):
         host.start(host.toplevel("new"))
     assert host.actions == []
+
+
+def fill_disk(host: Host) -> None:
+    """From now on the guard, and what it starts, can make files but not write to them.
+
+    A limit stands in for the full disk, and for one on which even the room that the record keeps is taken.
+    """
+    for process in host.processes():
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process, resource.RLIMIT_FSIZE, (0, 0))
+
+
+@EVERY_SHELL
+def test_disk_that_fills_up_during_the_activation_is_a_reason_to_go_back(host: Host) -> None:
+    host.program("guard-shell", f'#!/bin/sh\ntrap "" XFSZ\n{SHELLS[host.shell]} "$@"\n')
+    wait = "until [ -e $HOST/full ]; do sleep 0.05; done"
+    started = host.start(host.toplevel("new", test=wait))
+    wait_for(lambda: host.actions == ["test new"], "the activation to begin")
+    fill_disk(host)
+    (host.directory / "full").touch()
+    ended = host.ended(started.activation_id)
+    assert ended.phase == "rolled-back"
+    assert is_entirely_old(host)
+
+
+def test_disk_that_is_full_during_the_commit_does_not_look_like_a_program_that_hangs(host: Host) -> None:
+    host.program("guard-shell", f'#!/bin/sh\ntrap "" XFSZ\n{SHELLS[host.shell]} "$@"\n')
+    wait = "until [ -e $HOST/full ]; do sleep 0.05; done; echo >$HOST/entry || exit 1"
+    started = host.start(host.toplevel("new", boot=wait))
+    host.awaited(started.activation_id)
+    confirmed = threading.Thread(target=host.confirm, args=[started.activation_id])
+    confirmed.start()
+    wait_for(lambda: host.actions[-1:] == ["boot new"], "the commit to begin")
+    fill_disk(host)
+    (host.directory / "full").touch()
+    begin = time.monotonic()
+    confirmed.join()
+    ended = host.ended(started.activation_id)
+    assert ended.phase in ("rolled-back", "failed")
+    assert ended.commit_exit_code is None
+    assert time.monotonic() - begin < 10, "the program was waited for"
 
 
 def test_toplevel_that_is_not_there_is_refused(host: Host) -> None:

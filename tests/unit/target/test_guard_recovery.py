@@ -262,3 +262,45 @@ def test_what_a_power_cut_during_a_test_of_the_disk_has_left_goes(host: Host) ->
     (host.state / "test.123").write_text("a copy of the guard")
     assert host.deploy(host.toplevel("new")).phase == "committed"
     assert not list(host.state.glob("test.*"))
+
+
+@EVERY_SHELL
+def test_committed_system_whose_record_became_garbage_is_not_undone(host: Host) -> None:
+    first = host.deploy(host.toplevel("new"))
+    for name in ("phase", "boot", "worker", "request/timeout_activation"):
+        (host.record(first.activation_id) / name).write_bytes(b"\xff\x00garbage $(false) ' \" *")
+    shutil.rmtree(host.directory / "run/nixferry")
+    (host.directory / "run/nixferry/lock/garbage").mkdir(parents=True)
+    (host.state / "activations/20200101T000000-nothing").mkdir()
+    (host.state / "activations/not an id").mkdir()
+    second = host.deploy(host.toplevel("newer"))
+    assert second.phase == "committed"
+    assert Path(second.old_system).name == "new"
+    assert not [note for note in second.notes if "interrupted" in note]
+
+
+@EVERY_SHELL
+@pytest.mark.parametrize("place", ["", "activations", "contact"])
+def test_what_lies_in_the_place_of_the_state_is_set_aside(host: Host, place: str) -> None:
+    path = host.state / place
+    if place == "contact":
+        path.mkdir(parents=True)
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("somebody else's")
+    assert host.deploy(host.toplevel("new")).phase == "committed"
+    assert len(list(path.parent.glob(f"{path.name}.garbage.*"))) == 1
+    assert path.is_dir() == (place != "contact")
+
+
+def test_roots_of_a_failed_activation_go_when_another_is_committed(host: Host) -> None:
+    roots = host.directory / "nix/var/nix/gcroots/nixferry"
+    old = Path(host.current) / "bin/switch-to-configuration"
+    text = old.read_text()
+    old.write_text(text.replace("test)", "test) exit 1;"))
+    failed = host.ended(host.start(host.toplevel("new", test="exit 2")).activation_id)
+    assert failed.phase == "failed"
+    assert len(list(roots.iterdir())) == 2
+    old.write_text(text)
+    host.deploy(host.toplevel("newer"))
+    assert list(roots.iterdir()) == []

@@ -115,7 +115,6 @@ def test_profile_defaults_to_that_of_the_kind() -> None:
         ("nixferry=1\nphase=committed\nphase=failed\nend=status\n", "came 2 times"),
         ("nixferry=1\nphase=committed\nexit_code=many\nend=status\n", "should be a number"),
         ("nixferry=1\nphase=committed\nunchanged=yes\nend=status\n", "should be 0 or 1"),
-        ("nixferry=1\nphase=committed\nphase_time=now\nend=status\n", "not a phase with its time"),
         ("nixferry=1\nerror=gremlins\nend=status\n", "there is no error 'gremlins'"),
     ],
 )
@@ -134,6 +133,27 @@ def test_an_answer_that_was_lost_is_told_from_a_refusal(stdout: str, return_code
     with pytest.raises(NixferryError) as caught:
         _guard_answers.parse_status("start", Completed(stdout, return_code))
     assert isinstance(caught.value, AnswerLost) == lost
+
+
+@pytest.mark.parametrize(
+    ("lines", "times"),
+    [
+        (["prepared 1000 50", "activating 1001 51", "committed 1007 57"], [1000, 1001, 1007]),
+        pytest.param(
+            ["prepared 1000 50", "activating 4602 52", "committed 4604 54"], [1000, 1002, 1004], id="set"
+        ),
+        pytest.param(["prepared 5000 50", "activating 1402 52"], [5000, 5002], id="set back"),
+        pytest.param(["activating 1000 900", "committed 1060 20"], [1000, 1060], id="boot"),
+        pytest.param(["activating 1000 90", "", "com", "committed later"], [1000], id="full disk"),
+        pytest.param(["activating 1000", "committed 1005"], [1000, 1005], id="an older guard"),
+    ],
+)
+def test_times_of_phases_do_not_follow_a_clock_that_is_set(lines: list[str], times: list[int]) -> None:
+    text = "".join(f"phase_time={line}\n" for line in lines)
+    status = _guard_answers.parse_status(
+        "status", Completed(f"nixferry=1\nphase=committed\n{text}end=status\n")
+    )
+    assert [moment for _phase, moment in status.phase_times] == times
 
 
 def test_what_the_shell_printed_is_shown_when_there_is_no_answer() -> None:
