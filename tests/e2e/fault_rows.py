@@ -55,12 +55,6 @@ OLD_OUTCOMES = ("rolled-back", "failed")
 FINAL = (*OLD_OUTCOMES, *NEW_OUTCOMES)
 
 
-def newest_phase(host: LabHost) -> str:
-    """The phase of the activation that was begun last, empty when there was none."""
-    script = "ls -1t /var/lib/nixferry/activations/*/phase 2>/dev/null | head -n 1 | xargs -r cat"
-    return host.execute(script, check=False).stdout.strip()
-
-
 @dataclass
 class Fault:
     """A row in the making. `row` is what will be printed."""
@@ -71,6 +65,7 @@ class Fault:
     _host: LabHost | None = field(default=None, init=False)
     _before: HostState | None = field(default=None, init=False)
     _after: HostState | None = field(default=None, init=False)
+    _spoilt: bool = field(default=False, init=False)
     _struck: float | None = field(default=None, init=False)
 
     @property
@@ -162,20 +157,24 @@ class Fault:
         done = subprocess.CompletedProcess(controller.args, controller.returncode, output, "")
         return self.project.collect(done).result(SWITCH, self.host.name)
 
-    def wait_for_phase(self, *phases: str, deadline: float = PHASE_DEADLINE) -> None:
-        """Wait until the latest activation is in one of the phases."""
+    def activation(self) -> tuple[str, str]:
+        """Id and phase of the activation that was begun since `before`; empty strings when there is none."""
+        script = 'cd /var/lib/nixferry/activations && for i in *; do echo "$i $(cat "$i/phase")"; done'
         known = dict(self.before.activations)
-        script = 'for p in /var/lib/nixferry/activations/*/phase; do echo "$p $(cat $p)"; done 2>/dev/null'
+        lines = (line.split() for line in self.host.execute(script, check=False).stdout.splitlines())
+        found = [(words[0], words[1]) for words in lines if len(words) == 2 and words[0] not in known]
+        return found[-1] if found else ("", "")
 
-        def reached() -> bool:
-            lines = (line.split() for line in self.host.execute(script, check=False).stdout.splitlines())
-            return any(
-                words[-1] in phases and words[0].split("/")[-2] not in known
-                for words in lines
-                if len(words) == 2
-            )
+    def wait_for_phase(self, *phases: str, deadline: float = PHASE_DEADLINE) -> str:
+        """Wait until the activation is in one of the phases; returns its id."""
+        wait_until(
+            lambda: self.activation()[1] in phases, deadline=deadline, what=f"phase {' or '.join(phases)}"
+        )
+        return self.activation()[0]
 
-        wait_until(reached, deadline=deadline, what=f"phase {' or '.join(phases)}")
+    def spoil(self) -> None:
+        """The host is not fit for another row, whatever becomes of this one: the next makes it anew."""
+        self._spoilt = True
 
     # Judging
 
@@ -220,7 +219,7 @@ class Fault:
 
     def _which(self, path: str, new: str) -> str:
         old = (self.before.runs, self.before.boots)
-        return "new" if path == new else "old" if path in old else path or "nothing"
+        return "old" if path in old else "new" if path == new else path or "nothing"
 
     def _wait_for_login(self, deadline: float) -> None:
         struck = self._struck or self._activation_began()
@@ -240,7 +239,7 @@ class Fault:
             "cat $(ls -1td /var/lib/nixferry/activations/*/ | head -n 1)history 2>/dev/null | grep activating"
         )
         words = self.host.execute(script, check=False).stdout.split()
-        return float(words[-1]) if words else time.time()
+        return float(words[1]) if words else time.time()
 
     @staticmethod
     def _reported(report: Mapping[str, Any] | None) -> str:
@@ -248,9 +247,10 @@ class Fault:
             return "(nothing)"
         if report.get("unreachable"):
             return "unreachable"
-        return str(report.get("outcome") or ("failed" if report.get("failed") else "?"))
+        # Without an outcome the guard has refused to begin.
+        return str(report.get("outcome") or ("failed" if "msg" in report else "?"))
 
-    def _wait_until_settled(self, interrupted: bool) -> HostState:
+    def _wait_until_settled(self, interrupted: bool = False) -> HostState:
         """The host once nobody works on it any more; with a failed roll back the roots are meant to stay."""
         seen: list[HostState] = []
 
@@ -262,7 +262,8 @@ class Fault:
             kept = ("/nix/var/nix/gcroots/nixferry/",) if unfinished or phase == "failed" else ()
             if unfinished:
                 kept = (*kept, "/var/lib/nixferry/")
-            final = unfinished or all(phase in FINAL for _id, phase in state.activations)
+            begun = set(state.activations) - set(self.before.activations)
+            final = unfinished or all(phase in FINAL for _id, phase in begun)
             return final and not [left for left in state.left if not left.startswith(kept)]
 
         try:
@@ -281,7 +282,9 @@ class Fault:
             assert after.services == self.before.services
         else:
             assert (after.runs, after.boots, after.profile) == (new, new, new), after
-        assert after.etc == f"{after.runs}/etc" or after.etc == self.host.ask(f"readlink -e {after.runs}/etc")
+        assert after.etc == after.wanted_etc
+        if "web.service" in after.services:
+            assert self.host.http() == (200, after.version), "the web service of another system answers"
 
     def _assert_truth(
         self,
@@ -321,7 +324,8 @@ class Fault:
         wait_until(
             lambda: not look(self.host).left, deadline=SETTLE_DEADLINE, what="the next guard has ended"
         )
-        _settled[self.host.container] = toplevel
+        if not self._spoilt:
+            _settled[self.host.container] = toplevel
 
     def _healthy_system(self, system: Mapping[str, str]) -> str:
         version = system["version"]

@@ -19,6 +19,8 @@ say boots "$(cat {BOOT_DEFAULT} 2>/dev/null)"
 say profile "$(readlink -e {SYSTEM_PROFILE})"
 say profile_link "$(readlink {SYSTEM_PROFILE})"
 say etc "$(readlink -e /etc/static)"
+say wanted_etc "$(readlink -e /run/current-system/etc)"
+say version "$(cat /run/current-system/nixos-version)"
 for link in {SYSTEM_PROFILE}-*-link; do
     number=${{link#{SYSTEM_PROFILE}-}}
     if [ -e "$link" ]; then say generation "${{number%-link}} $(readlink -e "$link")"; fi
@@ -30,8 +32,9 @@ systemctl list-units --all --plain --no-legend --full 'nixferry-*' | while read 
     say left "the unit $unit ($active)"
 done
 for record in /var/lib/nixferry/activations/*; do
-    if [ -d "$record" ]; then
-        say activation "${{record##*/}} $(cat "$record/phase") $(stat -c %y "$record/phase" | tr -d ' ')"
+    if [ -f "$record/phase" ]; then
+        phase=$(tr -cd a-z- <"$record/phase" | head -c 30)
+        say activation "${{record##*/}} ${{phase:-none}} $(stat -c %y "$record/phase" | tr -d ' ')"
     fi
 done
 for path in /nix/var/nix/gcroots/nixferry/* /etc/systemd/system/nixferry-* /run/nixferry/lock* \
@@ -55,6 +58,10 @@ class HostState:
     profile_link: str
     etc: str
     """What /etc is made from."""
+    wanted_etc: str
+    """What the running system would make it from."""
+    version: str
+    """The version of the running system, which its web service tells."""
     generations: tuple[str, ...]
     services: frozenset[str]
     """Running services, but for those that come and go with logins."""
@@ -85,6 +92,8 @@ def look(host: LabHost) -> HostState:
         profile=answers["profile"][0],
         profile_link=answers["profile_link"][0],
         etc=answers["etc"][0],
+        wanted_etc=answers["wanted_etc"][0],
+        version=answers["version"][0],
         generations=tuple(answers.get("generation", [])),
         services=frozenset(answers.get("service", [])),
         activations=tuple((words[0], words[1]) for words in activations),

@@ -1,0 +1,174 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The host is not what a deploy expects: full or garbled, deployed to by other means, or cleaned up at a bad time."""
+
+from __future__ import annotations
+
+import pytest
+from fault_rows import Fault
+from fault_systems import FAULTS, script
+from lab import SYSTEM_PROFILE
+
+pytestmark = pytest.mark.faults
+
+STATE = "/var/lib/nixferry"
+FULL_DISK = f"cat /dev/zero >{STATE}/filler 2>/dev/null; true"
+# What the guard and the boot loader write to lies on a disk of a megabyte.
+SMALL_DISK = f"""
+mkdir -p {STATE} /run/small
+mount -t tmpfs -o size=1m,mode=755 tmpfs /run/small
+for directory in {STATE} /nix/var/nix/profiles /nix/var/nix/gcroots /boot/nixferry-lab; do
+    copy=/run/small/$(echo $directory | tr / _)
+    cp -a $directory $copy
+    mount --bind $copy $directory
+done
+"""
+
+
+def test_var_is_full(fault: Fault) -> None:
+    host = fault.use("web1")
+    host.execute(SMALL_DISK + FULL_DISK)
+    fault.spoil()
+    report = fault.deploy({"version": "2"})
+    assert f"cannot write to the state directory {STATE}" in report["msg"]
+    assert "Make room" in report["msg"]
+    fault.assert_settled(report, outcome="failed", next_deploy=False)
+    host.execute(f"rm {STATE}/filler")
+    fault.assert_next_deploy_works()
+
+
+def test_new_system_fills_the_disk(fault: Fault) -> None:
+    """The record of the activation keeps some room to itself: that is enough for the rest, the boot loader included."""
+    host = fault.use("web2")
+    host.execute(SMALL_DISK)
+    fault.spoil()
+    report = fault.deploy({"version": "2", **script("filler", FULL_DISK)})
+    fault.assert_settled(report, outcome="committed", next_deploy=False)
+    host.execute(f"rm {STATE}/filler")
+    fault.assert_next_deploy_works()
+
+
+def test_disk_fills_during_the_commit(fault: Fault) -> None:
+    """The boot loader has no room: neither for the new entry nor to write the old ones once more."""
+    host = fault.use("web1")
+    host.execute(SMALL_DISK)
+    fault.spoil()
+    fills = {"preSwitchChecks": {"filler": f"case $NIXOS_ACTION in boot) {FULL_DISK} ;; esac"}}
+    report = fault.deploy({"version": "2", **fills})
+    assert "commit failed" in report["msg"]
+    fault.assert_settled(report, outcome=("rolled-back", "failed"), next_deploy=False)
+    host.execute(f"rm {STATE}/filler")
+    fault.assert_next_deploy_works()
+
+
+def test_state_directory_is_read_only(fault: Fault) -> None:
+    host = fault.use("web2")
+    host.execute(f"mkdir -p {STATE}; mount --bind {STATE} {STATE}; mount -o remount,ro,bind {STATE}")
+    report = fault.deploy({"version": "2"})
+    assert "the state directory" in report["msg"]
+    fault.assert_settled(report, outcome="failed", next_deploy=False)
+    host.execute(f"umount {STATE}")
+    fault.assert_next_deploy_works()
+
+
+def test_state_directory_is_a_file(fault: Fault) -> None:
+    host = fault.use("web1")
+    host.execute(f"rm -rf {STATE}; echo garbage >{STATE}")
+    fault.remember()
+    report = fault.deploy({"version": "2"})
+    fault.assert_settled(report, outcome="committed")
+    host.execute(f"rm {STATE}.garbage.*")
+
+
+GARBAGE = f"""
+cd {STATE}
+last=activations/$(ls -1t activations | head -n 1)
+for file in phase boot worker child deadline dead_man request/timeout_activation result/commit_begun; do
+    rm -rf $last/$file; head -c 300 /dev/urandom >$last/$file
+done
+mkdir -p 'activations/not an id' activations/20200101T000000-empty activations/20200101T000000-link contact
+ln -s /nowhere activations/20200101T000000-link/phase
+echo garbage >activations/file; echo garbage >new
+mkdir -p /run/nixferry/lock; echo garbage >/run/nixferry/lock/file
+"""
+
+
+def test_state_is_garbage(fault: Fault) -> None:
+    """What was committed must not be undone because its record can no longer be read."""
+    host = fault.use("web2")
+    fault.spoil()
+    fault.assert_next_deploy_works()
+    host.execute(GARBAGE)
+    fault.remember()
+    report = fault.deploy({"version": "2", **FAULTS["activation_fails"]})
+    fault.assert_settled(report, outcome="rolled-back")
+
+
+@pytest.mark.parametrize(
+    ("host", "boot"),
+    [pytest.param("web1", "other", id="another boot"), pytest.param("web2", "this", id="this boot")],
+)
+def test_stale_lock_of(fault: Fault, host: str, boot: str) -> None:
+    used = fault.use(host)
+    identity = (
+        "$(cat /proc/sys/kernel/random/boot_id):$(cut -d ' ' -f 22 /proc/1/stat)" if boot == "this" else "x:1"
+    )
+    used.execute(
+        f"mkdir -p /run/nixferry; echo 20200101T000000-abcdef01 99999 5 {identity} 1577836800 >/run/nixferry/lock"
+    )
+    fault.assert_settled(fault.deploy({"version": "2"}), outcome="committed")
+
+
+def test_same_toplevel_twice(fault: Fault) -> None:
+    fault.use("web1")
+    toplevel = fault.install({"version": "2"})
+    assert fault.switch(toplevel)["outcome"] == "committed"
+    fault.remember()
+    fault.assert_settled(fault.switch(toplevel), outcome="unchanged")
+
+
+def test_old_generation_by_another_tool(fault: Fault) -> None:
+    """As nixos-rebuild does: set the profile, then `switch`."""
+    host = fault.use("web2")
+    host.install_system(fault.install({"version": "by-hand"}))
+    fault.remember()
+    fault.assert_settled(fault.deploy({"version": "2", **FAULTS["unit_fails"]}), outcome="rolled-back")
+
+
+def test_garbage_collection_in_the_middle(fault: Fault) -> None:
+    """The old system was only tried: no generation and, once the new one runs, no link of its own leads to it."""
+    host = fault.use("web1")
+    host.execute("nix-collect-garbage -d")
+    old = fault.install({"version": "tried"})
+    host.switch(old, "test")
+    fault.remember()
+    toplevel = fault.install({"version": "2", **FAULTS["stops_sshd"]})
+    with fault.switching(toplevel, timeout_confirm=8) as controller:
+        fault.wait_for_phase("awaiting-confirmation")
+        collected = host.execute("nix-collect-garbage -d")
+        report = fault.report(controller)
+    assert "freed" in collected.stdout + collected.stderr
+    after = fault.assert_settled(report, outcome="rolled-back")
+    assert after.runs == old
+
+
+def test_specialisation_was_active(fault: Fault) -> None:
+    host = fault.use("web2")
+    parent = fault.install({"version": "day", "specialisation": {"night": {"version": "night"}}})
+    host.install_system(parent)
+    host.switch(f"{parent}/specialisation/night", "test")
+    before = fault.remember()
+    assert before.version == "night"
+    report = fault.deploy({"version": "2", **FAULTS["stops_sshd"]})
+    fault.assert_settled(report, outcome="rolled-back")
+
+
+def test_profile_points_elsewhere(fault: Fault) -> None:
+    """Somebody has set the profile and not switched: neither link is changed by a deploy that fails."""
+    host = fault.use("web1")
+    host.execute(f"nix-env --profile {SYSTEM_PROFILE} --set {fault.install({'version': 'elsewhere'})}")
+    before = fault.remember()
+    assert before.profile != before.runs
+    fault.assert_settled(fault.deploy({"version": "2", **FAULTS["activation_fails"]}), outcome="rolled-back")
