@@ -196,6 +196,7 @@ reboot_if_unreachable() {
         nap
     done
     note "nobody got in within $(request timeout_confirm) s after the roll back: rebooting"
+    set_result rebooted 1
     durable
     "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$DIR/log" 2>&1
 }
