@@ -53,7 +53,12 @@ class ActionModule(NixferryAction):
         if not repository:
             repository = base_directory(str(self._loader.get_basedir()))
         request = start_request(
-            options, toplevel, options["action"], options["specialisation"], revision=revision
+            options,
+            toplevel,
+            options["action"],
+            options["specialisation"],
+            revision=revision,
+            environment=self.environment(),
         )
         return switch_host(
             shell,

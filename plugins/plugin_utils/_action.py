@@ -37,6 +37,12 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Do the work on ``shell.host`` and return the task's result."""
 
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """What the keyword ``environment`` of the task, its blocks and its play says together."""
+        found: dict[str, Any] = {}
+        self._compute_environment_string(found)
+        return tuple(sorted((str(name), str(value)) for name, value in found.items()))
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Called by Ansible. A host that cannot be reached before anything was changed is UNREACHABLE."""
         result: dict[str, Any] = super().run(tmp, task_vars)

@@ -124,6 +124,8 @@ class ProbeRequest:
     """Also list the closures of what is current and of ``toplevel``, with sizes."""
     dry_activate: bool = False
     """Also run the kind's dry activation of ``toplevel``."""
+    environment: tuple[tuple[str, str], ...] = ()
+    """Extra environment for the dry activation."""
     timeout: int = 300
     """Seconds the dry activation may take."""
 
@@ -151,6 +153,7 @@ def probe_script(request: ProbeRequest) -> str:
         closure=request.closure,
         dry_activate=kind.dry_activate if request.dry_activate else "",
         timeout_activation=request.timeout,
+        environment=_environment(request.environment),
     )
 
 
@@ -214,7 +217,7 @@ def start_script(request: StartRequest) -> str:
         known_revision=request.known_revision,
         any_revision=request.any_revision,
         is_rollback=request.is_rollback,
-        environment="\n".join(f"{name}={shlex.quote(value)}" for name, value in request.environment),
+        environment=_environment(request.environment),
     )
 
 
@@ -256,6 +259,10 @@ def guard_text() -> str:
 def _profile(kind: Kind, given: str) -> dict[str, str]:
     """The profile that was given, or how the host finds the kind's own."""
     return {"profile": given or kind.profile, "find_profile": "" if given else kind.find_profile}
+
+
+def _environment(variables: tuple[tuple[str, str], ...]) -> str:
+    return "\n".join(f"{name}={shlex.quote(value)}" for name, value in variables)
 
 
 def _optional(number: int | None) -> str:

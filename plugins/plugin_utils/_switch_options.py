@@ -64,6 +64,7 @@ REVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "repository": {"type": "path"},
     "force": {"type": "bool", "default": False},
 }
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REVISION = re.compile(r"[!-~]{1,200}")
 
 
@@ -119,11 +120,16 @@ def start_request(
     *,
     revision: str = "",
     is_rollback: bool = False,
+    environment: tuple[tuple[str, str], ...] = (),
 ) -> StartRequest:
     """The guard's orders for one activation of ``toplevel``.
 
-    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, or the revision is no word.
+    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, the revision is no word, or
+    a variable has no name that a shell knows.
     """
+    for name, _value in environment:
+        if _VARIABLE.fullmatch(name) is None:
+            raise NixferryError(f"{name!r} is no name of an environment variable", step=STEP)
     if revision and (_REVISION.fullmatch(revision) is None or revision == "-"):
         raise NixferryError(
             f"{revision!r} is no revision",
@@ -157,4 +163,5 @@ def start_request(
         revision=revision,
         any_revision=bool(options.get("force", False)),
         is_rollback=is_rollback,
+        environment=environment,
     )

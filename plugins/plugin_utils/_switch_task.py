@@ -97,6 +97,7 @@ def probe_host(shell: RemoteShell, request: StartRequest, *, dry_activate: bool)
             reboot=request.reboot,
             closure=True,
             dry_activate=dry_activate,
+            environment=request.environment,
             timeout=request.timeout_activation,
         )
     )

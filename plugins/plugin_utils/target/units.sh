@@ -67,9 +67,14 @@ others_in_units() {
 
 # --- after a power cut -------------------------------------------------------------------------------------------
 # Where no boot loader remembers the old system, the activation itself has changed what the next boot finds. A unit
-# that exists as long as the activation then undoes it. NixOS takes no units but its own, and has a boot loader.
+# that exists as long as the activation then undoes it. NixOS takes no units but its own, and has a boot loader. A user's
+# service manager starts with the host if it lingers, which is when there is one in the sense of has_service_manager.
 
-UNITS=/etc/systemd/system
+if is_root; then
+    UNITS=$ROOT/etc/systemd/system BOOT_TARGET=multi-user.target
+else
+    UNITS=${XDG_CONFIG_HOME:-${HOME:-/nonexistent}/.config}/systemd/user BOOT_TARGET=default.target
+fi
 # NixOS owns all of that, but has its systemd read this as well, as every other does: it is where `systemctl set-property`
 # puts its files. See the table in systemd.unit(5), and the patch of its search path in nixpkgs.
 CONTROL_UNITS=/etc/systemd/system.control
@@ -79,18 +84,19 @@ REBOOT_TARGETS='multi-user.target rescue.target emergency.target'
 boot_unit() { echo "nixferry-$ID-recover.service"; }
 
 install_boot_unit() {
-    if wanted has_boot_default || ! is_root || ! has_service_manager; then return 0; fi
-    if [ -L "$ROOT$UNITS" ] || [ ! -d "$ROOT$UNITS" ] || [ ! -w "$ROOT$UNITS" ]; then return 0; fi
-    if ! mkdir -p "$ROOT$UNITS/multi-user.target.wants" || ! boot_unit_text >"$ROOT$UNITS/$(boot_unit)" ||
-        ! ln -s "../$(boot_unit)" "$ROOT$UNITS/multi-user.target.wants/$(boot_unit)"; then
+    if wanted has_boot_default || ! has_service_manager; then return 0; fi
+    if ! is_root && [ ! -e "$UNITS" ]; then mkdir -p "$UNITS"; fi
+    if [ -L "$UNITS" ] || [ ! -d "$UNITS" ] || [ ! -w "$UNITS" ]; then return 0; fi
+    if ! mkdir -p "$UNITS/$BOOT_TARGET.wants" || ! boot_unit_text >"$UNITS/$(boot_unit)" ||
+        ! ln -s "../$(boot_unit)" "$UNITS/$BOOT_TARGET.wants/$(boot_unit)"; then
         remove_boot_unit
         note "after a power cut only the next deploy can undo this one: $UNITS takes no unit"
     fi
-    sync -f "$ROOT$UNITS" 2>/dev/null || sync
+    sync -f "$UNITS" 2>/dev/null || sync
 }
 
 remove_boot_unit() {
-    rm -f "$ROOT$UNITS/multi-user.target.wants/$(boot_unit)" "$ROOT$UNITS/$(boot_unit)"
+    rm -f "$UNITS/$BOOT_TARGET.wants/$(boot_unit)" "$UNITS/$(boot_unit)"
     if [ ! -e "$ROOT$CONTROL_UNITS/$(boot_unit)" ]; then return; fi
     for target in $REBOOT_TARGETS; do rm -f "$ROOT$CONTROL_UNITS/$target.wants/$(boot_unit)"; done
     rm -f "$ROOT$CONTROL_UNITS/$(boot_unit)"

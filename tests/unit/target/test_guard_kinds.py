@@ -98,6 +98,34 @@ def test_units_are_not_watched_when_none_was_started(host: Host) -> None:
     assert "NRestarts" not in (host.directory / "systemctl").read_text()
 
 
+def test_environment_of_the_task_reaches_the_programs(host: Host) -> None:
+    deployed = kind(host, 'printf %s "$SETTING" >"$HOST/setting"')
+    host.deploy(host.toplevel("new"), kind=deployed, environment=(("SETTING", "it's $HOME"),))
+    assert (host.directory / "setting").read_text() == "it's $HOME"
+
+
+# Busybox asks no program who the user is.
+@pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
+def test_boot_unit_of_a_user_whose_service_manager_lingers(host: Host) -> None:
+    host.with_service_manager()
+    host.program("id", "#!/bin/sh\ncase $1 in -u) echo 4321 ;; *) echo ann ;; esac\n")
+    linger = host.directory / "var/lib/systemd/linger/ann"
+    linger.parent.mkdir(parents=True)
+    units = host.directory / "home/.config/systemd/user"
+    quiet = replace(profile_kind("true"), profile=str(host.profile))
+    # Without lingering nobody would start it.
+    host.ended(host.start(host.toplevel("first"), kind=quiet, timeout_confirm=1).activation_id)
+    assert not units.exists()
+    linger.touch()
+    started = host.start(host.toplevel("new"), kind=quiet)
+    name = f"nixferry-{started.activation_id}-recover.service"
+    host.awaited(started.activation_id)
+    assert (units / "default.target.wants" / name).resolve() == units / name
+    assert f"ExecStart={host.programs}/guard-shell" in (units / name).read_text()
+    host.confirm(started.activation_id)
+    wait_for(lambda: not (units / name).exists(), "the unit to go")
+
+
 def without_a_system(host: Host) -> None:
     host.profile.unlink()
     for link in host.profile.parent.glob("system-*-link"):

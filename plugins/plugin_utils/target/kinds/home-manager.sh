@@ -32,6 +32,32 @@ find_profile() {
     echo "$profiles/home-manager"
 }
 
+# Units of the new generation, by name
+units_of_home() {
+    if [ -d "$SYSTEM/home-files/.config/systemd/user" ]; then
+        (cd "$SYSTEM/home-files/.config/systemd/user" && for unit in *.*; do [ -d "$unit" ] || echo "$unit"; done)
+    fi
+}
+
+# The user had no generation before. The program that removes one has to be built for it, so its work is done here: but
+# for what an activation script of the user's own has done.
+deactivate() {
+    # shellcheck disable=SC2046 # names of units
+    if [ -n "$(units_of_home)" ]; then systemctl --user stop $(units_of_home) 2>/dev/null; fi
+    home_files=$(readlink -f "$SYSTEM/home-files") || exit
+    (cd "$home_files" && find . -type f -o -type l) | while IFS= read -r file; do
+        file=${file#./}
+        if [ "$(readlink "$HOME/$file")" != "$home_files/$file" ]; then continue; fi
+        rm -f "$HOME/$file" || exit
+        backup=$HOME/$file.${HOME_MANAGER_BACKUP_EXT:-}
+        if [ -n "${HOME_MANAGER_BACKUP_EXT:-}" ] && [ -e "$backup" ]; then mv "$backup" "$HOME/$file" || exit; fi
+        case $file in */*) (cd "$HOME" && rmdir -p "${file%/*}" 2>/dev/null) ;; esac
+    done || exit
+    if nix-env -q 2>/dev/null | grep -qx home-manager-path; then nix-env -e home-manager-path || exit; fi
+    systemctl --user daemon-reload 2>/dev/null
+    rm -f "$CURRENT_HOME"
+}
+
 roll_back() {
     # However far the new generation has come, what it has linked and started goes, if the old one takes it for its
     # predecessor. Without this it only goes when the new one had come to its end.

@@ -29,7 +29,7 @@ units_of() { json_values storePath "$1/services/services.json"; }
 links_of() { json_values staticEnv "$1/etcFiles/etcFiles.json"; }
 
 # Units of the new system that may run and that the engine knows nothing of. Those that both systems have are started
-# again by the old one's activation.
+# again by the old one's activation: it starts all that its target wants.
 stop_unrecorded_units() {
     units_of "$OLD_SYSTEM" >"$WORK/old-units"
     units_of "$SYSTEM" | grep -vxF -f "$WORK/old-units" | while IFS= read -r unit; do
@@ -40,7 +40,7 @@ stop_unrecorded_units() {
     if [ -s "$WORK/unrecorded" ]; then systemctl stop $(cat "$WORK/unrecorded"); fi
 }
 
-# Links of the new system that the engine knows nothing of. Some of its own it links to the file, some to the link.
+# Links of the new system that the engine knows nothing of. Copied files are not told apart from others, and stay.
 remove_unrecorded_links() {
     new_links=$(links_of "$SYSTEM")
     old_links=$(links_of "$OLD_SYSTEM")
@@ -65,18 +65,19 @@ with_work_directory() {
     return "$work_result"
 }
 
+# The links go first: whatever a link still wants would be started along with the old system.
 go_back() {
     stop_unrecorded_units
-    "$OLD_SYSTEM/bin/activate" || return
     remove_unrecorded_links
+    "$OLD_SYSTEM/bin/activate"
 }
 
 roll_back() { with_work_directory go_back; }
 
 go_away() {
     stop_unrecorded_units
-    "$SYSTEM/bin/deactivate" || return
     remove_unrecorded_links
+    "$SYSTEM/bin/deactivate"
 }
 
 # There was no system before. The engine exits with 0 whatever it could not remove, but then its state file says so.
