@@ -23,7 +23,7 @@ class ActionModule(NixferryAction):
 
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
-            **{name: SWITCH_OPTIONS[name] for name in ("kind", "profile")},
+            **{name: SWITCH_OPTIONS[name] for name in ("kind", "profile", "guard")},
             "build": BUILD_OPTION,
         }
     }

@@ -145,6 +145,15 @@ options:
         that a host which cannot be looked at comes back with a system that could be reached.
     type: bool
     default: false
+  guard:
+    description:
+      - The guard that M(nixferry.deploy.nix_guard) has installed on the host, such as
+        V(/usr/local/sbin/nixferry-guard). It is asked through C(sudo), so the task needs no C(become), and the user no
+        other privilege than to run it.
+      - It activates what one of its keys has signed and what is a generation already. O(kind) and O(profile) have to be
+        those that it was installed for. O(activate_command) cannot be given.
+      - The health checks O(health_checks[].command) and O(health_checks[].unit) run as the user who logs in.
+    type: path
   progress:
     description:
       - How progress is shown. V(auto) refreshes one line on a terminal and writes a line now and then elsewhere,

@@ -31,6 +31,10 @@ options:
   profile:
     description: The profile link; each O(kind) but V(profile) has a default.
     type: path
+  guard:
+    description:
+      - The guard that M(nixferry.deploy.nix_guard) has installed on the host, to be asked instead of becoming root.
+    type: path
   build:
     description:
       - What M(nixferry.deploy.nix_build) returned, in check mode or not. Then the result tells whether a deploy would

@@ -15,6 +15,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guarded_shell import GuardedShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 
 PROGRESS_OPTION: dict[str, Any] = {"type": "str", "choices": ["auto", "lines", "none"], "default": "auto"}
@@ -54,7 +55,7 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
             Display(), prefix=host, muted=bool(self._task.no_log), mode=options.get("progress", "auto")
         )
         try:
-            result.update(self.perform(options, RemoteShell(self, host), progress))
+            result.update(self.perform(options, self._shell(options, host), progress))
         except HostUnreachable as error:
             # Ansible would append the cause, which the text holds already.
             raise AnsibleConnectionFailure(error.text(host)) from None
@@ -63,3 +64,7 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         finally:
             progress.close()
         return result
+
+    def _shell(self, options: dict[str, Any], host: str) -> RemoteShell:
+        guard = options.get("guard")
+        return GuardedShell(self, host, str(guard)) if guard else RemoteShell(self, host)

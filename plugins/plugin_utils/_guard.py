@@ -28,7 +28,7 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +60,11 @@ _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,62}")
 
 @dataclass(frozen=True)
 class StartRequest:
-    """Everything the guard has to know; it needs the controller no more until the confirmation."""
+    """Everything the guard has to know; it needs the controller no more until the confirmation.
+
+    What is added here cannot be asked of an installed guard, unless it is also a row of ``REQUEST_FIELDS`` in
+    ``_installed_guard.py``.
+    """
 
     activation_id: str
     """Fresh for each activation (``new_activation_id``): an old confirmation can never count for a new run."""
@@ -135,7 +139,7 @@ def new_activation_id() -> str:
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
-def probe_script(request: ProbeRequest) -> str:
+def probe_script(request: ProbeRequest) -> GuardScript:
     """The script for ``probe``; its answer is read by ``parse_probe``."""
     kind = request.kind
     return _script(
@@ -157,7 +161,7 @@ def probe_script(request: ProbeRequest) -> str:
     )
 
 
-def start_script(request: StartRequest) -> str:
+def start_script(request: StartRequest) -> GuardScript:
     """The script for ``start``; its answer is read by ``parse_status``.
 
     With the action ``dry-activate`` it runs to the end at once and leaves no trace on the host.
@@ -221,12 +225,12 @@ def start_script(request: StartRequest) -> str:
     )
 
 
-def status_script(activation_id: str, *, wait_while: Iterable[str] = (), seconds: int = 0) -> str:
+def status_script(activation_id: str, *, wait_while: Iterable[str] = (), seconds: int = 0) -> GuardScript:
     """The script for ``status``: the host waits up to ``seconds`` while the phase is one of ``wait_while``."""
     return _script("status", id=activation_id, wait_while=" ".join(wait_while), seconds=seconds)
 
 
-def confirm_script(activation_id: str, *, seconds: int) -> str:
+def confirm_script(activation_id: str, *, seconds: int) -> GuardScript:
     """The script for ``confirm``: waits up to ``seconds`` for the end.
 
     It is refused (error ``not_awaiting``) unless the guard is waiting for it; repeating it after a lost
@@ -235,7 +239,7 @@ def confirm_script(activation_id: str, *, seconds: int) -> str:
     return _script("confirm", id=activation_id, seconds=seconds)
 
 
-def abort_script(activation_id: str, *, seconds: int, reason: str = "") -> str:
+def abort_script(activation_id: str, *, seconds: int, reason: str = "") -> GuardScript:
     """The script for ``abort``: asks for the roll back and waits up to ``seconds`` for the end.
 
     ``reason`` is recorded, such as the health check that failed. After the commit has begun it is refused
@@ -244,7 +248,7 @@ def abort_script(activation_id: str, *, seconds: int, reason: str = "") -> str:
     return _script("abort", id=activation_id, seconds=seconds, reason=reason)
 
 
-def recover_script(activation_id: str) -> str:
+def recover_script(activation_id: str) -> GuardScript:
     """The script for ``recover``: finishes or undoes an activation whose status says ``interrupted``."""
     return _script("recover", id=activation_id)
 
@@ -269,19 +273,35 @@ def _optional(number: int | None) -> str:
     return "" if number is None else str(number)
 
 
-def _script(verb: str, **fields: str | int | bool) -> str:
-    """One script for ``/bin/sh``: the arguments, the guard's text as a string, and its evaluation."""
-    arguments = [verb]
-    for key, value in fields.items():
-        text = str(int(value)) if isinstance(value, bool) else str(value)
-        if "\0" in text:
-            raise ValueError(f"{key} holds a NUL character")
-        arguments.append(f"{key}={text}")
-    return "\n".join(
-        (
+class GuardScript(str):
+    """A script for ``/bin/sh`` that asks the guard for something, and what it asks for.
+
+    An installed guard (``_installed_guard.py``) is asked with the fields alone.
+    """
+
+    verb: str
+    fields: Mapping[str, str]
+
+    def __new__(cls, verb: str, fields: Mapping[str, str]) -> GuardScript:
+        """The arguments, the guard's text as a string, and its evaluation."""
+        for key, value in fields.items():
+            if "\0" in value:
+                raise ValueError(f"{key} holds a NUL character")
+        arguments = [verb, *(f"{key}={value}" for key, value in fields.items())]
+        lines = (
             f"set -- {' '.join(map(shlex.quote, arguments))}",
             f"NIXFERRY_GUARD={shlex.quote(guard_text())}",
             'eval "$NIXFERRY_GUARD"',
             "",
         )
+        script = super().__new__(cls, "\n".join(lines))
+        script.verb = verb
+        script.fields = fields
+        return script
+
+
+def _script(verb: str, **fields: str | int | bool) -> GuardScript:
+    return GuardScript(
+        verb,
+        {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in fields.items()},
     )

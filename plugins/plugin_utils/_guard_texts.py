@@ -78,4 +78,20 @@ ERRORS = {
         "The guard was not waiting for a confirmation (any more): look at its status.",
     ),
     "too_late": ("abort", "The commit had begun: deploy the old toplevel to go back."),
+    "refused": (
+        "guard",
+        "The guard that is installed on the host allows what it was installed for, and nothing else. "
+        "Nothing was changed.",
+    ),
+    "not_signed": (
+        "start",
+        "Sign what you build with the deploy key (`sign_key` of nix_build, or nix_sign) before it is copied. What lies "
+        "on the host without a signature already goes away with nix-collect-garbage, and is then copied anew. "
+        "Nothing was changed.",
+    ),
+    "other_version": (
+        "guard",
+        "Let somebody who may become root install the guard anew (nixferry.deploy.nix_guard with the version of the "
+        "collection that you use). Nothing was changed.",
+    ),
 }

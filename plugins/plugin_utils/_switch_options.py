@@ -54,6 +54,7 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
     "reboot": {"type": "str", "choices": list(REBOOTS), "default": NEVER},
     "timeout_reboot": {"type": "int", "default": 600},
     "reboot_if_unreachable": {"type": "bool", "default": False},
+    "guard": {"type": "path"},
     "progress": PROGRESS_OPTION,
 }
 

@@ -1,0 +1,127 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_guard
+short_description: Let a user deploy who has no other privilege
+description:
+  - Installs the guard as a program of its own on the host, together with a sudoers rule that lets users run exactly
+    this program. Otherwise a deploy runs scripts as root, and whoever may do that may do anything.
+  - The program is asked by lines of text, which it judges and never runs. What activates a system, the kind and the
+    profile are part of the program.
+  - It activates only what one of O(public_keys) has signed, and what is a generation of the profile already.
+  - Needed once a host as root, and again after an update of the collection that changes the program. A deploy by
+    another version is refused with a message that says so.
+  - The host needs C(sh), Nix and C(sudo), and no Python.
+extends_documentation_fragment:
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details:
+      - Shows the settings in the program, and the sudoers file.
+options:
+  kind:
+    description: The only kind of system that the guard activates.
+    type: str
+    choices: [nixos, darwin, home-manager, system-manager, profile]
+    default: nixos
+  profile:
+    description:
+      - The only profile that it sets. Each O(kind) that root activates has its own default but V(profile).
+    type: path
+  activate_command:
+    description: For kind V(profile), what activates a closure, as for M(nixferry.deploy.nix_switch).
+    type: str
+  public_keys:
+    description:
+      - The keys of which one must have signed a system, as C(trusted-public-keys) takes them.
+      - Required with O(state=present), unless O(key_file) is given.
+    type: list
+    elements: str
+    aliases: [public_key]
+  key_file:
+    description:
+      - A file on the controller with a secret key whose public half is meant. Only that leaves the controller.
+    type: path
+  users:
+    description:
+      - The users who may run the program. They must exist.
+      - Without any, no sudoers rule is written, and none is changed.
+    type: list
+    elements: str
+    default: []
+    aliases: [user]
+  path:
+    description: Where the program is installed. Nobody but root may be able to change the directory.
+    type: path
+    default: /usr/local/sbin/nixferry-guard
+  sudoers_file:
+    description: Where the rule is written. It is checked with C(visudo) first.
+    type: path
+    default: /etc/sudoers.d/nixferry-guard
+  state:
+    description: With V(absent) the program and the rule are removed.
+    type: str
+    choices: [present, absent]
+    default: present
+notes:
+  - On NixOS the program and the rule belong into the configuration. RV(program) and RV(sudoers) are returned in check
+    mode as well, so that they can be written to files there.
+seealso:
+  - module: nixferry.deploy.nix_trusted_key
+  - module: nixferry.deploy.nix_switch
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Let the user deploy do nothing but deploy
+  nixferry.deploy.nix_guard:
+    user: deploy
+    public_key: example-1:izFg8oAXW/I+5anYyn8fQmNHu0wEVgPSbmTjV/gp65c=
+  become: true
+"""
+
+RETURN = r"""
+path:
+  description: Where the program is.
+  returned: success
+  type: str
+version:
+  description: The version of the program; empty with O(state=absent).
+  returned: success
+  type: str
+  sample: a7e95df37c57a32e
+program:
+  description: The text of the program, for those who install it by other means.
+  returned: success
+  type: str
+sudoers:
+  description: The text of the sudoers file.
+  returned: success
+  type: str
+step:
+  description: What failed.
+  returned: failure
+  type: str
+  sample: install the guard
+remedy:
+  description: What to do about it.
+  returned: failure
+  type: str
+output:
+  description: The end of what the programs printed.
+  returned: failure
+  type: list
+  elements: str
+"""
