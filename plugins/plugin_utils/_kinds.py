@@ -95,8 +95,11 @@ class Kind:
 # the actions and exit codes. `boot` is run by the toplevel first and by the specialisation second: the boot loader
 # programs are given the path to make the default, and those that know only whole generations
 # (systemd-boot-builder.py before 2025) ignore a specialisation's path and would leave the OLD generation default.
+# The profile reaches the disk before the boot loader does: a power cut must not leave a host that boots a system which
+# is no generation.
 _NIXOS_COMMIT = f"""\
 {SET_PROFILE} || exit
+{{ sync -f "$PROFILE" || sync; }} 2>/dev/null
 "$TOPLEVEL/bin/switch-to-configuration" boot || exit
 [ "$SYSTEM" = "$TOPLEVEL" ] || "$SYSTEM/bin/switch-to-configuration" boot"""
 

@@ -187,8 +187,17 @@ resolved() {
     )
 }
 
-# What has to survive a power cut reaches the disk now.
-durable() { sync -f "$STATE" 2>/dev/null || sync; }
+# What has to survive a power cut reaches the disk now: the record, the profile and the boot default, which may lie in
+# file systems of their own.
+durable() {
+    durable_profile=${PROFILE-}
+    for durable_place in "$STATE" "${durable_profile%/*}" "$ROOT/boot"; do
+        if [ -d "$durable_place" ] && ! sync -f "$durable_place" 2>/dev/null; then
+            sync
+            return
+        fi
+    done
+}
 
 # --- processes -------------------------------------------------------------------------------------------------
 

@@ -304,3 +304,24 @@ def test_roots_of_a_failed_activation_go_when_another_is_committed(host: Host) -
     old.write_text(text)
     host.deploy(host.toplevel("newer"))
     assert list(roots.iterdir()) == []
+
+
+def test_what_the_next_boot_needs_reaches_the_disk_in_order(host: Host) -> None:
+    """The record before the profile, the profile before the boot loader, and all of it before the end is told."""
+    (host.directory / "boot").mkdir()
+    links = "$(readlink $HOST/profiles/system) $(basename $(cat $HOST/boot-default))"
+    say = f'echo "$2 {links} $(cat $HOST/var/lib/nixferry/activations/*/phase)"'
+    host.program("sync", f'#!/bin/sh\n[ "$1" = -f ] && {say} >>"$HOST/synced"\n')
+    assert host.deploy(host.toplevel("new")).phase == "committed"
+    home = str(host.directory)
+    synced = [line.removeprefix(home) for line in (host.directory / "synced").read_text().splitlines()]
+    before, after = "system-1-link old", "system-2-link new"
+    assert synced[-7:] == [
+        f"/var/lib/nixferry {before} committing",
+        f"/profiles {before} committing",
+        f"/boot {before} committing",
+        "/profiles/system system-2-link old committing",
+        f"/var/lib/nixferry {after} committing",
+        f"/profiles {after} committing",
+        f"/boot {after} committing",
+    ]
