@@ -15,14 +15,25 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result impo
     built_toplevel,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ACTIONS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_begun import deferred, settle_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import (
     REVISION_OPTIONS,
+    STEP,
+    STEP_OPTIONS,
     SWITCH_OPTIONS,
     start_request,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import UNCHANGED
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_task import switch_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._transaction import (
+    LOST_PEERS,
+    lost_peers,
+    refuse_unsuitable,
+    strategy_of,
+)
 
 
 class ActionModule(NixferryAction):
@@ -32,24 +43,51 @@ class ActionModule(NixferryAction):
         "argument_spec": {
             **SWITCH_OPTIONS,
             **REVISION_OPTIONS,
+            **STEP_OPTIONS,
             "toplevel": {"type": "str"},
             "build": BUILD_OPTION,
             "action": {"type": "str", "choices": list(ACTIONS), "default": "switch"},
             "specialisation": {"type": "str", "default": ""},
             "rollback": {"type": "bool", "default": True},
         },
-        "required_one_of": [("toplevel", "build")],
         "mutually_exclusive": [("toplevel", "build")],
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Activate, check, confirm and commit, or roll back."""
+        """Do the step; among peers a failure that the others have to know of first is left for them to see."""
+        peers = options["peers"]
+        if not peers or options["step"] == "all":
+            return self._step(options, shell, progress)
+        if options["step"] == "abort":
+            result = self._step(options, shell, progress)
+            return {**result, "failed": result.get("outcome") != UNCHANGED}
+        refuse_unsuitable(strategy_of(self._task), options["action"], rolls_back=options["rollback"])
+        try:
+            lost = lost_peers(peers, self.batch) if options["step"] == "activate" else None
+            if lost is not None:
+                return {**deferred(lost.result(shell.host)), LOST_PEERS: True}
+            return deferred(self._step(options, shell, progress))
+        except NixferryError as error:
+            return deferred(error.result(shell.host))
+
+    def _step(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        if options["step"] in ("confirm", "abort"):
+            return settle_host(shell, options, progress, check_mode=bool(self._task.check_mode))
+        return self._activate(options, shell, progress)
+
+    def _activate(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Activate and check; with step all also confirm and commit, or roll back."""
+        hold = int(options["timeout_hold"]) if options["step"] == "activate" else 0
+        if options["step"] == "activate" and hold < 1:
+            raise NixferryError(f"timeout_hold is {hold}", step=STEP, remedy="Give at least one second.")
         toplevel = options["toplevel"]
         revision, repository = options["revision"], options["repository"] or ""
         if options["build"] is not None:
             toplevel = built_toplevel(shell.host, options["build"])
             built, checkout = built_revision(shell.host, options["build"])
             revision, repository = revision or built, repository or checkout
+        if toplevel is None:
+            raise NixferryError("one of `toplevel` and `build` is required", step=STEP)
         if not repository:
             repository = base_directory(str(self._loader.get_basedir()))
         request = start_request(
@@ -68,4 +106,5 @@ class ActionModule(NixferryAction):
             check_mode=bool(self._task.check_mode),
             diff_mode=bool(self._task.diff),
             repository=repository,
+            hold=hold,
         )

@@ -43,7 +43,7 @@ options:
     description:
       - The store path of the system, C(config.system.build.toplevel) for NixOS, or of whatever O(kind) activates.
       - It has to be valid in the host's store, see M(nixferry.deploy.nix_copy).
-      - Either this or O(build) is required.
+      - Either this or O(build) is required with O(step=all) and O(step=activate).
     type: str
   build:
     description:
@@ -94,7 +94,55 @@ options:
       - A host that runs and boots the system already is left alone even so.
     type: bool
     default: false
+  step:
+    description:
+      - How much of the way to go.
+      - V(all) activates, checks, confirms and commits, or rolls back.
+      - V(activate) activates and checks, and leaves a healthy host waiting for its confirmation. It goes back by itself
+        when that does not come within O(timeout_hold).
+      - V(confirm) checks such a host once more over a brand-new login and confirms it. A host that has gone back
+        meanwhile is reported as such and fails.
+      - V(abort) lets such a host go back at once. That is no failure, unless there are O(peers). It is one when the
+        host has been confirmed before, see O(take_back).
+      - Repeating a step changes nothing.
+    type: str
+    choices: [all, activate, confirm, abort]
+    default: all
+  activation:
+    description:
+      - With O(step=confirm) and O(step=abort), what O(step=activate) returned, or RV(activation) of it.
+      - When it is what O(step=activate) returned and the host was up to date already, nothing is done.
+    type: raw
+  reason:
+    description: With O(step=abort), why. It goes to the host's log and into the message.
+    type: str
+    default: ""
+  take_back:
+    description:
+      - With O(step=abort), whether a host that has been confirmed goes back all the same, to exactly the generation
+        that it had before, by a deploy of that as M(nixferry.deploy.nix_rollback) makes it.
+    type: bool
+    default: false
+  timeout_hold:
+    description:
+      - With O(step=activate), seconds that the host, once it has been reached over a brand-new login and found healthy,
+        waits for O(step=confirm) before it goes back by itself. What the health checks may take is added.
+    type: int
+    default: 600
+  peers:
+    description:
+      - With a O(step) other than V(all), the hosts that are deployed together as one transaction, this one included.
+        Give the same to M(nixferry.deploy.nix_transaction).
+      - Nothing is activated when one of them has failed or could not be reached earlier in the play.
+      - A failure of V(activate) or V(confirm) then does not fail the task, so that Ansible keeps the host in the play,
+        but sets RV(deferred_failure); V(abort) reports it, and fails on every host that it takes back.
+      - Refused under strategies that let hosts run ahead of others, such as P(ansible.builtin.free#strategy), with
+        O(action=boot), and with O(rollback=false).
+    type: list
+    elements: str
+    default: []
 seealso:
+  - module: nixferry.deploy.nix_transaction
   - module: nixferry.deploy.nix_build
   - module: nixferry.deploy.nix_copy
   - module: nixferry.deploy.nix_rollback
@@ -137,20 +185,57 @@ EXAMPLES = r"""
   nixferry.deploy.nix_switch:
     toplevel: "{{ build.toplevel }}"
     action: boot
+
+- name: Activate it, and let it wait for at most five minutes
+  nixferry.deploy.nix_switch:
+    step: activate
+    toplevel: "{{ build.toplevel }}"
+    timeout_hold: 300
+  register: activated
+
+- name: Confirm it
+  nixferry.deploy.nix_switch:
+    step: confirm
+    activation: "{{ activated }}"
+    health_checks:
+      - unit: nginx.service
 """
 
 RETURN = r"""
+activation:
+  description: The activation's name on the host, for the steps V(confirm) and V(abort).
+  returned: when something was activated or committed
+  type: str
+  sample: 20260102T030405-1a2b3c4d
+seconds_left:
+  description: Seconds until the host goes back by itself.
+  returned: when the host waits for its confirmation
+  type: int
+deadline:
+  description: When the host goes back by itself, by the controller's clock.
+  returned: when the host waits for its confirmation
+  type: str
+  sample: "2026-01-02T03:14:05+00:00"
+deferred_failure:
+  description: Whether this is a failure that O(step=abort) is to report.
+  returned: with O(peers), when the step failed
+  type: bool
+old_generation:
+  description: The number of the profile's generation before; V(0) when there was none.
+  returned: when the host was reached
+  type: int
 outcome:
   description:
     - How it ended. V(unchanged), nothing had to be done. V(committed), the new system runs (with O(action=boot), will
       run after the next boot) and is the boot default. V(tested), the new system runs and the old one is the boot
       default. V(dry-activated), nothing was changed. V(rolled-back), the old system runs and is the boot default.
       V(failed), the new system failed and the old one could not, or was not to, be put back. V(unknown), the host
-      could not be reached again before every deadline had passed.
+      could not be reached again before every deadline had passed. V(awaiting-confirmation), the new system runs, is
+      healthy and waits for O(step=confirm); the old system is the boot default.
     - In check mode, what the outcome would be if all went well.
   returned: always
   type: str
-  choices: [unchanged, committed, tested, dry-activated, rolled-back, failed, unknown]
+  choices: [unchanged, awaiting-confirmation, committed, tested, dry-activated, rolled-back, failed, unknown]
 old:
   description: The store path of the system that ran before; empty when there was none.
   returned: when the host was reached

@@ -11,6 +11,7 @@ the standard input of one ``/bin/sh``, so that a verb costs one round trip and n
 ``probe``     read-only: what runs, what boots, generations, and what a deploy of a given path would meet
 ``start``     checks, takes the lock, records the old system, arms the dead-man, starts the activation, returns
 ``status``    reports an activation; can wait on the host until its phase changes
+``hold``      gives more time to confirm
 ``confirm``   says that the host is healthy: the guard commits
 ``abort``     asks for the roll back now
 ``recover``   puts an activation in order that a power cut or a kill interrupted; ``start`` does it by itself
@@ -228,6 +229,14 @@ def start_script(request: StartRequest) -> GuardScript:
 def status_script(activation_id: str, *, wait_while: Iterable[str] = (), seconds: int = 0) -> GuardScript:
     """The script for ``status``: the host waits up to ``seconds`` while the phase is one of ``wait_while``."""
     return _script("status", id=activation_id, wait_while=" ".join(wait_while), seconds=seconds)
+
+
+def hold_script(activation_id: str, *, seconds: int) -> GuardScript:
+    """The script for ``hold``: the confirmation has to come within ``seconds`` from now.
+
+    It is refused (error ``not_awaiting``) unless the guard is waiting for a confirmation.
+    """
+    return _script("hold", id=activation_id, seconds=seconds)
 
 
 def confirm_script(activation_id: str, *, seconds: int) -> GuardScript:

@@ -15,11 +15,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record imp
     parse_record,
     parse_records,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_texts import ERRORS, REASONS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import (
     Answer,
     Completed,
+    GuardRefusal,
     parse_answer,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS
@@ -276,7 +276,7 @@ def _raise_error(answer: Answer) -> None:
     holder = _lock_holder(answer)
     if holder is not None:
         message = f"{message}: {holder}"
-    raise NixferryError(message, step=step, remedy=remedy, output=answer.text("log").splitlines())
+    raise GuardRefusal(code, message, step=step, remedy=remedy, output=answer.text("log").splitlines())
 
 
 def _lock_holder(answer: Answer) -> LockHolder | None:

@@ -49,6 +49,16 @@ def decode_value(text: str) -> str:
     return raw.decode("utf-8", errors="replace")
 
 
+class GuardRefusal(NixferryError):
+    """The guard has understood and says no; ``code`` is a key of ``ERRORS``."""
+
+    def __init__(
+        self, code: str, message: str, *, step: str, remedy: str = "", output: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, step=step, remedy=remedy, output=output)
+        self.code = code
+
+
 @dataclass(frozen=True)
 class Answer:
     """A decoded block of lines. Every accessor raises ``NixferryError`` when the guard broke the contract."""

@@ -51,8 +51,6 @@ _FIELDS: dict[str, Any] = {
     "revision": "",
     "failed_units": [],
     "health_checks": [],
-    "activation": "",
-    "rebooted": False,
     "reboot_required": False,
     "reboot_reasons": [],
     "notes": [],
@@ -161,7 +159,7 @@ class RunReport:
             facts["outcome"] = str(result["outcome"])
             facts["message"] = "" if status == "ok" else message_of(result)
             # A later word on the same profile replaces the earlier one: that is what the host is like now.
-            run.activations[_profile(run, facts)] = facts
+            run.activations[str(facts["profile"])] = facts
         elif status == "ok" and "censored" in result:
             run.activations[""] = {**_FIELDS, "outcome": HIDDEN, "message": ""}
 
@@ -223,14 +221,6 @@ class RunReport:
         return report
 
 
-def _profile(run: HostRun, facts: Mapping[str, Any]) -> str:
-    """The profile that a result is about; a step that confirms or aborts may name no more than the activation."""
-    for profile, earlier in run.activations.items():
-        if facts["activation"] and facts["activation"] == earlier["activation"]:
-            return profile
-    return str(facts["profile"])
-
-
 def _without_activation(run: HostRun, failure: Mapping[str, Any] | None, stopped: bool) -> tuple[str, str]:
     """Outcome and message of a host on which nothing was activated."""
     if failure is not None:
@@ -281,8 +271,7 @@ def message_of(result: Mapping[str, Any]) -> str:
     """What a failed task of ours says; nothing of what no_log hides."""
     if "censored" in result:
         return "hidden by no_log"
-    # What Ansible puts before the message of a host that was lost.
-    return str(result.get("msg") or "").removeprefix("Task failed: ")
+    return str(result.get("msg") or "")
 
 
 def plain(value: Any) -> Any:

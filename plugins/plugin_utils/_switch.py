@@ -51,6 +51,8 @@ class Switch:
     progress: ProgressLike
     allow: Callable[[DeployRecord], None] = lambda _record: None
     """Raises ``NixferryError`` when what is deployed must not be replaced."""
+    hold: int = 0
+    """Seconds for which a healthy host is to wait for the confirmation, which is not given here; 0: it is."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _follower: Follower = field(init=False)
@@ -64,7 +66,7 @@ class Switch:
         )
 
     def run(self) -> Followed:
-        """Start the activation and follow it until it is committed, rolled back or failed.
+        """Start the activation and follow it until it is committed, rolled back or failed, or with ``hold`` healthy.
 
         Raises ``NixferryError`` when the guard refuses to start (nothing was changed then), and
         ``HostUnreachable`` when the host cannot be reached to begin with.
@@ -73,8 +75,17 @@ class Switch:
             status = self._start()
         except (HostUnreachable, AnswerLost) as error:
             status = self._started_all_the_same(error)
-        judge = Judge(self._follower, self.checks)
-        return self._log_in_once_more(self._follower.follow(status, judge, longest_wait=self.longest_wait()))
+        # Whoever holds will run the checks once more, before he confirms.
+        judge = Judge(self._follower, self.checks, self.hold and self.hold + total_budget(self.checks))
+        wait = self.longest_wait()
+        followed = self._follower.follow(
+            status,
+            judge,
+            longest_wait=wait,
+            longest_silence=self._longest_silence(wait) if self.hold else None,
+            hold=bool(self.hold),
+        )
+        return self._log_in_once_more(followed)
 
     def longest_wait(self) -> int:
         """Seconds until the host has reached a final phase by its own deadlines, with a margin."""
@@ -83,6 +94,13 @@ class Switch:
         if request.reboot_if_unreachable:
             wait += request.timeout_confirm
         return wait + time_for_reboots(request) + MARGIN_SECONDS
+
+    def _longest_silence(self, longest_wait: int) -> int:
+        """Seconds after which a host that nobody reaches is not worth waiting for while others wait.
+
+        By then it rolls back, by its own deadlines; how that ends does not matter to the others.
+        """
+        return longest_wait - self.request.timeout_activation - 2 * self.request.timeout_roll_back
 
     def _start(self) -> GuardStatus:
         """Start, and once more when a deployed revision that the guard does not know of may be replaced."""

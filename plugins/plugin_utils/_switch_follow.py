@@ -50,6 +50,8 @@ class Followed:
     health: tuple[HealthResult, ...] = ()
     lost: NixferryError | None = None
     """Set when nobody got an answer any more before every deadline had passed; ``status`` is then old."""
+    acted: bool = True
+    """Whether this task has changed anything, and not an earlier one that said the same."""
 
 
 @dataclass
@@ -67,17 +69,28 @@ class Follower:
     _reboot: str = field(default="", init=False)
 
     def follow(
-        self, status: GuardStatus, my_turn: Callable[[RemoteShell], GuardStatus], *, longest_wait: int
+        self,
+        status: GuardStatus,
+        my_turn: Callable[[RemoteShell], GuardStatus],
+        *,
+        longest_wait: int,
+        longest_silence: int | None = None,
+        hold: bool = False,
     ) -> Followed:
         """Stay with the activation to its end, for ``longest_wait`` seconds at most.
 
         ``my_turn`` is called on a fresh login each time the host awaits a confirmation, and answers with the state
-        that its answer has led to.
+        that its answer has led to; with ``hold`` it is enough that the host waits on. A host that has not been
+        reached for ``longest_silence`` seconds is given up.
         """
         deadline = self.clock() + longest_wait
+        heard = self.clock()
         trouble: NixferryError | None = None
         while not status.final:
-            if self.clock() > deadline:
+            silent = (
+                trouble is not None and longest_silence is not None and self.clock() > heard + longest_silence
+            )
+            if silent or self.clock() > deadline:
                 trouble = trouble or NixferryError(
                     f"the guard was still {status.phase} after {longest_wait} s",
                     step="wait for the guard",
@@ -91,7 +104,10 @@ class Follower:
                     # That login may be older than the end of the activation; the one that counts is not.
                     with self.shell.fresh() as fresh:
                         status = my_turn(fresh)
+                    if hold and status.phase == AWAITING_CONFIRMATION:
+                        break
                 trouble = None
+                heard = self.clock()
             except NixferryError as error:
                 # No way in, or in but not to root any more, or a shell that garbles what it prints: all the same
                 # to the guard, which rolls back what is not confirmed. Then the way in is what it was.

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The controller's say over a login that the new system has let in: run the checks, then confirm or abort."""
+"""The controller's say over a login that the new system has let in: run the checks, then confirm, hold or abort."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import abort_script, confirm_script
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
+    abort_script,
+    confirm_script,
+    hold_script,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HealthCheck, run_health_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import (
@@ -25,9 +29,11 @@ class Judge:
 
     follower: Follower
     checks: Sequence[HealthCheck]
+    hold: int = 0
+    """Seconds for which a healthy host is to wait on; 0: it is confirmed."""
 
     def __call__(self, fresh: RemoteShell) -> GuardStatus:
-        """Run the checks, then confirm or abort. Raises ``NixferryError`` when the host is lost again."""
+        """Run the checks, then confirm, hold or abort. Raises ``NixferryError`` when the host is lost again."""
         follower = self.follower
         if self.checks:
             follower.progress.line(f"reached over a new login; running {len(self.checks)} health checks")
@@ -38,5 +44,8 @@ class Judge:
             follower.progress.line(f"not healthy: {reason.splitlines()[0]}")
             script = abort_script(follower.activation_id, seconds=LONG_POLL_SECONDS, reason=reason)
             return follower.ask_or_look(fresh, "abort", script)
+        if self.hold:
+            script = hold_script(follower.activation_id, seconds=self.hold)
+            return follower.ask_or_look(fresh, "hold", script)
         script = confirm_script(follower.activation_id, seconds=LONG_POLL_SECONDS)
         return follower.ask_or_look(fresh, "confirm", script)

@@ -59,6 +59,16 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
 }
 
 
+STEPS = ("all", "activate", "confirm", "abort")
+STEP_OPTIONS: dict[str, dict[str, Any]] = {
+    "step": {"type": "str", "choices": list(STEPS), "default": "all"},
+    "activation": {"type": "raw"},
+    "reason": {"type": "str", "default": ""},
+    "take_back": {"type": "bool", "default": False},
+    "timeout_hold": {"type": "int", "default": 600},
+    "peers": {"type": "list", "elements": "str", "default": []},
+}
+
 # Whoever goes back on purpose replaces whatever revision there is.
 REVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "revision": {"type": "str", "default": ""},

@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._closure_diff import ClosureDiff
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, ProbeResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import DONE, lost_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import Followed
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import (
+    AWAITING_CONFIRMATION,
+    Followed,
+)
 
 UNCHANGED = "unchanged"
 COMMITTED = "committed"
@@ -53,9 +56,10 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
     outcome = outcome_of(followed)
     result: dict[str, Any] = {
         "failed": outcome in FAILURES or (outcome == DRY_ACTIVATED and bool(status.exit_code)),
-        "changed": outcome in (COMMITTED, TESTED),
+        "changed": followed.acted and outcome in (COMMITTED, TESTED, AWAITING_CONFIRMATION),
         "outcome": outcome,
         "old": status.old_system,
+        "old_generation": status.old_generation or 0,
         "new": status.system,
         "generation": status.new_generation or status.old_generation or 0,
         "phases": _phases(status),
@@ -66,6 +70,12 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
         "reboot_required": status.reboot_required,
         "reboot_reasons": list(status.reboot_reasons),
     }
+    if outcome not in (UNCHANGED, DRY_ACTIVATED):
+        result["activation"] = status.activation_id
+    if outcome == AWAITING_CONFIRMATION:
+        left = status.seconds_left or 0
+        result["seconds_left"] = left
+        result["deadline"] = (datetime.now(UTC) + timedelta(seconds=left)).isoformat(timespec="seconds")
     if status.notes:
         result["notes"] = list(status.notes)
     if outcome == DRY_ACTIVATED and result["failed"]:
@@ -87,6 +97,7 @@ def summary_line(result: dict[str, Any]) -> str:
         COMMITTED: "committed as generation {generation}",
         TESTED: "runs the new system; the boot default is the old one",
         DRY_ACTIVATED: "dry activation only",
+        AWAITING_CONFIRMATION: "healthy, waits {seconds_left} s for the confirmation",
         ROLLED_BACK: "rolled back to {old}",
         FAILED: "FAILED and not rolled back",
         UNKNOWN: "state UNKNOWN: the host could not be reached again",

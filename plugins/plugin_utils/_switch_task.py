@@ -25,6 +25,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import P
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import check_reboot
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision_check import RevisionCheck
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch import Switch
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import AWAITING_CONFIRMATION
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import (
     UNCHANGED,
     check_result,
@@ -43,16 +44,18 @@ def switch_host(
     check_mode: bool,
     diff_mode: bool,
     repository: str = "",
+    hold: int = 0,
 ) -> dict[str, Any]:
     """Do what ``request`` says and return the task's result; in check mode, tell what it would do.
 
-    ``repository`` is the checkout on the controller that knows about the revision of ``request``.
+    ``repository`` is the checkout on the controller that knows about the revision of ``request``. With ``hold`` a
+    healthy host is not confirmed, but waits that many seconds for a later task to do it.
 
     Raises ``NixferryError`` when it cannot be begun, ``HostUnreachable`` when the host cannot be reached.
     """
     checks = parse_health_checks(health_checks)
     revisions = RevisionCheck(request.revision, repository, force=request.any_revision or request.is_rollback)
-    switch = Switch(shell, request, checks, progress, allow=revisions.allow)
+    switch = Switch(shell, request, checks, progress, allow=revisions.allow, hold=hold)
     if not (check_mode or diff_mode):
         return _switch(shell, switch, progress)
     probe = probe_host(shell, request, dry_activate=diff_mode)
@@ -63,6 +66,9 @@ def switch_host(
             revisions.allow(probe.deployed)
         result = check_result(probe, request.toplevel, request.action, difference)
         result.update(kind=request.kind.name, profile=probe.profile, revision=request.revision)
+        if hold and result["changed"]:
+            # For the tasks that would come next.
+            result.update(activation=request.activation_id, outcome=AWAITING_CONFIRMATION, seconds_left=hold)
     else:
         result = _switch(shell, switch, progress)
     if diff_mode:

@@ -15,6 +15,9 @@ from project import Project
 SWITCH = "nix_switch"
 BUILD = "nix_build"
 
+# Evaluates, but cannot be built: a file where another one wants a directory.
+BROKEN_BUILD = {"version": "2", "etc": {"conflict": "a file", "conflict/within": "another"}}
+
 
 def deploy_play(hosts: str, play: Mapping[str, Any] | None = None, **variables: Any) -> list[Any]:
     """A play with the role; `variables` are the role's without their prefix, `play` holds further keywords."""

@@ -11,11 +11,8 @@ from typing import Any
 import pytest
 import yaml
 from lab import LabHost
-from plays import BUILD, SWITCH, deploy_play
+from plays import BROKEN_BUILD, BUILD, SWITCH, deploy_play
 from project import Project
-
-# Evaluates, but cannot be built: a file where another one wants a directory.
-BROKEN_BUILD = {"version": "2", "etc": {"conflict": "a file", "conflict/within": "another"}}
 
 
 @pytest.mark.parametrize("source", ["flake", "file"])

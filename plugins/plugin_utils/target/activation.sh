@@ -130,14 +130,21 @@ await_confirmation() {
         REASON=state_unwritable MESSAGE="the state directory $STATE takes no more writes"
         return 1
     fi
+    confirm_message="nobody confirmed within $(request timeout_confirm) s"
     begin_waiting
     while [ ! -e "$DIR/confirm" ]; do
         if [ -e "$DIR/abort" ]; then
             REASON=aborted MESSAGE=$(abort_message)
             return 1
         fi
+        # Somebody who has been here has asked for more time.
+        held_until=$(get "$DIR/held")
+        case $held_until in
+            '' | *[!0-9]*) ;;
+            *) confirm_until=$held_until confirm_message="nobody confirmed in the time for which it was held" ;;
+        esac
         if passed "$confirm_until"; then
-            REASON=not_confirmed MESSAGE="nobody confirmed within $(request timeout_confirm) s"
+            REASON=not_confirmed MESSAGE=$confirm_message
             return 1
         fi
         nap

@@ -136,6 +136,19 @@ verb_abort() {
     answer_ends
 }
 
+# More time to confirm, for somebody who has got in and has to wait for others. The dead-man moves along, and first.
+verb_hold() {
+    use_named_activation
+    if [ "$(phase)" != awaiting-confirmation ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
+    hold_until=$(in_seconds "$(arg seconds)")
+    if ! { put "$DIR/dead_man" "$(($(get "$DIR/dead_man") + hold_until - $(get "$DIR/deadline")))" &&
+        put "$DIR/held" "$hold_until" && put "$DIR/deadline" "$hold_until"; }; then
+        error state_unwritable "cannot write to $DIR"
+    fi
+    say_status
+    answer_ends
+}
+
 verb_recover() {
     use_named_activation
     if has_rebooted; then
@@ -219,7 +232,7 @@ main() {
             # Its unit is not to count as failed because the last thing to clear away was not there.
             exit 0
             ;;
-        probe | start | status | confirm | abort | recover)
+        probe | start | status | hold | confirm | abort | recover)
             # Nothing but the answer goes to standard output.
             exec 3>&1 1>&2
             use_state "$(state_directory)"

@@ -5,20 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from scripted_host import LOST, NEW, OLD, Clock, Host, Lines, answer, command_check
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record import DeployRecord
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import StartRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
-    HEALTH_CHECK_OPTIONS,
     HealthCheck,
-    parse_health_checks,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import kind_named
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch import Switch
@@ -26,71 +23,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result imp
     summary_line,
     switch_result,
 )
-
-OLD, NEW = (f"/nix/store/{letter * 32}-system" for letter in "ab")
-LOST = "lost"
-
-
-def answer(verb: str, phase: str, **fields: str) -> tuple[str, str]:
-    values = {"id": "1", "phase": phase, "action": "switch", "old_system": OLD, "system": NEW, **fields}
-    lines = [
-        "nixferry=1",
-        *(f"{key}={value.replace(' ', '%20')}" for key, value in values.items()),
-        f"end={verb}",
-    ]
-    return verb, "\n".join(lines)
-
-
-class Host:
-    """Answers each verb with the next line of the play; ``LOST`` breaks the connection."""
-
-    host = "web1"
-    address = "127.0.0.1"
-
-    def __init__(self, *play: tuple[str, str]) -> None:
-        self.play = list(play)
-        self.fresh_logins = 0
-        self.on_fresh = False
-        self.log: list[tuple[str, bool]] = []
-        self.logins: list[int] = []
-
-    @contextmanager
-    def fresh(self) -> Iterator[Host]:
-        self.fresh_logins += 1
-        self.on_fresh = True
-        try:
-            yield self
-        finally:
-            self.on_fresh = False
-
-    def run(self, script: str, **_step: str) -> RemoteResult:
-        verb = script.split(maxsplit=3)[2] if script.startswith("set -- ") else "checks"
-        self.log.append((verb, self.on_fresh))
-        self.logins.append(self.fresh_logins)
-        expected, text = self.play.pop(0)
-        assert verb == expected, self.log
-        if text == LOST:
-            raise HostUnreachable("no route to host", step=verb)
-        return RemoteResult(0, text, "")
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
-class Lines:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def line(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def switch(host: Host, *checks: HealthCheck, **request: Any) -> dict[str, Any]:
@@ -101,11 +33,6 @@ def switch(host: Host, *checks: HealthCheck, **request: Any) -> dict[str, Any]:
     assert not host.play, "the host was asked less than expected"
     assert summary_line(result)
     return result
-
-
-def command_check() -> HealthCheck:
-    defaults = {name: spec.get("default") for name, spec in HEALTH_CHECK_OPTIONS.items()}
-    return parse_health_checks([{**defaults, "command": "true"}])[0]
 
 
 def test_nothing_to_do_takes_one_round_trip() -> None:

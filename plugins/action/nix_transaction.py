@@ -1,0 +1,37 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decide for several hosts that were deployed together. Documented in plugins/modules/nix_transaction.py."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._transaction import decide
+
+
+class ActionModule(NixferryAction):
+    """``nix_transaction``: see the module of the same name for its documentation."""
+
+    _requires_connection = False
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {
+            "results": {"type": "dict", "required": True},
+            "peers": {"type": "list", "elements": "str"},
+        }
+    }
+
+    def perform(self, options: dict[str, Any], _shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Decide, from what is known on the controller."""
+        hosts = options["results"] if options["peers"] is None else options["peers"]
+        decision = decide(list(hosts), options["results"], self.batch)
+        progress.rename("transaction")
+        if decision.failures:
+            progress.line(f"everybody goes back: {decision.reason}")
+        elif not decision.settled:
+            progress.line("every host is well: they are confirmed")
+        return decision.result()

@@ -1,0 +1,89 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_transaction
+short_description: Decide for several hosts whether all are confirmed or all go back
+description:
+  - Looks at what a step of M(nixferry.deploy.nix_switch) returned on each host of a transaction, and says which step
+    comes next for all of them.
+  - It asks no host and changes nothing. Run it once for all hosts (C(run_once)), so that there is one decision.
+  - The role P(nixferry.deploy.nixos#role) does all of this with its option C(nixos_transaction).
+extends_documentation_fragment:
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  peers:
+    description:
+      - The hosts of the transaction, as in the O(nixferry.deploy.nix_switch#module:peers) option of
+        M(nixferry.deploy.nix_switch). Those that have failed or could not be reached earlier in the play spoil it.
+      - The hosts in O(results) when left out.
+    type: list
+    elements: str
+  results:
+    description: For each host what its last step returned.
+    type: dict
+    required: true
+seealso:
+  - module: nixferry.deploy.nix_switch
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Activate on every host, and wait
+  nixferry.deploy.nix_switch:
+    step: activate
+    build: "{{ build }}"
+    peers: "{{ groups.web }}"
+  register: switched
+
+- name: Decide for all hosts
+  nixferry.deploy.nix_transaction:
+    peers: "{{ groups.web }}"
+    results: "{{ dict(groups.web | zip(groups.web | map('extract', hostvars, 'switched'))) }}"
+  register: transaction
+  run_once: true
+
+- name: Confirm on every host, or go back on every host
+  nixferry.deploy.nix_switch:
+    step: "{{ transaction.decision }}"
+    activation: "{{ switched }}"
+    reason: "{{ transaction.reason }}"
+    peers: "{{ groups.web }}"
+  register: switched
+"""
+
+RETURN = r"""
+decision:
+  description:
+    - The next O(nixferry.deploy.nix_switch#module:step) of all hosts. V(confirm) when every host waits, healthy, for
+      its confirmation or has nothing to wait for, else V(abort).
+  returned: always
+  type: str
+  choices: [confirm, abort]
+settled:
+  description: Whether all hosts have been confirmed or were up to date, so that there is nothing left to do.
+  returned: always
+  type: bool
+failed_hosts:
+  description: The hosts that spoil the transaction, each with the reason in one line.
+  returned: always
+  type: dict
+  sample: {"web2": "health check failed: nginx.service is not active"}
+reason:
+  description: The same as one sentence; empty when all is well.
+  returned: always
+  type: str
+"""
