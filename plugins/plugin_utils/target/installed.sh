@@ -85,7 +85,7 @@ judge_head() {
         refuse other_version "the guard on the host has the version $INSTALLED_VERSION, the controller's $request_version"
     fi
     case $verb in
-        probe | start | status | confirm | abort | recover) ;;
+        probe | start | status | hold | confirm | abort | recover) ;;
         *) refuse refused "there is no such verb" ;;
     esac
 }
