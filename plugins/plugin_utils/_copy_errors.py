@@ -59,8 +59,8 @@ CAUSES = (
             r"because it has no signature",
         ),
         UNTRUSTED,
-        "Three ways out: copy as root (`become: true`); or sign what you build (`secret-key-files` in nix.conf of "
-        "the controller) and add the key to `trusted-public-keys` on the host; or put the paths into a binary cache "
+        "Three ways out: copy as root (`become: true`); or sign what you build with a deploy key (nix_sign) that is "
+        "among the `trusted-public-keys` of the host (nix_trusted_key adds it); or put the paths into a binary cache "
         "that the host has among its `substituters`. Adding the user to `trusted-users` on the host works as well, "
         "and makes that user as good as root.",
     ),
