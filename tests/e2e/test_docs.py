@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fault_systems import FAULTS
 from lab import REPOSITORY, LabHost
 from plays import SWITCH
 from project import Project
 
 README = REPOSITORY / "README.md"
 GUIDE = REPOSITORY / "docs/docsite/rst/guide.rst"
+REBOOTS = REPOSITORY / "docs/docsite/rst/reboots.rst"
 # What the documentation cannot know: where the lab's hosts are and how to log in.
 LAB_VARIABLES = (
     "ansible_host",
@@ -33,8 +35,8 @@ def readme_blocks() -> list[str]:
     return re.findall(r"^```yaml\n(.*?)^```", README.read_text(), re.M | re.S)
 
 
-def guide_blocks() -> list[str]:
-    found = re.findall(r"^\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)", GUIDE.read_text(), re.M)
+def guide_blocks(page: Path = GUIDE) -> list[str]:
+    found = re.findall(r"^\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)", page.read_text(), re.M)
     return [textwrap.dedent(block).strip() + "\n" for block in found]
 
 
@@ -99,8 +101,20 @@ def test_the_playbooks_of_the_collection(web1: LabHost, web2: LabHost, project: 
     assert web2.http("/version") == (200, "2")
 
 
+def test_the_playbook_that_reboots_where_required(web1: LabHost, web2: LabHost, project: Project) -> None:
+    project.describe_hosts({"web1": {"version": "2", **FAULTS["new_kernel"]}, "web2": {"version": "2"}})
+    project.write("inventory.yml", inventory_for_the_lab(readme_blocks()[0], project))
+    beside(project, project.directory / "playbook.yml")
+    run = project.run_playbook(guide_blocks(REBOOTS)[0]).assert_ok()
+    assert [run.result(SWITCH, host)["rebooted"] for host in ("web1", "web2")] == [True, False]
+    assert web1.booted_system() == web1.boot_default() == run.result(SWITCH, "web1")["new"]
+    assert web2.http("/version") == (200, "2")
+
+
 def test_every_playbook_in_the_documentation_is_one(project: Project) -> None:
-    playbooks = [text for text in [*readme_blocks(), *guide_blocks()] if is_playbook(text)]
+    playbooks = [
+        text for text in [*readme_blocks(), *guide_blocks(), *guide_blocks(REBOOTS)] if is_playbook(text)
+    ]
     assert len(playbooks) >= 5
     for text in playbooks:
         project.run_playbook(text, "--syntax-check").assert_ok()
