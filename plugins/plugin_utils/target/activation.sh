@@ -186,7 +186,7 @@ end_activation() {
     if [ "$1" = committed ] && [ "$(request action):$(request current)" = test:profile ]; then add_gc_root new "$TOPLEVEL"; fi
     if [ "$1" = committed ]; then forget_failed; fi
     enter_phase "$1"
-    rm -f "$DIR/room"
+    rm -f "$DIR/room" "$DIR/child" "$DIR"/exit.*
     release_lock
     remove_boot_unit
     disarm_dead_man
