@@ -157,7 +157,8 @@ class RunReport:
         elif result.get("outcome") in OUTCOMES:
             facts = {name: plain(result.get(name, default)) for name, default in _FIELDS.items()}
             facts["outcome"] = str(result["outcome"])
-            facts["message"] = "" if status == "ok" else message_of(result)
+            failed = status != "ok" or bool(result.get("deferred_failure"))
+            facts["message"] = message_of(result) if failed else ""
             # A later word on the same profile replaces the earlier one: that is what the host is like now.
             run.activations[str(facts["profile"])] = facts
         elif status == "ok" and "censored" in result:
