@@ -5,6 +5,34 @@
 
 from __future__ import annotations
 
+DOCUMENTATION = r"""
+name: report
+type: aggregate
+short_description: Tell at the end of a run what became of every host
+description:
+  - Prints a summary of the hosts by outcome, so that unchanged, committed, rolled back, failed and unreachable hosts
+    and those that want a reboot are told apart, and writes the same as JSON for programs.
+  - When a run does no more than ask hosts with M(nixferry.deploy.nix_generations), prints the fleet as a table.
+  - The collection's own playbooks do so by themselves. For other playbooks it has to be enabled.
+  - Nothing but the collection's own return values gets into a report, and nothing of tasks with C(no_log).
+extends_documentation_fragment:
+  - nixferry.deploy._report
+requirements:
+  - enabled in the configuration, C(callbacks_enabled = nixferry.deploy.report)
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+example: |
+  # ansible.cfg
+  [defaults]
+  callbacks_enabled = nixferry.deploy.report
+
+  [nixferry_report]
+  file = report.json
+"""
+
 import functools
 import os
 import time
@@ -27,24 +55,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._status_table impo
     FleetStatus,
     status_lines,
 )
-
-DOCUMENTATION = r"""
-name: report
-type: aggregate
-short_description: Tell at the end of a run what became of every host
-description:
-  - Prints a summary of the hosts by outcome, so that unchanged, committed, rolled back, failed and unreachable hosts
-    and those that want a reboot are told apart, and writes the same as JSON for programs.
-  - When a run does no more than ask hosts with M(nixferry.deploy.nix_generations), prints the fleet as a table.
-  - The collection's own playbooks do so by themselves. For other playbooks it has to be enabled.
-  - Nothing but the collection's own return values gets into a report, and nothing of tasks with C(no_log).
-extends_documentation_fragment:
-  - nixferry.deploy._report
-requirements:
-  - enabled in the configuration, C(callbacks_enabled = nixferry.deploy.report)
-author:
-  - nixferry contributors (@nixferry)
-"""
 
 COLOURS = {
     "good": "COLOR_OK",

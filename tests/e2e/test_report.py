@@ -184,6 +184,16 @@ def test_nobody_is_reached(project: Project) -> None:
     assert (found["result"], found["check_mode"], found["totals"]["unreachable"]) == ("unreachable", True, 3)
     assert shown(run, "NIXFERRY")[0].endswith("unreachable (check mode, nothing was changed)")
 
+    # Who would have come next when the run was stopped is not failed.
+    here = project.write("here.ini", "a ansible_connection=local\nb ansible_connection=local\n")
+    tasks = [
+        {"name": "stop", "fail": {"msg": "x"}, "when": "inventory_hostname == 'a'"},
+        {"nixferry.deploy.nix_rollback": {}},
+    ]
+    project.run_playbook([{**raw[0], "tasks": tasks}], "-i", str(here), environment=settings)
+    assert outcomes(report(project)) == {"a": "failed", "b": "not-attempted"}
+    assert report(project)["hosts"]["a"]["message"] == "the task 'stop' failed"
+
     # A report that cannot be written is a warning, and an unrelated run leaves the report alone.
     settings["NIXFERRY_REPORT_FILE"] = "away.ini/report.json"
     again = project.run_playbook(play, "-i", str(inventory), environment=settings)
