@@ -51,6 +51,8 @@ _FIELDS: dict[str, Any] = {
     "revision": "",
     "failed_units": [],
     "health_checks": [],
+    "activation": "",
+    "rebooted": False,
     "reboot_required": False,
     "reboot_reasons": [],
     "notes": [],
@@ -160,7 +162,7 @@ class RunReport:
             failed = status != "ok" or bool(result.get("deferred_failure"))
             facts["message"] = message_of(result) if failed else ""
             # A later word on the same profile replaces the earlier one: that is what the host is like now.
-            run.activations[str(facts["profile"])] = facts
+            run.activations[_profile(run, facts)] = facts
         elif status == "ok" and "censored" in result:
             run.activations[""] = {**_FIELDS, "outcome": HIDDEN, "message": ""}
 
@@ -222,6 +224,14 @@ class RunReport:
         return report
 
 
+def _profile(run: HostRun, facts: Mapping[str, Any]) -> str:
+    """The profile that a result is about; a step that confirms or aborts may name no more than the activation."""
+    for profile, earlier in run.activations.items():
+        if facts["activation"] and facts["activation"] == earlier["activation"]:
+            return profile
+    return str(facts["profile"])
+
+
 def _without_activation(run: HostRun, failure: Mapping[str, Any] | None, stopped: bool) -> tuple[str, str]:
     """Outcome and message of a host on which nothing was activated."""
     if failure is not None:
@@ -272,7 +282,8 @@ def message_of(result: Mapping[str, Any]) -> str:
     """What a failed task of ours says; nothing of what no_log hides."""
     if "censored" in result:
         return "hidden by no_log"
-    return str(result.get("msg") or "")
+    # What Ansible puts before the message of a host that was lost.
+    return str(result.get("msg") or "").removeprefix("Task failed: ")
 
 
 def plain(value: Any) -> Any:

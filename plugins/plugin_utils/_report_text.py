@@ -60,10 +60,14 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
         for name in names:
             message = hosts[name]["message"]
             if message:
-                lines.append(Line(cut(f"    {name}: {cause(name, message)}", width), tone))
+                lines += [Line(text, tone) for text in _told_cause(f"{name}: {cause(name, message)}", width)]
     due = [_with(name, host["reboot_reasons"]) for name, host in hosts.items() if host["reboot_required"]]
     if due:
         lines += _labelled(f"reboot required ({len(due)})", due, WARN, width)
+    rebooted = [name for name, host in hosts.items() if host["rebooted"]]
+    if rebooted:
+        would = "would be rebooted" if report["check_mode"] else "rebooted"
+        lines += _labelled(f"{would} ({len(rebooted)})", rebooted, CHANGED, width)
     units = [_with(name, host["failed_units"]) for name, host in hosts.items() if host["failed_units"]]
     if units:
         lines += _labelled(f"failed units ({len(units)})", units, WARN, width)
@@ -86,6 +90,12 @@ def _told(name: str, host: Mapping[str, Any], *, sure: bool) -> str:
     """A host with its new generation, if it has got one."""
     committed = sure and host["outcome"] == "committed" and host["generation"]
     return _with(name, [f"generation {host['generation']}"] if committed else [])
+
+
+def _told_cause(text: str, width: int) -> list[str]:
+    """A sentence or two below the hosts; the whole stands where the task failed."""
+    lines = textwrap.wrap(text, width - 6, max_lines=3, placeholder=" ..")
+    return [f"{'    ' if line is lines[0] else '      '}{line}" for line in lines]
 
 
 def _with(name: str, words: Sequence[str]) -> str:

@@ -157,6 +157,16 @@ def test_later_steps_replace_earlier_ones() -> None:
     assert outcomes(run.report(1010.0)) == {"a": "committed"}
 
 
+def test_a_step_that_names_the_activation_only() -> None:
+    run = run_of("a")
+    switch(run, "a", "awaiting-confirmation", activation="20260101")
+    switch(run, "a", "committed", activation="20260101", profile="", rebooted=True)
+    report = run.report(1010.0)
+    assert outcomes(report) == {"a": "committed"}
+    assert "activations" not in report["hosts"]["a"]
+    assert "rebooted (1)" in text(report)
+
+
 def test_a_host_is_what_the_worst_of_its_systems_is() -> None:
     run = run_of("a")
     switch(run, "a", "rolled-back", profile="/home/ann")
