@@ -76,6 +76,13 @@ def odd_logins(project: Project, host: LabHost) -> dict[str, dict[str, Any]]:
         "forced-command": {**SUDO, "ansible_user": "forced"},
         "trusted-user": {"ansible_user": "keeper"},
         "become-a-trusted-user": {**SUDO, "ansible_user": "deploy", "ansible_become_user": "keeper"},
+        "container-with-a-sudo-password": {
+            **SUDO,
+            "ansible_connection": "community.docker.docker",
+            "ansible_host": host.container,
+            "ansible_user": "admin",
+            "ansible_become_password": f"{CANARY}admin",
+        },
         "password-of-ssh-askpass": {
             "ansible_user": "talker",
             "ansible_password": f"{CANARY}talker",
@@ -91,6 +98,7 @@ def host(lab: Lab) -> LabHost:
     # Root by another name: talks without sudo, whose own marker would hide the noise.
     add_user(host, "talker", password=f"{CANARY}talker")
     host.execute(f"sed -i '1i {NOISE.replace(chr(39), chr(34))}' ~talker/.bashrc")
+    host.execute(f"echo admin:{CANARY}admin | chpasswd")
     add_user(host, "csher", shell="/bin/tcsh", sudo=f"csher {FREE_SUDO}")
     host.execute("echo 'echo -n noise' >~csher/.cshrc")
     assert host.ssh("true", user="talker").stdout == "no end of line"
@@ -196,8 +204,10 @@ NAMES = (
     "forced-command",
     "trusted-user",
     "become-a-trusted-user",
+    "container-with-a-sudo-password",
     "password-of-ssh-askpass",
 )
+STREAMING = ("container-with-a-sudo-password",)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -206,7 +216,7 @@ def test_copy(crowd: tuple[PlaybookRun, dict[str, str]], host: LabHost, name: st
     result = done.result("Copy", name)
     assert not result.get("failed"), str(done)
     assert result.get("copied") == [paths[name]], str(done)
-    assert result["transport"] == "ssh"
+    assert result["transport"] == ("stream" if name in STREAMING else "ssh")
     assert host.has_path(paths[name])
 
 

@@ -251,5 +251,13 @@ def test_road(roads: Deployed, way: str) -> None:
     check(roads, way)
 
 
+@pytest.mark.skipif(not PARAMIKO, reason="this ansible-core has no paramiko connection")
+def test_paramiko_logs_in_anew_for_the_confirmation(roads: Deployed) -> None:
+    """It keeps connections for whoever asks for the same user and host."""
+    asked = "journalctl --no-pager --unit=ssh | grep --count 'Accepted password for admin'"
+    # Copy and switch in each of three runs, and two new logins in each of the two that activate something.
+    assert int(roads.hosts["paramiko"].ask(asked)) >= 3 * 2 + 2 * 2
+
+
 def test_passwords_of_roads_are_nowhere(roads: Deployed) -> None:
     check_passwords(roads)
