@@ -39,6 +39,8 @@ for record in /var/lib/nixferry/activations/*; do
 done
 for path in /nix/var/nix/gcroots/nixferry/* /etc/systemd/system/nixferry-* /run/nixferry/lock* \
     /var/lib/nixferry/new /var/lib/nixferry/test.* /var/lib/nixferry/activations/*/exit.*; do
+    # What the guard has set aside is somebody else's.
+    case $path in *.garbage.*) continue ;; esac
     if [ -e "$path" ] || [ -L "$path" ]; then say left "$path"; fi
 done
 for process in $(grep -lszE '^/var/lib/nixferry/activations/.*/guard.sh$' /proc/[0-9]*/cmdline); do

@@ -11,11 +11,14 @@ from typing import Any
 import pytest
 from fault_rows import Fault
 from fault_systems import FAULTS, script
+from lab import wait_until
 
 pytestmark = pytest.mark.faults
 
 SLOW_ACTIVATION = script("slow", "sleep 30")
-SLOW_CHECK = [{"command": "sleep 30", "retries": 0, "timeout": 60}]
+SLOW_CHECK = [{"command": "sleep 29.5", "retries": 0, "timeout": 60}]
+FIND_CHECK = "grep -lxzs '29[.]5' /proc/[0-9]*/cmdline"
+CHECK_DEADLINE = 30  # seconds until the controller must have begun its check
 SLOW_COMMIT = {"preSwitchChecks": {"slow": "case $NIXOS_ACTION in boot) sleep 30 ;; esac"}}
 
 # The guard's main process, and for a while whoever takes over from it.
@@ -27,6 +30,13 @@ for try in $(seq 30); do
     done
     sleep 0.1
 done 2>/dev/null
+"""
+# What the controller waits for; it is not what these rows are about.
+END_CHECK = f"""
+for process in $({FIND_CHECK}); do
+    process=${{process#/proc/}}; kill "${{process%/cmdline}}"
+done 2>/dev/null
+exit 0
 """
 STOP_TIMER = "systemctl stop nixferry-$ID-deadman.timer\n"
 
@@ -58,12 +68,15 @@ def test_killed(fault: Fault, host: str, phase: str, system: dict[str, Any], tex
     checks = SLOW_CHECK if phase == AWAITING else []
     options = {"timeout_activation": 60, "timeout_confirm": 30, "health_checks": checks}
     with fault.switching(toplevel, **options) as controller:
+        if phase == AWAITING:
+            wait_until(
+                lambda: bool(fault.host.execute(FIND_CHECK, check=False).stdout),
+                deadline=CHECK_DEADLINE,
+                what="the controller's check",
+            )
         strike(fault, phase, text)
         if phase == AWAITING:
-            # The check that the controller waits for; it is not what this row is about.
-            fault.host.execute(
-                "for p in $(grep -lxzs 30 /proc/[0-9]*/cmdline); do p=${p#/proc/}; kill ${p%/*}; done"
-            )
+            fault.host.execute(END_CHECK)
         report = fault.report(controller)
     assert f"the guard was killed in the phase {phase}" in report["msg"]
     fault.assert_settled(report, outcome="rolled-back")

@@ -88,6 +88,7 @@ last=activations/$(ls -1t activations | head -n 1)
 for file in phase boot worker child deadline dead_man request/timeout_activation result/commit_begun; do
     rm -rf $last/$file; head -c 300 /dev/urandom >$last/$file
 done
+rm -f contact
 mkdir -p 'activations/not an id' activations/20200101T000000-empty activations/20200101T000000-link contact
 ln -s /nowhere activations/20200101T000000-link/phase
 echo garbage >activations/file; echo garbage >new
