@@ -75,6 +75,11 @@ class Background:
         )
         self._process.wait()
 
+    def kill_main(self) -> None:
+        """End at once the playbook's first process alone, as the kernel does when memory runs out."""
+        self._process.kill()
+        self._process.wait()
+
     def kill_ssh(self) -> None:
         """End at once the connections that the playbook has open."""
         assert self._kill_once("ssh"), "there is no connection"

@@ -36,6 +36,7 @@ done 2>/dev/null
 exit 0
 """
 LINK_DOWN_SECONDS = 30
+BUILD_DEADLINE = 60  # seconds until a build must have begun, or ended with its controller
 REFUSED_DEADLINE = 60  # seconds until the second of two controllers must have been refused
 PATHS, PATH_MIB, MIB = 6, 20, 1024 * 1024  # how much a copy that is cut has to send
 
@@ -48,6 +49,39 @@ def test_controller_killed(fault: Fault, phase: str) -> None:
     after = fault.assert_settled(None, new=deploy.new)
     # Confirmed is confirmed, whether or not somebody waits for the answer.
     assert after.runs == (deploy.new if deploy.is_committing else fault.before.runs)
+
+
+def test_controller_killed_while_building(fault: Fault) -> None:
+    """The build ends as well, and the host has not heard of it."""
+    fault.use("web2")
+    pid = fault.project.directory / "pid"
+    derivation = (
+        'derivation { name = "slow"; system = builtins.currentSystem; builder = "/bin/sh"; '
+        f'args = [ "-c" "echo $$ >{pid}; exec /bin/sleep 613" ]; }}'
+    )
+    source = f"{{ config.system.build.toplevel = {derivation}; }}"
+    play = [
+        {
+            "hosts": "web2",
+            "gather_facts": False,
+            "tasks": [{"nixferry.deploy.nix_build": {"expr": source}}],
+        }
+    ]
+    with in_background(fault.project, play) as controller:
+        wait_until(
+            lambda: pid.exists() and pid.read_text() != "", deadline=BUILD_DEADLINE, what="the build begins"
+        )
+        builder = Path("/proc") / pid.read_text().strip() / "cmdline"
+        assert b"613" in builder.read_bytes()
+        fault.strikes()
+        controller.kill_main()
+        wait_until(
+            lambda: not builder.exists() or b"613" not in builder.read_bytes(),
+            deadline=BUILD_DEADLINE,
+            what="the build ends",
+        )
+    after = fault.assert_settled(None)
+    assert after.activations == fault.before.activations
 
 
 @pytest.mark.parametrize(
