@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -178,6 +179,8 @@ def test_lock_holder_is_part_of_the_message() -> None:
 def test_every_error_and_reason_of_the_guard_is_explained() -> None:
     text = _guard.guard_text()
     errors = set(re.findall(r"\b(?:error|abandon) ([a-z]+_[a-z_]+)", text))
+    installed = Path(_guard.__file__).with_name("target") / "installed.sh"
+    errors |= set(re.findall(r"\brefuse ([a-z_]+) \"", installed.read_text()))
     assert errors == set(_guard_texts.ERRORS)
     reasons = set(re.findall(r"REASON=([a-z_]+)", text)) | set(
         re.findall(r"(?:roll_back|rescue_activation|set_result reason) ([a-z]+_[a-z_]+|interrupted)", text)
