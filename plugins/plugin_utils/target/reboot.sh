@@ -89,6 +89,7 @@ reboot_instead() {
         note "$MESSAGE: rebooting into it instead"
         set_result reboot_planned 1
         set_result activation_begun ''
+        set_result nothing_activated ''
         return 0
     fi
     MESSAGE="$MESSAGE; the host cannot reboot inside the deploy: $hindrance"
@@ -109,7 +110,7 @@ activate_by_reboot() {
     await_answer
     note "rebooting into the new system, for one boot"
     if ! reboot_now; then
-        set_result rebooting ''
+        forget_reboot
         roll_back reboot_failed "the host did not go down for the reboot within $(request timeout_reboot) s"
     fi
 }
@@ -135,6 +136,10 @@ judge_preparation() {
 }
 
 mark_entry() {
+    if [ -e "$DIR/abort" ]; then
+        REASON=aborted MESSAGE=$(abort_message)
+        return 1
+    fi
     REASON=boot_not_prepared
     default_system=$(boot_default)
     case $default_system in
@@ -152,7 +157,7 @@ mark_entry() {
     set_result rebooting forth
     durable
     if ! boot_once "$new_entry" >>"$DIR/log" 2>&1; then
-        set_result rebooting ''
+        forget_reboot
         MESSAGE="the boot loader cannot be told to boot the entry $new_entry once"
         return 1
     fi
@@ -168,6 +173,9 @@ reboot_now() {
 
 # --- and back again ----------------------------------------------------------------------------------------------
 
+# A file is removed even where the disk takes no more.
+forget_reboot() { rm -f "$DIR/result/rebooting"; }
+
 # Has the host gone down and come up since the reboot began?
 has_rebooted() { [ -n "$(result rebooting)" ] && [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; }
 
@@ -179,8 +187,9 @@ new_was_booted() {
 # Whoever comes first after the boot sets the guard to work again: the unit, the controller, or somebody who wants to
 # deploy, and who then finds the host locked.
 resume_activation() {
-    claim "$DIR/resumer" owner_lives || return 0
-    if ! has_rebooted; then return 0; fi
+    claim "$DIR/resumer" owner_lives
+    # A full disk must not keep anybody from it.
+    if [ $? -eq 1 ] || ! has_rebooted; then return 0; fi
     mkdir -p "$LOCKS"
     if claim "$LOCKS/lock" lock_held_by_another; then put "$LOCKS/deployer" "$(request deployer)"; fi
     rm -f "$DIR/worker" "$DIR/child"
@@ -206,7 +215,7 @@ come_back() {
     set_result rebooted 1
     booted_now=$(resolved "$ROOT$(request booted)")
     note "the host has rebooted and came back with $booted_now"
-    set_result rebooting ''
+    forget_reboot
     if [ "$came_from" = back ]; then
         end_roll_back
     elif [ "$booted_now" != "$SYSTEM" ]; then
@@ -268,7 +277,7 @@ reboot_back() {
     reboot_now
     systemctl reboot --force >>"$DIR/log" 2>&1 || reboot -f >>"$DIR/log" 2>&1
     pause "$GOING_DOWN_BY_FORCE"
-    set_result rebooting ''
+    forget_reboot
     incomplete "the host did not go down for the reboot into the old system"
 }
 

@@ -68,7 +68,10 @@ class Machine:
     def boots(self, *, with_unit: bool = True) -> str:
         """The power goes off and on; returns what was booted."""
         host = self.host
+        # What looks after a killed guard leaves a host alone that goes down.
+        (host.directory / "system-state").write_text("stopping\n")
         host.kill_everything()
+        (host.directory / "system-state").unlink()
         self.goes_down.unlink(missing_ok=True)
         shutil.rmtree(host.directory / "run/nixferry", ignore_errors=True)
         for path in host.directory.glob("stopped-*"):
@@ -321,11 +324,28 @@ def test_inhibitor_is_a_reason_for_a_reboot(machine: Machine) -> None:
 def test_program_that_asks_for_a_reboot_gets_it(machine: Machine) -> None:
     host = machine.host
     new = machine.system("new", kernel="1", test=f"{STAYS}; exit 100")
-    started = machine.start(new)
+    started = machine.start(new, roll_back_on_failure=False)
     machine.wait_until_down()
     assert machine.boots() == "new"
     host.awaited(started.activation_id)
-    assert host.confirm(started.activation_id).phase == "committed", host.story()
+    # What was refused before the reboot has been activated by it.
+    ended = host.abort(started.activation_id)
+    assert (ended.phase, ended.left_running) == ("failed", True), host.story()
+    assert machine.systems() == ("new", "first", "first")
+
+
+def test_abort_before_the_reboot_leaves_the_host_up(machine: Machine) -> None:
+    host = machine.host
+    slow = Path(host.current) / "bin/switch-to-configuration"
+    slow.write_text(
+        slow.read_text() + "\ntouch $HOST/reached; until [ -e $HOST/go ]; do sleep 0.03; done; trap '' TERM\n"
+    )
+    started = machine.start(machine.system("new"))
+    wait_for((host.directory / "reached").exists, "the boot loader")
+    (host.directory / "go").touch()
+    assert host.abort(started.activation_id).phase == "rolled-back", host.story()
+    assert not machine.goes_down.exists()
+    assert machine.systems() == ("first", "first", "first")
 
 
 @pytest.mark.parametrize("trouble", ["loader", "memory", "units", "old"])
