@@ -135,8 +135,8 @@ def test_a_host_that_is_lost_in_the_middle_takes_the_others_along(
     fleet: tuple[LabHost, ...], project: Project
 ) -> None:
     web2 = fleet[1]
-    describe(project, "2", web2={"activationScripts": {"slow": "sleep 15"}})
-    with in_background(project, play({"any_errors_fatal": True})) as controller:
+    describe(project, "2", web2={"activationScripts": {"slow": "sleep 600"}})
+    with in_background(project, play({"any_errors_fatal": True}, timeout_activation=DEADLINE)) as controller:
         wait_until(lambda: awaiting(fleet[0]) and awaiting(fleet[2]), deadline=DEADLINE, what="two await")
         web2.power_cut()
         web2.power_on()
@@ -149,7 +149,9 @@ def test_a_host_that_is_lost_in_the_middle_takes_the_others_along(
 
 def test_when_the_controller_dies_everybody_goes_back(fleet: tuple[LabHost, ...], project: Project) -> None:
     describe(project, "2", web3={"activationScripts": {"slow": "sleep 600"}})
-    with in_background(project, play(timeout_transaction=8, timeout_confirm=8)) as controller:
+    with in_background(
+        project, play(timeout_transaction=8, timeout_confirm=8, timeout_activation=15)
+    ) as controller:
         wait_until(lambda: awaiting(fleet[0]) and awaiting(fleet[1]), deadline=DEADLINE, what="two await")
         os.killpg(controller.pid, signal.SIGKILL)
     wait_until(
