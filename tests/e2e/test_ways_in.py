@@ -54,6 +54,8 @@ class Deployed:
 def deploy(project: Project, ways: dict[str, tuple[LabHost, dict[str, Any]]]) -> Deployed:
     """Deploy over each way; passwords stand in the inventory, as they would in a vault."""
     names = {way: host.name for way, (host, _variables) in ways.items()}
+    # Without what an earlier group of ways has added.
+    project.write("inventory.yml", (project.lab.directory / "inventory.yml").read_text())
     add_hosts(project, {host.name: variables for host, variables in ways.values()})
     project.describe_hosts({name: {"version": "2"} for name in names.values()})
     toplevels = {way: project.build(name) for way, name in names.items()}
