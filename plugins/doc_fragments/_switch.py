@@ -15,8 +15,9 @@ options:
   kind:
     description:
       - What kind of system it is; this decides what is called to activate, to commit and to roll back.
-      - V(nixos) and V(profile) are tested on real hosts. V(darwin), V(home-manager) and V(system-manager) follow
-        the contracts of these programs, but have not been verified on real systems.
+      - V(nixos) and V(profile) are tested on real hosts. V(home-manager), V(system-manager) and V(darwin) are tested
+        against fixtures that keep the contracts of these programs; nothing has been run on macOS. The scenario guide
+        C(kinds) tells more.
     type: str
     choices: [nixos, darwin, home-manager, system-manager, profile]
     default: nixos

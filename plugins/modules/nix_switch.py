@@ -20,8 +20,9 @@ description:
   - Kinds without a boot default, such as O(kind=profile), cannot rely on that, because their activation itself sets the
     profile. There the host undoes an interrupted activation when it comes up again, by a unit in
     C(/etc/systemd/system) that exists as long as the activation. This needs systemd, root, and a directory that takes
-    units. Elsewhere (macOS, other service managers, deploys as an ordinary user, kind O(kind=profile) on NixOS) an
-    unconfirmed profile stays in place after a power cut until the next deploy, which undoes it first.
+    units; or a user whose service manager lingers. Elsewhere (macOS, other service managers, deploys as another
+    ordinary user, kind O(kind=profile) on NixOS) an unconfirmed profile stays in place after a power cut until the
+    next deploy, which undoes it first.
   - The host needs C(sh) and Nix, and no Python.
   - A second run with the same system changes nothing.
 extends_documentation_fragment:

@@ -69,9 +69,7 @@ class Site:
             host.current_system(),
             host.profile(),
             " ".join(host.generations()),
-            host.ask(
-                "find /etc -newer /etc/hostname -type l -exec stat -c %N {} + | sort; readlink -f /etc/greeting || true"
-            ),
+            host.ask("find /etc -lname '/etc/static/*' -o -path /etc/static | sort | xargs -r stat -c %N"),
             host.ask("cd /Library/LaunchDaemons 2>/dev/null && grep . * || true"),
             host.ask("readlink /nix/var/nix/gcroots/current-system || true"),
         )

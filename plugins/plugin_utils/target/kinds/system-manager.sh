@@ -36,8 +36,13 @@ stop_unrecorded_units() {
         if grep -qF "\"$unit\"" "$ENGINE_STATE" 2>/dev/null; then continue; fi
         if [ "$ETC/systemd/system/${unit##*/}" -ef "$unit" ]; then echo "${unit##*/}"; fi
     done >"$WORK/unrecorded"
-    # shellcheck disable=SC2046 # names of units
-    if [ -s "$WORK/unrecorded" ]; then systemctl stop $(cat "$WORK/unrecorded"); fi
+    if [ -s "$WORK/unrecorded" ]; then
+        # shellcheck disable=SC2046 # names of units
+        set -- $(cat "$WORK/unrecorded")
+        systemctl stop "$@"
+        # What is stopped while it starts counts as failed, and would be remembered when its file is gone.
+        systemctl reset-failed "$@" 2>/dev/null
+    fi
 }
 
 # Links of the new system that the engine knows nothing of. Copied files are not told apart from others, and stay.
