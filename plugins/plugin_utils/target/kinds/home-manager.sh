@@ -51,7 +51,7 @@ deactivate() {
         rm -f "$HOME/$file" || exit
         backup=$HOME/$file.${HOME_MANAGER_BACKUP_EXT:-}
         if [ -n "${HOME_MANAGER_BACKUP_EXT:-}" ] && [ -e "$backup" ]; then mv "$backup" "$HOME/$file" || exit; fi
-        case $file in */*) (cd "$HOME" && rmdir -p "${file%/*}" 2>/dev/null) ;; esac
+        case $file in */*) (cd "$HOME" && rmdir -p "${file%/*}" 2>/dev/null) || true ;; esac
     done || exit
     if nix-env -q 2>/dev/null | grep -qx home-manager-path; then nix-env -e home-manager-path || exit; fi
     systemctl --user daemon-reload 2>/dev/null

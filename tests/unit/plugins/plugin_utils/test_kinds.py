@@ -202,18 +202,20 @@ def test_profile_of_home_manager_is_beside_the_users_other_profiles(
 def test_first_home_is_removed_with_all_that_leads_into_it(systems: dict[str, Path]) -> None:
     base = systems["new"].parent
     files, home = systems["new"] / "home-files", base / "home"
-    for name in ("plain", ".config/deep/er", ".config/kept"):
+    # Whichever is the last that `find` names: a directory that is not empty stays, and is no failure.
+    for name in ("plain", ".config/deep/er", ".config/kept", "kept/gone"):
         (files / name).parent.mkdir(parents=True, exist_ok=True)
         (files / name).write_text(name)
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).symlink_to(files / name)
     (home / ".config/kept").unlink()
     (home / ".config/kept").write_text("mine")
+    (home / "kept/mine").write_text("mine")
     (home / "plain.before").write_text("moved away")
     snippet = f"HOME_MANAGER_BACKUP_EXT=before\n{KINDS['home-manager'].deactivate}"
     assert run(systems, snippet).return_code == 0
     left = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
-    assert left == [".config", ".config/kept", "plain"]
+    assert left == [".config", ".config/kept", "kept", "kept/mine", "plain"]
     assert (home / "plain").read_text() == "moved away"
 
 
