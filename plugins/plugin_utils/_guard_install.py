@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import Completed, parse_answer
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import Completed
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_script import (
+    answer_of_script,
+    host_script,
+)
 
 STEP = "install the guard"
 PARTS = ("base.sh", "install_guard.sh")
@@ -91,13 +93,7 @@ def install_script(
         "RULE": rule if present else "",
         "USERS": " ".join(users),
     }
-    directory = Path(__file__).with_name("target")
-    return "\n".join(
-        [
-            *(f"{name}={shlex.quote(value)}" for name, value in settings.items()),
-            *((directory / part).read_text(encoding="utf-8") for part in PARTS),
-        ]
-    )
+    return host_script(settings, PARTS)
 
 
 def settings_of(program: str) -> list[str]:
@@ -107,14 +103,7 @@ def settings_of(program: str) -> list[str]:
 
 def parse_installation(completed: Completed) -> GuardInstallation:
     """Read the answer of the script. Raises ``NixferryError`` for an error that it reports."""
-    answer = parse_answer("install_guard", completed)
-    code = answer.text("error")
-    if code:
-        if code not in _REMEDIES:
-            raise answer.broken(f"there is no error {code!r}")
-        raise NixferryError(
-            answer.text("message"), step=STEP, remedy=_REMEDIES[code], output=completed.stderr.splitlines()
-        )
+    answer = answer_of_script("install_guard", completed, step=STEP, remedies=_REMEDIES)
     return GuardInstallation(
         program_before=answer.all("program_before"),
         rule_before=answer.all("rule_before"),

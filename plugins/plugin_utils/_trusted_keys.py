@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import Completed, parse_answer
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import Completed
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_script import (
+    answer_of_script,
+    host_script,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import is_public_key
 
 STEP = "trust the keys"
@@ -73,26 +75,12 @@ def checked_keys(keys: Sequence[str]) -> list[str]:
 
 def trusted_keys_script(keys: Sequence[str], *, wanted: str, dry_run: bool) -> str:
     """The script for the host; ``wanted`` is ``present`` or ``absent``."""
-    directory = Path(__file__).with_name("target")
-    settings = {"KEYS": " ".join(keys), "WANTED": wanted, "DRY_RUN": str(int(dry_run))}
-    return "\n".join(
-        [
-            *(f"{name}={shlex.quote(value)}" for name, value in settings.items()),
-            *((directory / part).read_text(encoding="utf-8") for part in PARTS),
-        ]
-    )
+    return host_script({"KEYS": " ".join(keys), "WANTED": wanted, "DRY_RUN": str(int(dry_run))}, PARTS)
 
 
 def parse_trusted_keys(completed: Completed) -> TrustedKeys:
     """Read the answer of the script. Raises ``NixferryError`` for an error that it reports."""
-    answer = parse_answer("trusted_keys", completed)
-    code = answer.text("error")
-    if code:
-        if code not in _REMEDIES:
-            raise answer.broken(f"there is no error {code!r}")
-        raise NixferryError(
-            answer.text("message"), step=STEP, remedy=_REMEDIES[code], output=completed.stderr.splitlines()
-        )
+    answer = answer_of_script("trusted_keys", completed, step=STEP, remedies=_REMEDIES)
     return TrustedKeys(
         file=answer.text("file"),
         before=answer.all("before"),
