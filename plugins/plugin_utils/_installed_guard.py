@@ -104,9 +104,9 @@ def installed_guard(kind: Kind, profile: str, public_keys: Sequence[str]) -> Ins
     return InstalledGuard(kind, chosen, tuple(public_keys))
 
 
-def guard_program(guard: InstalledGuard, environment: Mapping[str, str] = ENVIRONMENT) -> str:
-    """The program for the host."""
-    return _program(guard, environment, guard_version())
+def guard_program(guard: InstalledGuard, environment: Mapping[str, str] | None = None) -> str:
+    """The program for the host, which sets ``environment`` (else ``ENVIRONMENT``) for itself."""
+    return _program(guard, ENVIRONMENT if environment is None else environment, guard_version())
 
 
 @functools.cache

@@ -19,7 +19,6 @@ import fault_table
 import lab as lab_module
 import pytest
 from fault_rows import Fault
-from fault_table import pytest_sessionfinish  # noqa: F401 - a hook of pytest
 from lab import Lab, LabHost
 from project import Project, make_project
 
@@ -31,6 +30,9 @@ HOSTS = (
     {"name": "fresh1", "release": "trixie", "fresh": True},
 )
 CONTROLLERS = ("bookworm", "trixie", "forky")  # Nix 2.8, 2.26 and 2.34
+
+# pytest calls the hooks that it finds here.
+pytest_sessionfinish = fault_table.pytest_sessionfinish
 
 
 def worker_of_this_process() -> tuple[str, ...]:

@@ -152,8 +152,8 @@ def test_link_down_for_a_while(fault: Fault) -> None:
 def link_down(host: LabHost) -> Iterator[None]:
     """Pull the cable, at the end that the engine holds: the host is not told by its own side."""
     index = host.ask("cat /sys/class/net/eth0/iflink")
-    files = (path for path in Path("/sys/class/net").glob("*/ifindex") if path.read_text().strip() == index)
-    interface = next(files).parent.name
+    files = Path("/sys/class/net").glob("*/ifindex")
+    [interface] = [path.parent.name for path in files if path.read_text().strip() == index]
     run_program(["ip", "link", "set", interface, "down"])
     try:
         yield
