@@ -100,11 +100,9 @@ def _trouble(result: Mapping[str, Any], now: datetime) -> str:
 
 
 def _loss(result: Mapping[str, Any]) -> str:
-    return (
-        _first_line(result)
-        if result.get("unreachable") or result.get("failed")
-        else "lost before it was activated"
-    )
+    if result.get("unreachable") or result.get("failed"):
+        return _first_line(result) or "lost on the way"
+    return "lost before it was activated"
 
 
 def _first_line(result: Mapping[str, Any]) -> str:

@@ -83,6 +83,7 @@ def test_one_that_is_not_well_spoils_it_for_all(
         (None, "lost before it was activated"),
         # What it returned in an earlier play says nothing.
         (COMMITTED, "lost before it was activated"),
+        ({"unreachable": True}, "lost on the way"),
         ({"unreachable": True, "msg": "web2: copy failed: no route"}, "copy failed: no route"),
     ],
 )
