@@ -112,6 +112,27 @@ def test_all_are_confirmed_or_all_go_back(fleet: tuple[LabHost, ...], project: P
     assert [again.changed(host.name) for host in fleet] == [[], [], []]
 
 
+def test_reboots_within_a_transaction(fleet: tuple[LabHost, ...], project: Project) -> None:
+    """Two hosts get a new kernel, the third needs no reboot; then one of them comes back unhealthy."""
+    reboot = {"reboot": "if-required", "timeout_reboot": 60}
+    kernel = {"kernel": "6.12.2"}
+    describe(project, "2", web1=kernel, web2=kernel)
+    boots = [host.boot() for host in fleet]
+    run = project.run_playbook(play(**reboot)).assert_ok()
+    assert outcomes(run) == dict.fromkeys(("web1", "web2", "web3"), "committed")
+    assert versions(fleet) == ["2"] * 3
+    assert [host.boot() != boot for host, boot in zip(fleet, boots, strict=True)] == [True, True, False]
+
+    newer = {"kernel": "6.12.3"}
+    describe(project, "3", web1=newer, web2={**newer, "web": {"healthy": False}})
+    old = [host.booted_system() for host in fleet]
+    run = project.run_playbook(play(**reboot))
+    assert run.return_code != 0
+    assert outcomes(run) == dict.fromkeys(("web1", "web2", "web3"), "rolled-back")
+    assert versions(fleet) == ["2"] * 3
+    assert [host.booted_system() for host in fleet] == old
+
+
 def test_nothing_is_activated_when_a_host_cannot_be_built(
     fleet: tuple[LabHost, ...], project: Project
 ) -> None:
