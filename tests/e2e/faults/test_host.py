@@ -14,9 +14,11 @@ from lab import SYSTEM_PROFILE
 pytestmark = pytest.mark.faults
 
 STATE = "/var/lib/nixferry"
-FULL_DISK = f"cat /dev/zero >{STATE}/filler 2>/dev/null; true"
-# What the guard and the boot loader write to lies on a disk of a megabyte.
+FULL_DISK = f"cat /dev/zero >{STATE}/filler 2>/dev/null || true"
+# What the guard and the boot loader write to lies on a disk of a megabyte. The records of earlier rows would fill it.
 SMALL_DISK = f"""
+set -e
+rm -rf {STATE}/activations
 mkdir -p {STATE} /run/small
 mount -t tmpfs -o size=1m,mode=755 tmpfs /run/small
 for directory in {STATE} /nix/var/nix/profiles /nix/var/nix/gcroots /boot/nixferry-lab; do
@@ -30,6 +32,7 @@ done
 def test_var_is_full(fault: Fault) -> None:
     host = fault.use("web1")
     host.execute(SMALL_DISK + FULL_DISK)
+    fault.remember()
     fault.spoil()
     report = fault.deploy({"version": "2"})
     assert f"cannot write to the state directory {STATE}" in report["msg"]
@@ -43,6 +46,7 @@ def test_new_system_fills_the_disk(fault: Fault) -> None:
     """The record of the activation keeps some room to itself: that is enough for the rest, the boot loader included."""
     host = fault.use("web2")
     host.execute(SMALL_DISK)
+    fault.remember()
     fault.spoil()
     report = fault.deploy({"version": "2", **script("filler", FULL_DISK)})
     fault.assert_settled(report, outcome="committed", next_deploy=False)
@@ -54,6 +58,7 @@ def test_disk_fills_during_the_commit(fault: Fault) -> None:
     """The boot loader has no room: neither for the new entry nor to write the old ones once more."""
     host = fault.use("web1")
     host.execute(SMALL_DISK)
+    fault.remember()
     fault.spoil()
     fills = {"preSwitchChecks": {"filler": f"case $NIXOS_ACTION in boot) {FULL_DISK} ;; esac"}}
     report = fault.deploy({"version": "2", **fills})
