@@ -12,7 +12,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._drift import deploy_facts
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import SWITCH_OPTIONS, kind_of
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import generations_result

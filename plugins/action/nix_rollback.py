@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import choose_generation
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import (

@@ -13,7 +13,7 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import built_toplevel
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record import shown_revision
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult
 
 RUNNING = "running"
 PROFILE = "profile"

@@ -4,7 +4,7 @@
 # Private to this collection: it can change at any time, without notice.
 """What the controller says to the guard on the host: one shell script for each verb.
 
-The guard (``target/*.sh``) is a few hundred lines of POSIX sh. Every script built here carries it whole and goes to
+The guard (``target/*.sh``) is POSIX sh. Every script built here carries it whole and goes to
 the standard input of one ``/bin/sh``, so that a verb costs one round trip and nothing has to be installed first;
 ``start`` leaves a copy in the host's state directory for the process that outlives the connection.
 
@@ -19,39 +19,21 @@ the standard input of one ``/bin/sh``, so that a verb costs one round trip and n
 An activation goes through these phases: ``prepared`` ``activating`` ``awaiting-confirmation`` ``committing``
 ``committed``, or from any of the first four ``rolling-back`` ``rolled-back``; ``failed`` when even that failed or was
 not asked for.
-The answers are read by ``_guard_answers.py``.
+The answers are read by ``_guard_status.py`` and ``_guard_probe.py``.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 import secrets
 import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_script import GuardScript, guard_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
 
-# The parts of the guard in the order in which they are joined.
-GUARD_PARTS = (
-    "base.sh",
-    "state.sh",
-    "deployed.sh",
-    "lock.sh",
-    "program.sh",
-    "activation.sh",
-    "settle.sh",
-    "roll_back.sh",
-    "boot_loader.sh",
-    "reboot.sh",
-    "start.sh",
-    "units.sh",
-    "probe.sh",
-    "verbs.sh",
-)
 ACTIONS = ("switch", "boot", "test", "dry-activate")
 FAILED_UNITS_POLICIES = ("rollback", "ignore")
 REBOOTS = ("never", "if-required", "always")
@@ -143,7 +125,7 @@ def new_activation_id() -> str:
 def probe_script(request: ProbeRequest) -> GuardScript:
     """The script for ``probe``; its answer is read by ``parse_probe``."""
     kind = request.kind
-    return _script(
+    return guard_script(
         "probe",
         kind=kind.name,
         **_profile(kind, request.profile),
@@ -183,7 +165,7 @@ def start_script(request: StartRequest) -> GuardScript:
     )
     if min(timeouts) < 1:
         raise ValueError(f"timeouts are whole seconds, at least one: {timeouts}")
-    return _script(
+    return guard_script(
         "start",
         id=request.activation_id,
         kind=kind.name,
@@ -228,7 +210,7 @@ def start_script(request: StartRequest) -> GuardScript:
 
 def status_script(activation_id: str, *, wait_while: Iterable[str] = (), seconds: int = 0) -> GuardScript:
     """The script for ``status``: the host waits up to ``seconds`` while the phase is one of ``wait_while``."""
-    return _script("status", id=activation_id, wait_while=" ".join(wait_while), seconds=seconds)
+    return guard_script("status", id=activation_id, wait_while=" ".join(wait_while), seconds=seconds)
 
 
 def hold_script(activation_id: str, *, seconds: int) -> GuardScript:
@@ -236,7 +218,7 @@ def hold_script(activation_id: str, *, seconds: int) -> GuardScript:
 
     It is refused (error ``not_awaiting``) unless the guard is waiting for a confirmation.
     """
-    return _script("hold", id=activation_id, seconds=seconds)
+    return guard_script("hold", id=activation_id, seconds=seconds)
 
 
 def confirm_script(activation_id: str, *, seconds: int) -> GuardScript:
@@ -245,7 +227,7 @@ def confirm_script(activation_id: str, *, seconds: int) -> GuardScript:
     It is refused (error ``not_awaiting``) unless the guard is waiting for it; repeating it after a lost
     connection does no harm.
     """
-    return _script("confirm", id=activation_id, seconds=seconds)
+    return guard_script("confirm", id=activation_id, seconds=seconds)
 
 
 def abort_script(activation_id: str, *, seconds: int, reason: str = "") -> GuardScript:
@@ -254,19 +236,12 @@ def abort_script(activation_id: str, *, seconds: int, reason: str = "") -> Guard
     ``reason`` is recorded, such as the health check that failed. After the commit has begun it is refused
     (error ``too_late``).
     """
-    return _script("abort", id=activation_id, seconds=seconds, reason=reason)
+    return guard_script("abort", id=activation_id, seconds=seconds, reason=reason)
 
 
 def recover_script(activation_id: str) -> GuardScript:
     """The script for ``recover``: finishes or undoes an activation whose status says ``interrupted``."""
-    return _script("recover", id=activation_id)
-
-
-@functools.cache
-def guard_text() -> str:
-    """The guard, as it runs on the host."""
-    directory = Path(__file__).with_name("target")
-    return "\n".join((directory / part).read_text(encoding="utf-8") for part in GUARD_PARTS)
+    return guard_script("recover", id=activation_id)
 
 
 def _profile(kind: Kind, given: str) -> dict[str, str]:
@@ -280,37 +255,3 @@ def _environment(variables: tuple[tuple[str, str], ...]) -> str:
 
 def _optional(number: int | None) -> str:
     return "" if number is None else str(number)
-
-
-class GuardScript(str):
-    """A script for ``/bin/sh`` that asks the guard for something, and what it asks for.
-
-    An installed guard (``_installed_guard.py``) is asked with the fields alone.
-    """
-
-    verb: str
-    fields: Mapping[str, str]
-
-    def __new__(cls, verb: str, fields: Mapping[str, str]) -> GuardScript:
-        """The arguments, the guard's text as a string, and its evaluation."""
-        for key, value in fields.items():
-            if "\0" in value:
-                raise ValueError(f"{key} holds a NUL character")
-        arguments = [verb, *(f"{key}={value}" for key, value in fields.items())]
-        lines = (
-            f"set -- {' '.join(map(shlex.quote, arguments))}",
-            f"NIXFERRY_GUARD={shlex.quote(guard_text())}",
-            'eval "$NIXFERRY_GUARD"',
-            "",
-        )
-        script = super().__new__(cls, "\n".join(lines))
-        script.verb = verb
-        script.fields = fields
-        return script
-
-
-def _script(verb: str, **fields: str | int | bool) -> GuardScript:
-    return GuardScript(
-        verb,
-        {key: str(int(value)) if isinstance(value, bool) else str(value) for key, value in fields.items()},
-    )

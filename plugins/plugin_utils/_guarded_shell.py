@@ -13,7 +13,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteResult, RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import GuardScript
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_script import GuardScript
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import WIRE_VERSION
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._installed_guard import request_text
 

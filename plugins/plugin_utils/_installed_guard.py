@@ -23,13 +23,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     ACTIONS,
     FAILED_UNITS_POLICIES,
     REBOOTS,
-    GuardScript,
     ProbeRequest,
     StartRequest,
-    guard_text,
     probe_script,
     start_script,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_script import GuardScript, guard_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, Kind
 
 STEP = "ask the installed guard"

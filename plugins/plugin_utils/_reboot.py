@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import StartRequest
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_texts import ERRORS
 
 NEVER = "never"

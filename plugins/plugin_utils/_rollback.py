@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import is_store_path
 
 STEP = "choose the generation"

@@ -24,7 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     start_script,
     status_script,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import AnswerLost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HealthCheck, total_budget
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import NEVER, time_for_reboots

@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import parse_health_checks, total_budget
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import choose_generation

@@ -18,7 +18,7 @@ from typing import Protocol
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import recover_script, status_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus, parse_status
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HealthResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import is_away, reboot_line
 

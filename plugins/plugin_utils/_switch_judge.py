@@ -15,7 +15,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     confirm_script,
     hold_script,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HealthCheck, run_health_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import (
     LONG_POLL_SECONDS,

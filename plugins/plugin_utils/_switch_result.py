@@ -11,7 +11,8 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._closure_diff import ClosureDiff
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus, ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._reboot import DONE, lost_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import (
     AWAITING_CONFIRMATION,

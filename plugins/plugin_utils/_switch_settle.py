@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import abort_script, status_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import GuardRefusal
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HealthCheck, total_budget
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_follow import (

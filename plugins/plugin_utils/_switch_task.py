@@ -18,7 +18,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     StartRequest,
     probe_script,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import ProbeResult, parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult, parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import parse_health_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress

@@ -23,12 +23,8 @@ import pytest
 from guard_programs import NIX_ENV, NIX_STORE, SWITCH_TO_CONFIGURATION, SYSTEMCTL, SYSTEMD_RUN
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import (
-    GuardStatus,
-    ProbeResult,
-    parse_probe,
-    parse_status,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult, parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus, parse_status
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, Kind
 
 SHELLS = {

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host, wait_for
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import profile_kind
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)

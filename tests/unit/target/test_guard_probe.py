@@ -14,6 +14,7 @@ import pytest
 from guard_host import SHELLS, Host
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_script import guard_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import parse_answer
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
@@ -163,7 +164,7 @@ def test_host_without_proc_uses_other_means(host: Host) -> None:
 
 def test_sources_use_no_shell_extension_and_name_no_kind() -> None:
     """The guard is handed the kind's programs as data."""
-    text = _guard.guard_text()
+    text = guard_text()
     code = re.sub(r"(?m)^\s*#.*$", "", text)
     assert "switch-to-configuration" not in code
     assert not re.search(r"(?m)^\s*(local|function|declare) |\[\[|<<<|\bpipefail\b", code)

@@ -13,7 +13,7 @@ from guard_host import SHELLS, Host, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import parse_status
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, profile_kind
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)

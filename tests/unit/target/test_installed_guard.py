@@ -15,11 +15,9 @@ from guard_programs import SWITCH_TO_CONFIGURATION
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import (
-    GuardStatus,
-    parse_probe,
-    parse_status,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_script import GuardScript
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus, parse_status
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._installed_guard import (
     REQUEST_FIELDS,
     InstalledGuard,
@@ -90,7 +88,7 @@ class Guarded:
         )
         return Completed(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
 
-    def ask(self, script: _guard.GuardScript) -> GuardStatus:
+    def ask(self, script: GuardScript) -> GuardStatus:
         return parse_status(script.verb, self.send(request_text(script).encode()))
 
     def start(self, toplevel: str, **options: object) -> GuardStatus:

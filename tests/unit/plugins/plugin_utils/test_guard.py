@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import subprocess
 from pathlib import Path
@@ -14,8 +15,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard, _guard_answers, _guard_texts
+from ansible_collections.nixferry.deploy.plugins.plugin_utils import (
+    _guard,
+    _guard_probe,
+    _guard_refusal,
+    _guard_status,
+    _guard_texts,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_script import guard_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import (
     AnswerLost,
     decode_value,
@@ -121,7 +129,7 @@ def test_profile_defaults_to_that_of_the_kind() -> None:
 )
 def test_answers_that_break_the_contract_are_errors(stdout: str, words: str) -> None:
     with pytest.raises(NixferryError) as caught:
-        _guard_answers.parse_status("status", Completed(stdout))
+        _guard_status.parse_status("status", Completed(stdout))
     assert words in caught.value.message
     assert caught.value.remedy
 
@@ -132,7 +140,7 @@ def test_answers_that_break_the_contract_are_errors(stdout: str, words: str) -> 
 )
 def test_an_answer_that_was_lost_is_told_from_a_refusal(stdout: str, return_code: int, lost: bool) -> None:
     with pytest.raises(NixferryError) as caught:
-        _guard_answers.parse_status("start", Completed(stdout, return_code))
+        _guard_status.parse_status("start", Completed(stdout, return_code))
     assert isinstance(caught.value, AnswerLost) == lost
 
 
@@ -151,7 +159,7 @@ def test_an_answer_that_was_lost_is_told_from_a_refusal(stdout: str, return_code
 )
 def test_times_of_phases_do_not_follow_a_clock_that_is_set(lines: list[str], times: list[int]) -> None:
     text = "".join(f"phase_time={line}\n" for line in lines)
-    status = _guard_answers.parse_status(
+    status = _guard_status.parse_status(
         "status", Completed(f"nixferry=1\nphase=committed\n{text}end=status\n")
     )
     assert [moment for _phase, moment in status.phase_times] == times
@@ -159,7 +167,7 @@ def test_times_of_phases_do_not_follow_a_clock_that_is_set(lines: list[str], tim
 
 def test_what_the_shell_printed_is_shown_when_there_is_no_answer() -> None:
     with pytest.raises(NixferryError) as caught:
-        _guard_answers.parse_status("start", Completed("", 1, "sudo: a password is required\n"))
+        _guard_status.parse_status("start", Completed("", 1, "sudo: a password is required\n"))
     assert caught.value.output == ["sudo: a password is required"]
 
 
@@ -172,12 +180,12 @@ def test_lock_holder_is_part_of_the_message() -> None:
         "message=busy",
     )
     with pytest.raises(NixferryError) as caught:
-        _guard_answers.parse_status("start", answer("start", *lines))
+        _guard_status.parse_status("start", answer("start", *lines))
     assert caught.value.message == "busy: alice@laptop (activation 20260101T000000-1 for 90 s)"
 
 
 def test_every_error_and_reason_of_the_guard_is_explained() -> None:
-    text = _guard.guard_text()
+    text = guard_text()
     errors = set(re.findall(r"\b(?:error|abandon) ([a-z]+_[a-z_]+)", text))
     installed = Path(_guard.__file__).with_name("target") / "installed.sh"
     errors |= set(re.findall(r"\brefuse ([a-z_]+) \"", installed.read_text()))
@@ -190,22 +198,22 @@ def test_every_error_and_reason_of_the_guard_is_explained() -> None:
 
 def test_every_key_of_the_guard_is_read() -> None:
     """A key that nobody reads is a mistake in one of the two halves."""
-    said = set(re.findall(r"\bsay(?:_lines|_end_of|_closure)? ([a-z_]+)", _guard.guard_text()))
-    source = _guard_answers.__loader__.get_data(_guard_answers.__file__).decode()  # type: ignore[union-attr]
-    read = set(re.findall(r'"([a-z_]+)"', source))
+    said = set(re.findall(r"\bsay(?:_lines|_end_of|_closure)? ([a-z_]+)", guard_text()))
+    readers = (_guard_status, _guard_probe, _guard_refusal)
+    read = {key for reader in readers for key in re.findall(r'"([a-z_]+)"', inspect.getsource(reader))}
     assert said - read == set()
 
 
 def test_final_and_remedy() -> None:
-    status = _guard_answers.parse_status(
+    status = _guard_status.parse_status(
         "status", answer("status", "phase=rolled-back", "reason=not_confirmed")
     )
     assert status.final
     assert "fresh login" in status.remedy
-    running = _guard_answers.parse_status("status", answer("status", "phase=committing"))
+    running = _guard_status.parse_status("status", answer("status", "phase=committing"))
     assert not running.final
-    failed = _guard_answers.parse_status("status", answer("status", "phase=failed", "log_path=/var/log/x"))
+    failed = _guard_status.parse_status("status", answer("status", "phase=failed", "log_path=/var/log/x"))
     assert "/var/log/x" in failed.remedy
     assert "a reboot brings that back" not in failed.remedy
     bootable = answer("status", "phase=failed", "kind=nixos", "boot_default=old")
-    assert "a reboot brings that back" in _guard_answers.parse_status("status", bootable).remedy
+    assert "a reboot brings that back" in _guard_status.parse_status("status", bootable).remedy

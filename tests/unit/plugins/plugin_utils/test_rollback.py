@@ -7,7 +7,7 @@ import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import ProbeResult, parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult, parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import Chosen, choose_generation
 
 ONE, TWO = (f"/nix/store/{letter * 32}-system" for letter in "ab")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._drift import deploy_facts
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_answers import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report_text import WIDTH, json_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._status_table import (
     STATUS,
