@@ -29,10 +29,10 @@ BENCH_ARGS ?=
 PYTEST_SELECTION := $(if $(K),-k "$(K)") $(PYTEST_ARGS)
 # One test at a time when they are selected by name: that is how one watches them.
 PARALLEL := $(if $(K),,--numprocesses auto)
-# Tests with real hosts wait more than they compute; each worker has a lab of its own. Files whose tests share hosts
-# are a group, which stays together.
+# Tests with real hosts wait more than they compute; each worker has a lab of its own. The tests of some files share
+# hosts, so a file stays in one worker.
 LAB_WORKERS ?= 3
-PARALLEL_LABS := $(if $(K),,--numprocesses $(LAB_WORKERS) --dist loadgroup)
+PARALLEL_LABS := $(if $(K),,--numprocesses $(LAB_WORKERS) --dist loadfile)
 
 # The checkout serves as the collection that playbooks see; the community package supplies the connection plugins.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)

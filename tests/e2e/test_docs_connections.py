@@ -17,9 +17,6 @@ from lab import REPOSITORY, Lab, LabHost, run
 from project import PlaybookRun, Project, make_project
 from ways import CANARY, add_user, on_ipv6_network
 
-# They share hosts: one worker runs them.
-pytestmark = pytest.mark.xdist_group("connections")
-
 PAGE = REPOSITORY / "docs/docsite/rst/connections.rst"
 CONTAINERS = ("web8", "web9")
 # web9 is what tests/e2e/test_ways_in.py deploys to: podman takes its time to start a host.

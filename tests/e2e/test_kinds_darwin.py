@@ -27,9 +27,6 @@ from lab import Lab, LabHost, wait_until
 from plays import SWITCH, task_play
 from project import Project
 
-# They share hosts: one worker runs them.
-pytestmark = pytest.mark.xdist_group("darwin")
-
 SYSTEMS: dict[str, dict[str, Any]] = {
     "v1": {"etc": {"greeting": "hello from 1\n"}, "launchDaemons": {"org.web.plist": "1\n"}},
     "v2": {

@@ -30,9 +30,6 @@ from lab import Lab, LabHost, wait_until
 from plays import SWITCH, task_play
 from project import Project
 
-# They share hosts: one worker runs them.
-pytestmark = pytest.mark.xdist_group("home-manager")
-
 USERS = ("ann", "ben")
 # Names as home-manager's own program looks them up in a flake.
 NAMES = {user: f"{user}@fresh1" for user in USERS}

@@ -28,9 +28,6 @@ from lab import Lab, LabHost, wait_until
 from plays import SWITCH, task_play
 from project import Project
 
-# They share hosts: one worker runs them.
-pytestmark = pytest.mark.xdist_group("system-manager")
-
 PROFILE = "/nix/var/nix/profiles/system-manager-profiles/system-manager"
 GC_ROOT = "/nix/var/nix/gcroots/system-manager-current"
 STATE = "/var/lib/system-manager/state/system-manager-state.json"

@@ -21,9 +21,6 @@ from plays import SWITCH
 from project import PlaybookRun, Project, make_project
 from ways import CANARY, add_hosts, add_user, files_with_passwords
 
-# They share hosts: one worker runs them.
-pytestmark = pytest.mark.xdist_group("login-errors")
-
 SUDO = {"ansible_become": True}
 WRONG = f"{CANARY}wrong"
 RESTART_DAEMON = "systemctl reset-failed nix-daemon.service nix-daemon.socket; systemctl restart nix-daemon"

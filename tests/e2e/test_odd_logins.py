@@ -22,9 +22,6 @@ from lab import Lab, LabHost, nix_environment, run, wait_until
 from project import PlaybookRun, Project, make_project
 from ways import CANARY, add_hosts, add_user
 
-# They share hosts: one worker runs them.
-pytestmark = pytest.mark.xdist_group("odd-logins")
-
 NOISE = "printf 'no end of line'; echo 'and more of it' >&2"
 FREE_SUDO = "ALL=(ALL:ALL) NOPASSWD: ALL"
 SUDO = {"ansible_become": True}

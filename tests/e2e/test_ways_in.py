@@ -32,9 +32,6 @@ from ways import (
     traces_on,
 )
 
-# They share hosts: one worker runs them.
-pytestmark = pytest.mark.xdist_group("ways-in")
-
 # The plugin left ansible-core with 2.21.
 PARAMIKO = importlib.util.find_spec("ansible.plugins.connection.paramiko_ssh") is not None
 # `make` installs it where it can.
