@@ -58,7 +58,8 @@ else
 fi </dev/null >/dev/null 2>&1 3>&-
 """
 # Lists FAILED_BEFORE as failed, and FAILED_AFTER too once a system's program has made $HOST/tested. The directories
-# $HOST/restarting, starting and services/PROPERTY hold a file for each unit in that state, or with that property.
+# $HOST/restarting, starting and services/PROPERTY hold a file for each unit in that state, or with that property. With
+# $HOST/flapping the units have been restarted once more at each look.
 SYSTEMCTL = """\
 #!/bin/sh
 echo "$*" >>"$HOST/systemctl"
@@ -72,6 +73,9 @@ case "$*" in
         property=${3#*=}
         [ "$property" != Id ] || property=${4#*=}
         for unit in "$HOST/services/$property"/*; do
+            case $property in
+                NRestarts) [ ! -e "$HOST/flapping" ] || echo $(($(cat "$unit") + 1)) >"$unit" ;;
+            esac
             if [ -e "$unit" ]; then echo "$property=$(cat "$unit")"; echo "Id=${unit##*/}"; echo; fi
         done
         ;;
