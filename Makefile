@@ -102,21 +102,21 @@ test: ## Everything: linters, sanity, package, unit, molecule, demonstrations, f
 	exit $$status
 
 test-unit: venv-unit ## Unit tests: seconds, neither Nix nor network (K=expression selects)
-	@$(BIN)/python -m pytest tests/unit $(PARALLEL) $(PYTEST_SELECTION)
+	@$(TOOLS)/run-tests.sh $(BIN)/python tests/unit $(PARALLEL) $(PYTEST_SELECTION)
 
 test-unit-newest: venv-newest
 	@if [ -x $(VENV_NEWEST)/bin/python ]; then \
-		$(VENV_NEWEST)/bin/python -m pytest tests/unit $(PARALLEL) -p no:cacheprovider $(PYTEST_SELECTION); \
+		$(TOOLS)/run-tests.sh $(VENV_NEWEST)/bin/python tests/unit $(PARALLEL) $(PYTEST_SELECTION); \
 	else \
 		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \
 	fi
 
 test-e2e: venv-test link lab-programs ## End-to-end tests: real Nix, real hosts in the lab (K=expression selects)
 	@$(TOOLS)/ensure-programs.sh podman || echo "Left out: the tests with hosts that podman runs."
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m "not faults" $(PARALLEL_LABS) $(PYTEST_SELECTION)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m "not faults" $(PARALLEL_LABS) $(PYTEST_SELECTION)
 
 test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken networks in the lab (K=expression selects)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest tests/e2e -m faults $(PARALLEL_LABS) $(PYTEST_SELECTION)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m faults $(PARALLEL_LABS) $(PYTEST_SELECTION)
 
 lab-programs:
 	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap

@@ -38,6 +38,10 @@ done
 printf '\n=== Steps so far\n'
 cat "$work/summary"
 run_step "$1"
+if [ -e "$work/unsteady" ]; then
+    echo "Tests that failed beside others and passed alone:" >&2
+    cat "$work/unsteady" >&2
+fi
 if [ -e "$work/failed" ]; then
     echo "Failed: $(paste -s -d ' ' "$work/failed")" >&2
     exit 1
