@@ -103,22 +103,22 @@ class Source:
         )
 
 
-def source_from(arguments: Mapping[str, Any]) -> Source:
+def source_from(arguments: Mapping[str, Any], choices: tuple[str, ...] = SOURCES) -> Source:
     """The source that validated arguments name. Raises ``NixferryError`` for what does not go together."""
-    given = [name for name in SOURCES if arguments[name]]
+    given = [name for name in choices if arguments[name]]
     if len(given) != 1:
         raise NixferryError(
             f"{' and '.join(given)} exclude each other"
             if given
-            else f"one of {', '.join(SOURCES)} is needed, and none of them may be empty",
+            else f"one of {', '.join(choices)} is needed, and none of them may be empty",
             step=STEP,
-            remedy="Say in exactly one way what to build.",
+            remedy="Say in exactly one way what is meant.",
         )
     for name, sources in _NEEDS.items():
         if arguments[name] and given[0] not in sources:
             raise NixferryError(f"`{name}` goes with {' or '.join(sources)}, not with {given[0]}", step=STEP)
     return Source(
-        **{name: str(arguments[name] or "") for name in (*SOURCES, "attr")},
+        **{name: str(arguments.get(name) or "") for name in (*SOURCES, "attr")},
         arguments=arguments_literal(arguments["args"], arguments["argstrs"]),
         override_inputs=tuple(
             (str(name), str(value)) for name, value in arguments["override_inputs"].items()

@@ -2,22 +2,24 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Finds the derivations behind attribute paths and describes them as data that survives JSON.
+# Finds the derivations behind attribute paths and describes them as data that survives JSON; or, with `data`, finds
+# the values themselves.
 #
 # root       what the paths start from: the value of a file, an expression, or an attribute of a flake
 # arguments  what functions on the way are called with, as nix-instantiate does with --arg
 # prefix     the names that lead to root, for messages
 # requests   { "<name>" = [ "<attribute>" ... ]; }
+# data       whether the values are wanted: no functions then, a path as its name, a derivation as its store path
 #
-# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }
+# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }, with `data` the values
 # Nothing but what the requests need is evaluated. The text is also pasted into `nix eval --apply`, where other files
 # are out of reach: it must stay a single expression without paths.
-{ root, arguments, prefix, requests }:
+{ root, arguments, prefix, requests, data ? false }:
 
 let
   inherit (builtins)
     attrNames concatStringsSep elemAt filter foldl' functionArgs genList intersectAttrs isAttrs isFunction isList
-    length listToAttrs map mapAttrs match seq toXML typeOf;
+    isPath length listToAttrs map mapAttrs match seq toXML typeOf;
 
   # Nix's autoCallFunction: only functions that name their arguments are called, and they get those they name, or all
   # when they end in `...`. Nothing but the XML form of a function tells these cases apart.
@@ -61,9 +63,21 @@ let
     else if isAttrs value && value ? config.system.build.toplevel then value.config.system.build.toplevel
     else if isAttrs value && value ? activationPackage then value.activationPackage
     else
-      throw "${if prefix ++ path == [ ] then "the value" else "attribute '${shown path}'"} is ${
+      throw "${named path} is ${
         if isAttrs value then "a set that is neither a derivation nor a system: ${available value}"
         else "a ${typeOf value}, not a derivation"}";
+
+  named = path: if prefix ++ path == [ ] then "the value" else "attribute '${shown path}'";
+
+  # What Nix's own JSON makes a string of is left to it. A path is not copied to the store for being asked about.
+  plain = path: value:
+    if isFunction value then throw "${named path} is a function, which is no data"
+    else if isPath value then toString value
+    else if isList value then genList (number: plain (path ++ [ (toString number) ]) (elemAt value number)) (length value)
+    else if isAttrs value && !(value ? __toString || value ? outPath) then mapAttrs (name: plain (path ++ [ name ])) value
+    else value;
+
+  find = path: call (foldl' (step path) root path);
 
   describe = path:
     let derivation = toDerivation path (foldl' (step path) root path); in
@@ -74,4 +88,4 @@ let
         (derivation.outputs or [ "out" ]));
     };
 in
-seq root (mapAttrs (_name: describe) requests)
+seq root (mapAttrs (_name: path: if data then plain path (find path) else describe path) requests)
