@@ -164,13 +164,12 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no t
 
     def _evaluate(self, paths: list[str], host: str) -> list[Any]:
         given = self.get_options()
-        for name in ("expr", "args", "argstrs"):
-            refuse_vaulted(
-                given[name],
-                where=f"`{name}`",
-                step="read the arguments",
-                remedy="Leave it out: a secret reaches a host by other means than Nix.",
-            )
+        refuse_vaulted(
+            given["expr"],
+            where="`expr`",
+            step="read the arguments",
+            remedy="Leave it out: a secret reaches a host by other means than Nix.",
+        )
         directory = base_directory(str(self._loader.get_basedir()))
         source = source_from(given, DATA_SOURCES)
         nix = Nix(

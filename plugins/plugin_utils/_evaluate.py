@@ -31,19 +31,26 @@ class Evaluation:
     outputs: Mapping[str, str]
 
 
+# An attribute path, and the literal of what the modules there get besides.
+_Question = tuple[AttributePath, str]
+
+
 @dataclass
 class _Chunk:
     """Attribute paths below one root that one evaluator process answers for, with the hosts that want them."""
 
     root: Root
-    hosts: dict[AttributePath, list[str]] = field(default_factory=dict)
+    hosts: dict[_Question, list[str]] = field(default_factory=dict)
 
     @property
     def all_hosts(self) -> list[str]:
         return [host for hosts in self.hosts.values() for host in hosts]
 
     def request(self, deadline: float | None) -> NixRequest:
-        request = self.root.request({str(number): path for number, path in enumerate(self.hosts)})
+        request = self.root.request(
+            {str(number): path for number, (path, _special) in enumerate(self.hosts)},
+            special_args={str(number): special for number, (_path, special) in enumerate(self.hosts)},
+        )
         return replace(request, deadline=deadline)
 
     def pieces(self, size: int) -> Iterable[_Chunk]:
@@ -72,7 +79,7 @@ def evaluate(
     groups: dict[Root, _Chunk] = {}
     for host, attribute in attributes.items():
         chunk = groups.setdefault(attribute.root, _Chunk(attribute.root))
-        chunk.hosts.setdefault(attribute.path, []).append(host)
+        chunk.hosts.setdefault((attribute.path, attribute.special_args), []).append(host)
     size, evaluators = chunk_size(sum(len(group.hosts) for group in groups.values()), limits)
     answers: Answers = {}
     chunks: list[_Chunk] = []

@@ -9,12 +9,13 @@
 # arguments  what functions on the way are called with, as nix-instantiate does with --arg
 # prefix     the names that lead to root, for messages
 # requests   { "<name>" = [ "<attribute>" ... ]; }
+# specialArgs  { "<name>" = { ... }; }: further arguments for the modules of the system that a request leads to
 # data       whether the values are wanted: no functions then, a path as its name, a derivation as its store path
 #
 # Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }, with `data` the values
 # Nothing but what the requests need is evaluated. The text is also pasted into `nix eval --apply`, where other files
 # are out of reach: it must stay a single expression without paths.
-{ root, arguments, prefix, requests, data ? false }:
+{ root, arguments, prefix, requests, specialArgs ? { }, data ? false }:
 
 let
   inherit (builtins)
@@ -77,10 +78,26 @@ let
     else if isAttrs value && !(value ? __toString || value ? outPath) then mapAttrs (name: plain (path ++ [ name ])) value
     else value;
 
-  find = path: call (foldl' (step path) root path);
+  # lib.evalModules evaluates once more with `extendModules`, and NixOS' and others' own functions pass that on. The first
+  # evaluation on the way is the system; whatever lies below it comes from the one with the arguments.
+  extend = given: value: extended:
+    let evaluation = call value; in
+    if given != { } && !extended && isAttrs evaluation && evaluation ? extendModules
+    then { value = evaluation.extendModules { specialArgs = given; }; extended = true; }
+    else { inherit value extended; };
 
-  describe = path:
-    let derivation = toDerivation path (foldl' (step path) root path); in
+  follow = given: path:
+    let
+      found = foldl'
+        (state: attribute: extend given (step path state.value attribute) state.extended)
+        (extend given root false)
+        path;
+    in
+    if given == { } || found.extended then found.value
+    else throw "${named path} has no use for specialArgs: nothing on the way to it is an evaluation with extendModules";
+
+  describe = name: path:
+    let derivation = toDerivation path (follow (specialArgs.${name} or { }) path); in
     {
       drv_path = derivation.drvPath;
       outputs = listToAttrs (map
@@ -88,4 +105,4 @@ let
         (derivation.outputs or [ "out" ]));
     };
 in
-seq root (mapAttrs (_name: path: if data then plain path (find path) else describe path) requests)
+seq root (mapAttrs (name: path: if data then plain path (call (follow { } path)) else describe name path) requests)
