@@ -7,18 +7,23 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import yaml
 from ansible.parsing.vault import VaultLib, VaultSecret
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lab import nix_environment, run
+from lab import REPOSITORY, nix_environment, run
 from project import PlaybookRun, Project
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_literal import nix_literal
 
+PAGE = REPOSITORY / "docs/docsite/rst/nix_data.rst"
 LOOKUP = "lookup('nixferry.deploy.nix_eval', **item)"
 SECRET = "correct horse"
 SITE = """
@@ -32,8 +37,31 @@ SITE = """
   wrong = 1 + "a";
 }
 """
-ENDLESS = "builtins.genericClosure { startSet = [ { key = 0; } ]; operator = { key }: [ { key = key + 1; } ]; }"
+ENDLESS = (
+    "builtins.genericClosure { startSet = [ { key = 0; } ]; operator = { key }: [ { key = key + 1; } ]; }"
+)
 FLAKE = "{ outputs = { self }: { site = import ./site.nix { }; hosts.web1.port = 80; }; }"
+STAND_IN = """
+{
+  outputs = { self }: {
+    lib.nixosSystem = { modules, specialArgs ? { } }@given:
+      let
+        read = module: if builtins.isPath module then import module else module;
+        etc = builtins.foldl' (all: module: all // (read module specialArgs).environment.etc) { } modules;
+        systems = import ./default.nix {
+          hosts.web1.etc = builtins.mapAttrs (_name: file: file.text) etc;
+          platform = builtins.head (builtins.split "\\n" (builtins.readFile ./seed/platform));
+        };
+      in
+      systems.web1 // {
+        extendModules = { modules ? [ ], specialArgs ? { } }: self.lib.nixosSystem {
+          modules = given.modules ++ modules;
+          specialArgs = given.specialArgs or { } // specialArgs;
+        };
+      };
+  };
+}
+"""
 NASTY = [
     "${builtins.abort 1}",
     "$${x}",
@@ -217,3 +245,65 @@ def test_the_filter_in_a_template_and_its_refusal_of_secrets(project: Project, t
     assert "'nothing' is undefined" in done.result("undefined")["msg"]
     assert "Put the key into quotes" in done.result("key")["msg"]
     assert SECRET not in str(done)
+
+
+def page_blocks(language: str) -> dict[str, str]:
+    """The files on the page about data, by the names that they begin with."""
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:   .*\n|\n)+)", PAGE.read_text(), re.M)
+    blocks = [textwrap.dedent(block).strip() + "\n" for block in found]
+    return {block.partition("\n")[0].removeprefix("# "): block for block in blocks}
+
+
+def test_the_page_brings_variables_into_a_systems_modules(project: Project) -> None:
+    """With a stand-in for nixpkgs, whose evaluations extend as those of lib.evalModules do."""
+    for name in ("flake.nix", "web.nix"):
+        project.write(name, page_blocks("nix")[name])
+    playbooks = page_blocks("yaml")
+    inventory = yaml.safe_load(playbooks["inventory.yml"])
+    inventory["nixos"]["vars"]["ansible_connection"] = "local"
+    project.write("inventory.yml", json.dumps(inventory))
+    stand_in = project.directory / "nixpkgs"
+    project.describe_hosts({})
+    project.systems.rename(stand_in)
+    project.write("nixpkgs/flake.nix", STAND_IN)
+    inputs = json.dumps({"nixos_override_inputs": {"nixpkgs": f"path:{stand_in}"}})
+    state = {"XDG_STATE_HOME": str(project.directory / "state")}
+
+    def build(*arguments: str) -> Path:
+        flags = ("--tags", "build", "-e", inputs, *arguments)
+        run = project.run_playbook(playbooks["deploy.yml"], *flags, environment=state).assert_ok()
+        built = run.result("Build the systems of all hosts together")["hosts"]["web1"]
+        assert not built["failed"], built
+        return Path(built["toplevel"]) / "etc/site"
+
+    site = build()
+    assert (site / "name").read_text() == "web1's own ${site}"
+    assert (site / "admins").read_text() == "ann\nbob"
+    # Without them it is what the flake says.
+    site = build("-e", '{"nixos_specialargs": {}}')
+    assert (site / "name").read_text() == "example.org"
+    # What no modules were evaluated for has no use for arguments.
+    options = {"file": "site.nix", "attr": "tool", "specialargs": {"site": 1}}
+    play = {
+        "hosts": "web1",
+        "gather_facts": False,
+        "tasks": [{"name": "build", "nixferry.deploy.nix_build": options}],
+    }
+    refused = project.run_playbook([play], "--check", environment=state).result("build")
+    assert "attribute 'tool' has no use for specialArgs" in refused["msg"]
+
+
+def test_the_other_playbooks_of_the_page(project: Project) -> None:
+    playbooks = page_blocks("yaml")
+    project.run_playbook(
+        playbooks["update.yml"].replace("hosts: nixos", "hosts: web1"), "--syntax-check"
+    ).assert_ok()
+    written = playbooks["template.yml"].replace(
+        "hosts: localhost", "hosts: localhost\n  vars_files: [python.yml]"
+    )
+    project.write("python.yml", json.dumps({"ansible_python_interpreter": sys.executable}))
+    project.run_playbook(written).assert_ok()
+    literal = (project.directory / "sites.nix").read_text()
+    assert literal in PAGE.read_text()
+    shown = project.run_playbook(playbooks["show.yml"]).assert_ok()
+    assert shown.result("Compute")["ansible_facts"]["next_ports"] == [8081, 8082]
