@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -49,10 +49,9 @@ def evaluate_data(nix: Nix, attributes: Sequence[Attribute], *, timeout: float |
     for number, attribute in enumerate(attributes):
         groups.setdefault(attribute.root, {})[str(number)] = attribute.path
     deadline = None if timeout is None else time.monotonic() + timeout
-    requests = [replace(root.request(paths, data=True), deadline=deadline) for root, paths in groups.items()]
     answers: dict[str, Any] = {}
-    for request in requests:
-        answers.update(_ask(nix, request))
+    for root, paths in groups.items():
+        answers.update(_ask(nix, replace(root.request(paths, data=True), deadline=deadline), paths))
     return [answers[str(number)] for number in range(len(attributes))]
 
 
@@ -91,16 +90,16 @@ def _for_host(names: Sequence[str], host: str) -> list[str]:
     return [name.replace(PLACEHOLDER, host) for name in names]
 
 
-def _ask(nix: Nix, request: NixRequest) -> dict[str, Any]:
+def _ask(nix: Nix, request: NixRequest, numbers: Iterable[str]) -> dict[str, Any]:
     result = nix.run_many([request], step=STEP, parallel=1)[0]
     if result.return_code != 0 or result.timed_out:
         error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
         error.remedy = error.remedy or "Mend the Nix code at the place that the message names."
         raise error
     try:
-        answer: dict[str, Any] = json.loads(result.stdout)
-    except ValueError as error:
+        answer = json.loads(result.stdout)
+        return {number: answer[number] for number in numbers}
+    except (ValueError, KeyError, TypeError) as error:
         raise NixferryError(
-            f"the evaluator's answer cannot be read: {error}", step=STEP, output=result.stdout.splitlines()
+            f"the evaluator's answer cannot be read: {error!r}", step=STEP, output=result.stdout.splitlines()
         ) from error
-    return answer

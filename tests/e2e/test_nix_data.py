@@ -230,6 +230,11 @@ def test_the_filter_in_a_template_and_its_refusal_of_secrets(project: Project, t
         task("refused", "{'a': [secret]} | nixferry.deploy.to_nix"),
         task("allowed", "(secret | nixferry.deploy.to_nix(allow_vaulted=true)) | length"),
         task("lookup", "lookup('nixferry.deploy.nix_eval', expr='{ a }: a', args={'a': {'b': [secret]}})"),
+        {
+            "name": "build",
+            "nixferry.deploy.nix_build": {"expr": "{ a }: a", "args": {"a": "{{ secret }}"}},
+            "ignore_errors": True,
+        },
         task("undefined", "[nothing] | nixferry.deploy.to_nix"),
         task("key", "{1: 2} | nixferry.deploy.to_nix"),
     ]
@@ -242,6 +247,7 @@ def test_the_filter_in_a_template_and_its_refusal_of_secrets(project: Project, t
     assert done.result("allowed")["ansible_facts"]["allowed"] == len(SECRET) + 2
     assert "the value.a[0] comes from Ansible Vault" in done.result("refused")["msg"]
     assert "`args`.a.b[0] comes from Ansible Vault" in done.result("lookup")["msg"]
+    assert "`args`.a comes from Ansible Vault" in done.result("build")["msg"]
     assert "'nothing' is undefined" in done.result("undefined")["msg"]
     assert "Put the key into quotes" in done.result("key")["msg"]
     assert SECRET not in str(done)
@@ -298,12 +304,8 @@ def test_the_other_playbooks_of_the_page(project: Project) -> None:
     project.run_playbook(
         playbooks["update.yml"].replace("hosts: nixos", "hosts: web1"), "--syntax-check"
     ).assert_ok()
-    written = playbooks["template.yml"].replace(
-        "hosts: localhost", "hosts: localhost\n  vars_files: [python.yml]"
-    )
-    project.write("python.yml", json.dumps({"ansible_python_interpreter": sys.executable}))
-    project.run_playbook(written).assert_ok()
-    literal = (project.directory / "sites.nix").read_text()
-    assert literal in PAGE.read_text()
-    shown = project.run_playbook(playbooks["show.yml"]).assert_ok()
+    plays = [play for name in ("template.yml", "show.yml") for play in yaml.safe_load(playbooks[name])]
+    python = {"ansible_python_interpreter": sys.executable}
+    shown = project.run_playbook(plays, variables=python).assert_ok()
+    assert (project.directory / "sites.nix").read_text() in PAGE.read_text()
     assert shown.result("Compute")["ansible_facts"]["next_ports"] == [8081, 8082]
