@@ -115,7 +115,7 @@ options:
       - The system is evaluated once more with them, by the C(extendModules) that C(lib.evalModules) gives every
         evaluation. It serves flakes as well as O(file) and O(expr), and what has no evaluation is refused.
       - Values keep their types. Not for secrets, as O(args). With O(flake) they are also visible in the process list of
-        the controller, and 128 KiB for all hosts that are evaluated together is what Linux allows.
+        the controller, and Linux allows about 120 KiB for one host.
     type: dict
     default: {}
   override_inputs:

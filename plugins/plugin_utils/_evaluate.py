@@ -21,6 +21,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest, NixResult
 
 TIMEOUT_NAME = "the timeout for the evaluation"
+# Linux takes 128 KiB (MAX_ARG_STRLEN); the rest is for the text around what the hosts want.
+ARGUMENT_BYTES = 96 * 1024
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,18 @@ class _Chunk:
         return replace(request, deadline=deadline)
 
     def pieces(self, size: int) -> Iterable[_Chunk]:
-        items = list(self.hosts.items())
-        for begin in range(0, len(items), size):
-            yield _Chunk(self.root, dict(items[begin : begin + size]))
+        """The same in chunks of at most ``size``, and not with more text than one argument of a program may have."""
+        piece: dict[_Question, list[str]] = {}
+        room = ARGUMENT_BYTES
+        for question, hosts in self.hosts.items():
+            length = len(question[1].encode())
+            if piece and (len(piece) == size or length > room):
+                yield _Chunk(self.root, piece)
+                piece, room = {}, ARGUMENT_BYTES
+            piece[question] = hosts
+            room -= length
+        if piece:
+            yield _Chunk(self.root, piece)
 
 
 Answers = dict[str, Evaluation | NixferryError]

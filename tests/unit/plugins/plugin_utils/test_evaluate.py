@@ -277,3 +277,12 @@ def test_hosts_that_differ_in_their_arguments_share_an_evaluator() -> None:
     assert set(answers) == set(attributes)
     request = ROOT.request({"0": ("web",), "1": ("web",)}, special_args={"0": '{ "n" = 1; }', "1": ""})
     assert b'specialArgs = { "0" = { "n" = 1; }; };' in (request.input or b"")
+
+
+def test_long_arguments_are_parted() -> None:
+    evaluators = Evaluators()
+    long = '{ "n" = "' + "x" * 40_000 + '"; }'
+    attributes = {f"web{n}": Attribute(ROOT, (f"web{n}",), long) for n in range(5)}
+    answers = evaluate(evaluators, attributes, limits=PLENTY, deadline=None)  # type: ignore[arg-type]
+    assert [len(asked) for asked in evaluators.asked] == [2, 2, 1]
+    assert all(isinstance(answer, Evaluation) for answer in answers.values())
