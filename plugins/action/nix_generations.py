@@ -30,7 +30,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Ask the host in one round trip."""
-        request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
+        request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
         result = generations_result(probe)
         facts = deploy_facts(shell.host, probe, options["build"])

@@ -30,7 +30,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Choose the generation on the host, then switch to it as to any other system."""
-        request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
+        request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
         chosen = choose_generation(probe, options["to"])
         progress.line(f"going back to {chosen.text()}")
@@ -42,4 +42,4 @@ class ActionModule(NixferryAction):
             check_mode=bool(self._task.check_mode),
             diff_mode=bool(self._task.diff),
         )
-        return {**result, "target_generation": chosen.number}
+        return {**result, "target_generation": chosen.number, "target_reason": chosen.reason}

@@ -53,6 +53,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._report_text impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._status_table import (
     STATUS,
     FleetStatus,
+    deploy_lines,
     status_lines,
 )
 
@@ -159,7 +160,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
                 self._display.display(json_text(status))
             else:
                 self._write(target, status)
-                self._show("FLEET", status_lines(self.fleet.hosts, now))
+                lines = status_lines(self.fleet.hosts, now) + deploy_lines(self.fleet.deploys)
+                self._show("FLEET", lines)
         elif self.run.deploys:
             report = self.run.report(now, stats.failures)
             self._write(self._setting("file"), report)

@@ -90,8 +90,8 @@ options:
   sources:
     description:
       - What each host is built from, where that differs from host to host. A dictionary of host names with dictionaries
-        of O(flake), O(file), O(expr), O(drv_path), O(store_path), O(attr), O(args), O(argstrs), O(override_inputs),
-        O(impure) and O(include).
+        of O(flake), O(file), O(expr), O(drv_path), O(store_path), O(attr), O(args), O(argstrs), O(specialargs),
+        O(override_inputs), O(impure) and O(include).
       - An entry with a source of its own replaces all of these options for its host; any other entry completes them.
       - A task with C(run_once) sees the variables of one host only. Let each host note its own source before, as role
         P(nixferry.deploy.nixos#role) does.
@@ -99,12 +99,23 @@ options:
   args:
     description:
       - Arguments for functions in O(file) and O(expr). Values keep their types, and a string is never read as Nix code.
-      - Not for secrets. Whatever Nix is told may end in its store, which every user can read.
+      - Not for secrets. Whatever Nix is told may end in its store, which every user can read. A value that was
+        encrypted with Ansible Vault is refused.
     type: dict
     default: {}
   argstrs:
     description:
       - Like O(args), with every value turned into a string.
+    type: dict
+    default: {}
+  specialargs:
+    description:
+      - Further arguments for the modules of the system, next to those that it has, as C(specialArgs) of C(nixosSystem)
+        gives them. One of the same name is replaced. A module uses them as C({ site, ... }).
+      - The system is evaluated once more with them, by the C(extendModules) that C(lib.evalModules) gives every
+        evaluation. It serves flakes as well as O(file) and O(expr), and what has no evaluation is refused.
+      - Values keep their types. Not for secrets, as O(args). With O(flake) they are also visible in the process list of
+        the controller, and Linux allows about 120 KiB for one host.
     type: dict
     default: {}
   override_inputs:

@@ -144,8 +144,17 @@ deployed:
     activation:
       description: The name of the activation, under which the host keeps its log.
       type: str
+    deploy:
+      description: The id that all hosts of that run have in common; empty for a deploy of an older version.
+      type: str
 deploys:
   description: All deploys that made generations which still exist.
+  returned: success
+  type: list
+  elements: dict
+  contains: *deploy
+history:
+  description: The last deploys in order, also those whose generations were deleted; at least two hundred are kept.
   returned: success
   type: list
   elements: dict

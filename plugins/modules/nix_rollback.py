@@ -31,6 +31,13 @@ options:
       - Where to go back to. V(previous) is the newest generation below the current one that holds another system.
       - A number is a generation of the profile.
       - A store path is a system that lies in the host's store.
+      - V(deploy:20260921T141300-3fa2c1d4) is what the host ran when that deploy was done. All hosts of one run of
+        C(ansible-playbook) have the id in common, and the playbook C(nixferry.deploy.status) shows the newest.
+        Where the deploy changed nothing on a host, or left it out, it is what the host's profile held when the deploy
+        began.
+      - V(time:2026-09-21T14:13:00+02:00) is what the profile held at that time, in UTC without an offset.
+      - A generation that was deleted since is an error. So is a doubt, where generations are gone that may have been
+        the one.
     type: str
     default: previous
 seealso:
@@ -45,6 +52,10 @@ EXAMPLES = r"""
 - name: Go back to the system before this one
   nixferry.deploy.nix_rollback:
 
+- name: Put every host to what it ran after a deploy
+  nixferry.deploy.nix_rollback:
+    to: deploy:20260921T141300-3fa2c1d4
+
 - name: Go back to generation 41, if the web server works there
   nixferry.deploy.nix_rollback:
     to: "41"
@@ -53,6 +64,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+target_reason:
+  description: What chose the generation, for a deploy or a time; empty otherwise.
+  returned: when the host was reached
+  type: str
+deploy:
+  description: The id that all hosts of this run have in common, for O(to).
+  returned: when the host was reached
+  type: str
 outcome:
   description:
     - How it ended, as in M(nixferry.deploy.nix_switch). V(committed) means that the earlier generation runs and is the

@@ -306,6 +306,11 @@ profile:
   description: The profile link on the host.
   returned: when the host was reached
   type: str
+deploy:
+  description: The id that all hosts of this run have in common, under which M(nixferry.deploy.nix_rollback) finds it.
+  returned: when the host was reached
+  type: str
+  sample: 20260921T141300-3fa2c1d4
 revision:
   description: The revision that was deployed; empty when it is not known.
   returned: when the host was reached

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -22,11 +22,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     flake_attribute,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_literal import nix_literal
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import (
     Revision,
     file_revision,
     flake_revision,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._vaulted import refuse_vaulted
 
 STEP = "read the arguments"
 SOURCES = ("flake", "file", "expr", "drv_path", "store_path")
@@ -36,15 +38,18 @@ SOURCE_OPTIONS: dict[str, dict[str, Any]] = {
     "attr": {"type": "str", "default": ""},
     "args": {"type": "dict", "default": {}},
     "argstrs": {"type": "dict", "default": {}},
+    "specialargs": {"type": "dict", "default": {}},
     "override_inputs": {"type": "dict", "default": {}},
     "impure": {"type": "bool", "default": False},
     "include": {"type": "list", "elements": "str", "default": []},
 }
 # What only some sources can make use of: an option that has no effect is a mistake to tell about.
+_NO_SECRETS = "Leave it out: a secret reaches a host by other means than its system."
 _NEEDS = {
     "attr": ("file", "expr"),
     "args": ("file", "expr"),
     "argstrs": ("file", "expr"),
+    "specialargs": ("flake", "file", "expr"),
     "include": ("file", "expr"),
     "override_inputs": ("flake",),
     "impure": ("flake",),
@@ -67,6 +72,8 @@ class Source:
     impure: bool
     include: tuple[str, ...]
     """Entries of the search path."""
+    special_args: str = ""
+    """Nix literal of further arguments for the modules of a system; empty for none."""
 
     def revision(self, host: str, directory: str) -> Revision:
         """The revision of the checkout that it is built from; relative paths count from ``directory``."""
@@ -80,6 +87,10 @@ class Source:
 
         Raises ``NixferryError`` when the source cannot be understood.
         """
+        found = self._attribute(host, kind=kind, directory=directory, write_lock_file=write_lock_file)
+        return replace(found, special_args=self.special_args)
+
+    def _attribute(self, host: str, *, kind: Kind, directory: str, write_lock_file: bool) -> Attribute:
         if self.flake:
             return flake_attribute(
                 self.flake,
@@ -103,28 +114,32 @@ class Source:
         )
 
 
-def source_from(arguments: Mapping[str, Any]) -> Source:
+def source_from(arguments: Mapping[str, Any], choices: tuple[str, ...] = SOURCES) -> Source:
     """The source that validated arguments name. Raises ``NixferryError`` for what does not go together."""
-    given = [name for name in SOURCES if arguments[name]]
+    given = [name for name in choices if arguments[name]]
     if len(given) != 1:
         raise NixferryError(
             f"{' and '.join(given)} exclude each other"
             if given
-            else f"one of {', '.join(SOURCES)} is needed, and none of them may be empty",
+            else f"one of {', '.join(choices)} is needed, and none of them may be empty",
             step=STEP,
-            remedy="Say in exactly one way what to build.",
+            remedy="Say in exactly one way what is meant.",
         )
     for name, sources in _NEEDS.items():
-        if arguments[name] and given[0] not in sources:
+        if arguments.get(name) and given[0] not in sources:
             raise NixferryError(f"`{name}` goes with {' or '.join(sources)}, not with {given[0]}", step=STEP)
+    for name in ("args", "argstrs", "specialargs"):
+        refuse_vaulted(arguments.get(name), where=f"`{name}`", step=STEP, remedy=_NO_SECRETS)
+    special = arguments.get("specialargs")
     return Source(
-        **{name: str(arguments[name] or "") for name in (*SOURCES, "attr")},
+        **{name: str(arguments.get(name) or "") for name in (*SOURCES, "attr")},
         arguments=arguments_literal(arguments["args"], arguments["argstrs"]),
         override_inputs=tuple(
             (str(name), str(value)) for name, value in arguments["override_inputs"].items()
         ),
         impure=bool(arguments["impure"]),
         include=tuple(map(str, arguments["include"])),
+        special_args=nix_literal(special, where="specialargs") if special else "",
     )
 
 

@@ -15,6 +15,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import Nix
 
 DIRTY = "-dirty"
 REVISION_SHOWN = 12
+_DEPLOY = "deploy="
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class DeployRecord:
     """The commit, with ``-dirty`` when the working tree was modified; empty when it is not known."""
     deployer: str
     """``user@controller``."""
+    deploy: str = ""
+    """What all hosts of the run have in common; empty for a deploy of an older version."""
 
     @property
     def moment(self) -> str:
@@ -49,6 +52,7 @@ class DeployRecord:
             "action": self.action,
             "revision": self.revision,
             "deployer": self.deployer,
+            "deploy": self.deploy,
         }
 
 
@@ -76,7 +80,7 @@ def shown_revision(revision: str) -> str:
 
 
 def parse_record(line: str) -> DeployRecord | None:
-    """Read ``GENERATION TOPLEVEL TIME ACTIVATION ACTION REVISION DEPLOYER``; ``None`` for what is none.
+    """Read ``GENERATION TOPLEVEL TIME ACTIVATION ACTION REVISION deploy=ID DEPLOYER``; ``None`` for what is none.
 
     A host's disk may hold anything: a damaged record is no reason not to deploy.
     """
@@ -88,8 +92,11 @@ def parse_record(line: str) -> DeployRecord | None:
     except (ValueError, OverflowError, OSError):
         return None
     revision = "" if fields[5] == "-" else fields[5]
+    deployer, deploy = fields[6].strip(), ""
+    if deployer.startswith(_DEPLOY):
+        deploy, _space, deployer = deployer.removeprefix(_DEPLOY).partition(" ")
     return DeployRecord(
-        int(fields[0]), fields[1], int(fields[2]), fields[3], fields[4], revision, fields[6].strip()
+        int(fields[0]), fields[1], int(fields[2]), fields[3], fields[4], revision, deployer, deploy
     )
 
 

@@ -56,6 +56,7 @@ def deploy_facts(host: str, probe: ProbeResult, build: Mapping[str, Any] | None)
         "drift": drift,
         "wanted": wanted,
         "notes": notes,
+        "history": [record.facts() for record in probe.history],
         "deploys": [record.facts() for _number, record in sorted(by_generation.items())],
     }
     summary = [f"drift      {note}" for word, note in zip(drift, notes, strict=False) if word != RUNNING]

@@ -21,6 +21,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest, NixResult
 
 TIMEOUT_NAME = "the timeout for the evaluation"
+# Linux takes 128 KiB (MAX_ARG_STRLEN); the rest is for the text around what the hosts want.
+ARGUMENT_BYTES = 96 * 1024
 
 
 @dataclass(frozen=True)
@@ -31,25 +33,41 @@ class Evaluation:
     outputs: Mapping[str, str]
 
 
+# An attribute path, and the literal of what the modules there get besides.
+_Question = tuple[AttributePath, str]
+
+
 @dataclass
 class _Chunk:
     """Attribute paths below one root that one evaluator process answers for, with the hosts that want them."""
 
     root: Root
-    hosts: dict[AttributePath, list[str]] = field(default_factory=dict)
+    hosts: dict[_Question, list[str]] = field(default_factory=dict)
 
     @property
     def all_hosts(self) -> list[str]:
         return [host for hosts in self.hosts.values() for host in hosts]
 
     def request(self, deadline: float | None) -> NixRequest:
-        request = self.root.request({str(number): path for number, path in enumerate(self.hosts)})
+        request = self.root.request(
+            {str(number): path for number, (path, _special) in enumerate(self.hosts)},
+            special_args={str(number): special for number, (_path, special) in enumerate(self.hosts)},
+        )
         return replace(request, deadline=deadline)
 
     def pieces(self, size: int) -> Iterable[_Chunk]:
-        items = list(self.hosts.items())
-        for begin in range(0, len(items), size):
-            yield _Chunk(self.root, dict(items[begin : begin + size]))
+        """The same in chunks of at most ``size``, and not with more text than one argument of a program may have."""
+        piece: dict[_Question, list[str]] = {}
+        room = ARGUMENT_BYTES
+        for question, hosts in self.hosts.items():
+            length = len(question[1].encode())
+            if piece and (len(piece) == size or length > room):
+                yield _Chunk(self.root, piece)
+                piece, room = {}, ARGUMENT_BYTES
+            piece[question] = hosts
+            room -= length
+        if piece:
+            yield _Chunk(self.root, piece)
 
 
 Answers = dict[str, Evaluation | NixferryError]
@@ -72,7 +90,7 @@ def evaluate(
     groups: dict[Root, _Chunk] = {}
     for host, attribute in attributes.items():
         chunk = groups.setdefault(attribute.root, _Chunk(attribute.root))
-        chunk.hosts.setdefault(attribute.path, []).append(host)
+        chunk.hosts.setdefault((attribute.path, attribute.special_args), []).append(host)
     size, evaluators = chunk_size(sum(len(group.hosts) for group in groups.values()), limits)
     answers: Answers = {}
     chunks: list[_Chunk] = []

@@ -46,8 +46,16 @@ class FlakeRoot:
     impure: bool = False
     write_lock_file: bool = True
 
-    def request(self, paths: Mapping[str, AttributePath]) -> NixRequest:
-        body = f"root: {_question('root', '{ }', paths, prefix=self.prefix)}"
+    def request(
+        self,
+        paths: Mapping[str, AttributePath],
+        *,
+        special_args: Mapping[str, str] | None = None,
+        data: bool = False,
+    ) -> NixRequest:
+        """What asks for the derivations at ``paths``, or for the values there."""
+        question = _question("root", "{ }", paths, special_args or {}, prefix=self.prefix, data=data)
+        body = f"root: {question}"
         arguments = ["nix", "eval", *self._flags(), "--json", "--apply", body]
         if self.impure:
             arguments.append("--impure")
@@ -75,9 +83,16 @@ class ExpressionRoot:
     arguments: str = "{ }"
     include: tuple[str, ...] = ()
 
-    def request(self, paths: Mapping[str, AttributePath]) -> NixRequest:
+    def request(
+        self,
+        paths: Mapping[str, AttributePath],
+        *,
+        special_args: Mapping[str, str] | None = None,
+        data: bool = False,
+    ) -> NixRequest:
+        """What asks for the derivations at ``paths``, or for the values there."""
         # On standard input: no limit of length, and nothing of it in the process list.
-        text = _question(f"({self.expression}\n)", self.arguments, paths)
+        text = _question(f"({self.expression}\n)", self.arguments, paths, special_args or {}, data=data)
         search_path = [part for entry in self.include for part in ("-I", entry)]
         return NixRequest(
             ("nix-instantiate", "--eval", "--json", "--strict", "--read-write-mode", *search_path, "-"),
@@ -97,6 +112,8 @@ class Attribute:
 
     root: Root
     path: AttributePath
+    special_args: str = ""
+    """Nix literal of further arguments for the modules of the system that it belongs to; empty for none."""
 
 
 def flake_attribute(
@@ -215,9 +232,21 @@ def _refuse_empty(name: str, was_quoted: bool, text: str) -> None:
         raise NixferryError(f"the attribute path {text!r} has an empty name in it", step=STEP)
 
 
-def _question(root: str, arguments: str, paths: Mapping[str, Sequence[str]], prefix: str = "") -> str:
-    """The expression that describes the derivations at ``paths`` below ``root``."""
+def _question(
+    root: str,
+    arguments: str,
+    paths: Mapping[str, Sequence[str]],
+    special_args: Mapping[str, str],
+    *,
+    data: bool,
+    prefix: str = "",
+) -> str:
+    """The expression that describes the derivations at ``paths`` below ``root``, or is the values there."""
     names = nix_literal([prefix] if prefix else [])
     requests = nix_literal({name: list(path) for name, path in paths.items()}, where="the attribute paths")
     text = _EVALUATOR.read_text(encoding="utf-8")
-    return f"({text}) {{ root = {root}; arguments = {arguments}; prefix = {names}; requests = {requests}; }}"
+    special = " ".join(f"{nix_string(name)} = {given};" for name, given in special_args.items() if given)
+    wanted = (
+        f"prefix = {names}; requests = {requests}; specialArgs = {{ {special} }}; data = {nix_literal(data)};"
+    )
+    return f"({text}) {{ root = {root}; arguments = {arguments}; {wanted} }}"

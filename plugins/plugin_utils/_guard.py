@@ -82,6 +82,8 @@ class StartRequest:
     a failed system was left running (``roll_back_on_failure`` false)."""
     deployer: str = ""
     """Who deploys from where, for the next one who finds the lock taken, and for the record."""
+    deploy: str = ""
+    """What all hosts of this run have in common, for the record; empty: none."""
     revision: str = ""
     """The commit that is deployed, with ``-dirty`` when the working tree was modified; empty: not known."""
     known_revision: str = ""
@@ -107,6 +109,8 @@ class ProbeRequest:
     specialisation: str = ""
     reboot: str = "never"
     """As in ``StartRequest``: also report whether the host would reboot, and whether it could."""
+    history: bool = False
+    """Also tell of deploys whose generations may be gone."""
     closure: bool = False
     """Also list the closures of what is current and of ``toplevel``, with sizes."""
     dry_activate: bool = False
@@ -137,6 +141,7 @@ def probe_script(request: ProbeRequest) -> GuardScript:
         specialisation=request.specialisation,
         reboot=request.reboot,
         prepare_boot=kind.prepare_boot,
+        history=request.history,
         closure=request.closure,
         dry_activate=kind.dry_activate if request.dry_activate else "",
         timeout_activation=request.timeout,
@@ -200,6 +205,7 @@ def start_script(request: StartRequest) -> GuardScript:
         roll_back_on_failure=request.roll_back_on_failure,
         reboot_command=request.reboot_command,
         deployer=request.deployer,
+        deploy=request.deploy,
         revision=request.revision,
         known_revision=request.known_revision,
         any_revision=request.any_revision,

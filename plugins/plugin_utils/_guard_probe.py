@@ -59,6 +59,8 @@ class ProbeResult:
     """The generation that was deployed last; 0 without generations, ``None`` when nothing was deployed yet."""
     deploys: tuple[DeployRecord, ...]
     """The deploys that made the generations, as far as the host remembers."""
+    history: tuple[DeployRecord, ...]
+    """All deploys in order, when they were asked for: also those whose generations are gone."""
     failed_units: tuple[str, ...]
     reboot_reasons: tuple[str, ...]
     """What differs between the booted system and the boot default (see ``GuardStatus.reboot_reasons``)."""
@@ -101,6 +103,7 @@ def parse_probe(completed: Completed) -> ProbeResult:
         deployed=parse_record(answer.text("deployed")),
         deployed_last=_number(answer.text("deployed_last")),
         deploys=parse_records(answer.all("deploy")),
+        history=tuple(record for record in map(parse_record, answer.all("history")) if record),
         failed_units=answer.all("failed_unit"),
         reboot_reasons=answer.all("reboot_reason"),
         lock_holder=lock_holder(answer),

@@ -15,6 +15,7 @@ derivation holds ends in the world-readable store.
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import re
 import shutil
@@ -214,7 +215,8 @@ class Nix:
                 on_tick=self._on_tick,
             )
         except OSError as error:
-            raise NixferryError(f"Nix could not be started: {error}", step=step) from error
+            remedy = "Pass less to it, in `specialargs` for instance." if error.errno == errno.E2BIG else ""
+            raise NixferryError(f"Nix could not be started: {error}", step=step, remedy=remedy) from error
         return [
             reader.result(command.argv, outcome)
             for reader, command, outcome in zip(readers, commands, outcomes, strict=True)

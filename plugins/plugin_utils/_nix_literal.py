@@ -27,6 +27,13 @@ def nix_literal(value: object, *, where: str = "the value") -> str:
     the subclasses of them that Ansible makes. Raises ``NixferryError``, naming ``where``, for anything else
     and for what Nix has no value for (infinite numbers, integers beyond 64 bits, the character zero).
     """
+    try:
+        return _literal(value, where)
+    except RecursionError:
+        raise NixferryError(f"{where} is nested too deeply, or holds itself", step=_STEP) from None
+
+
+def _literal(value: object, where: str) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -41,7 +48,7 @@ def nix_literal(value: object, *, where: str = "the value") -> str:
         entries = [_entry(name, each, where) for name, each in value.items()]
         return "{ " + " ".join(entries) + " }" if entries else "{ }"
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
-        items = [nix_literal(each, where=f"{where}[{number}]") for number, each in enumerate(value)]
+        items = [_literal(each, f"{where}[{number}]") for number, each in enumerate(value)]
         return "[ " + " ".join(items) + " ]" if items else "[ ]"
     raise NixferryError(f"{where} is of type {type(value).__name__}, which Nix has no value for", step=_STEP)
 
@@ -66,7 +73,7 @@ def _entry(name: object, value: object, where: str) -> str:
             step=_STEP,
             remedy="Put the key into quotes.",
         )
-    return f"{nix_string(name, where=where)} = {nix_literal(value, where=f'{where}.{name}')};"
+    return f"{nix_string(name, where=where)} = {_literal(value, f'{where}.{name}')};"
 
 
 def _integer(value: int, where: str) -> str:

@@ -49,6 +49,7 @@ _FIELDS: dict[str, Any] = {
     "new": "",
     "generation": 0,
     "revision": "",
+    "deploy": "",
     "failed_units": [],
     "health_checks": [],
     "activation": "",

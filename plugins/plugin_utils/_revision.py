@@ -111,6 +111,16 @@ def contains(repository: str, new: str, old: str) -> bool | None:
     return done.returncode == 0
 
 
+def intend_to_add(path: Path) -> list[str]:
+    """Let git know of a new file, without its content. Returns what went wrong; outside of a checkout nothing does."""
+    if not is_checkout(str(path.parent)):
+        return []
+    done = _git(path.parent, "add", "--intent-to-add", "--", path.name)
+    if done is not None and done.returncode == 0:
+        return []
+    return [f"{path} is not known to git: {done.stderr.strip() if done else 'git does not answer'}"]
+
+
 def is_shallow(repository: str) -> bool:
     """Whether the checkout lacks the older part of its history."""
     done = _git(Path(repository), "rev-parse", "--is-shallow-repository")

@@ -6,14 +6,23 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_id import deploy_time
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record import DeployRecord
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import Generation, ProbeResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import is_store_path
 
 STEP = "choose the generation"
 PREVIOUS = "previous"
+DEPLOY = "deploy:"
+TIME = "time:"
+# Seconds by which the clocks of controller and host may differ before a time counts as one in the future.
+CLOCK_TOLERANCE_SECONDS = 300
 
 
 @dataclass(frozen=True)
@@ -22,24 +31,31 @@ class Chosen:
 
     number: int
     path: str
+    reason: str = ""
+    """What chose it, where the user did not name it."""
 
     def text(self) -> str:
         """For a line of progress."""
-        return f"generation {self.number}, {self.path}" if self.number else self.path
+        found = f"generation {self.number}, {self.path}" if self.number else self.path
+        return f"{found}: {self.reason}" if self.reason else found
 
 
 def choose_generation(probe: ProbeResult, to: str) -> Chosen:
-    """Find what ``to`` means on a host: ``previous``, a generation's number, or a store path.
+    """Find what ``to`` means on a host: ``previous``, a number, a store path, ``deploy:ID`` or ``time:WHEN``.
 
     ``previous`` is the newest generation below the profile's current one that holds another system: going "back" to
     the same system under another number would help nobody.
 
-    Raises ``NixferryError`` when there is no such generation.
+    Raises ``NixferryError`` when there is no such generation, or when it cannot be told which one it is.
     """
     if is_store_path(to):
         return Chosen(0, to)
-    known = ", ".join(str(generation.number) for generation in probe.generations) or "none"
-    remedy = f"The generations on the host are: {known}."
+    if to.startswith(DEPLOY):
+        return _of_deploy(probe, to.removeprefix(DEPLOY))
+    if to.startswith(TIME):
+        moment = _moment(to.removeprefix(TIME))
+        return _at(probe, moment, f"what the profile held at {_shown(moment)}")
+    remedy = _known(probe)
     if to == PREVIOUS:
         current = probe.generation or 0
         for generation in reversed(probe.generations):
@@ -50,9 +66,117 @@ def choose_generation(probe: ProbeResult, to: str) -> Chosen:
         )
     if not to.isdigit():
         raise NixferryError(
-            f"{to!r} is neither {PREVIOUS}, nor a number, nor a store path", step=STEP, remedy=remedy
+            f"{to!r} is neither {PREVIOUS}, nor a number, a store path, {DEPLOY}ID or {TIME}WHEN",
+            step=STEP,
+            remedy=remedy,
         )
     for generation in probe.generations:
         if generation.number == int(to):
             return Chosen(generation.number, generation.path)
     raise NixferryError(f"{probe.profile} has no generation {to}", step=STEP, remedy=remedy)
+
+
+def _of_deploy(probe: ProbeResult, deploy: str) -> Chosen:
+    """What a deploy brought to this host, or what the host held at that time when the deploy did not change it."""
+    moment = deploy_time(deploy)
+    if moment is None:
+        raise NixferryError(
+            f"{deploy!r} is no id of a deploy",
+            step=STEP,
+            remedy="An id looks like 20260921T141300-3fa2c1d4; the playbook nixferry.deploy.status shows them.",
+        )
+    for record in reversed(probe.history):
+        if record.deploy == deploy:
+            return _still_there(probe, record, f"deploy {deploy} brought it")
+    reason = f"deploy {deploy} did not change this host, which held it at {_shown(moment)}"
+    return _at(probe, moment, reason, _run_time)
+
+
+def _run_time(record: DeployRecord) -> int:
+    """When the run of a deploy began, by the clock of the controller as long as that is known."""
+    return deploy_time(record.deploy) or record.time
+
+
+def _commit_time(record: DeployRecord) -> int:
+    """When the deploy was committed, by the clock of the host."""
+    return record.time
+
+
+def _at(
+    probe: ProbeResult, moment: int, reason: str, time_of: Callable[[DeployRecord], int] = _commit_time
+) -> Chosen:
+    """What the profile held at a time: the last deploy until then, or what something else has made since that one."""
+    if moment > time.time() + CLOCK_TOLERANCE_SECONDS:
+        raise NixferryError(f"{_shown(moment)} lies in the future", step=STEP)
+    deployed = max(
+        (record for record in probe.history if time_of(record) <= moment),
+        key=time_of,
+        default=None,
+    )
+    made = max(
+        (each for each in probe.generations if each.date is not None and each.date <= moment),
+        key=lambda each: (each.date or 0, each.number),
+        default=None,
+    )
+    if deployed is None and made is None:
+        raise NixferryError(
+            f"no generation of {probe.profile} is known to be as old as {_shown(moment)}",
+            step=STEP,
+            remedy=_known(probe),
+        )
+    if deployed is not None and (made is None or (made.date or 0) <= deployed.time):
+        chosen = _still_there(probe, deployed, reason)
+        _refuse_gap(probe, deployed.generation, moment, time_of)
+        return chosen
+    assert made is not None
+    _refuse_gap(probe, made.number, moment, time_of)
+    return Chosen(made.number, made.path, reason)
+
+
+def _still_there(probe: ProbeResult, record: DeployRecord, reason: str) -> Chosen:
+    """The generation that holds what was deployed; raises ``NixferryError`` when none does any more."""
+    same: list[Generation] = [each for each in probe.generations if each.path == record.toplevel]
+    for generation in same:
+        if generation.number == record.generation:
+            return Chosen(generation.number, generation.path, reason)
+    if same:
+        return Chosen(same[-1].number, same[-1].path, reason)
+    raise NixferryError(
+        f"generation {record.generation}, which was deployed on {record.moment}, was deleted since: "
+        f"{record.toplevel} is in no generation of {probe.profile}",
+        step=STEP,
+        remedy=f"Deploy that revision again. {_known(probe)}",
+    )
+
+
+def _refuse_gap(probe: ProbeResult, number: int, moment: int, time_of: Callable[[DeployRecord], int]) -> None:
+    """Numbers that follow and are gone may have been the one; raises ``NixferryError`` unless they came later."""
+    later = [generation.number for generation in probe.generations if generation.number > number]
+    explained = {record.generation for record in probe.history if time_of(record) > moment}
+    gone = [each for each in range(number + 1, min(later, default=number + 1)) if each not in explained]
+    if gone:
+        raise NixferryError(
+            f"it cannot be told what {probe.profile} held at {_shown(moment)}: "
+            f"{', '.join(map(str, gone))} of its generations, which may have been it, were deleted since",
+            step=STEP,
+            remedy=f"Name a generation or a store path for this host. {_known(probe)}",
+        )
+
+
+def _moment(text: str) -> int:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise NixferryError(
+            f"{text!r} is no time", step=STEP, remedy="Write it as in time:2026-09-21T14:13:00+02:00."
+        ) from error
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def _shown(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _known(probe: ProbeResult) -> str:
+    numbers = ", ".join(str(generation.number) for generation in probe.generations) or "none"
+    return f"The generations on the host are: {numbers}."

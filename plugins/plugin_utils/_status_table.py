@@ -48,6 +48,9 @@ STATUS_FIELDS = (
     "notes",
 )
 NO_ANSWER: dict[str, Any] = dict.fromkeys(STATUS_FIELDS)
+# How many deploys are told of, in the data and below the table.
+DEPLOYS_TOLD = 20
+DEPLOYS_SHOWN = 5
 
 
 @dataclass
@@ -57,6 +60,8 @@ class FleetStatus:
     hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: bool = False
     """Whether any host was, or was to be, asked."""
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The runs that deployed to these hosts, by their ids, each with the hosts that it changed."""
 
     def play(self, hosts: Iterable[str]) -> None:
         """A play begins that asks its hosts: those that never come to answer get a row, too."""
@@ -72,9 +77,25 @@ class FleetStatus:
             fields = {name: plain(result.get(name)) for name in STATUS_FIELDS} if answered else NO_ANSWER
             message = "" if answered else message_of(result)
             self.hosts[host] = {"reachable": status != "unreachable", "message": message, **fields}
+            self._take_runs(host, plain(result.get("history")) if answered else ())
         elif status in ("failed", "unreachable") and host in self.hosts:
             told = message_of(result) if status == "unreachable" else "a task before it failed"
             self.hosts[host] = {"reachable": status != "unreachable", "message": told, **NO_ANSWER}
+
+    def _take_runs(self, host: str, history: Iterable[Mapping[str, Any]] | None) -> None:
+        for record in history or ():
+            if not record["deploy"]:
+                continue
+            told = {name: record[name] for name in ("deploy", "time", "deployer", "revision", "action")}
+            run = self.runs.setdefault(record["deploy"], {**told, "hosts": []})
+            if host not in run["hosts"]:
+                # Hosts answer in any order.
+                run["hosts"] = sorted([*run["hosts"], host])
+
+    @property
+    def deploys(self) -> list[dict[str, Any]]:
+        """The newest runs, the newest first."""
+        return [run for _id, run in sorted(self.runs.items(), reverse=True)][:DEPLOYS_TOLD]
 
     def report(self, now: float) -> dict[str, Any]:
         """The whole as data; ``now`` is in seconds since the epoch."""
@@ -90,6 +111,7 @@ class FleetStatus:
                 "drift": sum(bool(host["drift"]) for host in hosts),
             },
             "hosts": self.hosts,
+            "deploys": self.deploys,
         }
 
 
@@ -122,6 +144,16 @@ def status_lines(hosts: Mapping[str, Mapping[str, Any]], now: float, width: int 
         lines.append(Line(_joined(row, widths), tone))
         remarks += [Line(cut(f"  {name}: {remark}", width), tone) for remark in _remarks(host)]
     return [*lines, *([Line("")] if remarks else []), *remarks]
+
+
+def deploy_lines(deploys: Sequence[Mapping[str, Any]], width: int = WIDTH) -> list[Line]:
+    """The newest deploys, for whoever wants to go back to one."""
+    lines = [Line("")] if deploys else []
+    for run in deploys[:DEPLOYS_SHOWN]:
+        what = "rollback" if run["action"] == "rollback" else short_revision(run["revision"]) or "-"
+        cells = (f"deploy:{run['deploy']}", run["deployer"] or "somebody", what, ", ".join(run["hosts"]))
+        lines.append(Line(cut(f"  {_GAP.join(cells)}", width)))
+    return lines
 
 
 def _row(name: str, host: Mapping[str, Any], now: float) -> tuple[str, ...] | None:

@@ -136,7 +136,8 @@ def _settle(
     followed = settlement.confirm(checks) if confirms else settlement.abort(reason)
     status = followed.status
     result = switch_result(shell.host, followed)
-    result.update(kind=status.kind, profile=status.profile, revision=earlier.result.get("revision", ""))
+    told = {name: earlier.result.get(name, "") for name in ("revision", "deploy")}
+    result.update(kind=status.kind, profile=status.profile, **told)
     if confirms:
         return result
     if result["outcome"] == ROLLED_BACK:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_id import THIS_RUN
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     FAILED_UNITS_POLICIES,
@@ -170,6 +171,7 @@ def start_request(
         reboot=_reboot_of(options, kind, action),
         timeout_reboot=times["timeout_reboot"],
         reboot_if_unreachable=bool(options["reboot_if_unreachable"]),
+        deploy=THIS_RUN,
         deployer=f"{getpass.getuser()}@{socket.gethostname()}",
         revision=revision,
         any_revision=bool(options.get("force", False)),

@@ -65,7 +65,9 @@ def switch_host(
         if not probe.unchanged and request.action != "dry-activate" and probe.deployed is not None:
             revisions.allow(probe.deployed)
         result = check_result(probe, request.toplevel, request.action, difference)
-        result.update(kind=request.kind.name, profile=probe.profile, revision=request.revision)
+        result.update(
+            kind=request.kind.name, profile=probe.profile, revision=request.revision, deploy=request.deploy
+        )
         if hold and result["changed"]:
             # For the tasks that would come next.
             result.update(activation=request.activation_id, outcome=AWAITING_CONFIRMATION, seconds_left=hold)
@@ -83,7 +85,7 @@ def _switch(shell: RemoteShell, switch: Switch, progress: Progress) -> dict[str,
     result = switch_result(shell.host, followed)
     request = switch.request
     profile = followed.status.profile or request.profile or request.kind.profile
-    result.update(kind=request.kind.name, profile=profile, revision=request.revision)
+    result.update(kind=request.kind.name, profile=profile, revision=request.revision, deploy=request.deploy)
     if result["outcome"] != UNCHANGED:
         progress.line(summary_line(result))
     return result

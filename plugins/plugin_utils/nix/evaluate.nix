@@ -2,22 +2,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Finds the derivations behind attribute paths and describes them as data that survives JSON.
+# Finds the derivations behind attribute paths and describes them as data that survives JSON; or, with `data`, finds
+# the values themselves.
 #
 # root       what the paths start from: the value of a file, an expression, or an attribute of a flake
 # arguments  what functions on the way are called with, as nix-instantiate does with --arg
 # prefix     the names that lead to root, for messages
 # requests   { "<name>" = [ "<attribute>" ... ]; }
+# specialArgs  { "<name>" = { ... }; }: further arguments for the modules of the system that a request leads to
+# data       whether the values are wanted: no functions then, a path as its name, a derivation as its store path
 #
-# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }
+# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }, with `data` the values
 # Nothing but what the requests need is evaluated. The text is also pasted into `nix eval --apply`, where other files
 # are out of reach: it must stay a single expression without paths.
-{ root, arguments, prefix, requests }:
+{ root, arguments, prefix, requests, specialArgs ? { }, data ? false }:
 
 let
   inherit (builtins)
     attrNames concatStringsSep elemAt filter foldl' functionArgs genList intersectAttrs isAttrs isFunction isList
-    length listToAttrs map mapAttrs match seq toXML typeOf;
+    isPath length listToAttrs map mapAttrs match seq toXML typeOf;
 
   # Nix's autoCallFunction: only functions that name their arguments are called, and they get those they name, or all
   # when they end in `...`. Nothing but the XML form of a function tells these cases apart.
@@ -61,12 +64,40 @@ let
     else if isAttrs value && value ? config.system.build.toplevel then value.config.system.build.toplevel
     else if isAttrs value && value ? activationPackage then value.activationPackage
     else
-      throw "${if prefix ++ path == [ ] then "the value" else "attribute '${shown path}'"} is ${
+      throw "${named path} is ${
         if isAttrs value then "a set that is neither a derivation nor a system: ${available value}"
         else "a ${typeOf value}, not a derivation"}";
 
-  describe = path:
-    let derivation = toDerivation path (foldl' (step path) root path); in
+  named = path: if prefix ++ path == [ ] then "the value" else "attribute '${shown path}'";
+
+  # What Nix's own JSON makes a string of is left to it. A path is not copied to the store for being asked about.
+  plain = path: value:
+    if isFunction value then throw "${named path} is a function, which is no data"
+    else if isPath value then toString value
+    else if isList value then genList (number: plain (path ++ [ (toString number) ]) (elemAt value number)) (length value)
+    else if isAttrs value && !(value ? __toString || value ? outPath) then mapAttrs (name: plain (path ++ [ name ])) value
+    else value;
+
+  # lib.evalModules evaluates once more with `extendModules`, and NixOS' and others' own functions pass that on. The first
+  # evaluation on the way is the system; whatever lies below it comes from the one with the arguments.
+  extend = given: value: extended:
+    let evaluation = call value; in
+    if given != { } && !extended && isAttrs evaluation && evaluation ? extendModules
+    then { value = evaluation.extendModules { specialArgs = given; }; extended = true; }
+    else { inherit value extended; };
+
+  follow = given: path:
+    let
+      found = foldl'
+        (state: attribute: extend given (step path state.value attribute) state.extended)
+        (extend given root false)
+        path;
+    in
+    if given == { } || found.extended then found.value
+    else throw "${named path} has no use for specialArgs: nothing on the way to it is an evaluation with extendModules";
+
+  describe = name: path:
+    let derivation = toDerivation path (follow (specialArgs.${name} or { }) path); in
     {
       drv_path = derivation.drvPath;
       outputs = listToAttrs (map
@@ -74,4 +105,4 @@ let
         (derivation.outputs or [ "out" ]));
     };
 in
-seq root (mapAttrs (_name: describe) requests)
+seq root (mapAttrs (name: path: if data then plain path (call (follow { } path)) else describe name path) requests)

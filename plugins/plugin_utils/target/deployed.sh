@@ -5,11 +5,15 @@
 #
 # Who deployed what, for as long as the generation exists. For each profile there is a directory
 # /var/lib/nixferry/deployed/<profile, with / written as %2f>:
-#   <generation>  the deploy that made it:  TOPLEVEL TIME ACTIVATION ACTION REVISION DEPLOYER  in one line
+#   <generation>  the deploy that made it:  TOPLEVEL TIME ACTIVATION ACTION REVISION deploy=ID DEPLOYER  in one line
 #   next          the same of the deploy that is being committed
 #   last          the generation that was deployed last
-# TIME is in seconds since the epoch, ACTION what was asked for or `rollback`, REVISION `-` when it is not known. A
-# record counts only while its generation holds its toplevel, so that nothing has to be undone when a commit fails.
+#   history       every deploy in order:  GENERATION and then the same  in a line each, also when the generation is gone
+# TIME is in seconds since the epoch, ACTION what was asked for or `rollback`, REVISION `-` when it is not known, ID what
+# all hosts of one run of the controller have in common; older records lack it. A record counts only while its
+# generation holds its toplevel, so that nothing has to be undone when a commit fails.
+
+HISTORY_LINES=200 # at least so many deploys are remembered, and at most twice as many
 
 deployed_directory() { # PROFILE
     echo "$STATE/deployed/$(printf '%s\n' "$1" | sed 's/%/%25/g; s,/,%2f,g')"
@@ -63,7 +67,8 @@ announce_deploy() {
     announced_action=$(request action)
     if wanted is_rollback; then announced_action=rollback; fi
     announced_revision=$(request revision)
-    announced="$TOPLEVEL $(date +%s) $ID $announced_action ${announced_revision:--} $(request deployer)"
+    announced_deploy=$(request deploy)
+    announced="$TOPLEVEL $(date +%s) $ID $announced_action ${announced_revision:--} ${announced_deploy:+deploy=$announced_deploy }$(request deployer)"
     if ! { mkdir -p "$announced_in" && put_once "$announced_in/next" "$announced"; } 2>/dev/null; then
         note "who deployed this could not be recorded in $announced_in"
     fi
@@ -77,6 +82,7 @@ record_deploy() {
     recorded_generation=$(generation_of "$PROFILE")
     {
         put "$announced_in/last" "${recorded_generation:-0}"
+        remember_deploy "$announced_in" "${recorded_generation:-0} $(first_line "$announced_in/next")"
         mv -f "$announced_in/next" "$announced_in/${recorded_generation:-0}"
         for recorded_file in "$announced_in"/*; do
             recorded_number=${recorded_file##*/}
@@ -84,6 +90,16 @@ record_deploy() {
             if [ ! -L "$PROFILE-$recorded_number-link" ]; then rm -f "$recorded_file"; fi
         done
     } 2>/dev/null
+}
+
+# remember_deploy DIRECTORY LINE: after a power cut it may come twice; what a full disk has cut short spoils no other line
+remember_deploy() {
+    case $2 in *" /"*) ;; *) return 0 ;; esac
+    if [ -n "$(tail -c 1 "$1/history" 2>/dev/null)" ]; then echo >>"$1/history"; fi
+    printf '%s\n' "$2" >>"$1/history"
+    if [ "$(wc -l <"$1/history")" -gt "$((2 * HISTORY_LINES))" ]; then
+        tail -n "$HISTORY_LINES" "$1/history" >"$1/history.new" && mv -f "$1/history.new" "$1/history"
+    fi
 }
 
 # say_deployed PROFILE: every generation that was deployed, what the profile holds, and what was deployed last
@@ -97,6 +113,7 @@ say_deployed() {
     said_generation=$(generation_of "$1")
     if [ -n "$said_record" ]; then say deployed "${said_generation:-0} $said_record"; fi
     say deployed_last "$(first_line "$said_in/last")"
+    if [ "$(arg history)" = 1 ]; then say_lines history "$(tail -n "$((2 * HISTORY_LINES))" "$said_in/history" 2>/dev/null)"; fi
 }
 
 # --- one deployer must not undo the work of another unknowingly --------------------------------------------------
@@ -119,6 +136,10 @@ check_revision() {
     read -r _ _ _ _ found_revision found_deployer <<EOF
 $checked_record
 EOF
+    case $found_deployer in
+        deploy=*" "*) found_deployer=${found_deployer#* } ;;
+        deploy=*) found_deployer= ;;
+    esac
     if [ -z "$checked_revision" ] || [ "$found_revision" = - ]; then return 0; fi
     case $(base_of "$found_revision") in
         "$(base_of "$checked_revision")" | "$(base_of "$(arg known_revision)")")

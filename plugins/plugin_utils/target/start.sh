@@ -224,7 +224,7 @@ write_record() {
     for field in kind activate commit roll_back restore_boot_default deactivate remains current booted \
         exit_failed_units exit_reboot_required exit_locked has_boot_default check_units action specialisation \
         timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units reboot prepare_boot \
-        reboot_if_unreachable roll_back_on_failure deployer is_rollback environment; do
+        reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback environment; do
         write "$DIR/request/$field" "$(arg "$field")" || return 1
     done
     reboot=$(arg reboot_command)

@@ -53,7 +53,7 @@ def test_the_record_lives_as_long_as_its_generation(host: Host) -> None:
         assert record.is_dir()
     Path(f"{host.profile}-3-link").unlink()
     host.deploy(host.toplevel("new5"), revision=FIRST)
-    assert sorted(path.name for path in records(host).iterdir()) == ["2", "4", "5", "last"]
+    assert sorted(path.name for path in records(host).iterdir()) == ["2", "4", "5", "history", "last"]
 
 
 def test_what_was_not_committed_is_not_recorded(host: Host) -> None:
@@ -186,3 +186,39 @@ def test_another_tool_is_noted_and_does_not_stop_a_deploy(host: Host) -> None:
 def test_a_host_that_never_saw_a_deploy_has_no_records(host: Host) -> None:
     probe = host.probe()
     assert (probe.deployed, probe.deployed_last, probe.deploys) == (None, None, ())
+
+
+@EVERY_SHELL
+def test_what_a_run_deployed_is_remembered_when_its_generation_is_gone(host: Host) -> None:
+    first, second = host.toplevel("first"), host.toplevel("second")
+    host.deploy(first, deploy="20260921T141300-00000001", deployer="ann lee@laptop")
+    record = known(host)
+    assert (record.deploy, record.deployer) == ("20260921T141300-00000001", "ann lee@laptop")
+    # A deploy of what the profile's newest generation holds already makes no other one.
+    host.deploy(first, deploy="20260921T141500-00000002", force=True)
+    host.deploy(second, deploy="20260921T141600-00000003", revision=FIRST, deployer="")
+    Path(f"{host.profile}-2-link").unlink()
+    host.deploy(host.toplevel("third"), revision=FIRST)
+    probe = host.probe(history=True)
+    assert [(found.generation, found.toplevel, found.deploy[-1:]) for found in probe.history[:3]] == [
+        (2, first, "1"),
+        (2, first, "2"),
+        (3, second, "3"),
+    ]
+    assert probe.history[3].deploy == ""
+    assert [found.generation for found in probe.deploys] == [3, 4]
+    assert host.probe().history == ()
+
+
+@EVERY_SHELL
+def test_the_history_has_an_end_and_survives_damage(host: Host) -> None:
+    host.deploy(host.toplevel("first"))
+    history = records(host) / "history"
+    line = history.read_text()
+    history.write_text(line * 400 + line[:30])
+    host.deploy(host.toplevel("second"), deploy="20260921T141300-00000001")
+    lines = history.read_text().splitlines()
+    assert len(lines) == 200
+    found = host.probe(history=True).history
+    assert len(found) == 199
+    assert (found[-1].generation, found[-1].deploy) == (3, "20260921T141300-00000001")

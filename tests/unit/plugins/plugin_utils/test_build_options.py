@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.parsing.vault import EncryptedString
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import (
     SPECIFICATION,
@@ -156,3 +157,24 @@ def test_relative_paths_count_from_the_playbook_unless_a_collection_has_it() -> 
     assert base_directory("/srv/fleet") == "/srv/fleet"
     inside = "/usr/share/ansible/collections/ansible_collections/nixferry/deploy/playbooks"
     assert base_directory(inside) == os.getcwd()  # noqa: PTH109
+
+
+def test_arguments_for_modules_go_with_every_evaluation() -> None:
+    for given in ({"flake": "."}, {"file": "<x>"}, {"expr": "{ }"}):
+        built = options(specialargs={"site": {"name": "${x}"}}, **given)
+        attribute = built.attribute("web1", source(built, "web1"))
+        assert attribute.special_args == '{ "site" = { "name" = "\\${x}"; }; }'
+    built = options(sources={"web1": {"specialargs": {"a": 1}}, "web2": {}}, flake=".")
+    attributes = [built.attribute(host, source(built, host)) for host in ("web1", "web2")]
+    # One evaluator can answer for both.
+    assert attributes[0].root == attributes[1].root
+    assert [attribute.special_args for attribute in attributes] == ['{ "a" = 1; }', ""]
+    with pytest.raises(NixferryError, match="`specialargs` goes with flake or file or expr"):
+        options(store_path="/nix/store/x", specialargs={"a": 1})
+
+
+@pytest.mark.parametrize("name", ["args", "argstrs", "specialargs"])
+def test_a_value_from_the_vault_is_refused(name: str) -> None:
+    secret = EncryptedString(ciphertext="$ANSIBLE_VAULT;1.1;AES256\n6162")
+    with pytest.raises(NixferryError, match=rf"`{name}`.deep\[0\] comes from Ansible Vault"):
+        options(expr="{ }", **{name: {"deep": [secret]}})

@@ -261,3 +261,28 @@ def test_a_system_that_does_not_tell_has_half_of_its_memory_available(tmp_path: 
 def test_given_limits_win() -> None:
     assert default_limits(2048, 3) == Limits(2048, 3)
     assert default_limits().evaluators >= 1
+
+
+def test_hosts_that_differ_in_their_arguments_share_an_evaluator() -> None:
+    evaluators = Evaluators()
+    attributes = {
+        "web1": Attribute(ROOT, ("web",), '{ "n" = 1; }'),
+        "web2": Attribute(ROOT, ("web",), '{ "n" = 2; }'),
+        "web3": Attribute(ROOT, ("web",)),
+        "web4": Attribute(ROOT, ("web",)),
+    }
+    answers = evaluate(evaluators, attributes, limits=PLENTY, deadline=None)  # type: ignore[arg-type]
+    assert len(evaluators.asked) == 1
+    assert len(evaluators.asked[0]) == 3
+    assert set(answers) == set(attributes)
+    request = ROOT.request({"0": ("web",), "1": ("web",)}, special_args={"0": '{ "n" = 1; }', "1": ""})
+    assert b'specialArgs = { "0" = { "n" = 1; }; };' in (request.input or b"")
+
+
+def test_long_arguments_are_parted() -> None:
+    evaluators = Evaluators()
+    long = '{ "n" = "' + "x" * 40_000 + '"; }'
+    attributes = {f"web{n}": Attribute(ROOT, (f"web{n}",), long) for n in range(5)}
+    answers = evaluate(evaluators, attributes, limits=PLENTY, deadline=None)  # type: ignore[arg-type]
+    assert [len(asked) for asked in evaluators.asked] == [2, 2, 1]
+    assert all(isinstance(answer, Evaluation) for answer in answers.values())

@@ -116,3 +116,10 @@ def test_what_nix_has_no_value_for_is_refused_with_its_place(value: object, word
     with pytest.raises(NixferryError, match=words) as caught:
         nix_literal({"ports": [1, value]}, where="args")
     assert "args.ports[1]" in caught.value.message
+
+
+def test_what_holds_itself_is_refused() -> None:
+    endless: list[object] = []
+    endless.append({"again": endless})
+    with pytest.raises(NixferryError, match="holds itself"):
+        nix_literal(endless, where="args")

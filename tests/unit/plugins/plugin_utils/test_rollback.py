@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteResult
@@ -10,11 +12,17 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult, parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import Chosen, choose_generation
 
-ONE, TWO = (f"/nix/store/{letter * 32}-system" for letter in "ab")
+ONE, TWO, THREE = (f"/nix/store/{letter * 32}-system" for letter in "abc")
 
 
-def probe(current: int, **generations: str) -> ProbeResult:
-    lines = [f"generations={number} 1000 {path}" for number, path in generations.items()]
+def probe(
+    current: int, dates: dict[str, int] | None = None, history: tuple[str, ...] = (), **generations: str
+) -> ProbeResult:
+    lines = [
+        f"generations={number} {(dates or {}).get(number, 1000)} {path}"
+        for number, path in generations.items()
+    ]
+    lines += [f"history={line}" for line in history]
     target = generations.get(str(current), "")
     answer = ["nixferry=1", f"generation={current or ''}", f"profile_target={target}", *lines, "end=probe"]
     return parse_probe(RemoteResult(0, "\n".join(answer), ""))
@@ -42,7 +50,119 @@ def test_a_store_path_need_not_be_a_generation() -> None:
     assert choose_generation(probe(0), ONE) == Chosen(0, ONE)
 
 
-@pytest.mark.parametrize("to", ["yesterday", "-1", "", "1.5", f"{ONE}/bin"])
+@pytest.mark.parametrize(
+    "to", ["yesterday", "-1", "", "1.5", f"{ONE}/bin", "deploy", "20260921T141300-00000001"]
+)
 def test_anything_else_is_refused(to: str) -> None:
     with pytest.raises(NixferryError, match="neither previous"):
         choose_generation(probe(1, **{"1": ONE}), to)
+
+
+def run_at(minute: int) -> str:
+    """The id of a run that began at 14:`minute` UTC."""
+    return f"20260921T14{minute:02}00-000000{minute:02}"
+
+
+def at(minute: int, seconds: int = 0) -> int:
+    return BEGIN + 60 * minute + seconds
+
+
+def line(generation: int, path: str, minute: int, *, run: int | None = None, ahead: int = 0) -> str:
+    """A deploy that was committed ten seconds after the run began, by a clock that is `ahead` of the controller's."""
+    deploy = "" if run is None else f"deploy={run_at(run)} "
+    return f"{generation} {path} {at(minute, 10 + ahead)} id switch - {deploy}ann@laptop"
+
+
+BEGIN = int(datetime(2026, 9, 21, 14, 0, tzinfo=UTC).timestamp())
+# Three runs on the whole fleet; this host was left out of the second, and somebody made generation 4 by hand.
+HISTORY = (line(2, ONE, 10, run=10), line(3, TWO, 30, run=30))
+GENERATIONS = {"1": THREE, "2": ONE, "3": TWO, "4": THREE}
+DATES = {"1": at(0), "2": at(10, 11), "3": at(30, 11), "4": at(50)}
+
+
+def fleet_host(history: tuple[str, ...] = HISTORY, without: str = "", ahead: int = 0) -> ProbeResult:
+    generations = {number: path for number, path in GENERATIONS.items() if number not in without}
+    dates = {number: date + ahead for number, date in DATES.items()}
+    return probe(4, dates, history, **generations)
+
+
+@pytest.mark.parametrize(
+    ("to", "number"),
+    [
+        (f"deploy:{run_at(10)}", 2),
+        (f"deploy:{run_at(30)}", 3),
+        # Left out: what it held when the others were switched.
+        (f"deploy:{run_at(20)}", 2),
+        (f"deploy:{run_at(9)}", 1),
+        (f"deploy:{run_at(55)}", 4),
+        ("time:2026-09-21T14:20:00Z", 2),
+        ("time:2026-09-21T16:20:00+02:00", 2),
+        ("time:2026-09-21T14:10:05", 1),
+        ("time:2026-09-21T14:30:12", 3),
+        ("time:2026-09-21", None),
+    ],
+)
+def test_a_fleet_goes_back_to_a_deploy_or_a_time(to: str, number: int | None) -> None:
+    if number is None:
+        with pytest.raises(NixferryError, match="as old as 2026-09-21 00:00:00 UTC"):
+            choose_generation(fleet_host(), to)
+        return
+    chosen = choose_generation(fleet_host(), to)
+    assert (chosen.number, chosen.path) == (number, GENERATIONS[str(number)])
+    # A host without a history, as earlier versions leave it, says the same as long as all generations are there.
+    if "deploy" not in to or number != 3:
+        assert choose_generation(fleet_host(()), to.replace(run_at(10), run_at(11))).number == number
+
+
+def test_the_hosts_clock_does_not_matter_to_runs() -> None:
+    for ahead in (-500, 500):
+        history = (line(2, ONE, 10, run=10, ahead=ahead), line(3, TWO, 30, run=30, ahead=ahead))
+        host = fleet_host(history, ahead=ahead)
+        assert choose_generation(host, f"deploy:{run_at(11)}").number == 2
+        assert choose_generation(host, f"deploy:{run_at(31)}").number == 3
+
+
+def test_a_deploy_that_made_no_generation_of_its_own_is_found() -> None:
+    again = (*HISTORY, line(3, TWO, 40, run=40))
+    assert choose_generation(fleet_host(again), f"deploy:{run_at(30)}").number == 3
+    assert choose_generation(fleet_host(again), f"deploy:{run_at(40)}").number == 3
+
+
+@pytest.mark.parametrize(
+    ("to", "without", "words"),
+    [
+        (
+            f"deploy:{run_at(30)}",
+            "3",
+            "generation 3, which was deployed on 2026-09-21 14:30 UTC, was deleted",
+        ),
+        (
+            f"deploy:{run_at(20)}",
+            "2",
+            "generation 2, which was deployed on 2026-09-21 14:10 UTC, was deleted",
+        ),
+        ("time:2026-09-21T14:05:00Z", "1", "known to be as old"),
+        ("time:2226-09-21T14:05:00Z", "", "in the future"),
+        ("time:yesterday", "", "is no time"),
+        ("deploy:web", "", "is no id of a deploy"),
+        ("deploy:20269921T141300-00000001", "", "is no id of a deploy"),
+    ],
+)
+def test_what_was_deleted_or_makes_no_sense_is_said(to: str, without: str, words: str) -> None:
+    with pytest.raises(NixferryError, match=words):
+        choose_generation(fleet_host(without=without), to)
+
+
+def test_a_gap_is_not_guessed_over() -> None:
+    """Without a history, a generation that is gone may have been the one."""
+    host = fleet_host((), without="2")
+    with pytest.raises(NixferryError, match="2 of its generations, which may have been it, were deleted"):
+        choose_generation(host, f"deploy:{run_at(20)}")
+    # What is known to have been deployed later was not.
+    later = (line(2, ONE, 10, run=10),)
+    assert choose_generation(fleet_host(later, without="2"), f"deploy:{run_at(5)}").number == 1
+
+
+def test_the_same_system_under_another_number_will_do() -> None:
+    host = probe(5, {"1": at(0), "5": at(50)}, HISTORY, **{"1": THREE, "5": TWO})
+    assert choose_generation(host, f"deploy:{run_at(30)}").number == 5

@@ -13,6 +13,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._report_text impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._status_table import (
     STATUS,
     FleetStatus,
+    deploy_lines,
     status_lines,
 )
 
@@ -164,3 +165,33 @@ def test_a_source_that_cannot_be_evaluated_is_no_drift() -> None:
     found = facts(build={"hosts": {"web1": failed}})
     assert found["drift"] == []
     assert found["notes"] == ["what a deploy would bring is not known: no"]
+
+
+def test_the_deploys_of_the_fleet() -> None:
+    def record(deploy: str, action: str = "switch") -> dict[str, Any]:
+        return {
+            **DEPLOYED,
+            "deploy": deploy,
+            "action": action,
+            "generation": 2,
+            "toplevel": NEW,
+            "activation": "x",
+        }
+
+    first, second = "20260918T141320-0000000a", "20260919T141320-0000000b"
+    fleet = fleet_of(
+        web2={"history": [record(first)]},
+        web1={"history": [record(""), record(first), record(first), record(second, "rollback")]},
+        web3={},
+    )
+    told = fleet.report(NOW)["deploys"]
+    assert [(run["deploy"], run["hosts"], run["action"]) for run in told] == [
+        (second, ["web1"], "rollback"),
+        (first, ["web1", "web2"], "switch"),
+    ]
+    assert [line.text for line in deploy_lines(fleet.deploys)] == [
+        "",
+        f"  deploy:{second}  ann@laptop  rollback  web1",
+        f"  deploy:{first}  ann@laptop  11111111*  web1, web2",
+    ]
+    assert deploy_lines([]) == []
