@@ -73,6 +73,11 @@ class Machine(NamedTuple):
         return (match["user"] if match else None) or ""
 
     @property
+    def port(self) -> str:
+        match = _URI.match(self.uri)
+        return (match["port"] if match else None) or ""
+
+    @property
     def parameters(self) -> str:
         """What follows the question mark."""
         return self.uri.partition("?")[2]

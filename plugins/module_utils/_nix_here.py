@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -161,3 +162,14 @@ def manager(directory: str = CONFIGURATION_DIRECTORY, system: str | None = None)
     if not generated(f"{directory}/nix.conf"):
         return "files"
     return "nix-darwin" if (system or platform.system()) == "Darwin" else "nixos"
+
+
+def daemon_socket() -> str:
+    """The socket on which a Nix daemon listens, empty when this installation has none."""
+    for path in ("/nix/var/nix/daemon-socket/socket", "/var/run/nix-daemon.socket"):
+        try:
+            if stat.S_ISSOCK(Path(path).stat().st_mode):
+                return path
+        except OSError:
+            continue
+    return ""
