@@ -156,3 +156,14 @@ def test_relative_paths_count_from_the_playbook_unless_a_collection_has_it() -> 
     assert base_directory("/srv/fleet") == "/srv/fleet"
     inside = "/usr/share/ansible/collections/ansible_collections/nixferry/deploy/playbooks"
     assert base_directory(inside) == os.getcwd()  # noqa: PTH109
+
+
+def test_builders_become_settings() -> None:
+    built = options(flake=".", builders=["ssh://big x86_64-linux"], max_jobs=0, options={"cores": 2})
+    assert built.settings == {"cores": "2", "builders": "ssh://big x86_64-linux", "max-jobs": "0"}
+
+
+def test_a_setting_is_given_once() -> None:
+    with pytest.raises(NixferryError) as caught:
+        options(flake=".", builders=[], options={"builders": "@/etc/nix/machines"})
+    assert "`builders`" in caught.value.message
