@@ -135,8 +135,8 @@ options:
       - The remote builders to use, in place of those that C(nix.conf) and C(/etc/nix/machines) name. An empty list
         forbids remote builds.
       - Each is an entry as C(/etc/nix/machines) has it, V(@/path/to/file) with such entries, or a dictionary with
-        C(uri), C(systems), C(ssh_key_file), C(max_jobs) (1), C(speed_factor) (1), C(supported_features), C(mandatory_features)
-        and C(host_public_key), which is V(TYPE KEY) as in a C(.pub) file.
+        C(uri), C(systems), C(ssh_key_file), C(max_jobs) (1), C(speed_factor) (1), C(supported_features),
+        C(mandatory_features) and C(host_public_key), which is V(TYPE KEY) as in a C(.pub) file.
       - With a Nix daemon, it is the daemon, as root, that logs in there, with keys and settings for ssh that root can
         read; and it takes builders only from users whom it trusts.
       - What is to be a builder for good, M(nixferry.deploy.nix_builder) registers.
