@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-OWN_FILE = "nixferry.conf"
 HEADER = "# Settings kept by nixferry.deploy.nix_conf.\n"
 _NAME = re.compile(r"^[a-z0-9][a-z0-9-]*$")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -95,7 +94,8 @@ def with_include(text: str, name: str) -> str:
     """The file with one line that includes ``name``, behind all settings. A missing file is no error to Nix."""
     lines = _lines(text)
     own = [number for number, line in enumerate(lines) if _included(line) == name]
-    if len(own) == 1 and not any(_setting(line) or _included(line) for line in lines[own[0] + 1 :]):
+    # Others may include files behind ours in the same way: two that both wanted to be last would never be content.
+    if len(own) == 1 and not any(_setting(line) for line in lines[own[0] + 1 :]):
         return text
     return _ended(without_include(text, name)) + f"!include {name}\n"
 

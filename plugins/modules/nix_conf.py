@@ -41,6 +41,11 @@ options:
     description: Whether to remove settings from the file that O(settings) does not name.
     type: bool
     default: false
+  name:
+    description:
+      - What the file is called, without C(.conf). Each of several roles can keep its settings in a file of its own.
+    type: str
+    default: nixferry
   config_dir:
     description: The directory of C(nix.conf).
     type: path
@@ -127,7 +132,11 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder import nix_value
+from ansible_collections.nixferry.deploy.plugins.module_utils._builder import (
+    BuilderError,
+    checked_name,
+    nix_value,
+)
 from ansible_collections.nixferry.deploy.plugins.module_utils._edit import (
     Change,
     EditError,
@@ -138,7 +147,6 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._edit import (
     write,
 )
 from ansible_collections.nixferry.deploy.plugins.module_utils._nix_conf import (
-    OWN_FILE,
     ConfError,
     assigned,
     has_settings,
@@ -165,7 +173,10 @@ class Settings:
         self.module = module
         options = module.params
         self.directory = options["config_dir"]
-        self.file = f"{self.directory}/{OWN_FILE}"
+        self.own = checked_name(options["name"]) + ".conf"
+        if self.own in ("nix.conf", "nix.custom.conf"):
+            raise ConfError(f"{self.own} belongs to others")
+        self.file = f"{self.directory}/{self.own}"
         self.given = options["settings"] or {}
         self.present = options["state"] == "present"
         self.purge = options["purge"]
@@ -195,11 +206,11 @@ class Settings:
         if needed:
             return [
                 Change(self.file, own, text),
-                Change(self.main, main, with_include(main or "", OWN_FILE)),
+                Change(self.main, main, with_include(main or "", self.own)),
             ]
-        less = without_include(main or "", OWN_FILE)
+        less = without_include(main or "", self.own)
         return [
-            Change(self.main, main, less if less or (main and not includes(main, OWN_FILE)) else None),
+            Change(self.main, main, less if less or (main and not includes(main, self.own)) else None),
             Change(self.file, own, None),
         ]
 
@@ -240,7 +251,7 @@ class Settings:
 
     def overridden(self, stated, expected, effective):
         texts = [
-            read_text(f"{self.directory}/{name}") or "" for name in ("nix.conf", "nix.custom.conf", OWN_FILE)
+            read_text(f"{self.directory}/{name}") or "" for name in ("nix.conf", "nix.custom.conf", self.own)
         ]
         added_to = {
             name[len("extra-") :] for text in texts for name in assigned(text) if name.startswith("extra-")
@@ -309,8 +320,8 @@ class Settings:
         """Of the file that others write, nothing but our line is shown: it may hold tokens."""
         if change.path == self.file:
             return change.diff()
-        line = f"!include {OWN_FILE}\n"
-        had, has = (includes(text or "", OWN_FILE) for text in (change.before, change.after))
+        line = f"!include {self.own}\n"
+        had, has = (includes(text or "", self.own) for text in (change.before, change.after))
         return Change(change.path, line if had else "", line if has else "").diff()
 
 
@@ -320,13 +331,14 @@ def main():
             "settings": {"type": "dict", "default": {}},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "purge": {"type": "bool", "default": False},
+            "name": {"type": "str", "default": "nixferry"},
             "config_dir": {"type": "path", "default": "/etc/nix"},
         },
         supports_check_mode=True,
     )
     try:
         result = Settings(module).perform()
-    except ConfError as error:
+    except (ConfError, BuilderError) as error:
         module.fail_json(msg=f"Settings of Nix: {error}.", remedy="Correct them. Nothing was changed.")
     except EditError as error:
         module.fail_json(msg=f"Settings of Nix: {error}.", remedy=error.remedy)
