@@ -29,6 +29,7 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import (
     search_path,
 )
 
+NOWHERE = "/nix/store/00000000000000000000000000000000-nowhere"
 SSH_FAILED = 255  # ssh's own exit status; any other is that of the command on the builder
 
 
@@ -114,34 +115,49 @@ def judged_login(done: Completed) -> Failure | None:
     return None
 
 
-def store_uri(machine: Machine) -> str:
+def store_uri(machine: Machine, scheme: str = "") -> str:
     """The address with all that the entry says of the way there, for commands that take no entry."""
-    parameters = []
+    parameters = [machine.parameters] if machine.parameters else []
     if machine.ssh_key:
         parameters.append("ssh-key=" + quote(machine.ssh_key, safe="/"))
     if machine.host_key:
         encoded = machine.line().split()[-1]
         parameters.append("base64-ssh-public-host-key=" + quote(encoded, safe=""))
-    uri = machine.uri if "://" in machine.uri else f"{machine.scheme}://{machine.uri}"
-    return uri + ("&" if "?" in uri else "?" if parameters else "") + "&".join(parameters)
+    address = machine.uri.partition("?")[0].rpartition("://")[2]
+    return f"{scheme or machine.scheme}://{address}" + ("?" if parameters else "") + "&".join(parameters)
 
 
-def asked_store(nix: Nix, machine: Machine, timeout: int) -> tuple[Store | None, Failure | None]:
+def asked_store(nix: Nix, machine: Machine, timeout: int) -> tuple[Store, Failure | None]:
     """Ask the builder's Nix for its version and whether it trusts us."""
-    uri = store_uri(machine)
+    words = ["store", "ping"] if nix.lix or nix.version < (2, 19) else ["store", "info", "--json"]
+    done = _asked(nix, [*words, "--store", store_uri(machine)], timeout)
+    failure = _failed(done)
+    # ssh-ng does not say what the builder's daemon lacks, and ssh connects without asking the daemon anything.
+    if failure is None if machine.scheme == "ssh" else failure is not None and failure.code == "disconnected":
+        failure = _daemon_failure(nix, machine, timeout) or failure
+    return parsed_store(done.stdout + done.stderr), failure
+
+
+def _asked(nix: Nix, words: list[str], timeout: int) -> Completed:
     environment = {"NIX_REMOTE": None, "PATH": search_path()}
-    if nix.lix or nix.version < (2, 19):
-        words = ["store", "ping"]
-    else:
-        words = ["store", "info", "--json"]
-    command = [nix.program, *EXPERIMENTAL, *words, "--store", uri]
-    done = run(command, timeout=timeout, environment=environment)
+    return run([nix.program, *EXPERIMENTAL, *words], timeout=timeout, environment=environment)
+
+
+def _failed(done: Completed) -> Failure | None:
     if done.status is None:
-        return None, classified("Connection timed out")
-    if done.status != 0:
-        return None, explained(done.stderr, "daemon")
-    store = parsed_store(done.stdout + done.stderr)
-    return store, None
+        return classified("Connection timed out")
+    return explained(done.stderr, "daemon") if done.status else None
+
+
+def _daemon_failure(nix: Nix, machine: Machine, timeout: int) -> Failure | None:
+    """Ask over the older protocol for a path that is nowhere: the answer to that needs the builder's daemon."""
+    done = _asked(nix, ["path-info", "--store", store_uri(machine, "ssh"), NOWHERE], timeout)
+    found = classified(done.stderr) if done.status else None
+    # A forced command may allow one protocol only, and then there is nothing to learn.
+    told = ("daemon_down", "socket_group", "no_program", "chatty_shell")
+    if found and (machine.scheme == "ssh" or found.code in told):
+        return found
+    return None
 
 
 def parsed_store(text: str) -> Store:

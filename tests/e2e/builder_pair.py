@@ -19,6 +19,7 @@ MAKE_BUILDER = """
 id builder >/dev/null 2>&1 || useradd --create-home --shell /bin/sh --groups nix-users builder
 usermod --password '*' builder
 grep -q '^extra-trusted-users' /etc/nix/nix.conf || echo 'extra-trusted-users = builder' >>/etc/nix/nix.conf
+systemctl reset-failed nix-daemon.service nix-daemon.socket 2>/dev/null || true
 systemctl restart nix-daemon.service
 """
 _PROGRAM = """
