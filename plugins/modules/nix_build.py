@@ -141,6 +141,24 @@ options:
       - Some are only taken from a user whom the Nix daemon trusts.
     type: dict
     default: {}
+  builders:
+    description:
+      - The remote builders to use, in place of those that C(nix.conf) and C(/etc/nix/machines) name. An empty list
+        forbids remote builds.
+      - Each is an entry as C(/etc/nix/machines) has it, V(@/path/to/file) with such entries, or a dictionary with
+        C(uri), C(systems), C(ssh_key_file), C(max_jobs) (1), C(speed_factor) (1), C(supported_features),
+        C(mandatory_features) and C(host_public_key), which is V(TYPE KEY) as in a C(.pub) file.
+      - With a Nix daemon, it is the daemon, as root, that logs in there, with keys and settings for ssh that root can
+        read; and it takes builders only from users whom it trusts.
+      - What is to be a builder for good, M(nixferry.deploy.nix_builder) registers.
+      - A builder that cannot be used is passed over by Nix. A warning then names it, the cause and what to do.
+    type: list
+    elements: raw
+  max_jobs:
+    description:
+      - How many derivations may be built on this machine at once. With V(0), all of them have to be built on remote
+        builders. Otherwise Nix builds here whatever it can when no builder answers.
+    type: int
   output:
     description:
       - Which output of the derivation is the toplevel. All outputs are built.
@@ -151,7 +169,7 @@ options:
       - Where to build. With V(target), the controller evaluates, the derivation is copied to the host over Ansible's
         connection, and the host builds or fetches it with its own Nix. Each host does this for itself, without
         O(hosts).
-      - For a build on other machines, set C(builders) in O(options) or in C(nix.conf).
+      - For a build on other machines, see O(builders).
     type: str
     choices: [controller, target]
     default: controller
@@ -238,6 +256,17 @@ EXAMPLES = r"""
       nixpkgs: path:/home/alice/nixpkgs
     options:
       max-jobs: 4
+
+- name: Build all of it on a builder, and nothing here
+  nixferry.deploy.nix_build:
+    flake: .#nixosConfigurations.web1
+    builders:
+      - uri: ssh-ng://builder@192.0.2.20
+        systems: [aarch64-linux]
+        ssh_key_file: /etc/nix/big_ed25519
+        host_public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDbnVCLVTWWnH0zhWQvKs9G9rlYTGdoQw3oXKsoaeLfi
+        max_jobs: 4
+    max_jobs: 0
 
 - name: Use what the build server has built
   nixferry.deploy.nix_build:

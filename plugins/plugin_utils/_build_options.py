@@ -20,6 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_source impo
     Source,
     sources_from,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._builders import builder_settings
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits, default_limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import Attribute
@@ -35,6 +36,8 @@ SPECIFICATION: dict[str, Any] = {
         "kind": {"type": "str", "choices": list(KINDS), "default": "nixos"},
         "hosts": {"type": "list", "elements": "str"},
         "options": {"type": "dict", "default": {}},
+        "builders": {"type": "list", "elements": "raw"},
+        "max_jobs": {"type": "int"},
         "output": {"type": "str", "default": "out"},
         "build_on": {"type": "str", "choices": ["controller", "target"], "default": "controller"},
         "build_in_check_mode": {"type": "bool", "default": False},
@@ -108,7 +111,7 @@ def build_options(
         sources=tuple(sources_from(arguments, hosts).items()),
         directory=directory,
         kind=str(arguments["kind"]),
-        option_pairs=tuple((str(name), setting_text(value)) for name, value in arguments["options"].items()),
+        option_pairs=_option_pairs(arguments),
         output=str(arguments["output"]),
         limits=default_limits(arguments["max_memory"], arguments["evaluators"]),
         timeout=arguments["timeout"] if arguments["timeout"] > 0 else None,
@@ -117,6 +120,17 @@ def build_options(
         if arguments["sign_key"]
         else None,
     )
+
+
+def _option_pairs(arguments: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    named = builder_settings(arguments["builders"], arguments["max_jobs"])
+    twice = sorted(named.keys() & arguments["options"].keys())
+    if twice:
+        raise NixferryError(
+            f"`{twice[0]}` is given in `options` and as `{twice[0].replace('-', '_')}`", step=STEP
+        )
+    options = {str(name): setting_text(value) for name, value in arguments["options"].items()}
+    return tuple({**options, **named}.items())
 
 
 def setting_text(value: object) -> str:

@@ -30,6 +30,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_roots impor
     roots_directory,
     state_directory,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._builder_news import (
+    BuilderNews,
+    with_builders,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Answers, Evaluation, evaluate
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits
@@ -98,6 +102,7 @@ class BuildTask:
         self.options = options
         self.progress = progress
         self.logs = BuildLogs()
+        self.builders = BuilderNews()
         self.warnings: list[str] = []
         self.nix = Nix(
             options=options.settings,
@@ -144,6 +149,7 @@ class BuildTask:
 
     def _event(self, event: LogEvent) -> None:
         self.logs.event(event)
+        self.builders.event(event)
         self.progress.event(event)
 
     def _tell_waiting(self) -> None:
@@ -194,7 +200,12 @@ class BuildTask:
             return {host: _planned(host, target, plans.get(host, Plan())) for host, target in targets.items()}
         if absent:
             self.progress.phase(f"building {names_text(list(absent))}")
-        errors = realise(nix, absent, self.logs, deadline=deadline)
+        errors = {
+            host: with_builders(error, self.builders.troubles)
+            for host, error in realise(nix, absent, self.logs, deadline=deadline).items()
+        }
+        # What could be built here was built here, which may not be what the user thinks.
+        self.warnings += self.builders.warnings()
         builds = {
             host: HostBuild(host, target, built=host in absent and host not in errors, error=errors.get(host))
             for host, target in targets.items()

@@ -84,7 +84,15 @@ class Tally:
 
     def running_derivations(self) -> list[str]:
         """The .drv paths being built, in the order in which they began."""
-        return [path for each in self._running.values() if (path := derivation_of(each.start)) is not None]
+        return [path for path, _builder in self.running_builds()]
+
+    def running_builds(self) -> list[tuple[str, str]]:
+        """The same with the address of the builder each is built on, empty for this machine."""
+        return [
+            (path, builder_of(each.start))
+            for each in self._running.values()
+            if (path := derivation_of(each.start)) is not None
+        ]
 
     def _stop(self, event: Stop) -> None:
         activity = self._running.pop(event.id, None)
@@ -154,6 +162,11 @@ def derivation_of(start: Start) -> str | None:
     if start.type != ActivityType.BUILD or not start.fields:
         return None
     return str(start.fields[0])
+
+
+def builder_of(start: Start) -> str:
+    """The address of the remote builder on which a build begins; empty for this machine."""
+    return str(start.fields[1]) if len(start.fields) > 1 else ""
 
 
 def _numbers(fields: tuple[Field, ...]) -> list[int]:

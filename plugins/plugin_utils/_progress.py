@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from ansible_collections.nixferry.deploy.plugins.module_utils._machines import Machine
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import (
     ActivityType,
     Level,
@@ -164,10 +165,12 @@ def state_text(tally: Tally) -> str:
     builds = tally.counts(ActivityType.BUILDS)
     if builds.expected or builds.running:
         text = f"building {builds.done}/{builds.expected}"
-        running = tally.running_derivations()
+        running = tally.running_builds()
         if running:
+            path, builder = running[0]
+            place = f" on {Machine(builder).host}" if builder else ""
             others = f" +{len(running) - 1}" if len(running) > 1 else ""
-            text += f" ({derivation_name(running[0])}{others})"
+            text += f" ({derivation_name(path)}{place}{others})"
         if builds.failed:
             text += f", {builds.failed} failed"
         parts.append(text)

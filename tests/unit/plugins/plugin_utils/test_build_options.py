@@ -178,3 +178,14 @@ def test_a_value_from_the_vault_is_refused(name: str) -> None:
     secret = EncryptedString(ciphertext="$ANSIBLE_VAULT;1.1;AES256\n6162")
     with pytest.raises(NixferryError, match=rf"`{name}`.deep\[0\] comes from Ansible Vault"):
         options(expr="{ }", **{name: {"deep": [secret]}})
+
+
+def test_builders_become_settings() -> None:
+    built = options(flake=".", builders=["ssh://big x86_64-linux"], max_jobs=0, options={"cores": 2})
+    assert built.settings == {"cores": "2", "builders": "ssh://big x86_64-linux", "max-jobs": "0"}
+
+
+def test_a_setting_is_given_once() -> None:
+    with pytest.raises(NixferryError) as caught:
+        options(flake=".", builders=[], options={"builders": "@/etc/nix/machines"})
+    assert "`builders`" in caught.value.message

@@ -137,6 +137,18 @@ def test_a_line_that_would_look_the_same_is_not_drawn_again() -> None:
     assert len(screen.shown) == 2
 
 
+def test_a_remote_builder_is_named() -> None:
+    screen, clock = Screen(), Clock()
+    reporter = progress(screen, clock)
+    reporter.event(Start(1, ActivityType.BUILDS, 0, ""))
+    reporter.event(
+        Start(2, ActivityType.BUILD, 3, "", fields=(DRV, "ssh-ng://builder@big?compress=true", 1, 1))
+    )
+    clock.now += 60
+    reporter.event(Result(1, ResultType.PROGRESS, (0, 48, 1, 0)))
+    assert "(hello-1.0 on big)" in screen.shown[-1]
+
+
 def test_closing_removes_the_line() -> None:
     screen, clock = Screen(), Clock()
     reporter = progress(screen, clock, terminal=True)

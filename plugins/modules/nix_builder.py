@@ -1,0 +1,483 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Register a remote builder with this host's Nix."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_builder
+short_description: Register a remote builder with a host's Nix
+description:
+  - Keeps one builder's entry in C(/etc/nix/machines), ssh's settings for it in a file of their own, and its host key.
+    Everything else in C(/etc/nix/machines) stays as it is, byte for byte.
+  - The entry's address is O(name), which only ssh's settings explain. That works with every version of Nix, while ports
+    in addresses do not. C(HostKeyAlias) makes ssh and Nix look the pinned host key up under that name.
+  - Whatever Nix or ssh would misunderstand is refused, since a file that Nix cannot read fails every build, local ones
+    too, and an entry without job slots holds builds up forever.
+  - The files are changed under a lock and by rename. Several runs at once do not lose an entry, and Nix never reads
+    half a file. Nix reads it anew for every build, so that nothing has to be restarted.
+  - On NixOS and nix-darwin these files are made by the system's configuration. There the module changes none of them.
+    It returns a module for that configuration instead, and writes it to O(snippet_file) if that is given.
+  - M(nixferry.deploy.nix_builder_check) tells whether the builder builds.
+extends_documentation_fragment:
+  - nixferry.deploy._attributes.module
+  - nixferry.deploy._attributes.actiongroup_nixferry
+options:
+  name:
+    description:
+      - What the builder is called here, as address in C(/etc/nix/machines) and as C(Host) in ssh's settings.
+      - Letters, digits, dots, dashes and underscores. V(localhost) is refused.
+      - An entry with that name is replaced, also one that was not written by this module.
+    type: str
+    required: true
+  state:
+    description: Whether the builder is registered.
+    type: str
+    choices: [present, absent]
+    default: present
+  host:
+    description: The address that ssh connects to.
+    type: str
+    default: 127.0.0.1
+  port:
+    description: The port that ssh connects to.
+    type: int
+    default: 22
+  user:
+    description: The user that ssh logs in as. The builder's Nix has to trust it (C(trusted-users)).
+    type: str
+    default: builder
+  protocol:
+    description:
+      - The protocol of Nix. V(ssh) is the older one.
+      - Lix 2.94 and later speak V(ssh-ng) only with builders that have Nix 2.18 or later; take V(ssh) for others.
+    type: str
+    choices: [ssh-ng, ssh]
+    default: ssh-ng
+  systems:
+    description: The systems that the builder builds for, such as V(x86_64-linux). Required when O(state=present).
+    type: list
+    elements: str
+  max_jobs:
+    description: How many builds this host gives it at once. At least 1.
+    type: int
+    default: 1
+  speed_factor:
+    description: How fast it is compared with other builders. Nix before 2.20 takes whole numbers only.
+    type: float
+    default: 1.0
+  supported_features:
+    description: System features that it has, such as V(big-parallel) or V(kvm).
+    type: list
+    elements: str
+    default: []
+  mandatory_features:
+    description: System features without which a derivation is not given to it. They count as supported.
+    type: list
+    elements: str
+    default: []
+  ssh_key_file:
+    description:
+      - The file with the secret key on the host, readable by root only. It is not made here.
+      - Default is C(/etc/nix/NAME_ed25519).
+    type: path
+  host_public_key:
+    description:
+      - The builder's public host key, as V(TYPE KEY). Required when O(state=present).
+      - Take it from the builder itself over a way that you trust, not with C(ssh-keyscan).
+    type: str
+  connect_timeout:
+    description: Seconds after which ssh gives up. Without a limit one builder that is gone slows down every build.
+    type: int
+    default: 10
+  remote_program:
+    description:
+      - The program to start on the builder, where it is not in the PATH of commands over ssh, as on macOS. Such as
+        V(/nix/var/nix/profiles/default/bin/nix-daemon), or C(nix-store) for O(protocol=ssh).
+    type: str
+  compress:
+    description: Whether ssh compresses what is copied.
+    type: bool
+    default: false
+  ssh_options:
+    description:
+      - Further settings of ssh for this builder, such as C(ProxyJump), by their names in ssh_config.
+      - Settings that the builder's identity depends on are refused.
+    type: dict
+    default: {}
+  machines_file:
+    description: The file with the builders. The file with the host key lies next to it.
+    type: path
+    default: /etc/nix/machines
+  ssh_config_dir:
+    description: A directory whose C(*.conf) files ssh includes in its settings for all users.
+    type: path
+    default: /etc/ssh/ssh_config.d
+  manage:
+    description:
+      - With V(auto), files are changed unless the configuration of NixOS or nix-darwin makes them.
+      - V(snippet) changes none of them in any case, V(files) insists on changing them and fails where it cannot.
+    type: str
+    choices: [auto, files, snippet]
+    default: auto
+  snippet_file:
+    description: Where to write the module for the configuration of NixOS or nix-darwin, if it is to be used.
+    type: path
+attributes:
+  platform:
+    platforms: Linux, macOS
+seealso:
+  - module: nixferry.deploy.nix_builder_check
+  - module: nixferry.deploy.nix_conf
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Register a builder for two systems
+  nixferry.deploy.nix_builder:
+    name: big
+    host: 192.0.2.20
+    user: builder
+    systems: [x86_64-linux, aarch64-linux]
+    max_jobs: 4
+    supported_features: [big-parallel]
+    ssh_key_file: /etc/nix/big_ed25519
+    host_public_key: ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDbnVCLVTWWnH0zhWQvKs9G9rlYTGdoQw3oXKsoaeLfi
+  become: true
+
+- name: Forget it
+  nixferry.deploy.nix_builder:
+    name: big
+    state: absent
+  become: true
+"""
+
+RETURN = r"""
+uri:
+  description: The address in the builder's entry.
+  returned: O(state=present)
+  type: str
+  sample: ssh-ng://big
+line:
+  description: The builder's entry.
+  returned: O(state=present)
+  type: str
+changed_files:
+  description: The files that changed, or would change in check mode.
+  returned: success
+  type: list
+  elements: str
+managed_by:
+  description: Who makes the files, V(files) for this module.
+  returned: success
+  type: str
+  sample: nix-darwin
+machines_file:
+  description: The file with the builders.
+  returned: success
+  type: str
+ssh_config_file:
+  description: The file with ssh's settings for the builder.
+  returned: success
+  type: str
+known_hosts_file:
+  description: The file with the builder's host key.
+  returned: success
+  type: str
+snippet:
+  description: A module for the configuration of NixOS or nix-darwin, empty where the files themselves are changed.
+  returned: success
+  type: str
+snippet_file:
+  description: Where the module was written, or empty.
+  returned: success
+  type: str
+registered:
+  description: Whether the file with the builders says what is asked for, now or in check mode after a real run.
+  returned: success
+  type: bool
+effective:
+  description: Whether Nix reads the file with the builders. V(null) when this host has no Nix yet.
+  returned: success
+  type: bool
+daemon_restart_needed:
+  description: Always V(false), since Nix reads the file for every build.
+  returned: success
+  type: bool
+remedy:
+  description: What to do about a failure.
+  returned: failure
+  type: str
+"""
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.nixferry.deploy.plugins.module_utils._builder import (
+    BuilderError,
+    builder_of,
+    checked_name,
+    checked_path,
+)
+from ansible_collections.nixferry.deploy.plugins.module_utils._edit import (
+    Change,
+    EditError,
+    generated,
+    locked,
+    make_directory,
+    read_text,
+    unchangeable,
+    write,
+)
+from ansible_collections.nixferry.deploy.plugins.module_utils._machines import (
+    MachinesError,
+    entries,
+    hazards,
+    host_of,
+    integers_only,
+    parse,
+    with_entry,
+)
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import find, manager, run, settings
+
+SYSTEM_SSH_CONFIG = "/etc/ssh/ssh_config.d"
+
+
+def argument_spec():
+    return {
+        "name": {"type": "str", "required": True},
+        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        "host": {"type": "str", "default": "127.0.0.1"},
+        "port": {"type": "int", "default": 22},
+        "user": {"type": "str", "default": "builder"},
+        "protocol": {"type": "str", "choices": ["ssh-ng", "ssh"], "default": "ssh-ng"},
+        "systems": {"type": "list", "elements": "str"},
+        "max_jobs": {"type": "int", "default": 1},
+        "speed_factor": {"type": "float", "default": 1.0},
+        "supported_features": {"type": "list", "elements": "str", "default": []},
+        "mandatory_features": {"type": "list", "elements": "str", "default": []},
+        "ssh_key_file": {"type": "path", "no_log": False},
+        "host_public_key": {"type": "str", "no_log": False},
+        "connect_timeout": {"type": "int", "default": 10},
+        "remote_program": {"type": "str"},
+        "compress": {"type": "bool", "default": False},
+        "ssh_options": {"type": "dict", "default": {}},
+        "machines_file": {"type": "path", "default": "/etc/nix/machines"},
+        "ssh_config_dir": {"type": "path", "default": SYSTEM_SSH_CONFIG},
+        "manage": {"type": "str", "choices": ["auto", "files", "snippet"], "default": "auto"},
+        "snippet_file": {"type": "path"},
+    }
+
+
+class Registration:
+    """One run of the module."""
+
+    def __init__(self, module):
+        self.module = module
+        self.options = module.params
+        self.name = checked_name(self.options["name"])
+        self.builder = builder_of(self.options) if self.options["state"] == "present" else None
+        self.machines_file = checked_path(self.options["machines_file"], "machines_file")
+        self.ssh_config_file = f"{self.options['ssh_config_dir']}/100-{self.name}.conf"
+        directory = str(Path(self.machines_file).parent)
+        self.known_hosts_file = f"{directory}/{self.name}_known_hosts"
+        self.managed_by = self.find_manager(directory)
+        self.nix = find(module)
+
+    def find_manager(self, directory):
+        found = manager(directory)
+        if self.options["manage"] == "files":
+            for path in (self.machines_file, self.ssh_config_file):
+                if generated(path):
+                    raise EditError(
+                        f"{path} is made by the configuration of this system",
+                        "Use `manage: auto` and import the module that this returns.",
+                    )
+            return "files"
+        if found == "files" and (self.options["manage"] == "snippet" or generated(self.machines_file)):
+            return "nix-darwin" if os.uname().sysname == "Darwin" else "nixos"
+        return found
+
+    def changes(self):
+        """What is to be changed, in this order: a builder is announced last and withdrawn first."""
+        if self.managed_by != "files":
+            path = self.options["snippet_file"]
+            return [Change(path, read_text(path), self.snippet() or None)] if path else []
+        before = read_text(self.machines_file)
+        line = self.builder.line() if self.builder else ""
+        after = with_entry(before or "", self.name, line)
+        # A file without a byte says what a missing one says.
+        machines = Change(self.machines_file, before, (after or None) if before != "" or line else "")
+        texts = {self.ssh_config_file: None, self.known_hosts_file: None}
+        if self.builder:
+            texts[self.ssh_config_file] = self.builder.ssh_config(self.known_hosts_file)
+            texts[self.known_hosts_file] = self.builder.known_hosts()
+        others = [Change(path, read_text(path), text) for path, text in texts.items()]
+        return [*others, machines] if self.builder else [machines, *others]
+
+    def snippet(self):
+        return self.builder.snippet(self.managed_by) if self.builder and self.managed_by != "files" else ""
+
+    def apply(self, changes):
+        """Make the changes, or none of them."""
+        done = []
+        try:
+            for change in changes:
+                if change.path == self.machines_file and self.builder:
+                    self.check_ssh()
+                if change.changed:
+                    write(self.module, change)
+                    done.append(change)
+        except EditError:
+            for change in reversed(done):
+                write(self.module, change.reversed())
+            raise
+
+    def check_ssh(self):
+        """Ask ssh what it makes of its settings: a file that it does not include would go unnoticed."""
+        if self.options["ssh_config_dir"] != SYSTEM_SSH_CONFIG:
+            return
+        ssh = self.module.get_bin_path("ssh")
+        if not ssh:
+            raise EditError("ssh was not found on this host", "Install OpenSSH's client.")
+        answer = run([ssh, "-G", self.name])
+        found = dict(line.partition(" ")[::2] for line in answer.stdout.splitlines())
+        own = {
+            line.split(None, 1)[0].lower(): line.split(None, 1)[1]
+            for line in self.builder.ssh_config(self.known_hosts_file).splitlines()
+        }
+        for key in ("hostkeyalias", "hostname", "port", "user"):
+            if found.get(key) != own[key]:
+                raise EditError(
+                    f"ssh has {key} {found.get(key, 'not set')} for {self.name}, and not {own[key]} as "
+                    f"{self.ssh_config_file} says {answer.stderr.strip()}".strip(),
+                    "Make ssh include these files before its other settings: the line "
+                    f"`Include {SYSTEM_SSH_CONFIG}/*.conf` belongs at the top of /etc/ssh/ssh_config, and root's own "
+                    "~/.ssh/config must not say otherwise. Nothing was changed.",
+                )
+
+    def check_version(self):
+        """What only some versions of Nix take."""
+        if self.builder and self.nix and integers_only(self.nix.version):
+            factor = self.builder.speed_factor
+            if factor != int(factor):
+                raise BuilderError(
+                    f"speed_factor is {factor}, and {self.nix.version_text} takes whole numbers only"
+                )
+
+    def registered(self, text):
+        """Whether the file says what is asked for, in whatever order."""
+        own = [entry for entry in entries(text) if host_of(entry) == self.name]
+        if not self.builder:
+            return bool(own)
+        try:
+            return any(
+                comparable(parse(entry.text)) == comparable(parse(self.builder.line())) for entry in own
+            )
+        except MachinesError:
+            return False
+
+    def effective(self):
+        """Whether the setting ``builders`` leads to the file; None without a Nix that can be asked."""
+        if not self.nix:
+            return None
+        try:
+            value = settings(self.nix)[0].get("builders", "")
+        except ValueError as error:
+            self.module.warn(f"Nix cannot read its settings: {error}")
+            return None
+        return f"@{self.machines_file}" in value.replace(";", " ").split()
+
+    def warn(self, text, effective):
+        for hazard in hazards(text, self.nix.version if self.nix else None, bool(self.nix and self.nix.lix)):
+            self.module.warn(f"{self.machines_file}, {hazard}")
+        if self.managed_by != "files":
+            if self.registered(text) != bool(self.builder):
+                self.module.warn(
+                    "The configuration of this system makes {}. Nothing was registered or removed: {} the module "
+                    "that is returned as `snippet`, and switch to the new system.".format(
+                        self.machines_file, "import" if self.builder else "remove"
+                    )
+                )
+        elif self.builder and effective is False:
+            self.module.warn(
+                f"Nix does not read {self.machines_file}: `builders` in nix.conf says otherwise. With nix-darwin set "
+                "`nix.distributedBuilds = true`, else remove the line."
+            )
+
+    def perform(self):
+        self.check_version()
+        changes = self.changes()
+        if any(change.changed for change in changes) and not self.module.check_mode:
+            directory = str(Path(changes[-1 if self.builder else 0].path).parent)
+            make_directory(Path(directory))
+            with locked(directory):
+                # Read again: the lock may have been waited for.
+                changes = self.changes()
+                self.apply(changes)
+        text = next((change.after for change in changes if change.path == self.machines_file), None)
+        if self.managed_by != "files":
+            text = read_text(self.machines_file)
+        effective = self.effective()
+        self.warn(text or "", effective)
+        changed = [change for change in changes if change.changed]
+        result = {
+            "changed": bool(changed),
+            "changed_files": [change.path for change in changed],
+            "managed_by": self.managed_by,
+            "machines_file": self.machines_file,
+            "ssh_config_file": self.ssh_config_file,
+            "known_hosts_file": self.known_hosts_file,
+            "snippet": self.snippet(),
+            "snippet_file": (self.options["snippet_file"] or "") if self.snippet() else "",
+            "registered": self.registered(text or ""),
+            "effective": effective,
+            "daemon_restart_needed": False,
+        }
+        if self.module._diff:
+            result["diff"] = [change.diff() for change in changed]
+        if self.builder:
+            result["uri"] = self.builder.uri
+            result["line"] = self.builder.line()
+        return result
+
+
+def comparable(machine):
+    """A builder without the order of its systems and features."""
+    return machine._replace(
+        systems=frozenset(machine.systems),
+        supported_features=frozenset(machine.supported_features),
+        mandatory_features=frozenset(machine.mandatory_features),
+        host_key=machine.host_key.split()[:2],
+    )
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec=argument_spec(),
+        required_if=[("state", "present", ("systems", "host_public_key"))],
+        supports_check_mode=True,
+    )
+    name = module.params["name"]
+    try:
+        result = Registration(module).perform()
+    except OSError as error:
+        failure = unchangeable(str(error.filename), error)
+        module.fail_json(msg=f"The builder {name}: {failure}.", remedy=failure.remedy)
+    except EditError as error:
+        module.fail_json(msg="The builder {}: {}.".format(name, str(error).rstrip(".")), remedy=error.remedy)
+    except (BuilderError, MachinesError) as error:
+        module.fail_json(
+            msg=f"The builder {name}: {error}.", remedy="Correct it and run again. Nothing was changed."
+        )
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

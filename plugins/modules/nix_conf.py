@@ -1,0 +1,352 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep settings of Nix."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_conf
+short_description: Keep settings of a host's Nix
+description:
+  - Keeps settings in a file of its own, C(/etc/nix/nixferry.conf), and one line at the end of C(nix.conf) that
+    includes it. Whatever else is in C(nix.conf) stays. Where that includes C(nix.custom.conf), as Determinate Nix
+    and its installer have it, the line goes there, since C(nix.conf) is written anew by others.
+  - Asks Nix before and after. What Nix refuses is not written, and a setting that another line overrides is an error,
+    after which the files are as they were.
+  - On NixOS and nix-darwin C(nix.conf) is made by the system's configuration. There nothing is changed, and a
+    module for that configuration is returned.
+  - Tells whether a running daemon has to be restarted, which M(nixferry.deploy.nix_daemon) does.
+extends_documentation_fragment:
+  - nixferry.deploy._attributes.module
+  - nixferry.deploy._attributes.actiongroup_nixferry
+options:
+  settings:
+    description:
+      - Settings by name, such as V(max-jobs) or V(extra-trusted-users). A list becomes words, V(null) removes a
+        setting from the file.
+      - Prefer the C(extra-) form of lists. It adds to what other files say.
+      - Settings that the file has and this does not name stay, unless O(purge=true).
+      - C(access-tokens) is refused, since everybody may read the file.
+    type: dict
+    default: {}
+  state:
+    description:
+      - With V(absent) the file and the line that includes it are removed, and O(settings) has to be empty.
+    type: str
+    choices: [present, absent]
+    default: present
+  purge:
+    description: Whether to remove settings from the file that O(settings) does not name.
+    type: bool
+    default: false
+  name:
+    description:
+      - What the file is called, without C(.conf). Each of several roles can keep its settings in a file of its own.
+    type: str
+    default: nixferry
+  config_dir:
+    description: The directory of C(nix.conf).
+    type: path
+    default: /etc/nix
+attributes:
+  platform:
+    platforms: Linux, macOS
+seealso:
+  - module: nixferry.deploy.nix_daemon
+  - module: nixferry.deploy.nix_info
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Settings of a build server
+  nixferry.deploy.nix_conf:
+    settings:
+      extra-experimental-features: [nix-command, flakes]
+      extra-trusted-users: ["@wheel"]
+      max-jobs: 8
+      builders-use-substitutes: true
+  become: true
+  register: conf
+
+- name: Restart the daemon where that is needed
+  nixferry.deploy.nix_daemon:
+    state: restarted
+  become: true
+  when: conf.daemon_restart_needed
+"""
+
+RETURN = r"""
+file:
+  description: The file with the settings.
+  returned: success
+  type: str
+  sample: /etc/nix/nixferry.conf
+included_from:
+  description: The file that includes it.
+  returned: success
+  type: str
+  sample: /etc/nix/nix.conf
+managed_by:
+  description: Who makes nix.conf, V(files) when it is an ordinary file.
+  returned: success
+  type: str
+  sample: files
+settings:
+  description: The settings of the file, as text.
+  returned: success
+  type: dict
+effective:
+  description: What Nix says of these settings, also of those that are made by others.
+  returned: success
+  type: dict
+in_effect:
+  description: Whether Nix has all of the settings. V(false) on NixOS and nix-darwin until the module is imported.
+  returned: success
+  type: bool
+unknown_settings:
+  description: Settings that this Nix does not know, or whose experimental feature is not switched on.
+  returned: success
+  type: list
+  elements: str
+snippet:
+  description: The settings as a module for the configuration of NixOS or nix-darwin, empty elsewhere.
+  returned: success
+  type: str
+daemon_restart_needed:
+  description: Whether a daemon runs that has read other settings.
+  returned: success
+  type: bool
+remedy:
+  description: What to do about a failure.
+  returned: failure
+  type: str
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.nixferry.deploy.plugins.module_utils._builder import (
+    BuilderError,
+    checked_name,
+    nix_value,
+)
+from ansible_collections.nixferry.deploy.plugins.module_utils._edit import (
+    Change,
+    EditError,
+    locked,
+    make_directory,
+    read_text,
+    unchangeable,
+    write,
+)
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix_conf import (
+    ConfError,
+    assigned,
+    has_settings,
+    includes,
+    ineffective,
+    rendered,
+    snippet,
+    unknown,
+    with_include,
+    with_settings,
+    without_include,
+)
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix_daemon import older_than, service
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import find, manager, settings
+
+# Neither the settings of the user who runs this nor those of its environment.
+NEUTRAL = {"NIX_CONFIG": None, "NIX_USER_CONF_FILES": os.devnull}
+
+
+class Settings:
+    """One run of the module."""
+
+    def __init__(self, module):
+        self.module = module
+        options = module.params
+        self.directory = options["config_dir"]
+        self.own = checked_name(options["name"]) + ".conf"
+        if self.own in ("nix.conf", "nix.custom.conf"):
+            raise ConfError(f"{self.own} belongs to others")
+        self.file = f"{self.directory}/{self.own}"
+        self.given = options["settings"] or {}
+        self.present = options["state"] == "present"
+        self.purge = options["purge"]
+        self.wanted = {
+            name: None if value is None else rendered(name, value) for name, value in self.given.items()
+        }
+        if not self.present and self.given:
+            raise ConfError("state=absent removes all settings of the file, and takes none")
+        self.managed_by = manager(self.directory)
+        self.nix = find(module)
+        if not self.nix:
+            raise EditError("this host has no Nix", "Install it, such as with the role nixferry.deploy.nix.")
+        custom = includes(read_text(f"{self.directory}/nix.conf") or "", "nix.custom.conf")
+        self.main = f"{self.directory}/{'nix.custom.conf' if custom else 'nix.conf'}"
+
+    def changes(self):
+        """The file of our own, and the one that includes it; the included one comes first and goes last."""
+        if self.managed_by != "files":
+            return []
+        own, main = read_text(self.file), read_text(self.main)
+        wanted = dict(self.wanted)
+        if self.purge:
+            wanted = {**{name: None for name in assigned(own or "") if name not in wanted}, **wanted}
+        text = with_settings(own or "", wanted) if self.present else ""
+        # Comments alone are not worth a file.
+        needed = has_settings(text)
+        if needed:
+            return [
+                Change(self.file, own, text),
+                Change(self.main, main, with_include(main or "", self.own)),
+            ]
+        less = without_include(main or "", self.own)
+        return [
+            Change(self.main, main, less if less or (main and not includes(main, self.own)) else None),
+            Change(self.file, own, None),
+        ]
+
+    def effective(self):
+        return settings(self.nix, {**NEUTRAL, "NIX_CONF_DIR": self.directory})[0]
+
+    def expected(self, wanted):
+        """What Nix makes of these settings alone, and those that it does not know."""
+        with tempfile.TemporaryDirectory(prefix="nixferry-") as directory:
+            lines = "".join(f"{name} = {value}\n" for name, value in wanted.items())
+            Path(f"{directory}/nix.conf").write_text(lines, encoding="utf-8")
+            return settings(self.nix, {**NEUTRAL, "NIX_CONF_DIR": directory})
+
+    def perform(self):
+        stated = {name: value for name, value in self.wanted.items() if value is not None}
+        try:
+            expected, warnings = self.expected(stated)
+        except ValueError as error:
+            raise ConfError(f"Nix refuses them: {error}") from error
+        not_known = unknown(warnings) + [
+            name for name in stated if name not in expected and name.replace("extra-", "", 1) not in expected
+        ]
+        changes = self.changes()
+        before = self.asked("Nix cannot read its settings")
+        if any(change.changed for change in changes) and not self.module.check_mode:
+            make_directory(Path(self.directory))
+            with locked(self.directory):
+                changes = self.changes()
+                self.apply(changes, stated, expected)
+        after = self.asked("Nix cannot read its settings any more")
+        return self.result(changes, stated, expected, list(dict.fromkeys(not_known)), before, after)
+
+    def asked(self, message):
+        try:
+            return self.effective()
+        except ValueError as error:
+            raise EditError(f"{message}: {error}", f"Mend {self.directory}/nix.conf by hand.") from error
+
+    def overridden(self, stated, expected, effective):
+        texts = [
+            read_text(f"{self.directory}/{name}") or "" for name in ("nix.conf", "nix.custom.conf", self.own)
+        ]
+        added_to = {
+            name[len("extra-") :] for text in texts for name in assigned(text) if name.startswith("extra-")
+        }
+        return ineffective(stated, expected, effective, added_to)
+
+    def apply(self, changes, stated, expected):
+        """Make the changes. When Nix does not take them, the files are put back."""
+        done = []
+        try:
+            for change in changes:
+                if change.changed:
+                    write(self.module, change)
+                    done.append(change)
+            overridden = self.overridden(stated, expected, self.asked("Nix cannot read the new settings"))
+            if overridden:
+                raise EditError(
+                    f"{', '.join(overridden)} would not take effect: a later line of {self.directory}/nix.conf, or "
+                    "a file that it includes, says otherwise",
+                    "Remove that line. The files are as they were.",
+                )
+        except EditError:
+            for change in reversed(done):
+                write(self.module, change.reversed())
+            raise
+
+    def result(self, changes, stated, expected, not_known, before, after):
+        changed = [change for change in changes if change.changed]
+        names = {name for wanted in self.wanted for name in (wanted, wanted.replace("extra-", "", 1))}
+        text = next((change.after for change in changes if change.path == self.file), None)
+        predicted = bool(changed) and self.module.check_mode
+        missing = [] if predicted else self.overridden(stated, expected, after)
+        generated = self.managed_by != "files"
+        if not_known:
+            self.module.warn(
+                f"{self.nix.version_text} does not know {', '.join(not_known)}, or an experimental feature that "
+                "is off keeps it from them."
+            )
+        if generated and missing:
+            self.module.warn(
+                f"The configuration of this system makes nix.conf, so nothing was changed. Not in effect: "
+                f"{', '.join(missing)}. Import the module that is returned as `snippet`."
+            )
+        found = service(self.module)
+        # A run that was interrupted before it restarted the daemon has left nothing to change.
+        stale = not generated and found.running and (before != after or older_than(self.file))
+        result = {
+            "changed": bool(changed),
+            "file": self.file,
+            "included_from": self.main,
+            "managed_by": self.managed_by,
+            "settings": assigned(text or ""),
+            "effective": {name: after[name] for name in sorted(names) if name in after},
+            "in_effect": not missing and not predicted,
+            "unknown_settings": not_known,
+            "snippet": snippet({n: v for n, v in self.given.items() if v is not None}, nix_value)
+            if generated
+            else "",
+            "daemon_restart_needed": stale or (predicted and found.running),
+        }
+        if self.module._diff:
+            result["diff"] = [self.diff(change) for change in changed]
+        return result
+
+    def diff(self, change):
+        """Of the file that others write, nothing but our line is shown: it may hold tokens."""
+        if change.path == self.file:
+            return change.diff()
+        line = f"!include {self.own}\n"
+        had, has = (includes(text or "", self.own) for text in (change.before, change.after))
+        return Change(change.path, line if had else "", line if has else "").diff()
+
+
+def main():
+    module = AnsibleModule(
+        argument_spec={
+            "settings": {"type": "dict", "default": {}},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "purge": {"type": "bool", "default": False},
+            "name": {"type": "str", "default": "nixferry"},
+            "config_dir": {"type": "path", "default": "/etc/nix"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        result = Settings(module).perform()
+    except (ConfError, BuilderError) as error:
+        module.fail_json(msg=f"Settings of Nix: {error}.", remedy="Correct them. Nothing was changed.")
+    except EditError as error:
+        module.fail_json(msg=f"Settings of Nix: {error}.", remedy=error.remedy)
+    except OSError as error:
+        failure = unchangeable(str(error.filename), error)
+        module.fail_json(msg=f"Settings of Nix: {failure}.", remedy=failure.remedy)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

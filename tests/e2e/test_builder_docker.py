@@ -1,0 +1,182 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A builder in a container: from nothing to a deploy, through its losses, to nothing again.
+
+The tests build on each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import workstation as workstation_module
+from builder_pair import execute, run_module
+from lab import Lab, run
+from plays import deploy_play
+from workstation import FOREIGN, Workstation, local_play
+
+# A host's system with a file that leads to the output of a derivation for another system.
+SYSTEMS = """
+let
+  foreign = derivation {
+    name = "built-elsewhere";
+    system = "SYSTEM";
+    builder = "/bin/sh";
+    args = [ "-c" ''
+      read -r host </proc/sys/kernel/hostname
+      read -r inside outside count </proc/self/uid_map
+      printf '%s\\n' "system=$system host=$host user=$outside" >"$out"
+    '' ];
+  };
+  seed = builtins.path { path = ./seed; name = "mini-nixos-seed"; };
+in
+import ./mini-nixos.nix { inherit seed; platform = builtins.currentSystem; } {
+  HOST.etc.built-elsewhere = "${foreign}";
+}
+""".replace("SYSTEM", FOREIGN)
+
+
+@pytest.fixture(scope="module")
+def machine(lab: Lab) -> Iterator[Workstation]:
+    with workstation_module.started(lab) as machine:
+        yield machine
+
+
+def host_key(machine: Workstation) -> str:
+    return machine.inside("ssh-keygen -y -f /var/lib/nix-builder/ssh_host_ed25519_key").split()[1]
+
+
+def registered(machine: Workstation) -> str:
+    return machine.execute("cat /etc/nix/machines /etc/ssh/ssh_config.d/*.conf /etc/nix/*_known_hosts")
+
+
+def deployed(machine: Workstation, name: str) -> str:
+    """The path in the builder's store that the host's system leads to."""
+    return machine.lab.hosts[name].ask("cat /run/current-system/etc/built-elsewhere")
+
+
+def test_from_nothing_to_a_deploy(machine: Workstation, tmp_path: Path) -> None:
+    host = machine.lab.hosts["web2"]
+    host.make_anew()
+    project = machine.project(tmp_path / "project")
+    project.write("systems/foreign.nix", SYSTEMS.replace("HOST", host.name))
+    deploy = deploy_play(host.name, file="systems/foreign.nix", attr="{host}", max_jobs=0)
+    result = project.run_playbook([local_play(machine.role()), *deploy]).assert_ok()
+
+    # Every system was tried out, in a sandbox.
+    (checked,) = result.result("nix_builder_check")["results"]
+    assert sorted(checked["systems"]) == sorted([FOREIGN, "x86_64-linux"])
+    assert {each["sandboxed"] for each in checked["systems"].values()} == {True}
+    assert checked["trusted"] is True
+
+    # What the host has was built by a user that only the builder's image has, in its sandbox.
+    path = deployed(machine, host.name)
+    content = host.ask(f"cat {path}")
+    assert content.startswith(f"system={FOREIGN} host=localhost user=300")
+    machine.inside(f"nix-store --check-validity {path}")
+
+    # Nobody else gets in, and what gets in can do little.
+    found = machine.inspect()
+    assert found["HostConfig"]["PortBindings"] == {
+        "22/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(machine.port)}]
+    }
+    assert found["HostConfig"]["ReadonlyRootfs"] is True
+    assert found["HostConfig"]["CapDrop"] == ["ALL"]
+    assert "no-new-privileges" in found["HostConfig"]["SecurityOpt"]
+    assert found["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert machine.execute(f"stat -c '%a %U' {machine.key_file}") == "600 root"
+    assert machine.execute(f"ls {machine.key_file}.pub 2>/dev/null || true") == ""
+    secret = machine.execute(f"sed -n 2p {machine.key_file}")
+    assert secret not in str(found) + result.stdout + result.stderr
+    refused = machine.execute(f"ssh {machine.builder} cat /etc/passwd 2>&1; echo $?", check=False)
+    assert refused.endswith("126"), refused
+
+
+@pytest.mark.parametrize("release", ["bookworm", "forky"], ids=["nix-2.8", "nix-2.34"])
+def test_other_versions_of_nix_build_there(machine: Workstation, release: str) -> None:
+    client = machine.lab.controller(release)
+    network = f"nixferry-lab-{machine.lab.name}"
+    run(["docker", "network", "connect", network, machine.builder], check=False)
+    key_file = f"/etc/nix/{machine.builder}_ed25519"
+    secret = machine.execute(f"cat {key_file}")
+    execute(client, f"umask 077; cat >{key_file} <<'END'\n{secret}\nEND")
+    options: dict[str, Any] = {
+        "name": machine.builder,
+        "host": machine.builder,
+        "systems": [FOREIGN],
+        "host_public_key": f"ssh-ed25519 {host_key(machine)}",
+    }
+    try:
+        for protocol in ("ssh", "ssh-ng"):
+            done = run_module(client, "nix_builder", {**options, "protocol": protocol})
+            assert not done.get("failed"), done
+            checks = ["login", "store", "smoke", "sandbox", "trust"]
+            checked = run_module(client, "nix_builder_check", {"name": machine.builder, "checks": checks})
+            assert not checked.get("failed"), checked
+            assert checked["uri"] == f"{protocol}://{machine.builder}"
+    finally:
+        run_module(client, "nix_builder", {"name": machine.builder, "state": "absent"})
+        execute(client, f"rm -f {key_file}")
+
+
+def test_a_builder_that_is_lost_is_explained_and_comes_back(machine: Workstation, tmp_path: Path) -> None:
+    before = (host_key(machine), registered(machine))
+    path = deployed(machine, "web2")
+    run(["docker", "rm", "--force", machine.builder])
+    expression = SYSTEMS.partition("let")[2].partition("seed =")[0].replace("built-elsewhere", "built-later")
+    build = {
+        "name": "Build",
+        "nixferry.deploy.nix_build": {"expr": f"let {expression} in foreign"},
+        "ignore_errors": True,
+    }
+    again = {**machine.role(max_jobs=3), "name": "Again"}
+    result = machine.project(tmp_path / "project").run_playbook([local_play(build, again, build)]).assert_ok()
+
+    failed, built = result.find("Build")
+    assert (failed.status, built.status) == ("ignored", "ok"), str(result)
+    assert f"the builder ssh-ng://{machine.builder} could not be used (connect)" in failed.result["msg"]
+    assert "Connection refused" in failed.result["msg"]
+    assert "Start the builder" in failed.result["remedy"]
+    assert built.result["built"] is True
+
+    # The new container, with another setting, has the key and the store of the old one.
+    assert "max-jobs = 3" in machine.inside("cat /run/nix-builder/nix.conf")
+    machine.inside(f"nix-store --check-validity {path}")
+    assert host_key(machine) == before[0]
+    assert registered(machine) == before[1].replace(" 4 1 ", " 3 1 ")
+
+    second = (
+        machine.project(tmp_path / "second").run_playbook([local_play(machine.role(max_jobs=3))]).assert_ok()
+    )
+    assert second.changed("localhost") == []
+
+
+def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None:
+    keys = (host_key(machine), machine.execute(f"cat {machine.key_file}"))
+    note = {"name": "Note", "ansible.builtin.command": f"cat {machine.key_file} /etc/nix/machines"}
+    rotate = machine.role(max_jobs=3, rotate_keys=True)
+    absent = machine.role(state="absent", purge=True)
+    project = machine.project(tmp_path / "project")
+    result = project.run_playbook([local_play(rotate, note, absent)]).assert_ok()
+
+    # The builder with its new keys was tried out.
+    (checked,) = result.find("nix_builder_check")[0].result["results"]
+    assert checked["systems"][FOREIGN]["sandboxed"] is True
+    noted = result.result("Note")["stdout"]
+    assert keys[0] not in noted
+    assert keys[1] not in noted
+
+    everything = ["docker", "ps", "--all", "--format", "{{.Names}}"]
+    assert machine.builder not in run(everything).stdout.split()
+    volumes = run(["docker", "volume", "ls", "--format", "{{.Name}}"]).stdout
+    assert machine.builder not in volumes
+    assert machine.execute("ls /etc/nix /etc/ssh/ssh_config.d").split() == [
+        "/etc/nix:",
+        "nix.conf",
+        "/etc/ssh/ssh_config.d:",
+    ]

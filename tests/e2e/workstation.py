@@ -1,0 +1,130 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A user's own machine, on which a container engine answers: where a builder is set up and registered.
+
+It is a container with files of its own, so that what is registered there concerns nobody else on this machine. Its
+engine is the one that runs the lab, found where colima has its socket; its network is this machine's, so that ports of
+127.0.0.1 are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ansible
+from lab import REPOSITORY, Lab, run
+from project import Project, make_project
+
+# What community.docker asks for, and what that asks for in turn.
+PYTHON_PACKAGES = ("requests", "urllib3", "idna", "certifi", "charset_normalizer")
+COMMUNITY = Path(ansible.__file__).parent.parent / "ansible_collections" / "community"
+SOCKET = "/root/.colima/default/docker.sock"
+FOREIGN = "riscv64-linux"
+
+
+@dataclass(frozen=True)
+class Workstation:
+    """The machine `container`, and the builder that it is to have."""
+
+    lab: Lab
+    container: str
+    port: int
+
+    @property
+    def builder(self) -> str:
+        return f"{self.container}-builder"
+
+    @property
+    def key_file(self) -> str:
+        return f"/etc/nix/{self.builder}_ed25519"
+
+    def execute(self, script: str, *, check: bool = True) -> str:
+        argv = ["docker", "exec", "--interactive", self.container, "/bin/sh"]
+        return run(argv, input=script, check=check).stdout.strip()
+
+    def inside(self, script: str) -> str:
+        """Output of a shell script in the builder's container."""
+        argv = ["docker", "exec", "--interactive", self.builder, "/bin/sh"]
+        return run(argv, input=script).stdout.strip()
+
+    def inspect(self) -> dict[str, Any]:
+        found: list[dict[str, Any]] = json.loads(run(["docker", "inspect", self.builder]).stdout)
+        return found[0]
+
+    def project(self, directory: Path) -> Project:
+        """A project on this machine, with the lab's hosts."""
+        project = make_project(directory, self.lab, self.container)
+        project.write("inventory.yml", (self.lab.directory / "inventory.yml").read_text())
+        return project
+
+    def role(self, **variables: Any) -> dict[str, Any]:
+        """A task with role builder_docker; `variables` are the role's without their prefix."""
+        own = {
+            "name": self.builder,
+            "port": self.port,
+            "base_image": image_of(self.lab.hosts["fresh1"].container),
+            "build_network": "none",
+            "extra_platforms": [FOREIGN],
+            "settings": {"substituters": []},
+            **variables,
+        }
+        return {
+            "name": "Builder",
+            "ansible.builtin.include_role": {"name": "nixferry.deploy.builder_docker"},
+            "vars": {f"builder_docker_{name}": value for name, value in own.items()},
+        }
+
+
+def local_play(*tasks: dict[str, Any]) -> dict[str, Any]:
+    return {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": list(tasks)}
+
+
+def image_of(container: str) -> str:
+    return run(["docker", "inspect", "--format", "{{.Config.Image}}", container]).stdout.strip()
+
+
+@contextlib.contextmanager
+def started(lab: Lab) -> Iterator[Workstation]:
+    """A workstation, and at the end nothing of it or of its builder."""
+    free_ports = REPOSITORY / "tests/lab/scripts/free-ports"
+    port = int(run([sys.executable, str(free_ports), "1"]).stdout)
+    workstation = Workstation(lab, f"nixferry-lab-{lab.name}-workstation", port)
+    docker = shutil.which("docker")
+    assert docker is not None
+    mounts = {
+        "/var/run/docker.sock": SOCKET,
+        docker: "/usr/local/bin/docker:ro",
+        str(REPOSITORY): "/collections/ansible_collections/nixferry/deploy:ro",
+        str(COMMUNITY): "/collections/ansible_collections/community:ro",
+        str(lab.directory): f"{lab.directory}:ro",
+    }
+    for name in PYTHON_PACKAGES:
+        found = importlib.util.find_spec(name)
+        assert found is not None, name
+        assert found.origin is not None, name
+        mounts[str(Path(found.origin).parent)] = f"/python/{name}:ro"
+    options = [f"--volume={source}:{target}" for source, target in mounts.items()]
+    _remove(workstation)
+    try:
+        argv = ["docker", "run", "--detach", "--init", "--network=host", "--env=PYTHONPATH=/python"]
+        argv += [f"--label=nixferry.lab={lab.name}", f"--name={workstation.container}", *options]
+        run([*argv, image_of(lab.controller("trixie"))])
+        yield workstation
+    finally:
+        _remove(workstation)
+
+
+def _remove(workstation: Workstation) -> None:
+    builder = workstation.builder
+    run(["docker", "rm", "--force", "--volumes", workstation.container, builder], check=False)
+    run(["docker", "volume", "rm", f"{builder}-nix", f"{builder}-state"], check=False)
