@@ -21,6 +21,14 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     file_attribute,
     flake_attribute,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import (
+    AUTO,
+    FORMATS,
+    FlakeFleet,
+    Fleet,
+    fleet_from,
+    fleet_words,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import (
     Revision,
@@ -29,10 +37,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import (
 )
 
 STEP = "read the arguments"
-SOURCES = ("flake", "file", "expr", "drv_path", "store_path")
+SOURCES = ("flake", "file", "expr", "fleet", "drv_path", "store_path")
 
 SOURCE_OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"type": "str"} for name in SOURCES},
+    # A file, or a list of them.
+    "fleet": {"type": "raw"},
+    "fleet_format": {"type": "str", "choices": [AUTO, *FORMATS]},
     "attr": {"type": "str", "default": ""},
     "args": {"type": "dict", "default": {}},
     "argstrs": {"type": "dict", "default": {}},
@@ -43,21 +54,23 @@ SOURCE_OPTIONS: dict[str, dict[str, Any]] = {
 # What only some sources can make use of: an option that has no effect is a mistake to tell about.
 _NEEDS = {
     "attr": ("file", "expr"),
-    "args": ("file", "expr"),
-    "argstrs": ("file", "expr"),
-    "include": ("file", "expr"),
-    "override_inputs": ("flake",),
-    "impure": ("flake",),
+    "args": ("file", "expr", "fleet"),
+    "argstrs": ("file", "expr", "fleet"),
+    "include": ("file", "expr", "fleet"),
+    "override_inputs": ("flake", "fleet"),
+    "impure": ("flake", "fleet"),
 }
 
 
 @dataclass(frozen=True)
 class Source:
-    """Exactly one of ``flake``, ``file``, ``expr``, ``drv_path`` and ``store_path`` is not empty."""
+    """Exactly one of ``flake``, ``file``, ``expr``, ``fleet``, ``drv_path`` and ``store_path`` is not empty."""
 
     flake: str
     file: str
     expr: str
+    fleet: tuple[str, ...]
+    fleet_format: str
     drv_path: str
     store_path: str
     attr: str
@@ -73,10 +86,28 @@ class Source:
         if self.flake:
             reference = self.flake.partition("#")[0].replace(PLACEHOLDER, host)
             return flake_revision(reference, directory)
+        if self.fleet:
+            fleet = self.fleet_in(directory)
+            if isinstance(fleet, FlakeFleet):
+                return flake_revision(fleet.reference, directory)
+            return file_revision(fleet.files[0], directory)
         return file_revision(self.file, directory) if self.file else Revision()
 
+    def fleet_in(self, directory: str, *, write_lock_file: bool = True) -> Fleet:
+        """The fleet; relative paths count from ``directory``. Raises ``NixferryError`` when there is none."""
+        return fleet_from(
+            self.fleet,
+            directory=directory,
+            format_=self.fleet_format,
+            arguments=self.arguments,
+            include=self.include,
+            override_inputs=dict(self.override_inputs),
+            impure=self.impure,
+            write_lock_file=write_lock_file,
+        )
+
     def attribute(self, host: str, *, kind: Kind, directory: str, write_lock_file: bool) -> Attribute:
-        """What to evaluate for ``host``; relative paths count from ``directory``.
+        """What to evaluate for ``host``, unless it is in a fleet; relative paths count from ``directory``.
 
         Raises ``NixferryError`` when the source cannot be understood.
         """
@@ -118,7 +149,9 @@ def source_from(arguments: Mapping[str, Any]) -> Source:
         if arguments[name] and given[0] not in sources:
             raise NixferryError(f"`{name}` goes with {' or '.join(sources)}, not with {given[0]}", step=STEP)
     return Source(
-        **{name: str(arguments[name] or "") for name in (*SOURCES, "attr")},
+        **{name: str(arguments[name] or "") for name in (*SOURCES, "attr") if name != "fleet"},
+        fleet=fleet_words(arguments["fleet"] or ()),
+        fleet_format=str(arguments["fleet_format"] or AUTO),
         arguments=arguments_literal(arguments["args"], arguments["argstrs"]),
         override_inputs=tuple(
             (str(name), str(value)) for name, value in arguments["override_inputs"].items()
@@ -131,7 +164,7 @@ def source_from(arguments: Mapping[str, Any]) -> Source:
 def sources_from(arguments: Mapping[str, Any], hosts: tuple[str, ...]) -> dict[str, Source | NixferryError]:
     """The source of each host: its own entry in ``sources``, completed by the task's own options.
 
-    A host's own flake, file, expression, derivation or store path replaces the task's, along with the options
+    A host's own flake, file, expression, fleet, derivation or store path replaces the task's, along with the options
     that belong to it. A wrong entry is that host's error; ``NixferryError`` is raised when the task's own options
     are wrong.
     """

@@ -1,0 +1,23 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# colmena's `makeHive` has evaluated the hosts already: the output `colmenaHive` of a flake.
+{ value, deployment, keys, chosen, ... }:
+
+{
+  meta = {
+    name = value.metaConfig.name or "hive";
+    description = value.metaConfig.description or "";
+    options =
+      if (value.metaConfig.machinesFile or null) == null then { }
+      else { builders = "@${toString value.metaConfig.machinesFile}"; };
+  };
+  hosts = builtins.mapAttrs
+    (name: data: {
+      deployment = deployment { inherit keys; format = chosen; host = name; deployment = data; };
+      secrets = (keys { inherit (data) keys; }).complete;
+      toplevel = value.toplevel.${name};
+    })
+    value.deploymentConfig;
+}
