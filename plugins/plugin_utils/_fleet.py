@@ -16,9 +16,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import available_processors
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import STEP, Fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._trace import with_places
 
 TIMEOUT_NAME = "the timeout for reading the fleet"
-REMEDY = "Mend the fleet file; the output says where, and --show-trace how it came there."
+REMEDY = "Mend the fleet file."
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ def _read_apart(
         for group, result in zip(groups, _ask(nix, fleet, groups, deadline), strict=True):
             if result.return_code == 0 and not result.timed_out:
                 hosts.update(_read(result)["hosts"])
-            elif len(group) == 1 or result.timed_out:
+            elif len(group) == 1:
+                request = replace(fleet.list_request(group), deadline=deadline)
+                errors[group[0]] = with_places(nix, request, _error(result), step=STEP)
+            elif result.timed_out:
                 errors.update(dict.fromkeys(group, _error(result)))
             else:
                 failed.append(group)

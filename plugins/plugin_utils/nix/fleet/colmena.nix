@@ -56,6 +56,7 @@ let
   unchecked = evaluateAll false;
 in
 {
+  base = common;
   meta = {
     name = meta.name or "hive";
     description = meta.description or "";

@@ -67,8 +67,8 @@ in
   inherit (fleet) meta;
   inherit hosts;
 
-  # What is known of the hosts called `names`; null: of all.
-  list = names: {
+  # What is known of the hosts called `names`; null: of all. What all hosts need has to be there even for no names.
+  list = names: builtins.seq (fleet.base or null) {
     format = chosen;
     inherit (fleet) meta;
     names = attrNames hosts;

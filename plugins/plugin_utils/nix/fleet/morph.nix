@@ -42,6 +42,7 @@ let
     if isString value then value else throw "network.nixConfig.${name} should be a string, but it is a ${typeOf value}";
 in
 {
+  base = builtins.seq evalConfig lib;
   meta = {
     description = network.description or "";
     options = mapAttrs setting (network.nixConfig or { });

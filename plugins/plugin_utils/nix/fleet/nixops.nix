@@ -74,6 +74,7 @@ let
   nameOf = type: concatStringsSep ", " (attrNames resources.${type});
 in
 {
+  base = lib;
   meta = {
     description = settings.description or "";
     options = { };
