@@ -108,7 +108,7 @@ options:
     description:
       - What each host is built from, where that differs from host to host. A dictionary of host names with dictionaries
         of O(flake), O(file), O(expr), O(fleet), O(fleet_format), O(drv_path), O(store_path), O(attr), O(args),
-        O(argstrs), O(override_inputs), O(impure) and O(include).
+        O(argstrs), O(override_inputs), O(impure), O(include) and O(ssh_access).
       - An entry with a source of its own replaces all of these options for its host; any other entry completes them.
       - A task with C(run_once) sees the variables of one host only. Let each host note its own source before, as role
         P(nixferry.deploy.nixos#role) does.
@@ -143,6 +143,18 @@ options:
     type: list
     elements: str
     default: []
+  ssh_access:
+    description:
+      - Which keys may log in where, as an addition to every host of O(fleet) that it is about. A dictionary of hosts
+        with dictionaries of C(hostKeys), C(hostNames) and C(keys), as in the option C(ssh.access) of nixus.
+      - C(hostKeys) are public host keys by any name. C(hostNames) are further names and addresses of the host.
+      - C(keys) are the keys of users on that host, by any name, as dictionaries of C(publicKey) and C(hasAccessTo), in
+        which V(web1.root=true) means that the holder may log in to V(web1) as V(root).
+      - It becomes C(users.users.<user>.openssh.authorizedKeys.keys) where one logs in, and C(programs.ssh.knownHosts)
+        where one comes from. Somebody who comes from elsewhere is a host of any name.
+      - Give the same to all hosts of a fleet.
+    type: dict
+    default: {}
   options:
     description:
       - Settings of C(nix.conf) for this task, as V(max-jobs) or V(builders). Lists become words with spaces between.

@@ -21,6 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     file_attribute,
     flake_attribute,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_access import access_literal
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import (
     AUTO,
     FORMATS,
@@ -41,6 +42,7 @@ SOURCES = ("flake", "file", "expr", "fleet", "drv_path", "store_path")
 
 SOURCE_OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"type": "str"} for name in SOURCES},
+    "ssh_access": {"type": "dict", "default": {}},
     # A file, or a list of them.
     "fleet": {"type": "raw"},
     "fleet_format": {"type": "str", "choices": [AUTO, *FORMATS]},
@@ -57,6 +59,7 @@ _NEEDS = {
     "args": ("file", "expr", "fleet"),
     "argstrs": ("file", "expr", "fleet"),
     "include": ("file", "expr", "fleet"),
+    "ssh_access": ("fleet",),
     "override_inputs": ("flake", "fleet"),
     "impure": ("flake", "fleet"),
 }
@@ -75,7 +78,9 @@ class Source:
     store_path: str
     attr: str
     arguments: str
-    """Nix literal of what functions in ``file`` or ``expr`` are called with."""
+    """Nix literal of what functions in ``file``, ``expr`` or ``fleet`` are called with."""
+    access: str
+    """Nix literal of what the hosts of ``fleet`` get so that they can log in to each other."""
     override_inputs: tuple[tuple[str, str], ...]
     impure: bool
     include: tuple[str, ...]
@@ -100,6 +105,7 @@ class Source:
             directory=directory,
             format_=self.fleet_format,
             arguments=self.arguments,
+            access=self.access,
             include=self.include,
             override_inputs=dict(self.override_inputs),
             impure=self.impure,
@@ -153,6 +159,7 @@ def source_from(arguments: Mapping[str, Any]) -> Source:
         fleet=fleet_words(arguments["fleet"] or ()),
         fleet_format=str(arguments["fleet_format"] or AUTO),
         arguments=arguments_literal(arguments["args"], arguments["argstrs"]),
+        access=access_literal(arguments["ssh_access"]),
         override_inputs=tuple(
             (str(name), str(value)) for name, value in arguments["override_inputs"].items()
         ),

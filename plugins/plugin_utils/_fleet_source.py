@@ -4,19 +4,16 @@
 # Private to this collection: it can change at any time, without notice.
 """Where a fleet is described: files of NixOps, morph, nixus and colmena, or an output of a flake.
 
-What the formats mean is known to the Nix code below ``nix/fleet``. It is sent as one text, since a flake's evaluation
-has no other files in reach.
+What the formats mean is known to the Nix code below ``nix/fleet``.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import platform
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,10 +23,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     Attribute,
     ExpressionRoot,
     FlakeRoot,
-    flake_attribute,
-    quoted_attribute,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_adapter import (
+    adapter_options,
+    adapter_text,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_literal import nix_literal, nix_string
 
@@ -49,19 +47,21 @@ FORMATS = ("nixops", "morph", "nixus", "colmena", "deploy-rs", "nixos", "darwin"
 # What a directory without flake.nix is searched for.
 USUAL_FILES = ("default.nix", "hive.nix", "nixops.nix", "network.nix", "deploy.nix")
 
-_ADAPTERS = Path(__file__).parent / "nix" / "fleet"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _SEARCH_PATH_ENTRY = re.compile(r"<[^<>]+>")
-_MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
 
 
 @dataclass(frozen=True)
 class FileFleet:
-    """Fleet files: absolute paths, or entries of the search path. ``arguments`` is a Nix literal."""
+    """Fleet files: absolute paths, or entries of the search path.
+
+    ``arguments`` is the Nix literal of what functions in them are called with, ``access`` that of ``access_literal``.
+    """
 
     files: tuple[str, ...]
     format: str
     arguments: str = "{ }"
+    access: str = "{ }"
     include: tuple[str, ...] = ()
 
     def attribute(self, host: str) -> Attribute:
@@ -95,17 +95,24 @@ class FileFleet:
             else f"(/. + {nix_string(file, where='the file name')})"
             for file in self.files
         )
-        return f"{adapter_text()} {{ files = [ {files} ]; {_options(self.format, self.arguments)} }}"
+        return f"{adapter_text()} {{ files = [ {files} ]; {self._options()} }}"
+
+    def _options(self) -> str:
+        return adapter_options(None if self.format == AUTO else self.format, self.arguments, self.access)
 
 
 @dataclass(frozen=True)
 class FlakeFleet:
-    """An output of a flake; without ``output`` it has to be found out which one describes hosts."""
+    """An output of a flake; without ``output`` it has to be found out which one describes hosts.
+
+    ``arguments`` and ``access`` are as in ``FileFleet``.
+    """
 
     reference: str
     output: str
     format: str
     arguments: str = "{ }"
+    access: str = "{ }"
     override_inputs: tuple[tuple[str, str], ...] = ()
     impure: bool = False
     write_lock_file: bool = True
@@ -114,15 +121,7 @@ class FlakeFleet:
         """The system of ``host``."""
         if self.format == "deploy-rs":
             # What `deploy.nodes` holds wraps the system for deploy-rs' own activation.
-            name = quoted_attribute(host)
-            return flake_attribute(
-                f"{self.reference}#nixosConfigurations.{name}",
-                host,
-                kind=KINDS["nixos"],
-                override_inputs=dict(self.override_inputs),
-                impure=self.impure,
-                write_lock_file=self.write_lock_file,
-            )
+            return replace(self, output="nixosConfigurations", format="nixos").attribute(host)
         return Attribute(self._root(".hosts"), (host, "toplevel"))
 
     def list_request(self, hosts: Sequence[str] | None) -> NixRequest:
@@ -136,7 +135,7 @@ class FlakeFleet:
         outputs = _outputs(nix, self.reference, self.write_lock_file)
         for output, format_ in OUTPUTS.items():
             if output in outputs and self.format in (AUTO, format_):
-                return FlakeFleet(**{**self.__dict__, "output": output, "format": format_})
+                return replace(self, output=output, format=format_)
         raise NixferryError(
             f"the flake {self.reference} has no output that describes hosts"
             + (f" in the format {self.format}" if self.format != AUTO else "")
@@ -151,7 +150,7 @@ class FlakeFleet:
         return [f"{self.reference}#{self.output}"]
 
     def _root(self, selection: str) -> FlakeRoot:
-        options = _options(self.format, self.arguments)
+        options = adapter_options(self.format, self.arguments, self.access)
         adapter = f"value: ({adapter_text()} {{ inherit value; {options} }}){selection}"
         return FlakeRoot(
             self.reference, self.output, self.override_inputs, self.impure, self.write_lock_file, adapter
@@ -175,6 +174,7 @@ def fleet_from(
     directory: str,
     format_: str = AUTO,
     arguments: str = "{ }",
+    access: str = "{ }",
     include: Sequence[str] = (),
     override_inputs: Mapping[str, str] | None = None,
     impure: bool = False,
@@ -195,7 +195,7 @@ def fleet_from(
     _refuse_useless(bool(flakes), bool(include), bool(override_inputs) or impure)
     if not flakes:
         files = tuple(_file(word, directory) for word in words)
-        return FileFleet(files, format_, arguments, tuple(include))
+        return FileFleet(files, format_, arguments, access, tuple(include))
     if len(words) > 1:
         raise NixferryError(
             f"{flakes[0]} is a flake, and goes with no other file", step=STEP, remedy="Give the flake alone."
@@ -213,6 +213,7 @@ def fleet_from(
         output,
         OUTPUTS.get(output, format_) if format_ == AUTO else format_,
         arguments,
+        access,
         tuple((override_inputs or {}).items()),
         impure,
         write_lock_file,
@@ -225,29 +226,6 @@ def _refuse_useless(flake: bool, include: bool, of_flakes: bool) -> None:
         raise NixferryError("`include` goes with fleet files, not with a flake", step=STEP)
     if of_flakes and not flake:
         raise NixferryError("`override_inputs` and `impure` go with a flake, not with fleet files", step=STEP)
-
-
-@functools.cache
-def adapter_text() -> str:
-    """The function of main.nix with the other parts in place, as an expression."""
-    parts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(_ADAPTERS.glob("*.nix"))}
-    main = _without_comments(parts.pop("main"))
-    del parts["default"]
-    entries = " ".join(f"{name} = ({_without_comments(text)});" for name, text in parts.items())
-    return f"(({main}) {{ {entries} }})"
-
-
-def _without_comments(text: str) -> str:
-    """Nix code without the lines that are comments: an argument of a program has a limit of length."""
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
-
-
-def _options(format_: str, arguments: str) -> str:
-    known = "null" if format_ == AUTO else nix_string(format_)
-    machine = platform.machine().lower()
-    # A Mac deploys to Linux all the same.
-    system = nix_string(f"{_MACHINES.get(machine, machine)}-linux")
-    return f"format = {known}; arguments = {arguments}; system = {system};"
 
 
 def _names(hosts: Sequence[str] | None) -> str:

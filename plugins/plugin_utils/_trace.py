@@ -39,4 +39,6 @@ def own_places(trace: str) -> Sequence[str]:
     # Up to Nix 2.8 the error stands first, later it stands last.
     if found and trace.rfind("error:") > found[0].start():
         found.reverse()
-    return list(dict.fromkeys(match["place"] for match in found if not _LIBRARY.search(match["place"])))[:PLACES]
+    return list(dict.fromkeys(match["place"] for match in found if not _LIBRARY.search(match["place"])))[
+        :PLACES
+    ]

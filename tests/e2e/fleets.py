@@ -57,7 +57,12 @@ def nix() -> Nix:
 
 
 def fleet_in(
-    directory: Path, *words: str, format_: str = "auto", arguments: str = "{ }", impure: bool = False
+    directory: Path,
+    *words: str,
+    format_: str = "auto",
+    arguments: str = "{ }",
+    access: str = "{ }",
+    impure: bool = False,
 ) -> Fleet:
     """A fleet whose files are in ``directory``. ``impure`` is for flakes that read what lies beside them."""
     flake = not words[0].endswith(".nix") and "." in words[0]
@@ -66,6 +71,7 @@ def fleet_in(
         directory=str(directory),
         format_=format_,
         arguments=arguments,
+        access=access,
         impure=impure and flake,
         write_lock_file=False,
     )

@@ -17,6 +17,7 @@ from fleets import FLEETS, answers_of, fleet_in, lay_out, listing_of, real_nixpk
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Evaluation
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_access import access_literal
 
 # Hosts that each fleet has, with the address of the one that is told in the second place.
 HOSTS = {
@@ -125,6 +126,23 @@ def test_what_each_tool_says_of_a_host(fleets: Path) -> None:
     node = listing_of(fleet_in(fleets, ".#deploy")).hosts["web2"]
     assert node["ssh_options"] == ["-p", "2202"]
     assert (node["escalate_to"], node["timeout_confirm"], node["timeout_activation"]) == ("root", 40, 240)
+
+
+@pytest.mark.parametrize("name", FLEETS)
+def test_access_is_added_to_hosts_of_every_format(fleets: Path, name: str) -> None:
+    host = HOSTS[name][0][-1]
+    key = {"publicKey": "ssh-ed25519 AAAA alice", "hasAccessTo": {host: {"root": True}}}
+    access = {"laptop": {"keys": {"alice": key}}, host: {"hostKeys": {"ed25519": "ssh-ed25519 BBBB"}}}
+    plain = answers_of(fleet_in(fleets, *FLEETS[name]), host)[host]
+    changed = answers_of(fleet_in(fleets, *FLEETS[name], access=access_literal(access)), host)[host]
+    assert isinstance(changed, Evaluation), changed
+    assert changed != plain
+    # To a host that the fleet does not have.
+    key["hasAccessTo"] = {"nobody": {"root": True}}
+    access["nobody"] = access[host]
+    refused = answers_of(fleet_in(fleets, *FLEETS[name], access=access_literal(access)), host)[host]
+    assert isinstance(refused, NixferryError)
+    assert "no host 'nobody' in the fleet" in refused.message
 
 
 def test_arguments_reach_the_network(fleets: Path) -> None:

@@ -62,6 +62,17 @@ def test_networks_of_nixops_morph_and_nixus_are_deployed(
         inventory(project, "nixus", "nixus"),
     )
     project.write("host_vars/web3.yml", f"ansible_port: {web3.ssh_port}\n")
+    access = {
+        "web1": {
+            "hostKeys": {"ed25519": "{{ lab_host_key }}"},
+            "hostNames": ["192.0.2.1"],
+            "keys": {
+                "root": {"publicKey": "ssh-ed25519 CCCC root@web1", "hasAccessTo": {"web1": {"root": True}}}
+            },
+        }
+    }
+    own = {"lab_host_key": "ssh-ed25519 AAAA root@web1\n", "nixos_ssh_access": access}
+    project.write("host_vars/web1.yml", yaml.safe_dump(own))
     play = deploy_play(HOSTS)
     run = project.run_playbook(play, *inventories).assert_ok()
     for host in (web1, web2, web3):
@@ -70,6 +81,8 @@ def test_networks_of_nixops_morph_and_nixus_are_deployed(
     assert web1.ask("cat /etc/fleet") == "nixops moin web1 database"
     assert web2.ask("cat /etc/fleet") == "morph web2.example.org 2"
     assert web3.ask("cat /etc/fleet") == "nixus web3 old1"
+    assert web1.ask("cat /etc/ssh/authorized_keys.d/root") == "ssh-ed25519 CCCC root@web1"
+    assert web1.ask("cat /etc/ssh/ssh_known_hosts") == "web1,192.0.2.1,localhost ssh-ed25519 AAAA root@web1"
     checks = run.result(SWITCH, "web2")["health_checks"]
     assert [(check["kind"], check["healthy"]) for check in checks] == [("command", True), ("url", True)]
     # Nobody would otherwise notice that the application has no secrets.

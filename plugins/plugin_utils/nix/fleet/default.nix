@@ -5,6 +5,7 @@
 # Reads fleet files for Nix users: (import ./fleet) { files = [ ./network.nix ]; }. Says what main.nix says.
 # The collection itself puts the same parts together as one text, for places where no file is in reach.
 import ./main.nix {
+  access = import ./access.nix;
   colmena = import ./colmena.nix;
   deploy-rs = import ./deploy-rs.nix;
   deployment = import ./deployment.nix;

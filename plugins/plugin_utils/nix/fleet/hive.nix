@@ -3,8 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # colmena's `makeHive` has evaluated the hosts already: the output `colmenaHive` of a flake.
-{ value, deployment, keys, chosen, ... }:
+{ value, deployment, extend, keys, chosen, ... }:
 
+let
+  names = builtins.attrNames value.deploymentConfig;
+in
 {
   meta = {
     name = value.metaConfig.name or "hive";
@@ -17,7 +20,9 @@
     (name: data: {
       deployment = deployment { inherit keys; format = chosen; host = name; deployment = data; };
       secrets = (keys { inherit (data) keys; }).complete;
-      toplevel = value.toplevel.${name};
+      # Where nothing is added it is what makeHive says.
+      toplevel = (extend names name (value.nodes.${name} or { config.system.build.toplevel = value.toplevel.${name}; }))
+        .config.system.build.toplevel;
     })
     value.deploymentConfig;
 }

@@ -9,6 +9,7 @@
 # value      instead of files: the value of a flake's output
 # format     a name of `formats` below; null: whatever it looks like
 # arguments  what functions at the top of the files are called with
+# access     what access.nix takes
 # system     the platform of hosts whose files name none; null: that of the machine
 #
 # Result: { format = "..."; meta = { ... }; hosts.<name> = { deployment; secrets; toplevel; }; list = names: { ... }; }
@@ -16,7 +17,7 @@
 # the toplevel, and nothing of one host forces anything of another.
 parts:
 
-{ files ? [ ], value ? null, format ? null, arguments ? { }, system ? null }:
+{ files ? [ ], value ? null, format ? null, arguments ? { }, access ? { }, system ? null }:
 
 let
   inherit (builtins) attrNames concatStringsSep deepSeq functionArgs head intersectAttrs isAttrs isFunction length
@@ -57,6 +58,13 @@ let
       if length sources == 1 then first
       else throw "${concatStringsSep ", " (map (source: source.name) sources)}: only a NixOps network is made of several files";
     purely = files == [ ];
+    # Modules for a host beside its own; `names` are those of all hosts.
+    extra = names: parts.access { inherit access names; };
+    # An evaluated system with these modules.
+    extend = names: name: evaluated:
+      let modules = parts.access { inherit access names; } name; in
+      if modules == [ ] then evaluated
+      else (evaluated.extendModules or (throw "host '${name}' is evaluated already: nothing can be added to it")) { inherit modules; };
   };
 
   # Whoever's deployment data is wrong is not deployed.

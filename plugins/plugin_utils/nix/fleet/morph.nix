@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # morph: `network` with pkgs, lib, evalConfig and specialArgs, `defaults`, and hosts.
-{ value, sources, deployment, keys, nixpkgs, options, chosen, ... }:
+{ value, sources, deployment, extra, keys, nixpkgs, options, chosen, ... }:
 
 let
   inherit (builtins) attrNames head listToAttrs map mapAttrs removeAttrs typeOf isString;
@@ -32,7 +32,7 @@ let
           args = { inherit name; nodes = unchecked; };
         };
       }
-    ];
+    ] ++ extra names name;
   };
   names = attrNames (removeAttrs value [ "network" "defaults" "resources" "require" "_file" ]);
   evaluateAll = check: listToAttrs (map (name: { inherit name; value = evaluate check name; }) names);

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # NixOps 1.7 and 2.0: one or several network files, or `nixopsConfigurations` of a flake.
-{ arguments, call, sources, system, purely, deployment, keys, nixpkgs, options, chosen, ... }:
+{ arguments, call, sources, system, purely, deployment, extra, keys, nixpkgs, options, chosen, ... }:
 
 let
   inherit (builtins)
@@ -65,7 +65,7 @@ let
           networks
         ++ map (network: { imports = [ network.defaults ]; inherit (network) _file; })
           (concatMap (network: if network ? defaults then [ network ] else [ ]) networks)
-        ++ [ (common name) ];
+        ++ [ (common name) ] ++ extra names name;
       };
     })
     names);

@@ -3,10 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # nixus: the file has evaluated everything already; what it returns carries its configuration with it.
-{ value, ... }:
+{ value, extra, ... }:
 
 let
-  inherit (builtins) mapAttrs;
+  inherit (builtins) attrNames listToAttrs mapAttrs;
+
+  names = attrNames value.config.nodes;
+  added = builtins.concatMap (name: map (module: { inherit name; value.configuration = module; }) (extra names name)) names;
+  config =
+    if added == [ ] then value.config
+    else (value.extendModules { modules = [{ nodes = listToAttrs added; }]; }).config;
 
   secretOf = directory: secret:
     let
@@ -58,5 +64,5 @@ if !(value ? config.nodes) then
   throw "this is no result of nixus: it has no attribute `config.nodes`"
 else {
   meta = { description = ""; options = { }; };
-  hosts = mapAttrs toHost value.config.nodes;
+  hosts = mapAttrs toHost config.nodes;
 }

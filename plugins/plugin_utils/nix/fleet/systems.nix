@@ -4,7 +4,7 @@
 
 # Outputs of flakes with one evaluation a host: nixosConfigurations, darwinConfigurations, homeConfigurations.
 # A NixOS host that has the options of options.nix, or the like, says there how to reach it.
-kind: { value, deployment, keys, chosen, ... }:
+kind: { value, deployment, extend, keys, chosen, ... }:
 
 let
   said = system: if kind == "nixos" && system.config ? deployment then system.config.deployment else { };
@@ -15,7 +15,7 @@ in
     (name: system: {
       deployment = deployment { inherit keys; format = chosen; host = name; deployment = said system; } // { inherit kind; };
       secrets = (keys { keys = (said system).keys or { }; secrets = (said system).secrets or { }; }).complete;
-      toplevel = system;
+      toplevel = if kind == "nixos" then extend (builtins.attrNames value) name system else system;
     })
     value;
 }

@@ -16,12 +16,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     ExpressionRoot,
     FlakeRoot,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_adapter import adapter_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import (
     FORMATS,
     OUTPUTS,
     FileFleet,
     FlakeFleet,
-    adapter_text,
     fleet_from,
     fleet_words,
 )
@@ -163,9 +163,8 @@ def test_a_flake_without_such_an_output() -> None:
 def test_deploy_rs_is_built_from_the_systems_themselves() -> None:
     attribute = fleet_from(["path:/f#deploy"], directory="/").attribute("web.1")
     assert isinstance(attribute.root, FlakeRoot)
-    assert attribute.root.adapter == ""
-    path = (attribute.root.prefix, *attribute.path)
-    assert path == ("nixosConfigurations", "web.1", "config", "system", "build", "toplevel")
+    assert (attribute.root.prefix, *attribute.path) == ("nixosConfigurations", "web.1", "toplevel")
+    assert 'format = "nixos";' in attribute.root.adapter
 
 
 def test_deploy_rs_in_a_file_is_refused(tmp_path: Path) -> None:
