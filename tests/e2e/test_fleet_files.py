@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from fleets import FLEETS, answers_of, fleet_in, lay_out, listing_of, real_nixpkgs
+from lab import REPOSITORY, nix_environment, run
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Evaluation
@@ -276,6 +277,40 @@ def test_a_system_that_is_wrong_is_listed_all_the_same(network: Path) -> None:
     answers: dict[str, Any] = answers_of(fleet, "web1", "web2")
     assert "`networking.hostName' is not of type" in answers["web1"].message
     assert isinstance(answers["web2"], Evaluation)
+
+
+def test_hosts_without_a_tool_have_the_options_of_this_collection(network: Path) -> None:
+    text = f"""
+    let
+      modules = ((import {REPOSITORY}/flake.nix).outputs {{ self = null; }}).nixosModules;
+      evaluate = module: import ./nixpkgs/nixos/lib/eval-config.nix {{ modules = [ modules.deployment module ]; }};
+    in
+    {{
+      web1 = evaluate {{ deployment.targetHost = "192.0.2.1"; deployment.tags = [ "web" ]; }};
+      web2 = evaluate {{ networking.hostName = "web2"; }};
+    }}
+    """
+    fleet = fleet_in(write(network, text), "network.nix", format_="nixos")
+    hosts = listing_of(fleet).hosts
+    assert (hosts["web1"]["target_host"], hosts["web1"]["tags"]) == ("192.0.2.1", ["web"])
+    assert hosts["web2"]["target_host"] == "web2"
+    assert isinstance(answers_of(fleet, "web1")["web1"], Evaluation)
+
+
+def test_nix_users_read_fleets_as_well(fleets: Path) -> None:
+    """What the flake of this collection exports is what the collection itself sends to Nix."""
+
+    def value(file: str, attribute: str) -> Any:
+        library = f"((import {REPOSITORY}/flake.nix).outputs {{ self = null; }}).lib"
+        expression = f"({library}.fleet {{ files = [ {fleets}/{file} ]; }}).{attribute}"
+        argv = ["nix-instantiate", "--eval", "--json", "--strict", "--expr", expression]
+        return json.loads(run(argv, environment=nix_environment()).stdout)
+
+    assert value("morph/network.nix", "list null")["hosts"] == listing_of(fleet_in(fleets, "morph")).hosts
+    # Where the contents of secrets are is known to who asks for just that.
+    assert value("morph/network.nix", "hosts.web2.secrets.token")["file"] == "../secrets/token"
+    assert value("nixops/network.nix", "hosts.web1.secrets.app-env")["text"] == "contents of a secret"
+    assert value("colmena/hive.nix", 'hosts.web1.secrets."token.key"')["command"] == ["pass", "show", "token"]
 
 
 def test_a_flake_without_hosts(tmp_path: Path) -> None:

@@ -7,17 +7,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from fleets import FLEETS, lay_out
-from lab import Lab, LabHost, run
+from lab import REPOSITORY, Lab, LabHost, run
 from plays import BUILD, SWITCH, deploy_play
 from project import Project, make_project
+from test_docs import guide_blocks
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_access import access_literal
 
 HOSTS = "web1,web2,web3"
+PAGE = REPOSITORY / "docs/docsite/rst/fleet_files.rst"
 
 
 def inventory(project: Project, name: str, fleet: str | list[str], **options: Any) -> str:
@@ -25,6 +30,11 @@ def inventory(project: Project, name: str, fleet: str | list[str], **options: An
     options = {"plugin": "nixferry.deploy.fleet", "fleet": fleet, **options}
     project.write(f"fleets/{name}.fleet.yml", yaml.safe_dump(options))
     return f"--inventory=fleets/{name}.fleet.yml"
+
+
+def page_blocks() -> dict[str, str]:
+    """The YAML files of the page by the name in their first line."""
+    return {block.split()[1]: block for block in guide_blocks(PAGE)}
 
 
 @pytest.fixture
@@ -56,8 +66,10 @@ def test_networks_of_nixops_morph_and_nixus_are_deployed(
     web1: LabHost, web2: LabHost, web3: LabHost, project: Project
 ) -> None:
     # nixus has no option for the port.
+    blocks = page_blocks()
+    project.write("fleets/nixops/fleet.yml", blocks["fleet.yml"])
     inventories = (
-        inventory(project, "nixops", "nixops/network.nix", argstrs={"greeting": "moin"}),
+        "--inventory=fleets/nixops/fleet.yml",
         inventory(project, "morph", "morph"),
         inventory(project, "nixus", "nixus"),
     )
@@ -73,12 +85,12 @@ def test_networks_of_nixops_morph_and_nixus_are_deployed(
     }
     own = {"lab_host_key": "ssh-ed25519 AAAA root@web1\n", "nixos_ssh_access": access}
     project.write("host_vars/web1.yml", yaml.safe_dump(own))
-    play = deploy_play(HOSTS)
-    run = project.run_playbook(play, *inventories).assert_ok()
+    arguments = (*inventories, "--limit", HOSTS)
+    run = project.run_playbook(blocks["deploy.yml"], *arguments).assert_ok()
     for host in (web1, web2, web3):
         assert run.result(SWITCH, host.name)["outcome"] == "committed", run
         assert host.current_system() == host.boot_default() == host.profile()
-    assert web1.ask("cat /etc/fleet") == "nixops moin web1 database"
+    assert web1.ask("cat /etc/fleet") == "nixops hello web1 database"
     assert web2.ask("cat /etc/fleet") == "morph web2.example.org 2"
     assert web3.ask("cat /etc/fleet") == "nixus web3 old1"
     assert web1.ask("cat /etc/ssh/authorized_keys.d/root") == "ssh-ed25519 CCCC root@web1"
@@ -88,7 +100,7 @@ def test_networks_of_nixops_morph_and_nixus_are_deployed(
     # Nobody would otherwise notice that the application has no secrets.
     assert "web1: the secrets of the fleet file are not placed" in run.stderr + run.stdout
 
-    again = project.run_playbook(play, *inventories).assert_ok()
+    again = project.run_playbook(blocks["deploy.yml"], *arguments).assert_ok()
     assert [again.changed(host.name) for host in (web1, web2, web3)] == [[], [], []]
 
 
@@ -146,6 +158,13 @@ def test_groups_variables_and_the_cache(project: Project) -> None:
     assert variables["db1"]["ansible_become_method"] == "community.general.doas"
     assert variables["db1"]["nixos_build_on"] == "target"
     assert "laptop" not in variables
+
+    # What the page says, of this hive.
+    project.write("fleets/colmena/web.fleet.yml", page_blocks()["web.fleet.yml"])
+    page = described(project, "--inventory=fleets/colmena/web.fleet.yml")
+    assert page["tag_web"]["hosts"] == ["web1"]
+    described_access = re.sub(r'"{{.*?}}"', "ssh-ed25519 AAAA", page_blocks()["group_vars/nixos.yml"])
+    assert "web1-ed25519" in access_literal(yaml.safe_load(described_access)["nixos_ssh_access"])
 
     # From the cache, since nobody could read the file any more.
     project.write("fleets/colmena/hive.nix", "no Nix at all {")
