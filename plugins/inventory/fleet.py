@@ -126,6 +126,7 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet import FleetListing, read_fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_options import (
@@ -139,6 +140,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables i
     host_variables,
     left_out,
     shared_addresses,
+    shared_warnings,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 
@@ -166,9 +168,12 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.v(f"{path}: {name} is left out: {reason}")
         for address, sharing in shared_addresses(listing).items():
             self.display.warning(f"{path}: {', '.join(sharing)} are all deployed to {address}")
-        for name in names:
-            if name not in left_out(listing):
-                self._add(host_variables(listing, name, options.common), path)
+        absent = left_out(listing)
+        hosts = [host_variables(listing, name, options.common) for name in names if name not in absent]
+        for warning, concerned in shared_warnings(hosts).items():
+            self.display.warning(f"{path}: {names_text(concerned)}: {warning}")
+        for host in hosts:
+            self._add(host)
 
     def _listing(self, options: FleetOptions, path: str, cache: bool) -> FleetListing:
         """The fleet's hosts, from the cache if they are there."""
@@ -185,9 +190,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self._cache[key] = listing.data()
         return listing
 
-    def _add(self, host: HostVariables, path: str) -> None:
-        for warning in host.warnings:
-            self.display.warning(f"{path}: {host.name}: {warning}")
+    def _add(self, host: HostVariables) -> None:
         self.inventory.add_host(host.name)
         for name, value in host.variables.items():
             self.inventory.set_variable(host.name, name, value)

@@ -43,6 +43,8 @@ OUTPUTS = {
     "darwinConfigurations": "darwin",
     "homeConfigurations": "home-manager",
 }
+# deploy-rs' own paths wrap systems, which only the flake knows bare.
+_FLAKES_ONLY = ("deploy-rs", "darwin", "home-manager")
 FORMATS = ("nixops", "morph", "nixus", "colmena", "deploy-rs", "nixos", "darwin", "home-manager")
 # What a directory without flake.nix is searched for.
 USUAL_FILES = ("default.nix", "hive.nix", "nixops.nix", "network.nix", "deploy.nix")
@@ -66,12 +68,6 @@ class FileFleet:
 
     def attribute(self, host: str) -> Attribute:
         """The system of ``host``."""
-        if self.format == "deploy-rs":
-            raise NixferryError(
-                "the systems of deploy-rs are built from the flake's nixosConfigurations, and this is a file",
-                step=STEP,
-                remedy="Name the flake.",
-            )
         root = ExpressionRoot(f"({self._fleet()}).hosts", "{ }", self.include)
         return Attribute(root, (host, "toplevel"))
 
@@ -194,6 +190,12 @@ def fleet_from(
     flakes = [word for word in words if _is_flake(word, directory)]
     _refuse_useless(bool(flakes), bool(include), bool(override_inputs) or impure)
     if not flakes:
+        if format_ in _FLAKES_ONLY:
+            raise NixferryError(
+                f"the format {format_} is that of a flake's output, and this is a file",
+                step=STEP,
+                remedy="Name the flake.",
+            )
         files = tuple(_file(word, directory) for word in words)
         return FileFleet(files, format_, arguments, access, tuple(include))
     if len(words) > 1:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -34,6 +34,8 @@ _USUAL_FLAGS = frozenset({"-H", "-n", "-S", "--", "--non-interactive", "-u"})
 _SUDO_FLAGS = "-H -S -n"
 # The kinds that another role deploys, with their outputs of a flake.
 _OUTPUTS = {"darwin": "darwinConfigurations", "home-manager": "homeConfigurations"}
+# What goes with a flake that is no fleet.
+_FLAKE_OPTIONS = ("override_inputs", "impure")
 _SSH_URL = re.compile(r"ssh://", re.IGNORECASE)
 
 
@@ -78,6 +80,15 @@ def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) 
     if host.get("other_profiles"):
         warnings.append(f"profiles other than `system` are not deployed: {', '.join(host['other_profiles'])}")
     return HostVariables(name, variables, (kind.replace("-", "_"), *host["tags"]), tuple(warnings))
+
+
+def shared_warnings(hosts: Iterable[HostVariables]) -> dict[str, list[str]]:
+    """The warnings of all hosts, each with the names of those that it is about."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for host in hosts:
+        for warning in host.warnings:
+            found[warning].append(host.name)
+    return found
 
 
 def left_out(listing: FleetListing) -> dict[str, str]:
@@ -169,6 +180,7 @@ def _build(listing: FleetListing, name: str, kind: str, common: Mapping[str, Any
         source = {"flake": f"{listing.words[0].partition('#')[0]}#{_OUTPUTS[kind]}.{quoted_attribute(name)}"}
         prefix = "profile"
         source["kind"] = kind
+        common = {option: value for option, value in common.items() if option in _FLAKE_OPTIONS}
     return {f"{prefix}_{option}": value for option, value in {**source, **common}.items()}
 
 

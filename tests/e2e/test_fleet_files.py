@@ -208,6 +208,7 @@ BROKEN = {
     ),
     "number": ("3", r"network\.nix is a int, but a fleet file is a set"),
     "empty": ("{ }", "the fleet file is an empty set"),
+    "deploy-rs": ('{ deploy.nodes.web1.hostname = "web1"; }', "name the flake that has both"),
     "packages": (
         "{ network.nixpkgs = { }; web1 = { }; }",
         "network.nixpkgs should be a package set or a path",

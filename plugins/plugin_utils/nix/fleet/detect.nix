@@ -15,7 +15,8 @@ in
 if length values > 1 then "nixops"
 else if first ? __schema || first ? meta then "colmena"
 else if isAttrs (first.config or null) && first.config ? nodes then "nixus"
-else if isAttrs (first.deploy or null) && first.deploy ? nodes then "deploy-rs"
+else if isAttrs (first.deploy or null) && first.deploy ? nodes then
+  throw "the file has deploy-rs' attribute `deploy`: its systems are built from nixosConfigurations, so name the flake that has both"
 # colmena takes `network` for `meta`, as NixOps files have it; these only colmena knows.
 else if hasAny [ "nodeNixpkgs" "nodeSpecialArgs" "machinesFile" "allowApplyAll" "name" ] then "colmena"
 else if hasAny [ "pkgs" "lib" "evalConfig" "specialArgs" "ordering" "runCommand" "nixConfig" "buildShell" ] then "morph"

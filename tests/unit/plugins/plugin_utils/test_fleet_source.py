@@ -167,11 +167,11 @@ def test_deploy_rs_is_built_from_the_systems_themselves() -> None:
     assert 'format = "nixos";' in attribute.root.adapter
 
 
-def test_deploy_rs_in_a_file_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("format_", ["deploy-rs", "darwin", "home-manager"])
+def test_some_formats_are_in_flakes_only(tmp_path: Path, format_: str) -> None:
     (tmp_path / "deploy.nix").touch()
-    fleet = fleet_from(["deploy.nix"], directory=str(tmp_path), format_="deploy-rs")
-    with pytest.raises(NixferryError, match="nixosConfigurations"):
-        fleet.attribute("web1")
+    with pytest.raises(NixferryError, match=f"the format {format_} is that of a flake"):
+        fleet_from(["deploy.nix"], directory=str(tmp_path), format_=format_)
 
 
 def test_hosts_of_one_fleet_share_a_root(tmp_path: Path) -> None:

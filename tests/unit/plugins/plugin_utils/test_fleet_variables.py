@@ -18,6 +18,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables i
     host_variables,
     left_out,
     shared_addresses,
+    shared_warnings,
     split_address,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HEALTH_CHECK_OPTIONS
@@ -182,11 +183,11 @@ def test_what_nobody_does_is_told() -> None:
 )
 def test_other_kinds_are_for_the_other_role(kind: str, name: str, flake: str) -> None:
     fleet = listing({name: {"kind": kind}}, words=("/srv#x",), format=kind)
-    host = host_variables(fleet, name, {"impure": True})
+    host = host_variables(fleet, name, {"impure": True, "args": {"a": 1}})
     assert host.variables["profile_flake"] == flake
     assert host.variables["profile_kind"] == kind
     assert host.variables["profile_impure"] is True
-    assert "nixos_fleet" not in host.variables
+    assert not {"nixos_fleet", "profile_args"} & set(host.variables)
     if kind == "home-manager":
         assert (host.variables["ansible_user"], host.variables["ansible_host"]) == ("alice", "web1")
 
@@ -211,6 +212,13 @@ def test_hosts_left_out_and_hosts_at_one_address() -> None:
     )
     assert left_out(fleet) == {"web4": "it is not enabled"}
     assert shared_addresses(fleet) == {"192.0.2.1:22": ["web1", "web2"]}
+
+
+def test_a_warning_about_many_hosts_is_one() -> None:
+    command = {"target_user": "deploy", "privilege_escalation_command": ["my-sudo"]}
+    fleet = listing({"web1": command, "web2": command, "web3": {}})
+    hosts = [host_variables(fleet, name, {}) for name in fleet.hosts]
+    assert list(shared_warnings(hosts).values()) == [["web1", "web2"]]
 
 
 def test_a_query_selects_hosts() -> None:
