@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,6 @@ HOSTS = {
     "deploy-rs": (["web2"], "127.0.0.1"),
     "nixos": (["web2", "web3"], None),
 }
-# How much slower than idle a machine may be that runs several labs at once.
-SLACK = 10
 PACKAGES = "network.nixpkgs = import ./nixpkgs { };"
 
 
@@ -172,14 +169,10 @@ def test_listing_reads_no_secret_and_no_system(network: Path) -> None:
         """,
     )
     fleet = fleet_in(network, "network.nix")
-    begin = time.monotonic()
     listing = listing_of(fleet)
-    seconds = time.monotonic() - begin
     assert len(listing.hosts) == 100
     assert not listing.errors
     assert listing.hosts["web42"]["target_host"] == "192.0.2.42"
-    # A tenth of a second on one idle processor. Evaluating a hundred systems, even these, takes far longer.
-    assert seconds < 2 * SLACK, f"listing took {seconds:.2f} s"
     answer = answers_of(fleet, "web42")["web42"]
     assert isinstance(answer, NixferryError)
     assert "nobody may evaluate the system" in answer.message
