@@ -202,6 +202,7 @@ def test_later_nix_evaluates_every_format(lab: Lab, tmp_path: Path, controller: 
     play = [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]
     done = project.run_playbook(play, inventory(project, "nixus", "nixus"), inventory(project, "flake", "."))
     built = done.assert_ok().find(BUILD)
+    assert "nable to parse" not in done.stdout + done.stderr, done
     assert [sorted(entry.result["hosts"]) for entry in built] == [sorted(names) for names in together]
     for entry in built:
         assert not entry.result["failed_hosts"], done
