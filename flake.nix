@@ -11,5 +11,12 @@
     #     requests = { web1 = [ "web1" ]; };
     #   }' nixferry#lib.describe
     lib.describe = import ./plugins/plugin_utils/nix/evaluate.nix;
+
+    # Fleet files of other tools as one attribute set: (lib.fleet { files = [ ./network.nix ]; }).hosts.web1.toplevel
+    lib.fleet = import ./plugins/plugin_utils/nix/fleet;
+
+    # The options `deployment.*`, for hosts in nixosConfigurations that say for themselves how they are reached.
+    nixosModules.deployment = { config, lib, pkgs, ... }@arguments:
+      import ./plugins/plugin_utils/nix/fleet/options.nix { format = "nixos"; host = config.networking.hostName; } arguments;
   };
 }

@@ -59,6 +59,23 @@ options:
     description:
       - A Nix expression. Relative paths in it count from the same directory as in O(flake).
     type: str
+  fleet:
+    description:
+      - A fleet file of NixOps, morph, nixus or colmena, a directory with such a file in it, or a flake. A list of
+        files makes one NixOps network.
+      - A flake may name the output that is meant, as V(.#colmenaHive). Otherwise it is the first that it has of
+        C(colmenaHive), C(colmena), C(deploy), C(nixopsConfigurations), C(nixosConfigurations), C(darwinConfigurations)
+        and C(homeConfigurations).
+      - The host has the same name there as in the inventory. P(nixferry.deploy.fleet#inventory) makes an inventory of
+        the fleet.
+      - A relative path counts from the same directory as in O(flake).
+    type: raw
+  fleet_format:
+    description:
+      - The tool that O(fleet) was written for. V(auto), which is the default, finds out.
+      - With V(deploy-rs) the systems are those in the flake's C(nixosConfigurations) that are called as the nodes.
+    type: str
+    choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
   drv_path:
     description:
       - A derivation in the store of the controller, which is built without an evaluation.
@@ -90,15 +107,16 @@ options:
   sources:
     description:
       - What each host is built from, where that differs from host to host. A dictionary of host names with dictionaries
-        of O(flake), O(file), O(expr), O(drv_path), O(store_path), O(attr), O(args), O(argstrs), O(specialargs),
-        O(override_inputs), O(impure) and O(include).
+        of O(flake), O(file), O(expr), O(fleet), O(fleet_format), O(drv_path), O(store_path), O(attr), O(args),
+        O(argstrs), O(specialargs), O(override_inputs), O(impure), O(include) and O(ssh_access).
       - An entry with a source of its own replaces all of these options for its host; any other entry completes them.
       - A task with C(run_once) sees the variables of one host only. Let each host note its own source before, as role
         P(nixferry.deploy.nixos#role) does.
     type: dict
   args:
     description:
-      - Arguments for functions in O(file) and O(expr). Values keep their types, and a string is never read as Nix code.
+      - Arguments for functions in O(file) and O(expr), and for O(fleet) where that is a function. Values keep their
+        types, and a string is never read as Nix code.
       - Not for secrets. Whatever Nix is told may end in its store, which every user can read. A value that was
         encrypted with Ansible Vault is refused.
     type: dict
@@ -120,21 +138,34 @@ options:
     default: {}
   override_inputs:
     description:
-      - Inputs of O(flake) to replace, as names with flake references. The lock file is left as it is then.
+      - Inputs of O(flake), or of a flake in O(fleet), to replace, as names with flake references. The lock file is
+        left as it is then.
     type: dict
     default: {}
   impure:
     description:
-      - Whether the evaluation of O(flake) may depend on the environment and on files outside of it.
+      - Whether the evaluation of a flake may depend on the environment and on files outside of it.
     type: bool
     default: false
   include:
     description:
-      - Entries of the search path for O(file) and O(expr), as V(nixpkgs=/path/to/nixpkgs). They come before those of
-        E(NIX_PATH).
+      - Entries of the search path for O(file), O(expr) and files in O(fleet), as V(nixpkgs=/path/to/nixpkgs). They
+        come before those of E(NIX_PATH).
     type: list
     elements: str
     default: []
+  ssh_access:
+    description:
+      - Which keys may log in where, as an addition to every host of O(fleet) that it is about. A dictionary of hosts
+        with dictionaries of C(hostKeys), C(hostNames) and C(keys), as in the option C(ssh.access) of nixus.
+      - C(hostKeys) are public host keys by any name. C(hostNames) are further names and addresses of the host.
+      - C(keys) are the keys of users on that host, by any name, as dictionaries of C(publicKey) and C(hasAccessTo), in
+        which V(web1.root=true) means that the holder may log in to V(web1) as V(root).
+      - It becomes C(users.users.<user>.openssh.authorizedKeys.keys) where one logs in, and C(programs.ssh.knownHosts)
+        where one comes from. Somebody who comes from elsewhere is a host of any name.
+      - Give the same to all hosts of a fleet.
+    type: dict
+    default: {}
   options:
     description:
       - Settings of C(nix.conf) for this task, as V(max-jobs) or V(builders). Lists become words with spaces between.
@@ -243,6 +274,12 @@ EXAMPLES = r"""
       production: true
     include:
       - nixpkgs=/srv/nixpkgs
+
+- name: Build the hosts of a NixOps network
+  nixferry.deploy.nix_build:
+    fleet: network.nix
+    hosts: "{{ ansible_play_hosts }}"
+  run_once: true
 
 - name: Build a package and let the host do it
   nixferry.deploy.nix_build:

@@ -21,6 +21,15 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     file_attribute,
     flake_attribute,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_access import access_literal
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import (
+    AUTO,
+    FORMATS,
+    FlakeFleet,
+    Fleet,
+    fleet_from,
+    fleet_words,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_literal import nix_literal
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import (
@@ -31,10 +40,14 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import (
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._vaulted import refuse_vaulted
 
 STEP = "read the arguments"
-SOURCES = ("flake", "file", "expr", "drv_path", "store_path")
+SOURCES = ("flake", "file", "expr", "fleet", "drv_path", "store_path")
 
 SOURCE_OPTIONS: dict[str, dict[str, Any]] = {
     **{name: {"type": "str"} for name in SOURCES},
+    "ssh_access": {"type": "dict", "default": {}},
+    # A file, or a list of them.
+    "fleet": {"type": "raw"},
+    "fleet_format": {"type": "str", "choices": [AUTO, *FORMATS]},
     "attr": {"type": "str", "default": ""},
     "args": {"type": "dict", "default": {}},
     "argstrs": {"type": "dict", "default": {}},
@@ -47,27 +60,32 @@ SOURCE_OPTIONS: dict[str, dict[str, Any]] = {
 _NO_SECRETS = "Leave it out: a secret reaches a host by other means than its system."
 _NEEDS = {
     "attr": ("file", "expr"),
-    "args": ("file", "expr"),
-    "argstrs": ("file", "expr"),
+    "args": ("file", "expr", "fleet"),
+    "argstrs": ("file", "expr", "fleet"),
     "specialargs": ("flake", "file", "expr"),
-    "include": ("file", "expr"),
-    "override_inputs": ("flake",),
-    "impure": ("flake",),
+    "include": ("file", "expr", "fleet"),
+    "ssh_access": ("fleet",),
+    "override_inputs": ("flake", "fleet"),
+    "impure": ("flake", "fleet"),
 }
 
 
 @dataclass(frozen=True)
 class Source:
-    """Exactly one of ``flake``, ``file``, ``expr``, ``drv_path`` and ``store_path`` is not empty."""
+    """Exactly one of ``flake``, ``file``, ``expr``, ``fleet``, ``drv_path`` and ``store_path`` is not empty."""
 
     flake: str
     file: str
     expr: str
+    fleet: tuple[str, ...]
+    fleet_format: str
     drv_path: str
     store_path: str
     attr: str
     arguments: str
-    """Nix literal of what functions in ``file`` or ``expr`` are called with."""
+    """Nix literal of what functions in ``file``, ``expr`` or ``fleet`` are called with."""
+    access: str
+    """Nix literal of what the hosts of ``fleet`` get so that they can log in to each other."""
     override_inputs: tuple[tuple[str, str], ...]
     impure: bool
     include: tuple[str, ...]
@@ -80,10 +98,29 @@ class Source:
         if self.flake:
             reference = self.flake.partition("#")[0].replace(PLACEHOLDER, host)
             return flake_revision(reference, directory)
+        if self.fleet:
+            fleet = self.fleet_in(directory)
+            if isinstance(fleet, FlakeFleet):
+                return flake_revision(fleet.reference, directory)
+            return file_revision(fleet.files[0], directory)
         return file_revision(self.file, directory) if self.file else Revision()
 
+    def fleet_in(self, directory: str, *, write_lock_file: bool = True) -> Fleet:
+        """The fleet; relative paths count from ``directory``. Raises ``NixferryError`` when there is none."""
+        return fleet_from(
+            self.fleet,
+            directory=directory,
+            format_=self.fleet_format,
+            arguments=self.arguments,
+            access=self.access,
+            include=self.include,
+            override_inputs=dict(self.override_inputs),
+            impure=self.impure,
+            write_lock_file=write_lock_file,
+        )
+
     def attribute(self, host: str, *, kind: Kind, directory: str, write_lock_file: bool) -> Attribute:
-        """What to evaluate for ``host``; relative paths count from ``directory``.
+        """What to evaluate for ``host``, unless it is in a fleet; relative paths count from ``directory``.
 
         Raises ``NixferryError`` when the source cannot be understood.
         """
@@ -132,8 +169,11 @@ def source_from(arguments: Mapping[str, Any], choices: tuple[str, ...] = SOURCES
         refuse_vaulted(arguments.get(name), where=f"`{name}`", step=STEP, remedy=_NO_SECRETS)
     special = arguments.get("specialargs")
     return Source(
-        **{name: str(arguments.get(name) or "") for name in (*SOURCES, "attr")},
+        **{name: str(arguments.get(name) or "") for name in (*SOURCES, "attr") if name != "fleet"},
+        fleet=fleet_words(arguments.get("fleet") or ()),
+        fleet_format=str(arguments.get("fleet_format") or AUTO),
         arguments=arguments_literal(arguments["args"], arguments["argstrs"]),
+        access=access_literal(arguments.get("ssh_access") or {}),
         override_inputs=tuple(
             (str(name), str(value)) for name, value in arguments["override_inputs"].items()
         ),
@@ -146,7 +186,7 @@ def source_from(arguments: Mapping[str, Any], choices: tuple[str, ...] = SOURCES
 def sources_from(arguments: Mapping[str, Any], hosts: tuple[str, ...]) -> dict[str, Source | NixferryError]:
     """The source of each host: its own entry in ``sources``, completed by the task's own options.
 
-    A host's own flake, file, expression, derivation or store path replaces the task's, along with the options
+    A host's own flake, file, expression, fleet, derivation or store path replaces the task's, along with the options
     that belong to it. A wrong entry is that host's error; ``NixferryError`` is raised when the task's own options
     are wrong.
     """

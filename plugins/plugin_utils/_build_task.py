@@ -30,6 +30,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_roots impor
     roots_directory,
     state_directory,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_source import Source
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._builder_news import (
     BuilderNews,
     with_builders,
@@ -38,6 +39,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Answers, Evaluation, evaluate
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import PLACEHOLDER, Attribute
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import Fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import LogEvent
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import BuildLogs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
@@ -104,6 +106,7 @@ class BuildTask:
         self.logs = BuildLogs()
         self.builders = BuilderNews()
         self.warnings: list[str] = []
+        self._fleets: dict[Fleet, Fleet] = {}
         self.nix = Nix(
             options=options.settings,
             working_directory=options.directory,
@@ -133,13 +136,13 @@ class BuildTask:
 
     def _revisions(self) -> dict[str, Revision]:
         """What each host's source is built from; git is asked once for each place."""
-        known: dict[tuple[str, str], Revision] = {}
+        known: dict[tuple[str, str, tuple[str, ...]], Revision] = {}
         revisions = {}
         for host, source in self.options.sources:
             if isinstance(source, NixferryError):
                 revisions[host] = Revision()
                 continue
-            place = (source.flake.partition("#")[0].replace(PLACEHOLDER, host), source.file)
+            place = (source.flake.partition("#")[0].replace(PLACEHOLDER, host), source.file, source.fleet)
             if place not in known:
                 known[place] = source.revision(host, self.options.directory)
                 if known[place].warning:
@@ -169,7 +172,7 @@ class BuildTask:
                     outputs = derivation_outputs(self.nix, source.drv_path)
                     targets[host] = target_of(source.drv_path, outputs, self.options.output)
                 else:
-                    attributes[host] = self.options.attribute(host, source)
+                    attributes[host] = self._attribute(host, source)
             except NixferryError as error:
                 targets[host] = error
         if attributes:
@@ -178,6 +181,15 @@ class BuildTask:
             answers = evaluate(self.nix, attributes, limits=self.options.limits, deadline=deadline)
             targets.update(self._evaluated(answers))
         return targets
+
+    def _attribute(self, host: str, source: Source) -> Attribute:
+        """What to evaluate for ``host``. Raises ``NixferryError`` when the source cannot be understood."""
+        if not source.fleet:
+            return self.options.attribute(host, source)
+        fleet = source.fleet_in(self.options.directory, write_lock_file=not self.options.dry_run)
+        if fleet not in self._fleets:
+            self._fleets[fleet] = fleet.settled(self.nix)
+        return self._fleets[fleet].attribute(host)
 
     def _evaluated(self, answers: Answers) -> dict[str, Target | NixferryError]:
         targets: dict[str, Target | NixferryError] = {}

@@ -19,6 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     Root,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._trace import with_places
 
 TIMEOUT_NAME = "the timeout for the evaluation"
 # Linux takes 128 KiB (MAX_ARG_STRLEN); the rest is for the text around what the hosts want.
@@ -154,7 +155,7 @@ def _try_alone(
     shared: dict[Root, NixferryError | None] = {}
     for chunk, error in failed:
         if len(chunk.hosts) == 1:
-            answers.update(dict.fromkeys(chunk.all_hosts, error))
+            answers.update(dict.fromkeys(chunk.all_hosts, _explained(nix, chunk, deadline, error)))
             continue
         if chunk.root not in shared:
             # When the file or flake itself is broken, no host can do better alone.
@@ -167,7 +168,11 @@ def _try_alone(
         else:
             answers.update(dict.fromkeys(chunk.all_hosts, common))
     for chunk, error in _run_chunks(nix, alone, evaluators, deadline, on_start, answers):
-        answers.update(dict.fromkeys(chunk.all_hosts, error))
+        answers.update(dict.fromkeys(chunk.all_hosts, _explained(nix, chunk, deadline, error)))
+
+
+def _explained(nix: Nix, chunk: _Chunk, deadline: float | None, error: NixferryError) -> NixferryError:
+    return with_places(nix, chunk.request(deadline), error, step=STEP)
 
 
 def _read_answers(chunk: _Chunk, stdout: str) -> Answers:

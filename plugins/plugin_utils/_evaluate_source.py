@@ -37,7 +37,7 @@ class FlakeRoot:
     """An attribute of a flake. ``prefix`` is the first name of the attribute path, which ``nix eval`` looks up.
 
     ``override_inputs`` are pairs of an input and a flake reference. Without ``write_lock_file`` Nix leaves
-    the flake's lock file alone.
+    the flake's lock file alone. ``adapter`` is a function that the attribute goes through first.
     """
 
     reference: str
@@ -45,6 +45,7 @@ class FlakeRoot:
     override_inputs: tuple[tuple[str, str], ...] = ()
     impure: bool = False
     write_lock_file: bool = True
+    adapter: str = ""
 
     def request(
         self,
@@ -54,8 +55,15 @@ class FlakeRoot:
         data: bool = False,
     ) -> NixRequest:
         """What asks for the derivations at ``paths``, or for the values there."""
-        question = _question("root", "{ }", paths, special_args or {}, prefix=self.prefix, data=data)
-        body = f"root: {question}"
+        root = f"(({self.adapter}) root)" if self.adapter else "root"
+        question = _question(root, "{ }", paths, special_args or {}, prefix=self.prefix, data=data)
+        return self._apply(f"root: {question}")
+
+    def value_request(self) -> NixRequest:
+        """Asks for the value itself, as JSON."""
+        return self._apply(self.adapter or "value: value")
+
+    def _apply(self, body: str) -> NixRequest:
         arguments = ["nix", "eval", *self._flags(), "--json", "--apply", body]
         if self.impure:
             arguments.append("--impure")
@@ -91,8 +99,15 @@ class ExpressionRoot:
         data: bool = False,
     ) -> NixRequest:
         """What asks for the derivations at ``paths``, or for the values there."""
+        root = f"({self.expression}\n)"
+        return self._evaluate(_question(root, self.arguments, paths, special_args or {}, data=data))
+
+    def value_request(self) -> NixRequest:
+        """Asks for the value itself, as JSON."""
+        return self._evaluate(self.expression)
+
+    def _evaluate(self, text: str) -> NixRequest:
         # On standard input: no limit of length, and nothing of it in the process list.
-        text = _question(f"({self.expression}\n)", self.arguments, paths, special_args or {}, data=data)
         search_path = [part for entry in self.include for part in ("-I", entry)]
         return NixRequest(
             ("nix-instantiate", "--eval", "--json", "--strict", "--read-write-mode", *search_path, "-"),

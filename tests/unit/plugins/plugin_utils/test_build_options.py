@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source i
     ExpressionRoot,
     FlakeRoot,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import FileFleet
 
 
 def options(*, check_mode: bool = False, **given: Any) -> BuildOptions:
@@ -189,3 +191,35 @@ def test_a_setting_is_given_once() -> None:
     with pytest.raises(NixferryError) as caught:
         options(flake=".", builders=[], options={"builders": "@/etc/nix/machines"})
     assert "`builders`" in caught.value.message
+
+
+def test_a_fleet_is_a_source_of_all_its_hosts(tmp_path: Path) -> None:
+    (tmp_path / "network.nix").touch()
+    built = options(
+        fleet="network.nix", fleet_format="morph", args={"n": 1}, include=["a=b"], hosts=["web1", "web2"]
+    )
+    fleet = source(built, "web1").fleet_in(str(tmp_path))
+    assert isinstance(fleet, FileFleet)
+    assert (fleet.files, fleet.format) == ((f"{tmp_path}/network.nix",), "morph")
+    assert (fleet.arguments, fleet.include) == ('{ "n" = 1; }', ("a=b",))
+    assert fleet == source(built, "web2").fleet_in(str(tmp_path))
+
+
+def test_several_files_are_one_fleet_and_an_empty_one_is_none() -> None:
+    built = options(sources={"web1": {"fleet": ["a.nix", "b.nix"]}, "web2": {"fleet": "", "flake": "."}})
+    assert source(built, "web1").fleet == ("a.nix", "b.nix")
+    assert source(built, "web1").fleet_format == "auto"
+    assert (source(built, "web2").fleet, source(built, "web2").flake) == ((), ".")
+
+
+def test_access_goes_with_a_fleet() -> None:
+    access = {"web1": {"hostKeys": {"a": "ssh-rsa A"}}}
+    assert "authorized_keys" in source(options(fleet="a.nix", ssh_access=access), "web1").access
+    with pytest.raises(NixferryError, match="`ssh_access` goes with fleet"):
+        options(flake=".", ssh_access=access)
+
+
+def test_a_wrong_fleet_is_the_error_of_its_host() -> None:
+    built = options(sources={"web1": {"fleet": [3]}, "web2": {"fleet": "a.nix"}})
+    assert isinstance(dict(built.sources)["web1"], NixferryError)
+    assert isinstance(dict(built.sources)["web2"], Source)

@@ -1,0 +1,206 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hosts of fleet files and flakes as an inventory."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet
+short_description: The hosts of NixOps, morph, nixus, colmena and flake files
+description:
+  - Makes an inventory of the file that describes a fleet of Nix hosts already, for NixOps, morph, nixus, colmena or
+    deploy-rs, or of a flake with C(nixosConfigurations) and the like. None of these tools is needed.
+  - Each host gets what it takes to log in, and the variables that role P(nixferry.deploy.nixos#role) needs to build and
+    deploy it from the same file.
+  - Listing hosts evaluates no system. Contents of secrets are not read.
+  - The configuration is a YAML file whose name ends with V(fleet.yml) or V(fleet.yaml).
+extends_documentation_fragment:
+  - ansible.builtin.constructed
+  - ansible.builtin.inventory_cache
+options:
+  plugin:
+    description: The name of this plugin.
+    type: str
+    required: true
+    choices: [nixferry.deploy.fleet]
+  fleet:
+    description:
+      - A fleet file, a list of the files of one NixOps network, a directory with such a file in it, or a flake.
+      - A flake may name the output that is meant, as V(.#colmenaHive). Otherwise it is the first that it has of
+        C(colmenaHive), C(colmena), C(deploy), C(nixopsConfigurations), C(nixosConfigurations), C(darwinConfigurations)
+        and C(homeConfigurations).
+      - A relative path counts from the directory of the configuration.
+    type: raw
+    required: true
+  format:
+    description: The tool that the file was written for. V(auto) finds out.
+    type: str
+    choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
+    default: auto
+  args:
+    description:
+      - Arguments for the function that the fleet file is, as NixOps has them with C(--arg).
+      - Not for secrets. Whatever Nix is told may end in its store, which every user can read.
+    type: dict
+    default: {}
+  argstrs:
+    description: Like O(args), with every value turned into a string.
+    type: dict
+    default: {}
+  include:
+    description: Entries of the Nix search path, as V(nixpkgs=/srv/nixpkgs). A relative path counts as in O(fleet).
+    type: list
+    elements: str
+    default: []
+  override_inputs:
+    description: Inputs of the flake to replace, as names with flake references.
+    type: dict
+    default: {}
+  impure:
+    description: Whether the evaluation of a flake may depend on the environment and on files outside of it.
+    type: bool
+    default: false
+  query:
+    description:
+      - A JMESPath expression that selects hosts. It is applied to a list of dictionaries with C(name) and what the
+        fleet file says of the host, and has to result in such dictionaries or in names.
+      - Needs the Python library C(jmespath).
+    type: str
+    default: ""
+  tag_prefix:
+    description: What the names of the groups made from the hosts' tags begin with.
+    type: str
+    default: ""
+  timeout:
+    description: Seconds that reading the fleet may take. V(0) means no limit.
+    type: int
+    default: 600
+notes:
+  - Every host is in the group of its kind, V(nixos), V(darwin) or V(home_manager), and in a group for each of its tags.
+  - A host whose entry in the fleet file cannot be read stays in the inventory, with the reason in C(fleet_error). Its
+    build fails with the same reason, and the others are deployed.
+  - Hosts that the fleet file keeps from being deployed are left out; C(-v) says which and why.
+  - Nothing is written next to a flake, not even a lock file.
+requirements:
+  - Nix on the controller, 2.8 or later.
+  - jmespath, for O(query).
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+# fleet.yml: a NixOps network beside it
+plugin: nixferry.deploy.fleet
+fleet: network.nix
+
+---
+# The logical and the physical part of a network, which takes an argument
+plugin: nixferry.deploy.fleet
+fleet: [logical.nix, physical.nix]
+args:
+  workers: 3
+
+---
+# A colmena hive in a flake; only hosts with the tag web, and a group for each owner
+plugin: nixferry.deploy.fleet
+fleet: .#colmenaHive
+query: "[?contains(tags, 'web')].name"
+keyed_groups:
+  - key: fleet_owners
+    prefix: owner
+
+---
+# Kept for an hour
+plugin: nixferry.deploy.fleet
+fleet: github:example/fleet
+cache: true
+cache_plugin: ansible.builtin.jsonfile
+cache_connection: ~/.cache/fleet
+cache_timeout: 3600
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleParserError
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet import FleetListing, read_fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_options import (
+    OPTIONS,
+    FleetOptions,
+    fleet_options,
+    selected,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables import (
+    HostVariables,
+    host_variables,
+    left_out,
+    shared_addresses,
+    shared_warnings,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
+    """See DOCUMENTATION."""
+
+    NAME = "nixferry.deploy.fleet"
+
+    def verify_file(self, path: str) -> bool:
+        """Whether the name is that of a configuration of this plugin."""
+        return bool(super().verify_file(path)) and path.endswith(("fleet.yml", "fleet.yaml"))
+
+    def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
+        """Fill ``inventory`` with the hosts of the fleet that ``path`` names."""
+        super().parse(inventory, loader, path, cache)
+        self._read_config_data(path)
+        try:
+            options = fleet_options({name: self.get_option(name) for name in OPTIONS}, path)
+            listing = self._listing(options, path, cache)
+            names = selected(listing, str(self.get_option("query")))
+        except NixferryError as error:
+            raise AnsibleParserError(error.text(path)) from error
+        for name, reason in left_out(listing).items():
+            self.display.v(f"{path}: {name} is left out: {reason}")
+        for address, sharing in shared_addresses(listing).items():
+            self.display.warning(f"{path}: {', '.join(sharing)} are all deployed to {address}")
+        absent = left_out(listing)
+        hosts = [host_variables(listing, name, options.common) for name in names if name not in absent]
+        for warning, concerned in shared_warnings(hosts).items():
+            self.display.warning(f"{path}: {names_text(concerned)}: {warning}")
+        for host in hosts:
+            self._add(host)
+
+    def _listing(self, options: FleetOptions, path: str, cache: bool) -> FleetListing:
+        """The fleet's hosts, from the cache if they are there."""
+        key = f"{self.get_cache_key(path)}_{options.digest}"
+        if self.get_option("cache") and cache and key in self._cache:
+            return FleetListing.of_data(self._cache[key])
+        timeout = int(self.get_option("timeout"))
+        listing = read_fleet(
+            Nix(working_directory=options.directory), options.fleet, timeout=timeout if timeout > 0 else None
+        )
+        for name, error in listing.errors.items():
+            self.display.warning(f"{path}: {error.text(name)}")
+        if self.get_option("cache") and not listing.errors:
+            self._cache[key] = listing.data()
+        return listing
+
+    def _add(self, host: HostVariables) -> None:
+        self.inventory.add_host(host.name)
+        for name, value in host.variables.items():
+            self.inventory.set_variable(host.name, name, value)
+        kind, *tags = host.groups
+        prefix = str(self.get_option("tag_prefix"))
+        for group in (kind, *(f"{prefix}{tag}" for tag in tags)):
+            safe = self.inventory.add_group(self._sanitize_group_name(group))
+            self.inventory.add_child(safe, host.name)
+        strict = self.get_option("strict")
+        variables = self.inventory.get_host(host.name).get_vars()
+        self._set_composite_vars(self.get_option("compose"), variables, host.name, strict=strict)
+        self._add_host_to_composed_groups(self.get_option("groups"), variables, host.name, strict=strict)
+        self._add_host_to_keyed_groups(self.get_option("keyed_groups"), variables, host.name, strict=strict)

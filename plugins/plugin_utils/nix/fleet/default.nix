@@ -1,0 +1,21 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Reads fleet files for Nix users: (import ./fleet) { files = [ ./network.nix ]; }. Says what main.nix says.
+# The collection itself puts the same parts together as one text, for places where no file is in reach.
+import ./main.nix {
+  access = import ./access.nix;
+  colmena = import ./colmena.nix;
+  deploy-rs = import ./deploy-rs.nix;
+  deployment = import ./deployment.nix;
+  detect = import ./detect.nix;
+  hive = import ./hive.nix;
+  keys = import ./keys.nix;
+  morph = import ./morph.nix;
+  nixops = import ./nixops.nix;
+  nixpkgs = import ./nixpkgs.nix;
+  nixus = import ./nixus.nix;
+  options = import ./options.nix;
+  systems = import ./systems.nix;
+}

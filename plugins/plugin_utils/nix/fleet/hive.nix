@@ -1,0 +1,28 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# colmena's `makeHive` has evaluated the hosts already: the output `colmenaHive` of a flake.
+{ value, deployment, extend, keys, chosen, ... }:
+
+let
+  names = builtins.attrNames value.deploymentConfig;
+in
+{
+  meta = {
+    name = value.metaConfig.name or "hive";
+    description = value.metaConfig.description or "";
+    options =
+      if (value.metaConfig.machinesFile or null) == null then { }
+      else { builders = "@${toString value.metaConfig.machinesFile}"; };
+  };
+  hosts = builtins.mapAttrs
+    (name: data: {
+      deployment = deployment { inherit keys; format = chosen; host = name; deployment = data; };
+      secrets = (keys { inherit (data) keys; }).complete;
+      # Where nothing is added it is what makeHive says.
+      toplevel = (extend names name (value.nodes.${name} or { config.system.build.toplevel = value.toplevel.${name}; }))
+        .config.system.build.toplevel;
+    })
+    value.deploymentConfig;
+}

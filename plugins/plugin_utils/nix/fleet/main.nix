@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Every format of fleet files as one attribute set.
+#
+# parts      the other files of this directory, by name
+# files      paths of fleet files; several are one NixOps network
+# value      instead of files: the value of a flake's output
+# format     a name of `formats` below; null: whatever it looks like
+# arguments  what functions at the top of the files are called with
+# access     what access.nix takes
+# system     the platform of hosts whose files name none; null: that of the machine
+#
+# Result: { format = "..."; meta = { ... }; hosts.<name> = { deployment; secrets; toplevel; }; list = names: { ... }; }
+# deployment is data that survives JSON, without contents of secrets. secrets holds how to get at these. Neither forces
+# the toplevel, and nothing of one host forces anything of another.
+parts:
+
+{ files ? [ ], value ? null, format ? null, arguments ? { }, access ? { }, system ? null }:
+
+let
+  inherit (builtins) attrNames concatStringsSep deepSeq functionArgs head intersectAttrs isAttrs isFunction length
+    listToAttrs map mapAttrs typeOf;
+
+  call = value:
+    if isAttrs value && value ? __functor then call (value.__functor value)
+    else if !isFunction value then value
+    else call (value (if functionArgs value == { } then arguments else intersectAttrs (functionArgs value) arguments));
+
+  sources =
+    if files == [ ] then [{ name = ""; value = checked "the flake's output" (call value); }]
+    else map (file: { name = toString file; value = checked (toString file) (call (import file)); }) files;
+
+  checked = name: value:
+    if isAttrs value then value
+    else throw "${name} is a ${typeOf value}, but a fleet file is a set of hosts";
+
+  first = (head sources).value;
+
+  formats = {
+    nixops = parts.nixops;
+    morph = parts.morph;
+    nixus = parts.nixus;
+    colmena = if first ? __schema then parts.hive else parts.colmena;
+    deploy-rs = parts.deploy-rs;
+    nixos = parts.systems "nixos";
+    darwin = parts.systems "darwin";
+    home-manager = parts.systems "home-manager";
+  };
+
+  chosen = if format != null then format else parts.detect (map (source: source.value) sources);
+
+  fleet = formats.${chosen} {
+    inherit arguments call chosen sources system;
+    inherit (parts) deployment keys nixpkgs options;
+    value =
+      if length sources == 1 then first
+      else throw "${concatStringsSep ", " (map (source: source.name) sources)}: only a NixOps network is made of several files";
+    purely = files == [ ];
+    # Modules for a host beside its own; `names` are those of all hosts.
+    extra = names: parts.access { inherit access names; };
+    # An evaluated system with these modules.
+    extend = names: name: evaluated:
+      let modules = parts.access { inherit access names; } name; in
+      if modules == [ ] then evaluated
+      else (evaluated.extendModules or (throw "host '${name}' is evaluated already: nothing can be added to it")) { inherit modules; };
+  };
+
+  # Whoever's deployment data is wrong is not deployed.
+  hosts = mapAttrs (_name: host: host // { toplevel = deepSeq host.deployment host.toplevel; }) fleet.hosts;
+in
+{
+  format = chosen;
+  inherit (fleet) meta;
+  inherit hosts;
+
+  # What is known of the hosts called `names`; null: of all. What all hosts need has to be there even for no names.
+  list = names: builtins.seq (fleet.base or null) {
+    format = chosen;
+    inherit (fleet) meta;
+    names = attrNames hosts;
+    hosts = mapAttrs (_name: host: host.deployment)
+      (if names == null then hosts else intersectAttrs (listToAttrs (map (name: { inherit name; value = null; }) names)) hosts);
+  };
+}

@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# morph: `network` with pkgs, lib, evalConfig and specialArgs, `defaults`, and hosts.
+{ value, sources, deployment, extra, keys, nixpkgs, options, chosen, ... }:
+
+let
+  inherit (builtins) attrNames head listToAttrs map mapAttrs removeAttrs typeOf isString;
+
+  network = value.network or { };
+  packages = if network ? pkgs then nixpkgs "network.pkgs" { } network.pkgs else { };
+  lib = network.lib or packages.lib or (import <nixpkgs/lib>);
+  evalConfig = import (network.evalConfig or ((packages.path or <nixpkgs>) + "/nixos/lib/eval-config.nix"));
+  file = (head sources).name;
+
+  evaluate = check: name: evalConfig {
+    specialArgs = network.specialArgs or { };
+    # The hosts say for themselves what they are.
+    system = null;
+    modules = [
+      { _file = file; imports = [ value.${name} ]; }
+      { _file = file; imports = [ (value.defaults or { }) ]; }
+      {
+        _file = "nixferry.deploy: what morph adds to every host";
+        key = "nixferry.deploy/morph";
+        imports = [ (options { format = chosen; host = name; }) ];
+        networking.hostName = lib.mkDefault name;
+        nixpkgs = if packages == { } then { } else { pkgs = lib.mkDefault packages; };
+        _module = {
+          inherit check;
+          args = { inherit name; nodes = unchecked; };
+        };
+      }
+    ] ++ extra names name;
+  };
+  names = attrNames (removeAttrs value [ "network" "defaults" "resources" "require" "_file" ]);
+  evaluateAll = check: listToAttrs (map (name: { inherit name; value = evaluate check name; }) names);
+  unchecked = evaluateAll false;
+
+  setting = name: value:
+    if isString value then value else throw "network.nixConfig.${name} should be a string, but it is a ${typeOf value}";
+in
+{
+  base = builtins.seq evalConfig lib;
+  meta = {
+    description = network.description or "";
+    options = mapAttrs setting (network.nixConfig or { });
+    ordering = network.ordering.tags or [ ];
+  };
+  hosts = mapAttrs
+    (name: node: {
+      deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; };
+      secrets = (keys { inherit (node.config.deployment) keys secrets; }).complete;
+      toplevel = node.config.system.build.toplevel;
+    })
+    (evaluateAll true);
+}

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# NixOps 1.7 and 2.0: one or several network files, or `nixopsConfigurations` of a flake.
+{ arguments, call, sources, system, purely, deployment, extra, keys, nixpkgs, options, chosen, ... }:
+
+let
+  inherit (builtins)
+    attrNames catAttrs concatLists concatMap concatStringsSep foldl' genericClosure getAttr hasAttr head listToAttrs map
+    mapAttrs removeAttrs;
+
+  # In a flake, the network is the one called default.
+  output = value: if value ? default && !(value ? network) then call value.default else value;
+
+  networks = map (item: item.network // { _file = item.key; }) (genericClosure {
+    startSet = map (source: { key = source.name; network = if purely then output source.value else source.value; }) sources;
+    operator = item: map (file: { key = toString file; network = call (import file); }) (item.network.require or [ ]);
+  });
+
+  settings = foldl' (all: network: all // network) { } (concatMap (each: if each ? network then [ each.network ] else [ ]) networks);
+  resources = foldl' (all: set: all // set) { } (catAttrs "resources" networks);
+
+  pinned = catAttrs "nixpkgs" networks ++ catAttrs "nixpkgs" (catAttrs "network" networks);
+  isFlake = pinned != [ ] && (head pinned) ? lib.nixosSystem && !((head pinned) ? path);
+  packages = nixpkgs "network.nixpkgs" (if system == null then { } else { inherit system; })
+    (if pinned != [ ] then head pinned
+    else if purely then throw "the network in the flake has no attribute `nixpkgs`"
+    else <nixpkgs>);
+  lib = if isFlake then (head pinned).lib else packages.lib;
+  evalConfig = if isFlake then lib.nixosSystem else import (packages.path + "/nixos/lib/eval-config.nix");
+
+  known = [ "network" "defaults" "resources" "require" "nixpkgs" "_file" ];
+  names = attrNames (removeAttrs (foldl' (all: network: all // network) { } networks) known);
+
+  common = name: {
+    _file = "nixferry.deploy: what NixOps adds to every host";
+    key = "nixferry.deploy/nixops";
+    imports = [ (options { format = chosen; host = name; }) ];
+    options.networking = {
+      privateIPv4 = lib.mkOption { type = lib.types.str; };
+      publicIPv4 = lib.mkOption { type = lib.types.nullOr lib.types.str; default = null; };
+      vpnPublicKey = lib.mkOption { type = lib.types.nullOr lib.types.str; default = null; };
+    };
+    config = {
+      networking.hostName = lib.mkOverride 900 name;
+      nixpkgs = if system == null then { } else { system = lib.mkDefault system; };
+      deployment.arguments = arguments;
+      _module.args = {
+        inherit name nodes;
+        uuid = "nixferry";
+        deploymentName = "nixferry";
+        resources.machines = mapAttrs (_name: node: node.config) nodes;
+      };
+    };
+  };
+
+  nodes = listToAttrs (map
+    (name: {
+      inherit name;
+      value = evalConfig {
+        # Which file it was, so that messages of the module system can say it.
+        modules = concatMap
+          (network: if hasAttr name network then [{ imports = [ (getAttr name network) ]; inherit (network) _file; }] else [ ])
+          networks
+        ++ map (network: { imports = [ network.defaults ]; inherit (network) _file; })
+          (concatMap (network: if network ? defaults then [ network ] else [ ]) networks)
+        ++ [ (common name) ] ++ extra names name;
+      };
+    })
+    names);
+
+  refused = attrNames resources;
+  nameOf = type: concatStringsSep ", " (attrNames resources.${type});
+in
+{
+  base = lib;
+  meta = {
+    description = settings.description or "";
+    options = { };
+  };
+  hosts =
+    if refused != [ ] then
+      throw "resources.${head refused} (${nameOf (head refused)}) in ${concatStringsSep ", " (concatLists (map (network: if network ? resources then [ network._file ] else [ ]) networks))}: NixOps creates resources and keeps them in its state file, which is not read here. ${
+        if head refused == "sshKeyPairs" then "Take the public key from `nixops export`, put it into the file as text, and remove the resource"
+        else "Remove the resource, and write what the hosts need of it into the file"}"
+    else mapAttrs
+      (name: node: {
+        deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; };
+        secrets = (keys { inherit (node.config.deployment) keys secrets; }).complete;
+        toplevel = node.config.system.build.toplevel;
+      })
+      nodes;
+}

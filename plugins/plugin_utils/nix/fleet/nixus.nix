@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# nixus: the file has evaluated everything already; what it returns carries its configuration with it.
+{ value, extra, ... }:
+
+let
+  inherit (builtins) attrNames listToAttrs mapAttrs;
+
+  names = attrNames value.config.nodes;
+  added = builtins.concatMap (name: map (module: { inherit name; value.configuration = module; }) (extra names name)) names;
+  config =
+    if added == [ ] then value.config
+    else (value.extendModules { modules = [{ nodes = listToAttrs added; }]; }).config;
+
+  secretOf = directory: secret:
+    let
+      owner = if secret.group != null then "per-group/${secret.group}" else "per-user/${if secret.user == null then "root" else secret.user}";
+    in
+    {
+      path = "${directory}/active/${owner}";
+      user = if secret.group != null || secret.user == null then "root" else secret.user;
+      group = if secret.group == null then "root" else secret.group;
+      permissions = if secret.group == null then "0400" else "0040";
+      upload_at = "pre-activation";
+      source = "file";
+    };
+  secretsOf = node:
+    let secrets = node.configuration.secrets or { }; in
+    mapAttrs (name: secret: let found = secretOf secrets.baseDirectory secret; in found // { path = "${found.path}/${name}"; })
+      (secrets.files or { });
+
+  toHost = _name: node: {
+    deployment = {
+      kind = "nixos";
+      target_host = node.host;
+      target_port = null;
+      target_user = null;
+      ssh_options = [ ];
+      privilege_escalation_command = node.privilegeEscalationCommand or [ "sudo" ];
+      tags = [ ];
+      owners = [ ];
+      build_on_target = false;
+      substitute_on_destination = !(node.hasFastConnection or false);
+      timeout_confirm = node.successTimeout or 20;
+      timeout_activation = node.switchTimeout or 60;
+      ignore_failed_units = node.ignoreFailingSystemdUnits or false;
+      health_checks = [ ];
+      pre_deploy_checks = [ ];
+      keys = secretsOf node;
+      left_out =
+        if !(node.enable or node.enabled or true) then "it is not enabled"
+        else if node.host == null then "its option `host` is null"
+        else null;
+    };
+    secrets = mapAttrs
+      (name: secret: secret // { text = null; command = null; file = toString node.configuration.secrets.files.${name}.file.file; })
+      (secretsOf node);
+    toplevel = node.configuration.system.build.toplevel;
+  };
+in
+if !(value ? config.nodes) then
+  throw "this is no result of nixus: it has no attribute `config.nodes`"
+else {
+  meta = { description = ""; options = { }; };
+  hosts = mapAttrs toHost config.nodes;
+}

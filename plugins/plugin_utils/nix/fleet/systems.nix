@@ -1,0 +1,21 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Outputs of flakes with one evaluation a host: nixosConfigurations, darwinConfigurations, homeConfigurations.
+# A NixOS host that has the options of options.nix, or the like, says there how to reach it.
+kind: { value, deployment, extend, keys, chosen, ... }:
+
+let
+  said = system: if kind == "nixos" && system.config ? deployment then system.config.deployment else { };
+in
+{
+  meta = { description = ""; options = { }; };
+  hosts = builtins.mapAttrs
+    (name: system: {
+      deployment = deployment { inherit keys; format = chosen; host = name; deployment = said system; } // { inherit kind; };
+      secrets = (keys { keys = (said system).keys or { }; secrets = (said system).secrets or { }; }).complete;
+      toplevel = if kind == "nixos" then extend (builtins.attrNames value) name system else system;
+    })
+    value;
+}

@@ -1,0 +1,94 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fleet files of several tools, laid out for a test, and what they describe as data."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab import REPOSITORY, nix_environment, run
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Answers, evaluate
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet import FleetListing, read_fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import Fleet, fleet_from
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
+
+FIXTURES = REPOSITORY / "tests/fixtures"
+LIMITS = Limits(memory_mib=4096, evaluators=2)
+# Each tool's fleet, and the host of it that the tests deploy.
+FLEETS = {
+    "nixops": ["nixops/network.nix"],
+    "nixops-files": ["nixops/logical.nix", "nixops/physical.nix"],
+    "morph": ["morph/network.nix"],
+    "nixus": ["nixus"],
+    "colmena": ["colmena/hive.nix"],
+    "colmenaHive": ["."],
+    "colmena-flake": [".#colmena"],
+    "nixops-flake": [".#nixopsConfigurations"],
+    "deploy-rs": [".#deploy"],
+    "nixos": [".#nixosConfigurations"],
+}
+
+
+def lay_out(directory: Path, ports: Mapping[str, int] | None = None, nixpkgs: Path | None = None) -> Path:
+    """Put the fleet files into ``directory``, with nixpkgs beside them: what stands for it, or a real one."""
+    shutil.copytree(FIXTURES / "fleets", directory, dirs_exist_ok=True)
+    if nixpkgs is None:
+        run([str(FIXTURES / "nixpkgs/materialise"), str(directory / "nixpkgs")])
+    else:
+        (directory / "nixpkgs").symlink_to(nixpkgs)
+    known = {"web1": 2201, "web2": 2202, "web3": 2203, "db1": 2204, "web2_http": 8082}
+    system = f"{platform.machine()}-linux"
+    (directory / "lab.json").write_text(json.dumps({**known, **(ports or {}), "system": system}))
+    return directory
+
+
+def nix() -> Nix:
+    """Nix as the tests run it."""
+    return Nix(environment=dict(nix_environment()))
+
+
+def fleet_in(
+    directory: Path,
+    *words: str,
+    format_: str = "auto",
+    arguments: str = "{ }",
+    access: str = "{ }",
+    impure: bool = False,
+) -> Fleet:
+    """A fleet whose files are in ``directory``. ``impure`` is for flakes that read what lies beside them."""
+    flake = not words[0].endswith(".nix") and "." in words[0]
+    fleet = fleet_from(
+        words,
+        directory=str(directory),
+        format_=format_,
+        arguments=arguments,
+        access=access,
+        impure=impure and flake,
+        write_lock_file=False,
+    )
+    return fleet.settled(nix())
+
+
+def listing_of(fleet: Fleet) -> FleetListing:
+    """What the fleet's hosts say of themselves."""
+    return read_fleet(nix(), fleet, timeout=120)
+
+
+def answers_of(fleet: Fleet, *hosts: str) -> Answers:
+    """The derivations of the hosts' systems, or what is wrong with them."""
+    return evaluate(nix(), {host: fleet.attribute(host) for host in hosts}, limits=LIMITS, deadline=None)
+
+
+def real_nixpkgs() -> Path | None:
+    """The nixpkgs that NIXPKGS_TREE names."""
+    named = os.environ.get("NIXPKGS_TREE", "")
+    return Path(named).resolve() if named else None
