@@ -108,8 +108,9 @@ def _at(
     """What the profile held at a time: the last deploy until then, or what something else has made since that one."""
     if moment > time.time() + CLOCK_TOLERANCE_SECONDS:
         raise NixferryError(f"{_shown(moment)} lies in the future", step=STEP)
+    # A run may switch a host twice, as a transaction that takes it back: of equals, max takes the first that it sees.
     deployed = max(
-        (record for record in probe.history if time_of(record) <= moment),
+        (record for record in reversed(probe.history) if time_of(record) <= moment),
         key=time_of,
         default=None,
     )
