@@ -145,12 +145,11 @@ def chosen(pins: dict[str, Pin], names: Sequence[str], *, update: bool) -> list[
 
 def pins_result(old: dict[str, Pin], new: dict[str, Pin], names: Sequence[str]) -> list[dict[str, Any]]:
     """What became of each pin, as a task returns it; ``names`` limits it, and whatever changed is told anyway."""
-    told = [name for name in {**old, **new} if not names or name in names or old.get(name) != new.get(name)]
     result = []
-    for name in told:
+    for name, known in {**old, **new}.items():
         before, after = old.get(name), new.get(name)
-        known = after or before
-        assert known is not None
+        if names and name not in names and before == after:
+            continue
         result.append(
             {
                 "name": name,

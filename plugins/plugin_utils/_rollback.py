@@ -108,8 +108,9 @@ def _at(
     """What the profile held at a time: the last deploy until then, or what something else has made since that one."""
     if moment > time.time() + CLOCK_TOLERANCE_SECONDS:
         raise NixferryError(f"{_shown(moment)} lies in the future", step=STEP)
+    # A run may switch a host twice, as a transaction that takes it back: of equals, max takes the first that it sees.
     deployed = max(
-        (record for record in probe.history if time_of(record) <= moment),
+        (record for record in reversed(probe.history) if time_of(record) <= moment),
         key=time_of,
         default=None,
     )
@@ -118,19 +119,18 @@ def _at(
         key=lambda each: (each.date or 0, each.number),
         default=None,
     )
-    if deployed is None and made is None:
+    if made is not None and (deployed is None or (made.date or 0) > deployed.time):
+        _refuse_gap(probe, made.number, moment, time_of)
+        return Chosen(made.number, made.path, reason)
+    if deployed is None:
         raise NixferryError(
             f"no generation of {probe.profile} is known to be as old as {_shown(moment)}",
             step=STEP,
             remedy=_known(probe),
         )
-    if deployed is not None and (made is None or (made.date or 0) <= deployed.time):
-        chosen = _still_there(probe, deployed, reason)
-        _refuse_gap(probe, deployed.generation, moment, time_of)
-        return chosen
-    assert made is not None
-    _refuse_gap(probe, made.number, moment, time_of)
-    return Chosen(made.number, made.path, reason)
+    chosen = _still_there(probe, deployed, reason)
+    _refuse_gap(probe, deployed.generation, moment, time_of)
+    return chosen
 
 
 def _still_there(probe: ProbeResult, record: DeployRecord, reason: str) -> Chosen:

@@ -166,3 +166,11 @@ def test_a_gap_is_not_guessed_over() -> None:
 def test_the_same_system_under_another_number_will_do() -> None:
     host = probe(5, {"1": at(0), "5": at(50)}, HISTORY, **{"1": THREE, "5": TWO})
     assert choose_generation(host, f"deploy:{run_at(30)}").number == 5
+
+
+def test_of_a_run_that_switched_a_host_twice_the_end_counts() -> None:
+    """A transaction has taken the host back; its generations carry no dates that would tell."""
+    history = (line(2, TWO, 10, run=10), line(3, ONE, 11, run=10))
+    host = probe(3, {"1": at(0), "2": at(0), "3": at(0)}, history, **{"1": ONE, "2": TWO, "3": ONE})
+    for run in (10, 20):
+        assert choose_generation(host, f"deploy:{run_at(run)}").number == 3
