@@ -36,13 +36,18 @@ case $1 in
     uninstall) rm -rf /nix /etc/nix ;;
 esac
 """
-# launchctl as far as the collection calls it: it remembers what it was told.
+# launchctl as far as the collection calls it: it remembers what it was told, and runs the daemon.
 LAUNCHCTL = """#!/bin/sh
 echo "$*" >>/root/launchctl-calls
-if [ "$1" = print ]; then
-    [ -e /root/loaded ] && [ "$2" = system/org.nixos.nix-daemon ] && echo 'state = running' || exit 113
-fi
-[ "$1" != bootstrap ] || touch /root/loaded
+running() { [ -e /root/daemon ] && kill -0 "$(cat /root/daemon)" 2>/dev/null; }
+case "$1 $2" in
+    'print system/org.nixos.nix-daemon') running && echo 'state = running' || exit 113 ;;
+    print*) exit 113 ;;
+    bootstrap* | 'kickstart -k')
+        running && kill "$(cat /root/daemon)"
+        setsid /nix/var/nix/profiles/default/bin/nix-daemon >/dev/null 2>&1 </dev/null &
+        echo $! >/root/daemon ;;
+esac
 """
 
 
@@ -176,7 +181,6 @@ def test_a_mac_with_determinate(machine: str, project: Project) -> None:
         "installer_checksum": checksum,
         "installer_args": ["--determinate"],
     }
-    # No daemon answers here, so the Nix is one without its socket.
     done = with_role(project, facts=facts, **source, settings={"max-jobs": 3}, trusted_users=["@admin"])
 
     done.assert_ok()
