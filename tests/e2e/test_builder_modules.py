@@ -14,9 +14,11 @@ from typing import NamedTuple
 import pytest
 from builder_pair import KEY_FILE, Pair, execute, run_module
 from conftest import CONTROLLERS
-from lab import Lab, run
-from project import make_project
+from lab import REPOSITORY, Lab, run
+from project import Project, make_project
+from test_docs import guide_blocks
 
+PAGE = REPOSITORY / "docs/docsite/rst/nix_installation.rst"
 OTHER_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDbnVCLVTWWnH0zhWQvKs9G9rlYTGdoQw3oXKsoaeLfi"
 RESTART = "systemctl reset-failed nix-daemon.service nix-daemon.socket; systemctl restart nix-daemon.service"
 FOREIGN = "# The office: leave it alone.\nssh://office aarch64-linux - 2\n"
@@ -33,14 +35,20 @@ def pair(lab: Lab) -> Iterator[Pair]:
     execute(made.client, f"rm -rf /etc/nix/machines /etc/nix/big_* /etc/ssh/ssh_config.d/100-* {KEY_FILE}*")
 
 
-def test_a_playbook_registers_checks_and_forgets(pair: Pair, lab: Lab, tmp_path: Path) -> None:
-    project = make_project(tmp_path / "project", lab)
+@pytest.fixture
+def project(pair: Pair, lab: Lab, tmp_path: Path) -> Project:
+    """A user's project whose only host is the client."""
+    made = make_project(tmp_path / "project", lab)
     variables = {
         "ansible_connection": "community.docker.docker",
         "ansible_host": pair.client,
         "ansible_python_interpreter": "/usr/bin/python3",
     }
-    project.write("inventory.yml", json.dumps({"all": {"hosts": {"client": variables}}}))
+    made.write("inventory.yml", json.dumps({"all": {"hosts": {"client": variables}}}))
+    return made
+
+
+def test_a_playbook_registers_checks_and_forgets(pair: Pair, project: Project) -> None:
     execute(pair.client, f"printf '%s' '{FOREIGN}' >/etc/nix/machines")
     tasks = [
         {"nixferry.deploy.nix_builder": {**pair.options, "max_jobs": 4}, "name": "Register"},
@@ -75,6 +83,29 @@ def test_a_playbook_registers_checks_and_forgets(pair: Pair, lab: Lab, tmp_path:
     project.run_playbook([{**play[0], "tasks": forget}]).assert_ok()
     assert execute(pair.client, "cat /etc/nix/machines; ls /etc/ssh/ssh_config.d") + "\n" == FOREIGN
     execute(pair.client, "rm /etc/nix/machines")
+
+
+def test_the_page_works_as_it_stands_there(pair: Pair, project: Project) -> None:
+    """The plays of the page, with the lab's address and keys in the place of the page's."""
+    settings, builder = (
+        block for block in guide_blocks(PAGE) if block.startswith(("# settings.yml", "# builder.yml"))
+    )
+    done = project.run_playbook(settings).assert_ok()
+    assert done.result("Keep them")["effective"]["builders-use-substitutes"] == "true"
+    assert not project.run_playbook(settings).assert_ok().changed("client")
+    run_module(pair.client, "nix_conf", {"state": "absent"})
+
+    execute(pair.client, f"cp {KEY_FILE} /etc/nix/big_ed25519; cp {KEY_FILE}.pub /etc/nix/big_ed25519.pub")
+    for there, here in (
+        ("192.0.2.20", pair.builder.container),
+        ("[x86_64-linux, aarch64-linux]", "[x86_64-linux]"),
+        (OTHER_HOST_KEY, pair.options["host_public_key"]),
+    ):
+        assert there in builder
+        builder = builder.replace(there, here)
+    done = project.run_playbook(builder).assert_ok()
+    assert done.result("See whether it builds")["trusted"] is True
+    assert not project.run_playbook(builder).assert_ok().changed("client")
 
 
 @pytest.mark.parametrize("protocol", ["ssh-ng", "ssh"])
@@ -120,7 +151,7 @@ ROWS = [
     Row(
         "key_stale_public",
         "key",
-        client=f"ssh-keygen -q -t ed25519 -N '' -f /tmp/o; mv /tmp/o.pub {KEY_FILE}.pub",
+        client=f"rm -f /tmp/o; ssh-keygen -q -t ed25519 -N '' -f /tmp/o; mv /tmp/o.pub {KEY_FILE}.pub; rm /tmp/o",
     ),
     Row("key_refused", "login", builder=": >/home/builder/.ssh/authorized_keys"),
     Row("unresolved", "login", options={"host": "nowhere.invalid"}),

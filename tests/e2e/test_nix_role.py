@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from builder_pair import execute
-from lab import Lab, run
+from lab import REPOSITORY, Lab, run
 from project import PlaybookRun, Project, make_project
+from test_docs import guide_blocks
 
+PAGE = REPOSITORY / "docs/docsite/rst/nix_installation.rst"
 INSTALLED = "/nix/var/nix/profiles/default/bin/nix"
 # The distribution's Nix goes where nobody looks for it.
 HIDE_NIX = "mkdir -p /opt/hidden; mv /usr/bin/nix* /opt/hidden/; rm -rf /etc/nix"
@@ -104,7 +106,7 @@ def effective(machine: str, setting: str) -> str:
 
 
 def test_the_package_of_the_distribution(machine: str, project: Project) -> None:
-    """Debian 13 has a Nix that is recent enough, so that is what comes by itself."""
+    """Debian 13 has a Nix that is recent enough, so that is what comes by itself. The play is that of the page."""
     settings = run(
         [
             "apt-config",
@@ -119,17 +121,16 @@ def test_the_package_of_the_distribution(machine: str, project: Project) -> None
     put(machine, "/etc/apt/apt.conf.d/90-of-this-machine", settings)
     execute(machine, "dpkg --purge --force-all nix-bin >/dev/null 2>&1; useradd alice")
 
-    done = with_role(project, users=["alice"], flakes=True, trusted_users=["alice"]).assert_ok()
+    page = guide_blocks(PAGE)[0]
+
+    done = project.run_playbook(page).assert_ok()
 
     assert done.result("Install the distribution's package")["changed"]
     assert execute(machine, "command -v nix") == "/usr/bin/nix"
     assert "nix-users" in execute(machine, "id -nG alice").split()
-    assert effective(machine, "trusted-users").split() == ["root", "alice"]
-    assert (
-        not with_role(project, users=["alice"], flakes=True, trusted_users=["alice"])
-        .assert_ok()
-        .changed("mac")
-    )
+    assert {"nix-command", "flakes"} <= set(effective(machine, "experimental-features").split())
+    assert effective(machine, "max-jobs") == "4"
+    assert not project.run_playbook(page).assert_ok().changed("mac")
     with_role(project, state="absent").assert_ok()
     assert execute(machine, "command -v nix || ls /etc/nix/nixferry.conf 2>/dev/null || echo gone") == "gone"
 
