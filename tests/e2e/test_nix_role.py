@@ -88,7 +88,7 @@ def with_role(
     }
     if facts:
         play["pre_tasks"] = [{"ansible.builtin.set_fact": {**facts, "cacheable": True}}]
-    return project.run_playbook([play], *arguments)
+    return project.run_playbook([play], *arguments, environment={"ANSIBLE_PIPELINING": "1"})
 
 
 def put(machine: str, path: str, content: str) -> str:
@@ -123,14 +123,14 @@ def test_the_package_of_the_distribution(machine: str, project: Project) -> None
 
     page = guide_blocks(PAGE)[0]
 
-    done = project.run_playbook(page).assert_ok()
+    done = project.run_playbook(page, environment={"ANSIBLE_PIPELINING": "1"}).assert_ok()
 
     assert done.result("Install the distribution's package")["changed"]
     assert execute(machine, "command -v nix") == "/usr/bin/nix"
     assert "nix-users" in execute(machine, "id -nG alice").split()
     assert {"nix-command", "flakes"} <= set(effective(machine, "experimental-features").split())
     assert effective(machine, "max-jobs") == "4"
-    assert not project.run_playbook(page).assert_ok().changed("mac")
+    assert not project.run_playbook(page, environment={"ANSIBLE_PIPELINING": "1"}).assert_ok().changed("mac")
     with_role(project, state="absent").assert_ok()
     assert execute(machine, "command -v nix || ls /etc/nix/nixferry.conf 2>/dev/null || echo gone") == "gone"
 
