@@ -31,8 +31,11 @@ def pair(lab: Lab) -> Iterator[Pair]:
     """A client with Nix 2.26 and a builder with the same."""
     lab.hosts["web2"].make_anew()
     made = Pair(lab.controller("trixie"), lab.hosts["web2"])
+    clean = f"rm -rf /etc/nix/machines /etc/nix/big_* /etc/ssh/ssh_config.d/100-* {KEY_FILE}*"
+    execute(made.client, clean)
     yield made.prepare()
-    execute(made.client, f"rm -rf /etc/nix/machines /etc/nix/big_* /etc/ssh/ssh_config.d/100-* {KEY_FILE}*")
+    for release in CONTROLLERS:
+        execute(lab.controller(release), clean)
 
 
 @pytest.fixture
