@@ -71,6 +71,22 @@ def test_each_builder_is_told_of_once() -> None:
     assert [each.uri for each in news_of(log).troubles] == ["ssh://big", "ssh://small"]
 
 
+# Nix 2.8 counts what it says of the builder among its errors.
+NO_JOBS_2_8 = (
+    "cannot build on 'ssh://nobody@127.0.0.1': error: cannot connect to 'nobody@127.0.0.1': ssh: connect to host "
+    "127.0.0.1 port 22: Connection refused\nunable to start any build; remote machines may not have all required "
+    "system features.\nhttps://nixos.org/manual/nix/stable/advanced-topics/distributed-builds.html"
+)
+
+
+def test_the_users_message_says_it_once() -> None:
+    error = NixferryError(NO_JOBS_2_8, step="build", remedy="The controller could not fetch something.")
+    explained = with_builders(error, news_of(SSH_2_8).troubles)
+    assert explained.message.startswith("unable to start any build")
+    assert explained.message.count("Connection refused") == 1
+    assert "Start the builder" in explained.remedy
+
+
 @pytest.mark.parametrize("message", [MISMATCH_2_8, MISMATCH_2_34, NO_JOBS_2_26, NO_JOBS_2_34])
 def test_an_error_that_follows_from_it_is_explained_by_it(message: str) -> None:
     error = NixferryError(message, step="build", remedy="Name a builder.", output=["a line"])
