@@ -14,9 +14,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import
 
 LOGS = Path(__file__).parents[2] / "fixtures" / "nix-logs"
 # Recorded with nothing listening at the builder's port, without what is not about the builder.
-SSH_2_8 = (LOGS / "builder-down-ssh-2.8.log").read_text()
-SSH_NG_2_8 = (LOGS / "builder-down-ssh-ng-2.8.log").read_text()
-SSH_NG_2_34 = (LOGS / "builder-down-ssh-ng-2.34.log").read_text()
+SSH_2_8 = (LOGS / "2.8.0-builder-down-ssh.log").read_text()
+SSH_NG_2_8 = (LOGS / "2.8.0-builder-down-ssh-ng.log").read_text()
+SSH_NG_2_34 = (LOGS / "2.34.8-builder-down-ssh-ng.log").read_text()
 # With a daemon, ssh's words go to the daemon's log.
 DAEMON_2_34 = SSH_NG_2_34.replace("ssh: connect to host 127.0.0.1 port 3999: Connection refused\n", "")
 
