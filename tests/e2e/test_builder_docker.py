@@ -168,6 +168,28 @@ def test_a_builder_that_is_lost_is_explained_and_comes_back(machine: Workstation
     assert second.changed("localhost") == []
 
 
+def test_where_the_configuration_makes_the_files_a_module_is_written(
+    machine: Workstation, tmp_path: Path
+) -> None:
+    before = registered(machine)
+    other = {
+        "name": "other",
+        "manage": "snippet",
+        "systems": [FOREIGN],
+        "host_public_key": f"ssh-ed25519 {host_key(machine)}",
+    }
+    task = {
+        "name": "Client",
+        "ansible.builtin.include_role": {"name": "nixferry.deploy.builder_client"},
+        "vars": {"builder_client_builders": [other], "builder_client_snippets": "/root"},
+    }
+    result = machine.project(tmp_path / "project").run_playbook([local_play(task)]).assert_ok()
+    assert "Import /root/other.nix" in result.stdout
+    assert [entry.status for entry in result.find("Try the builder out")] == ["skipped"]
+    assert FOREIGN in machine.execute("cat /root/other.nix")
+    assert registered(machine) == before
+
+
 def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None:
     keys = (host_key(machine), machine.execute(f"cat {machine.key_file}"))
     note = {"name": "Note", "ansible.builtin.command": f"cat {machine.key_file} /etc/nix/machines"}
