@@ -32,6 +32,8 @@ _NOT_USED = re.compile(r"cannot build on '(?P<uri>[^']*)': (?P<reason>.*)", re.D
 _CONNECTING = "connecting to '"
 # Errors that only say that nobody is left who could build, and not why.
 _CONSEQUENCES = frozenset({"client_mismatch", "no_builder", "no_jobs"})
+# So Nix 2.8 says it, with a small letter.
+_NOTHING_LEFT = re.compile(r"unable to start any build")
 # Errors of a builder that was reached. For these Nix's words are the same as if the fault were this machine's.
 _OF_BUILDERS = frozenset({"builder_mismatch", "untrusted", "sandbox", "no_sandbox_shell", "disconnected"})
 _REMOTE = re.compile(r"\bon 'ssh(?:-ng)?://|remote store 'ssh|Nix daemon disconnected")
@@ -94,13 +96,18 @@ class BuilderNews:
 
 def with_builders(error: NixferryError, troubles: Sequence[Trouble]) -> NixferryError:
     """``error`` with the cause that lies at a builder, where it does."""
+    # What Nix said of the builders is among its errors, before the one that follows from it.
+    lines = [line for line in error.message.rstrip().splitlines() if not _NOT_USED.match(line)]
+    if troubles and any(_is_consequence(line) for line in lines):
+        message = "; ".join(["\n".join(lines), *(each.text for each in troubles)])
+        return NixferryError(message, step=error.step, remedy=troubles[0].failure.hint, output=error.output)
     text = "\n".join([error.message, *error.output])
     failure = classified(error.message) or classified(text)
-    if failure is None:
-        return error
-    if failure.code in _CONSEQUENCES and troubles:
-        message = "; ".join([error.message.rstrip(), *(each.text for each in troubles)])
-        return NixferryError(message, step=error.step, remedy=troubles[0].failure.hint, output=error.output)
-    if failure.code in _OF_BUILDERS and _REMOTE.search(text):
+    if failure is not None and failure.code in _OF_BUILDERS and _REMOTE.search(text):
         return NixferryError(error.message, step=error.step, remedy=failure.hint, output=error.output)
     return error
+
+
+def _is_consequence(line: str) -> bool:
+    failure = classified(line)
+    return (failure is not None and failure.code in _CONSEQUENCES) or _NOTHING_LEFT.match(line) is not None

@@ -437,6 +437,21 @@ def test_a_task_that_runs_for_every_host_builds_once(project: Project) -> None:
     )
 
 
+def test_a_builder_that_cannot_be_used_is_told_of(project: Project) -> None:
+    # Whether nobody listens there or somebody who does not know this user.
+    nobody = {"uri": "ssh://nobody@127.0.0.1"}
+    here = {"file": "fleet.nix", "attr": "web1", "builders": [nobody]}
+    elsewhere = {**here, "attr": "web2", "max_jobs": 0}
+    ran = build_each(project, [here, elsewhere]).assert_ok()
+    words = "the builder ssh://nobody@127.0.0.1 could not be used ("
+    assert ran.result("case 0")["built"]
+    assert words in " ".join(ran.stderr.split())
+    failed = ran.result("case 1")
+    assert words in failed["msg"]
+    assert failed["toplevel"] is None
+    assert "max-jobs" not in failed["remedy"]
+
+
 def test_progress_is_told_on_standard_error(project: Project) -> None:
     ran = build(project, "-v", file="fleet.nix", attr="cannotBuild")
     assert "[web1] evaluating web1" in ran.stderr

@@ -9,17 +9,21 @@ The tests build on each other.
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import workstation as workstation_module
+import yaml
 from builder_pair import execute, run_module
-from lab import Lab, run
+from lab import REPOSITORY, Lab, run
 from plays import deploy_play
 from workstation import FOREIGN, Workstation, local_play
 
+PAGE = REPOSITORY / "docs/docsite/rst/builders.rst"
 # A host's system with a file that leads to the output of a derivation for another system.
 SYSTEMS = """
 let
@@ -47,6 +51,13 @@ def machine(lab: Lab) -> Iterator[Workstation]:
         yield machine
 
 
+def page() -> dict[str, list[Any]]:
+    """The playbooks of the page by the name in their first line."""
+    found = re.findall(r"^\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)", PAGE.read_text(), re.M)
+    blocks = [textwrap.dedent(block).strip() for block in found]
+    return {block.split()[1]: yaml.safe_load(block) for block in blocks}
+
+
 def host_key(machine: Workstation) -> str:
     return machine.inside("ssh-keygen -y -f /var/lib/nix-builder/ssh_host_ed25519_key").split()[1]
 
@@ -66,7 +77,8 @@ def test_from_nothing_to_a_deploy(machine: Workstation, tmp_path: Path) -> None:
     project = machine.project(tmp_path / "project")
     project.write("systems/foreign.nix", SYSTEMS.replace("HOST", host.name))
     deploy = deploy_play(host.name, file="systems/foreign.nix", attr="{host}", max_jobs=0)
-    result = project.run_playbook([local_play(machine.role()), *deploy]).assert_ok()
+    plays = [*page()["builder.yml"], *deploy]
+    result = project.run_playbook(plays, variables=machine.variables()).assert_ok()
 
     # Every system was tried out, in a sandbox.
     (checked,) = result.result("nix_builder_check")["results"]
@@ -156,13 +168,35 @@ def test_a_builder_that_is_lost_is_explained_and_comes_back(machine: Workstation
     assert second.changed("localhost") == []
 
 
+def test_where_the_configuration_makes_the_files_a_module_is_written(
+    machine: Workstation, tmp_path: Path
+) -> None:
+    before = registered(machine)
+    other = {
+        "name": "other",
+        "manage": "snippet",
+        "systems": [FOREIGN],
+        "host_public_key": f"ssh-ed25519 {host_key(machine)}",
+    }
+    task = {
+        "name": "Client",
+        "ansible.builtin.include_role": {"name": "nixferry.deploy.builder_client"},
+        "vars": {"builder_client_builders": [other], "builder_client_snippets": "/root"},
+    }
+    result = machine.project(tmp_path / "project").run_playbook([local_play(task)]).assert_ok()
+    assert "Import /root/other.nix" in result.stdout
+    assert [entry.status for entry in result.find("Try the builder out")] == ["skipped"]
+    assert FOREIGN in machine.execute("cat /root/other.nix")
+    assert registered(machine) == before
+
+
 def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None:
     keys = (host_key(machine), machine.execute(f"cat {machine.key_file}"))
     note = {"name": "Note", "ansible.builtin.command": f"cat {machine.key_file} /etc/nix/machines"}
     rotate = machine.role(max_jobs=3, rotate_keys=True)
-    absent = machine.role(state="absent", purge=True)
     project = machine.project(tmp_path / "project")
-    result = project.run_playbook([local_play(rotate, note, absent)]).assert_ok()
+    plays = [local_play(rotate, note), *page()["remove.yml"]]
+    result = project.run_playbook(plays, variables=machine.variables()).assert_ok()
 
     # The builder with its new keys was tried out.
     (checked,) = result.find("nix_builder_check")[0].result["results"]
@@ -175,8 +209,16 @@ def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None
     assert machine.builder not in run(everything).stdout.split()
     volumes = run(["docker", "volume", "ls", "--format", "{{.Name}}"]).stdout
     assert machine.builder not in volumes
-    assert machine.execute("ls /etc/nix /etc/ssh/ssh_config.d").split() == [
-        "/etc/nix:",
-        "nix.conf",
-        "/etc/ssh/ssh_config.d:",
-    ]
+    assert (
+        machine.execute(
+            f"grep -rl {machine.builder} /etc/nix /etc/ssh; ls /etc/nix | grep ed25519", check=False
+        )
+        == ""
+    )
+
+
+def test_the_other_playbooks_of_the_page_are_playbooks(machine: Workstation, tmp_path: Path) -> None:
+    project = machine.project(tmp_path / "project")
+    plays = page()
+    assert set(plays) == {"builder.yml", "remove.yml", "register.yml", "away.yml"}
+    project.run_playbook([*plays["register.yml"], *plays["away.yml"]], "--syntax-check").assert_ok()

@@ -67,8 +67,8 @@ class Workstation:
         project.write("inventory.yml", (self.lab.directory / "inventory.yml").read_text())
         return project
 
-    def role(self, **variables: Any) -> dict[str, Any]:
-        """A task with role builder_docker; `variables` are the role's without their prefix."""
+    def variables(self, **changed: Any) -> dict[str, Any]:
+        """Variables of role builder_docker; `changed` are without their prefix."""
         own = {
             "name": self.builder,
             "port": self.port,
@@ -76,12 +76,16 @@ class Workstation:
             "build_network": "none",
             "extra_platforms": [FOREIGN],
             "settings": {"substituters": []},
-            **variables,
+            **changed,
         }
+        return {f"builder_docker_{name}": value for name, value in own.items()}
+
+    def role(self, **changed: Any) -> dict[str, Any]:
+        """A task with role builder_docker."""
         return {
             "name": "Builder",
             "ansible.builtin.include_role": {"name": "nixferry.deploy.builder_docker"},
-            "vars": {f"builder_docker_{name}": value for name, value in own.items()},
+            "vars": self.variables(**changed),
         }
 
 

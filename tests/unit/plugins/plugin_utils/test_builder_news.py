@@ -14,9 +14,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import
 
 LOGS = Path(__file__).parents[2] / "fixtures" / "nix-logs"
 # Recorded with nothing listening at the builder's port, without what is not about the builder.
-SSH_2_8 = (LOGS / "builder-down-ssh-2.8.log").read_text()
-SSH_NG_2_8 = (LOGS / "builder-down-ssh-ng-2.8.log").read_text()
-SSH_NG_2_34 = (LOGS / "builder-down-ssh-ng-2.34.log").read_text()
+SSH_2_8 = (LOGS / "2.8.0-builder-down-ssh.log").read_text()
+SSH_NG_2_8 = (LOGS / "2.8.0-builder-down-ssh-ng.log").read_text()
+SSH_NG_2_34 = (LOGS / "2.34.8-builder-down-ssh-ng.log").read_text()
 # With a daemon, ssh's words go to the daemon's log.
 DAEMON_2_34 = SSH_NG_2_34.replace("ssh: connect to host 127.0.0.1 port 3999: Connection refused\n", "")
 
@@ -69,6 +69,22 @@ def test_lines_before_the_connection_explain_nothing() -> None:
 def test_each_builder_is_told_of_once() -> None:
     log = SSH_2_8 + SSH_2_8 + SSH_2_8.replace("://big", "://small")
     assert [each.uri for each in news_of(log).troubles] == ["ssh://big", "ssh://small"]
+
+
+# Nix 2.8 counts what it says of the builder among its errors.
+NO_JOBS_2_8 = (
+    "cannot build on 'ssh://nobody@127.0.0.1': error: cannot connect to 'nobody@127.0.0.1': ssh: connect to host "
+    "127.0.0.1 port 22: Connection refused\nunable to start any build; remote machines may not have all required "
+    "system features.\nhttps://nixos.org/manual/nix/stable/advanced-topics/distributed-builds.html"
+)
+
+
+def test_the_users_message_says_it_once() -> None:
+    error = NixferryError(NO_JOBS_2_8, step="build", remedy="The controller could not fetch something.")
+    explained = with_builders(error, news_of(SSH_2_8).troubles)
+    assert explained.message.startswith("unable to start any build")
+    assert explained.message.count("Connection refused") == 1
+    assert "Start the builder" in explained.remedy
 
 
 @pytest.mark.parametrize("message", [MISMATCH_2_8, MISMATCH_2_34, NO_JOBS_2_26, NO_JOBS_2_34])
