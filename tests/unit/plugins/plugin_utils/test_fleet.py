@@ -55,7 +55,7 @@ class Evaluators:
 
 
 def read(evaluators: Evaluators) -> FleetListing:
-    return read_fleet(cast("Nix", evaluators), FLEET)
+    return read_fleet(cast(Nix, evaluators), FLEET)
 
 
 def test_all_hosts_are_listed_by_one_evaluator() -> None:

@@ -45,7 +45,7 @@ class Scripted:
 
 def scripted(*answers: object) -> tuple[Scripted, Nix]:
     nix = Scripted(*answers)
-    return nix, cast("Nix", nix)
+    return nix, cast(Nix, nix)
 
 
 @pytest.mark.parametrize(
