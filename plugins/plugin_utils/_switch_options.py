@@ -79,6 +79,11 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _REVISION = re.compile(r"[!-~]{1,200}")
 
 
+def deployer_name() -> str:
+    """Who deploys from where, as the hosts record it."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
 def kind_of(options: Mapping[str, Any]) -> Kind:
     """The kind that the options name, with the user's command for kind ``profile``.
 
@@ -170,7 +175,7 @@ def start_request(
         reboot=_reboot_of(options, kind, action),
         timeout_reboot=times["timeout_reboot"],
         reboot_if_unreachable=bool(options["reboot_if_unreachable"]),
-        deployer=f"{getpass.getuser()}@{socket.gethostname()}",
+        deployer=deployer_name(),
         revision=revision,
         any_revision=bool(options.get("force", False)),
         is_rollback=is_rollback,
