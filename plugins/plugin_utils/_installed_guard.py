@@ -56,6 +56,7 @@ REQUEST_FIELDS: Mapping[str, str] = {
     "known_revision": "token",
     "any_revision": "flag",
     "is_rollback": "flag",
+    "secrets": "identifier",
     "closure": "flag",
     "wait_while": "words",
     "seconds": "seconds",

@@ -108,6 +108,7 @@ def place_secrets(
             f"the secrets are in their places, but these units failed to take them: {', '.join(placed.failed_units)}",
             step=STEP,
             remedy="Run `systemctl status` for them on the host.",
+            output=placed.output,
         )
         result.update(error.result(shell.host), changed=True)
     return result

@@ -220,12 +220,14 @@ class Placed:
 
     set_name: str
     failed_units: tuple[str, ...]
+    output: tuple[str, ...]
+    """What the programs printed."""
 
 
 def parse_placed(completed: Completed) -> Placed:
     """Read the answer of ``place_command``. Raises ``NixferryError`` for an error that it reports."""
     answer = answer_of_script(_VERB, completed, step=STEP, remedies=_REMEDIES)
-    return Placed(answer.text("set"), answer.all("unit_failed"))
+    return Placed(answer.text("set"), answer.all("unit_failed"), answer.all("output"))
 
 
 def _storage(secret: Secret) -> str:

@@ -76,6 +76,7 @@ REVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "force": {"type": "bool", "default": False},
 }
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SET = re.compile(r"[0-9A-Za-z]{1,64}")
 _REVISION = re.compile(r"[!-~]{1,200}")
 
 
@@ -179,5 +180,18 @@ def start_request(
         revision=revision,
         any_revision=bool(options.get("force", False)),
         is_rollback=is_rollback,
+        secrets=_secrets_of(options),
         environment=environment,
     )
+
+
+def _secrets_of(options: Mapping[str, Any]) -> str:
+    """The option ``secrets``; raises ``NixferryError`` when it is not what nix_secrets returns."""
+    found = str(options.get("secrets") or "")
+    if found and _SET.fullmatch(found) is None:
+        raise NixferryError(
+            "`secrets` is no set of secrets",
+            step=STEP,
+            remedy="Give the `set` that nix_secrets returned with `stage: true`.",
+        )
+    return found

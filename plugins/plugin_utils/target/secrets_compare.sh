@@ -7,7 +7,8 @@
 
 # shellcheck disable=SC2034 # base.sh ends the answer with it
 VERB=secrets
-exec 3>&1 1>&2
+# On a terminal there is one output for everything.
+exec 3>&1 1>/dev/null 2>&1
 use_state "$(state_directory)"
 answer_begins
 check_directories

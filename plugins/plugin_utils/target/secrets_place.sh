@@ -72,7 +72,8 @@ fill_entry() {
     case $source in
         copy) cat "$path" >"$KEPT" ;;
         *:*)
-            tail -c "+$((${source%:*} + NIXFERRY_SKIP + 1))" "$NIXFERRY_RECEIVED" | head -c "${source#*:}" >"$KEPT" &&
+            tail -c "+$((${source%:*} + NIXFERRY_SKIP + 1))" "$NIXFERRY_RECEIVED" 2>/dev/null |
+                head -c "${source#*:}" >"$KEPT" &&
                 [ "$(wc -c <"$KEPT")" -eq "${source#*:}" ]
             ;;
     esac
@@ -149,6 +150,7 @@ EOT
     forget_set "$SET-before"
     forget_set "$SET"
     release_lock
+    say_lines output "$(tail -n 20 "$NIXFERRY_RECEIVED.log")"
     error "$1" "$2"
 }
 
@@ -157,7 +159,8 @@ place_secrets() {
     VERB=secrets
     # From here on it is done or not, whoever is still there to hear of it.
     trap '' HUP PIPE INT TERM
-    exec 3>&1 1>&2
+    # On a terminal there is one output for everything.
+    exec 3>&1 1>"$NIXFERRY_RECEIVED.log" 2>&1
     use_state "$(state_directory)"
     answer_begins
     check_directories
@@ -165,6 +168,7 @@ place_secrets() {
     ID=$SET
     prepare_state
     take_lock "$DEPLOYER"
+    forget_staged
     make_set || give_up not_placed "the secrets could not be written: the old ones are as they were"
     if [ "$APPLY" = 1 ]; then
         if ! keep_before "$SET" || ! place_set "$SET" || ! remember_set "$SET" "$(get "$STATE/secrets/toplevel")"; then
@@ -174,8 +178,11 @@ place_secrets() {
             give_up half_placed "some secrets could be put into their places, and not be taken away again"
         fi
         say_lines unit_failed "$(tell_units "$SET")"
+        say_lines output "$(tail -n 20 "$NIXFERRY_RECEIVED.log")"
         forget_set "$SET-before"
         prune_sets
+    elif ! : >"$MADE/staged"; then
+        give_up not_placed "the secrets could not be written: the old ones are as they were"
     fi
     release_lock
     say set "$SET"

@@ -6,6 +6,7 @@
 # Sets of secrets: everything that is in its place at one time. A set is
 #   /var/lib/nixferry/secrets/sets/<set>/index    a line for each secret, fields apart by tabs:
 #       NUMBER  file|absent  now|later  USER:GROUP  MODE  memory|disk|sealed  PATH
+#   /var/lib/nixferry/secrets/sets/<set>/staged   is there until an activation takes it
 #   /var/lib/nixferry/secrets/sets/<set>/units    lines NUMBER  restart|reload  UNIT
 #   <directory of PATH>/.nixferry/<set>/NUMBER    the content, with its owner and mode, for nobody but root to reach
 # To put a set into its place is a hard link and a rename for each secret: that needs no room, and no moment has the
@@ -15,7 +16,7 @@
 #   /var/lib/nixferry/secrets/of/<name>           the set that the toplevel of that name runs or ran with
 
 SETS_KEPT=10
-UNIT_DEADLINE=90 # seconds that a unit may take to restart or reload
+UNIT_DEADLINE=120 # seconds that all units together may take to restart or reload
 TAB=$(printf '\t')
 
 secrets_directory() { echo "$STATE/secrets"; }
@@ -100,12 +101,16 @@ changed_units() {
 tell_units() {
     { have systemctl && [ -d "$ROOT/run/systemd/system" ]; } || return 0
     told_units=' '
+    tell_until=$(in_seconds "$UNIT_DEADLINE")
     changed_units "$1" | while read -r told_verb told_unit; do
         case $told_units in *" $told_unit "*) continue ;; esac
         told_units="$told_units$told_unit "
         # One that does not run has nothing to reload.
         case $told_verb in reload) told_verb=reload-or-restart ;; esac
-        bounded "$UNIT_DEADLINE" systemctl "$told_verb" "$told_unit" </dev/null >&2 || echo "$told_unit"
+        if passed "$tell_until" ||
+            ! bounded "$(seconds_until "$tell_until")" systemctl "$told_verb" "$told_unit" </dev/null >&2; then
+            echo "$told_unit"
+        fi
     done
 }
 
@@ -118,6 +123,16 @@ forget_set() {
         done <"$forgotten/index"
     fi
     rm -rf "$forgotten"
+}
+
+# What was staged for an activation that did not come
+forget_staged() {
+    for staged in "$(secrets_directory)/sets"/*/staged; do
+        if [ -e "$staged" ]; then
+            staged=${staged%/staged}
+            forget_set "${staged##*/}"
+        fi
+    done
 }
 
 # remember_set SET TOPLEVEL: that is what TOPLEVEL runs with, and whatever is deployed until there is another set
@@ -139,7 +154,9 @@ prune_sets() {
     sets_seen=0
     # shellcheck disable=SC2010 # a glob cannot sort by time; whatever is not the name of a set is left out
     for pruned_set in $(ls -1t "$pruned_in/sets" 2>/dev/null | grep -v '[^0-9A-Za-z-]'); do
-        if [ "$pruned_set" = "$(get "$pruned_in/current")" ]; then continue; fi
+        if [ "$pruned_set" = "$(get "$pruned_in/current")" ] || [ -e "$pruned_in/sets/$pruned_set/staged" ]; then
+            continue
+        fi
         case "$sets_wanted " in *" $pruned_set "*) sets_seen=$((sets_seen + 1)) ;; *) forget_set "$pruned_set" ;; esac
         if [ "$sets_seen" -gt "$SETS_KEPT" ]; then forget_set "$pruned_set"; fi
     done
