@@ -11,6 +11,7 @@ differ. One more sends what has to change. Everything travels on standard input.
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets as random
 import shlex
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,8 @@ STEP = "place the secrets"
 COMMON_PARTS = ("base.sh", "state.sh", "lock.sh", "secrets_sets.sh", "secrets_check.sh")
 NOT_ASKED = "-"
 _VERB = "secrets"
+# What a unit may be called without systemd's own escapes, with room for what it ends with
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.-]{1,200}")
 _STORAGES = {TMPFS: "memory", SEALED: "sealed"}
 _NOTHING = "Nothing was changed."
 _REMEDIES = {
@@ -156,6 +159,7 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
     offset = 0
     lines: list[str] = []
     units: list[str] = []
+    key_units: list[str] = []
     for number, secret in enumerate(placement.secrets):
         if number in comparison.missing:
             continue
@@ -169,21 +173,26 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
         when = "later" if number in comparison.later else "now"
         fields = (number, when, secret.owner, secret.mode, _storage(secret), source, secret.path)
         lines.append("\t".join(map(str, fields)))
+        if _UNIT_NAME.fullmatch(secret.name):
+            key_units.append(f"{secret.name}\t{secret.path}")
         units += [f"{number}\trestart\t{unit}\n" for unit in secret.restart_units]
         units += [f"{number}\treload\t{unit}\n" for unit in secret.reload_units]
+    on_disk = any(secret.storage != TMPFS for secret in placement.secrets)
     script = host_script(
         {
             "SET": set_name,
             "ENTRIES": "\n".join(lines),
             "UNITS": "".join(units),
+            "KEY_UNITS": "\n".join(key_units),
             "DIRECTORIES": _directories(placement.secrets),
             "EXCLUSIVE": str(int(placement.exclusive)),
             "APPLY": str(int(placement.apply)),
             "DEPLOYER": placement.deployer,
+            "BOOT_SCRIPT": host_script({}, (*COMMON_PARTS, "secrets_boot.sh")).rstrip("\n") if on_disk else "",
             # The guard's own text, which this script has no use for.
             "NIXFERRY_GUARD": "",
         },
-        (*COMMON_PARTS, "secrets_place.sh"),
+        (*COMMON_PARTS, "secrets_units.sh", "secrets_place.sh"),
     ).encode()
     return _receiver(len(script), len(script) + offset), b"".join([script, *contents])
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, LabHost, run
-from plays import task_play
+from lab import Lab, LabHost
+from plays import SWITCH, deploy_play, task_play
 from project import PlaybookRun, Project, make_project
 from ways import CANARY, Lookout, add_hosts, add_user, files_with_passwords, traces_on
 
@@ -91,4 +91,130 @@ def test_every_content_over_every_way_in(project: Project, hosts: dict[str, LabH
         ]
         assert hosts[name].ask("cat /var/lib/nixferry-keys/told") == WORD
     assert lookout.looks > 10
+    assert_no_trace(project, lookout, hosts.values(), placed, again)
+
+
+def assert_no_trace(project: Project, lookout: Lookout, hosts: Iterable[LabHost], *runs: PlaybookRun) -> None:
+    """A content is in its place and nowhere else; and nothing tells a hash that could be guessed at."""
     assert lookout.seen == []
+    for run_ in runs:
+        for word in (WORD, DIGEST):
+            assert word not in str(run_)
+            assert word not in repr(run_.results)
+    allowed = ("inventory.yml", "playbook.yml")
+    assert files_with_passwords(project.directory, but=allowed) == []
+    for place_ in (*Path("/tmp").glob("ansible*"), Path("~/.ansible").expanduser(), Path("/dev/shm")):
+        assert files_with_passwords(place_) == []
+    for host in hosts:
+        places = ("/run/keys/", "/var/lib/nixferry-keys/")
+        assert [line for line in traces_on(host).splitlines() if not line.startswith(places)] == []
+        left = "ls -d /tmp/nixferry-* /dev/shm/nixferry-* /run/nixferry-* 2>/dev/null; grep -rlF {word} /nix/store || :"
+        assert host.ask(left.format(word=CANARY)) == ""
+
+
+def test_a_failure_half_way_leaves_the_old_set_and_no_trace(project: Project, hosts: dict[str, LabHost]) -> None:
+    """A full file system, and a group that does not exist: on each host the set is as it was."""
+    old = {f"part{number}": {"text": f"old {number}"} for number in range(3)}
+    names = ("web1", "web2", "web3")
+    place(project, "web1:web2:web3", old).assert_ok()
+    for name in names:
+        hosts[name].execute("mkdir /run/small; mount -t tmpfs -o size=2m,mode=755 tmpfs /run/small")
+    new: dict[str, Any] = {name: {"text": f"{WORD} {name}"} for name in old}
+    with Lookout() as lookout:
+        full = place(project, "web1:web2:web3", {**new, "zeros": {"path": "/run/small/zeros", "command": "head -c 3M /dev/zero"}}, "-vvvv")
+        group = place(project, "web1:web2:web3", {**new, "part1": {"text": f"{WORD}1", "group": "nobody-has-it"}}, "-vvvv")
+        broken = place(project, "web1:web2:web3", {**new, "part1": {"command": ["sh", "-c", f"echo {CANARY[:-1]}'-'; exit 3"]}}, "-vvvv")
+    for name in names:
+        message = full.result(SECRETS, name)
+        assert "the old ones are as they were" in message["msg"]
+        assert any("No space left on device" in line for line in message["output"])
+        assert "root:nobody-has-it" in group.result(SECRETS, name)["msg"]
+        assert "failed with exit code 3" in broken.result(SECRETS, name)["msg"]
+        assert hosts[name].ask("cd /run/keys && cat part0 part1 part2; ls /run/small -A") == "old 0old 1old 2"
+        assert hosts[name].ask("find /run/small /run/keys -name '*part*' | wc -l") == "3"
+        hosts[name].execute("umount /run/small; rmdir /run/small")
+    assert_no_trace(project, lookout, hosts.values(), full, group, broken)
+
+
+def test_five_hundred_secrets_and_a_reboot(project: Project, hosts: dict[str, LabHost]) -> None:
+    host = hosts["web2"]
+    declared: dict[str, Any] = {f"many{number}": {"text": f"{number}"} for number in range(500)}
+    declared["kept"] = {"text": "on the disk", "storage": "persistent"}
+    first = place(project, host.name, declared, exclusive=True).assert_ok()
+    assert len(first.result(SECRETS)["secrets"]) == 501
+    assert "/run/keys/part0" in first.result(SECRETS)["removed"]
+    assert host.ask("ls /run/keys | wc -l; cat /run/keys/many77") == "500\n77"
+    assert not place(project, host.name, declared, exclusive=True).result(SECRETS)["changed"]
+    host.power_cut()
+    host.power_on()
+    assert host.ask("ls /run/keys 2>/dev/null; cat /var/lib/nixferry-keys/kept") == "on the disk"
+    again = place(project, host.name, declared, exclusive=True).assert_ok()
+    assert len(again.result(SECRETS)["secrets"]) == 500
+    assert host.ask("ls /run/keys | wc -l; cat /run/keys/many77") == "500\n77"
+
+
+READER = """
+[Service]
+ExecStart=/bin/sh -c 'cp /run/keys/app /run/app-has-read; exec sleep 1000000'
+"""
+
+
+def versions(version: str) -> dict[str, Any]:
+    return {
+        "app": {"text": f"{WORD} {version}", "user": "nobody", "restart_units": ["reader.service"]},
+        "disk": {"text": f"disk {version}", "storage": "persistent", "restart_units": ["reader.service"]},
+        "late": {"text": f"late {version}", "upload_at": "post-activation"},
+    }
+
+
+def test_secrets_go_with_the_generation_that_brought_them(lab: Lab, project: Project) -> None:
+    """Through the role: committed, rolled back by the guard, and back to an older generation by hand."""
+    host = lab.hosts["web3"]
+    host.make_anew()
+    project.write("inventory.yml", (lab.directory / "inventory.yml").read_text())
+
+    def deploy(version: str, *arguments: str, **variables: Any) -> PlaybookRun:
+        units = {"reader.service": READER}
+        project.describe_hosts({host.name: {"version": version, "units": units}})
+        return project.run_playbook(
+            deploy_play(
+                host.name,
+                file="systems/default.nix",
+                attr="{host}",
+                secrets=versions(version),
+                secrets_exclusive=True,
+                timeout_confirm=20,
+                **variables,
+            ),
+            *arguments,
+        )
+
+    def state() -> list[str]:
+        return host.ask("cat /run/app-has-read; echo; cd /run/keys; cat app; echo; cat /var/lib/nixferry-keys/disk; echo; cat late").splitlines()
+
+    def of(version: str, late: str = "") -> list[str]:
+        return [f"{WORD} {version}", f"{WORD} {version}", f"disk {version}", f"late {late or version}"]
+
+    told = deploy("1", "--check", "--diff").assert_ok()
+    assert WORD not in str(told)
+    assert "app (/run/keys/app): nobody:root 600" in told.stdout
+    assert host.ask("ls -d /run/keys /var/lib/nixferry* 2>/dev/null || :") == ""
+    deploy("1").assert_ok()
+    assert state() == of("1")
+    assert host.ask("stat -c %U:%a /run/keys/app") == "nobody:600"
+    second = deploy("1").assert_ok()
+    assert second.changed(host.name) == []
+    started = host.ask("systemctl show --property=ExecMainStartTimestampMonotonic reader.service")
+    # What the checks see is the new secret; then it fails, and the old one is back.
+    check = {"command": f"grep -q '{CANARY}secret 2' /run/app-has-read && echo seen; false", "retries": 0}
+    failed = deploy("2", health_checks=[check])
+    result = failed.result(SWITCH, host.name)
+    assert (result["outcome"], result["health_checks"][0]["healthy"]) == ("rolled-back", False)
+    assert "seen" in str(result["health_checks"])
+    assert state() == of("1")
+    deploy("2").assert_ok()
+    assert state() == of("2")
+    assert host.ask("systemctl show --property=ExecMainStartTimestampMonotonic reader.service") != started
+    back = project.run_named("nixferry.deploy.rollback", "--limit", host.name).assert_ok()
+    assert back.result("nix_rollback", host.name)["outcome"] == "committed"
+    assert state() == of("1")

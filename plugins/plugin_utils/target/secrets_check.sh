@@ -9,9 +9,6 @@
 # HASH is the SHA-256 of SALT and the content's SHA-256 in hexadecimal, or `-` if the content is not asked about.
 # `may`: the owner need not exist yet.
 
-NEWLINE='
-'
-
 # walk DIRECTORY: REAL becomes where it leads to, PROBLEM why nobody should put a secret there. Whoever can write to
 # one of the directories on the way could make it lead elsewhere.
 walk() {
@@ -67,20 +64,12 @@ $DIRECTORIES
 EOT
 }
 
-user_exists() { id -u -- "$1" >/dev/null 2>&1; }
-group_exists() {
-    case $1 in '' | *[!0-9]*) ;; *) return 0 ;; esac
-    if have getent; then getent group -- "$1" >/dev/null; else grep -q "^$1:" "$ROOT/etc/group"; fi
-}
-
 digests() { sha256sum -- "$@" | sed 's/^\\//; s/ .*//'; }
 
 # For one that is sealed, what was sealed counts as well: the next boot takes it from there.
 sealed_digest() { systemd-creds decrypt --name=secret "$1" - 2>/dev/null | sha256sum | sed 's/ .*//'; }
 
 keyed() { printf '%s' "$SALT$1" | sha256sum | sed 's/ .*//'; }
-
-sealed_path() { printf '%s/sealed/%s\n' "$STATE/secrets" "$(printf '%s' "$1" | sed 's/%/%25/g; s,/,%2f,g')"; }
 
 # Says of every entry what would have to be changed: `entry=NUMBER WHAT OWNER MODE`, with WHAT a list of `new`, `content`,
 # `owner`, `mode`, `later`, separated by commas; OWNER and MODE are what is found there.

@@ -44,7 +44,7 @@ longest_secrets() { if [ -n "$(request secrets)" ]; then echo $((2 * UNIT_DEADLI
 place_new_secrets() {
     new_secrets=$(request secrets)
     if [ -z "$new_secrets" ]; then return 0; fi
-    if ! keep_before "$new_secrets" || ! set_result secrets_begun 1; then
+    if ! complete_set "$new_secrets" || ! keep_before "$new_secrets" || ! set_result secrets_begun 1; then
         REASON=secrets MESSAGE="the secrets that are in place could not be kept for a roll back"
         return 1
     fi

@@ -23,14 +23,7 @@ EOT
 
 make_directories() {
     while read -r _ made_directory; do
-        if [ -z "$made_directory" ] || [ -d "$ROOT$made_directory" ]; then continue; fi
-        (umask 022 && mkdir -p "$ROOT${made_directory%/*}") && mkdir "$ROOT$made_directory" || return 1
-        # As NixOS has it; elsewhere nobody can list it, and whom a secret belongs to gets at it.
-        if group_exists keys && chgrp keys "$ROOT$made_directory"; then
-            chmod 750 "$ROOT$made_directory"
-        else
-            chmod 711 "$ROOT$made_directory"
-        fi || return 1
+        if [ -n "$made_directory" ]; then make_directory "$ROOT$made_directory" || return 1; fi
     done <<EOT
 $DIRECTORIES
 EOT
@@ -109,26 +102,39 @@ index_others() {
     others=$(get "$STATE/secrets/current")
     if [ -z "$others" ] || [ ! -f "$STATE/secrets/sets/$others/index" ]; then return 0; fi
     others_count=0
-    while IFS=$TAB read -r number presence when owner mode storage path; do
-        case $NEWLINE$DECLARED in *"$NEWLINE$path$NEWLINE"*) continue ;; esac
-        if [ "$presence" != file ]; then continue; fi
+    while IFS=$TAB read -r _ presence when owner mode storage path; do
+        if [ "$presence" != file ] || is_declared "$path"; then continue; fi
         others_count=$((others_count + 1))
-        other_number=o$others_count
-        if [ "$EXCLUSIVE" = 1 ] || is_sealed_no_more; then
-            presence=absent
-        elif [ -f "$path" ] && [ ! -L "$path" ]; then
-            find_kept "$SET" "$other_number" "$path"
-            make_kept_directory "$SET" "$path" && ln -f "$path" "$KEPT" || return 1
+        number=o$others_count
+        if [ "$EXCLUSIVE" = 1 ]; then
+            write_line "$number" absent "$when" "$owner" "$mode" "$storage" "$path" || return 1
+            continue
         fi
-        write_line "$other_number" "$presence" "$when" "$owner" "$mode" "$storage" "$path" || return 1
+        case $path in
+            "$STATE"/secrets/sealed/*)
+                # Goes with the secret itself, and away if that is declared without.
+                unsealed=$ROOT$(printf '%s' "${path##*/}" | sed 's,%2f,/,g; s/%25/%/g')
+                if is_declared "$unsealed"; then
+                    write_line "$number" absent now root:root 600 disk "$path" || return 1
+                fi
+                continue
+                ;;
+        esac
+        keep_other "$path" && write_line "$number" "file" "$when" "$owner" "$mode" "$storage" "$path" || return 1
+        if [ "$storage" = sealed ]; then
+            sealed=$(sealed_path "$path")
+            keep_other "$sealed" && write_line "$number" "file" now root:root 600 disk "$sealed" || return 1
+        fi
     done <"$STATE/secrets/sets/$others/index"
 }
 
-# Is it the sealed form of a secret that is declared without?
-is_sealed_no_more() {
-    case $path in "$STATE"/secrets/sealed/*) ;; *) return 1 ;; esac
-    unsealed=$ROOT$(printf '%s' "${path##*/}" | sed 's,%2f,/,g; s/%25/%/g')
-    case $NEWLINE$DECLARED in *"$NEWLINE$unsealed$NEWLINE"*) true ;; *) false ;; esac
+is_declared() { case $NEWLINE$DECLARED in *"$NEWLINE$1$NEWLINE"*) true ;; *) false ;; esac; }
+
+# A reboot may have taken it.
+keep_other() { # PATH
+    if [ ! -f "$1" ] || [ -L "$1" ]; then return 0; fi
+    find_kept "$SET" "$number" "$1"
+    make_kept_directory "$SET" "$1" && ln -f "$1" "$KEPT"
 }
 
 make_set() {
@@ -136,14 +142,14 @@ make_set() {
     DECLARED=''
     mkdir -p "$STATE/secrets/sealed" "$MADE" && make_directories && each_entry prepare_entry && own_entries &&
         each_entry fill_entry && : >"$MADE/index.new" && each_entry index_entry && index_others &&
-        printf '%s' "$UNITS" >"$MADE/units" && mv -f "$MADE/index.new" "$MADE/index"
+        printf '%s' "$UNITS" >"$MADE/units" && install_units && mv -f "$MADE/index.new" "$MADE/index"
 }
 
 give_up() { # CODE MESSAGE
     # forget_set finds its files by the index.
     if [ -e "$MADE/index.new" ]; then mv -f "$MADE/index.new" "$MADE/index"; fi
     while read -r _ made_directory; do
-        if [ -n "$made_directory" ]; then rm -rf "$ROOT$made_directory/.nixferry/${SET:?}"; fi
+        if [ -n "$made_directory" ]; then forget_kept "$SET" "$ROOT$made_directory"; fi
     done <<EOT
 $DIRECTORIES
 EOT

@@ -18,11 +18,44 @@
 SETS_KEPT=10
 UNIT_DEADLINE=120 # seconds that all units together may take to restart or reload
 TAB=$(printf '\t')
+NEWLINE='
+'
 
 secrets_directory() { echo "$STATE/secrets"; }
 
 # Sets KEPT, the file with a secret's content: SET NUMBER PATH
 find_kept() { KEPT=${3%/*}/.nixferry/$1/$2; }
+
+user_exists() { id -u -- "$1" >/dev/null 2>&1; }
+group_exists() {
+    case $1 in '' | *[!0-9]*) ;; *) return 0 ;; esac
+    if have getent; then getent group -- "$1" >/dev/null; else grep -q "^$1:" "$ROOT/etc/group"; fi
+}
+
+make_directory() {
+    if [ -d "$1" ]; then return 0; fi
+    (umask 022 && mkdir -p "${1%/*}") && mkdir "$1" || return 1
+    # As NixOS has it; elsewhere nobody can list it, and whom a secret belongs to gets at it.
+    if group_exists keys && chgrp keys "$1"; then chmod 750 "$1"; else chmod 711 "$1"; fi
+}
+
+# Where the sealed form of the secret at PATH lies
+sealed_path() { printf '%s/secrets/sealed/%s\n' "$STATE" "$(printf '%s' "${1#"$ROOT"}" | sed 's/%/%25/g; s,/,%2f,g')"; }
+
+# unseal SET NUMBER PATH OWNER MODE: what a reboot has taken out of main memory is there again. An owner that does not
+# exist yet gets it later.
+unseal() {
+    unsealed_path=$(sealed_path "$3")
+    unsealed_from=${unsealed_path%/*}/.nixferry/$1/$2
+    [ -f "$unsealed_from" ] && make_directory "${3%/*}" && make_kept_directory "$1" "$3" || return 1
+    find_kept "$1" "$2" "$3"
+    rm -f "$KEPT.new"
+    if ! { : >"$KEPT.new" && chown "$4" "$KEPT.new" && chmod "$5" "$KEPT.new"; } 2>/dev/null; then
+        rm -f "$KEPT.new"
+        : >"$KEPT.new" || return 1
+    fi
+    systemd-creds decrypt --name=secret "$unsealed_from" - </dev/null >"$KEPT.new" && mv -f "$KEPT.new" "$KEPT"
+}
 
 make_kept_directory() { # SET PATH
     kept_in=${2%/*}/.nixferry
@@ -31,6 +64,23 @@ make_kept_directory() { # SET PATH
 
 # shellcheck disable=SC3013 # every shell has -ef, and POSIX has taken it up
 is_same_file() { [ "$1" -ef "$2" ]; }
+
+# complete_set SET: what is in place and not of the set is to be absent
+complete_set() {
+    completed=$(secrets_directory)/sets/$1/index
+    complete_from=$(secrets_directory)/sets/$(get "$(secrets_directory)/current")/index
+    if [ ! -f "$complete_from" ] || is_same_file "$complete_from" "$completed"; then return 0; fi
+    cp "$completed" "$completed.new" || return 1
+    paths=$NEWLINE$(cut -f 7 "$completed")$NEWLINE
+    # Numbers that no line of it has
+    complete_count=$(wc -l <"$completed")
+    while IFS=$TAB read -r number presence _ owner mode storage path; do
+        complete_count=$((complete_count + 1))
+        case $presence:$paths in absent:* | *"$NEWLINE$path$NEWLINE"*) continue ;; esac
+        printf '%s\t%s\tnow\t%s\t%s\t%s\t%s\n' "a$complete_count" absent "$owner" "$mode" "$storage" "$path" || return 1
+    done <"$complete_from" >>"$completed.new" || return 1
+    mv -f "$completed.new" "$completed"
+}
 
 # keep_before SET: <SET>-before becomes what is now where SET has something
 keep_before() {
@@ -41,6 +91,8 @@ keep_before() {
             find_kept "$1-before" "$number" "$path"
             make_kept_directory "$1-before" "$path" && ln -f "$path" "$KEPT" || return 1
             found="file"
+        elif [ -e "$path" ] || [ -L "$path" ]; then
+            return 1
         else
             found=absent
         fi
@@ -56,16 +108,19 @@ place_set() {
     SECRETS_LOST=
     place_failed=0
     [ -f "$(secrets_directory)/sets/$1/index" ] || return 1
-    while IFS=$TAB read -r number presence _ _ _ _ path; do
+    while IFS=$TAB read -r number presence _ owner mode storage path; do
         if [ "$presence" = absent ]; then
             if [ -e "$path" ] || [ -L "$path" ]; then rm -f "$path" || place_failed=1; fi
             continue
         fi
         find_kept "$1" "$number" "$path"
-        if [ ! -e "$KEPT" ]; then
+        if [ ! -e "$KEPT" ] && [ "$storage" = sealed ] && ! unseal "$1" "$number" "$path" "$owner" "$mode"; then
+            place_failed=1
+        elif [ ! -e "$KEPT" ]; then
             SECRETS_LOST="$SECRETS_LOST $path"
         elif ! is_same_file "$KEPT" "$path"; then
-            { ln -f "$KEPT" "$KEPT.placing" && mv -f "$KEPT.placing" "$path"; } || place_failed=1
+            # A directory would swallow it.
+            { [ ! -d "$path" ] && ln -f "$KEPT" "$KEPT.placing" && mv -f "$KEPT.placing" "$path"; } || place_failed=1
         fi
     done <"$(secrets_directory)/sets/$1/index"
     return "$place_failed"
@@ -114,12 +169,18 @@ tell_units() {
     done
 }
 
+forget_kept() { # SET DIRECTORY
+    if [ ! -d "$2/.nixferry/$1" ]; then return 0; fi
+    rm -rf "$2/.nixferry/${1:?}"
+    rmdir "$2/.nixferry" 2>/dev/null
+}
+
 # forget_set SET: only what is in place stays
 forget_set() {
     forgotten=$(secrets_directory)/sets/${1:?}
     if [ -f "$forgotten/index" ]; then
         while IFS=$TAB read -r _ _ _ _ _ _ path; do
-            if [ -d "${path%/*}/.nixferry/$1" ]; then rm -rf "${path%/*}/.nixferry/${1:?}"; fi
+            forget_kept "$1" "${path%/*}"
         done <"$forgotten/index"
     fi
     rm -rf "$forgotten"

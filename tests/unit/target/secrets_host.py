@@ -34,6 +34,11 @@ CHOWN = """\
 case $1 in ghost:* | *:ghost) echo "chown: invalid user: $1" >&2; exit 1 ;; esac
 echo "$*" >>"$HOST/chowns"
 """
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$*" >>"$HOST/calls"
+case $2 in ill*) exit 1 ;; esac
+"""
 SYSTEMD_CREDS = """\
 #!/bin/sh
 # Turns every byte around, which is enough to see that it was not stored as it is.
@@ -111,6 +116,26 @@ class SecretsHost:
         path = self.directory / "chowns"
         return path.read_text().splitlines() if path.exists() else []
 
+    def calls(self) -> list[str]:
+        """What the service manager was asked for since the last time."""
+        path = self.directory / "calls"
+        found = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return sorted(found)
+
+    def boot(self) -> None:
+        """What the unit does early at a boot, after a boot has emptied main memory."""
+        for path in sorted(self.path("/run/keys").rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        self.path("/run/keys").rmdir()
+        unit = (self.path("/etc/systemd/system.control") / "nixferry-secrets.service").read_text()
+        (command,) = [line.partition("=")[2] for line in unit.splitlines() if line.startswith("ExecStart=")]
+        program, script = command.split()
+        assert program == "/bin/sh"
+        subprocess.run(
+            [str(self.host_.programs / "guard-shell"), script], env=self.host_.env(), timeout=60, check=True
+        )
+
     def leftovers(self) -> list[str]:
         """What an attempt that failed may have left behind."""
         found = [*self.directory.glob("run/nixferry-*"), *self.directory.glob("var/lib/nixferry/secrets/sets/*")]
@@ -127,6 +152,7 @@ def make_secrets_host(host: Host) -> SecretsHost:
     host.program("id", '#!/bin/sh\ncase $* in *ghost) exit 1 ;; "-un"*) echo root ;; *) echo 0 ;; esac\n')
     host.program("getent", '#!/bin/sh\ncase $* in *ghost | *keys) exit 1 ;; esac\n')
     host.program("systemd-creds", SYSTEMD_CREDS)
+    host.program("systemctl", SYSTEMCTL)
     for name in ("", "run", "var", "var/lib"):
         (host.directory / name).chmod(0o755)
     return SecretsHost(host)

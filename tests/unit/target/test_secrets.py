@@ -237,29 +237,27 @@ def test_all_of_it_or_nothing(secrets: SecretsHost, fault: str) -> None:
 @in_every_shell
 def test_units_learn_of_contents_that_change_and_of_nothing_else(secrets: SecretsHost) -> None:
     secrets.path("/run/systemd/system").mkdir(parents=True)
-    secrets.host_.program("systemctl", '#!/bin/sh\necho "$*" >>"$HOST/calls"\ncase $2 in ill*) exit 1 ;; esac\n')
     declared: dict[str, Any] = {
         "a": {"text": "1", "restart_units": ["app"], "reload_units": "web.service"},
         "b": {"text": "1", "restart_units": ["web.service", "app.service"]},
         "c": {"text": "1", "reload_units": ["proxy.service"]},
     }
 
-    def calls() -> list[str]:
-        path = secrets.directory / "calls"
-        found = path.read_text().splitlines() if path.exists() else []
-        path.unlink(missing_ok=True)
-        return sorted(found)
-
     told = secrets.place(declared)
     assert told["units"] == ["app.service", "proxy.service", "web.service"]
-    assert calls() == ["reload-or-restart proxy.service", "restart app.service", "restart web.service"]
+    assert secrets.calls() == [
+        "daemon-reload",
+        "reload-or-restart proxy.service",
+        "restart app.service",
+        "restart web.service",
+    ]
     assert not secrets.place(declared)["changed"]
     declared["b"]["permissions"] = "0400"
     assert secrets.place(declared)["units"] == []
-    assert calls() == []
+    assert secrets.calls() == []
     declared["a"]["text"] = "2"
     assert secrets.place(declared)["units"] == ["app.service", "web.service"]
-    assert calls() == ["reload-or-restart web.service", "restart app.service"]
+    assert secrets.calls() == ["reload-or-restart web.service", "restart app.service"]
     declared["c"] = {"text": WORD, "restart_units": ["ill.service"]}
     failed = secrets.place(declared)
     assert failed["failed"] and failed["changed"]
@@ -274,6 +272,8 @@ def test_what_is_sealed_lies_on_the_disk_in_no_other_form(secrets: SecretsHost) 
         secrets.place(declared)
     secrets.path("/run/systemd/system").mkdir(parents=True)
     secrets.place(declared)
+    boot_unit = secrets.path("/etc/systemd/system.control/sysinit.target.wants/nixferry-secrets.service")
+    assert "Before=sysinit.target" in boot_unit.read_text()
     sealed = secrets.path("/var/lib/nixferry/secrets/sealed/%2frun%2fkeys%2fapp")
     assert secrets.content("/run/keys/app") == WORD.encode()
     assert sealed.read_bytes().startswith(b"sealed\n")
@@ -286,6 +286,11 @@ def test_what_is_sealed_lies_on_the_disk_in_no_other_form(secrets: SecretsHost) 
     assert not secrets.place(declared)["changed"]
     sealed.unlink()
     assert secrets.place(declared)["secrets"]["app"]["change"] == ["content"]
+    # A reboot takes the others away.
+    secrets.boot()
+    assert secrets.content("/run/keys/app") == WORD.encode()
+    assert secrets.mode("/run/keys/app") == 0o600
+    assert secrets.place(declared)["secrets"].keys() == {"b"}
     declared["app"]["storage"] = "tmpfs"
     declared["b"]["text"] = "changed"
     secrets.place(declared)
@@ -313,3 +318,27 @@ def test_five_hundred(secrets: SecretsHost) -> None:
     )
     assert not secrets.place(declared)["changed"]
     assert secrets.round_trips == 3
+
+
+@in_every_shell
+def test_each_secret_has_a_unit_to_be_ordered_after(secrets: SecretsHost) -> None:
+    secrets.path("/run/systemd/system").mkdir(parents=True)
+    units = secrets.path("/etc/systemd/system.control")
+    foreign = secrets.path("/etc/systemd/system/theirs-key.service")
+    foreign.parent.mkdir(parents=True)
+    foreign.write_text("[Service]\n")
+    odd = '/run/keys/a "b" $c %d'
+    declared = {"app": {"text": WORD}, "odd": {"text": WORD, "path": odd}, "theirs": {"text": WORD}, "no unit": {"text": WORD}}
+    secrets.place(declared)
+    assert sorted(path.name for path in units.glob("*.service")) == ["app-key.service", "odd-key.service"]
+    assert (units / "app-key.service").stat().st_mode & 0o777 == 0o644
+    lines = (units / "odd-key.service").read_text().splitlines()
+    assert lines[-1] == """ExecStart=/bin/sh -c 'until [ -e "$$1" ]; do sleep 0.3; done' sh "/run/keys/a \\"b\\" $$c %%d\""""
+    assert secrets.calls() == ["daemon-reload"]
+    declared["app"]["text"] = "another"
+    secrets.place(declared)
+    assert secrets.calls() == []
+    del declared["app"]
+    secrets.place(declared, exclusive=True)
+    assert secrets.calls() == ["--no-block stop app-key.service", "daemon-reload"]
+    assert [path.name for path in units.glob("*.service")] == ["odd-key.service"]
