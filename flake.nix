@@ -11,5 +11,8 @@
     #     requests = { web1 = [ "web1" ]; };
     #   }' nixferry#lib.describe
     lib.describe = import ./plugins/plugin_utils/nix/evaluate.nix;
+
+    # The option deployment.keys of NixOps, for NixOS: the secrets that nix_secrets places.
+    nixosModules.keys = ./plugins/plugin_utils/nix/keys.nix;
   };
 }

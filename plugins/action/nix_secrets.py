@@ -36,9 +36,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Compare in one round trip, and send what differs in another."""
-        task = secrets_task(
-            options, check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff)
-        )
+        task = secrets_task(options, check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
         return place_secrets(task, shell, progress, self._read_file, directory=self._loader.get_basedir())
 
     def _read_file(self, name: str) -> bytes:

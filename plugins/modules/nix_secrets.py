@@ -34,8 +34,8 @@ options:
       - The secrets by name. The options are those of NixOps' C(deployment.keys); its own spellings
         (C(keyFile), C(keyCommand), C(destDir), C(uploadAt)) are understood as well.
       - The names of the options below are those of each entry.
-      - Exactly one of C(text) (any string, such as a variable from a vault or a lookup), C(file) (on the controller; one
-        that Ansible Vault encrypts is decrypted in memory) and C(command) (a list of words or a line; run on the
+      - Exactly one of C(text) (any string, such as a variable from a vault or a lookup), C(file) (on the controller;
+        one that Ansible Vault encrypts is decrypted in memory) and C(command) (a list of words or a line; run on the
         controller without a shell, its output is the content) says where the content comes from.
       - C(dest_dir) is the directory, and C(name) the name of the file there, by default that of the entry. C(path)
         replaces both.
@@ -82,8 +82,8 @@ options:
     default: false
   stage:
     description:
-      - Whether to make everything ready, and leave it to the guard to put it into place when the new system is activated
-        and to put the old secrets back if that is rolled back.
+      - Whether to make everything ready, and leave it to the guard to put it into place when the new system is
+        activated and to put the old secrets back if that is rolled back.
       - The RV(set) that is returned is for the O(nixferry.deploy.nix_switch#module:secrets) option of
         M(nixferry.deploy.nix_switch).
     type: bool
@@ -94,7 +94,8 @@ options:
     choices: [auto, lines, none]
     default: auto
 notes:
-  - With C(display_args_to_stdout) Ansible prints the arguments of every task. Set C(no_log) for the task if you use that.
+  - With C(display_args_to_stdout) Ansible prints the arguments of every task. Set C(no_log) for the task if you use
+    that.
     Nothing of the result is secret.
 seealso:
   - module: nixferry.deploy.nix_switch

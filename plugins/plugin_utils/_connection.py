@@ -56,7 +56,9 @@ class RemoteResult:
 def _private_file() -> IO[bytes]:
     """A file in main memory that has no name. Connections that copy files only get its contents from there."""
     if not hasattr(os, "memfd_create"):
-        raise AnsibleError("this connection takes files only, and this controller has none that is not on its disk")
+        raise AnsibleError(
+            "this connection takes files only, and this controller has none that is not on its disk"
+        )
     return os.fdopen(os.memfd_create("nixferry"), "w+b")
 
 

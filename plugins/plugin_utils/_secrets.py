@@ -89,7 +89,9 @@ def parse_secrets(declared: Mapping[str, Any], defaults: Mapping[str, Any] | Non
 
 def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
     if not isinstance(entry, Mapping):
-        raise _error(name, "is no dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`.")
+        raise _error(
+            name, "is no dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
+        )
     given: dict[str, Any] = dict(defaults)
     for key, value in entry.items():
         word = SPELLINGS.get(str(key), str(key))

@@ -141,9 +141,7 @@ def _result(
     return result
 
 
-def _difference(
-    watched: Sequence[Secret], comparison: Comparison, removed: Sequence[str]
-) -> dict[str, str]:
+def _difference(watched: Sequence[Secret], comparison: Comparison, removed: Sequence[str]) -> dict[str, str]:
     """Which secrets change, and in what; nothing that depends on a content."""
     before: list[str] = []
     after: list[str] = []
@@ -153,9 +151,7 @@ def _difference(
         new_content = ", new content" if "content" in found.what else ""
         if "new" not in found.what:
             before.append(f"{place}: {found.owner} {found.mode}")
-        owner, mode = (
-            ("root:root", "600") if number in comparison.later else (secret.owner, secret.mode)
-        )
+        owner, mode = ("root:root", "600") if number in comparison.later else (secret.owner, secret.mode)
         after.append(f"{place}: {owner} {mode}{new_content}")
     before += [f"{path}: placed earlier" for path in removed]
     return {

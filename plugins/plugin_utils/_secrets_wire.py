@@ -188,7 +188,9 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
             "EXCLUSIVE": str(int(placement.exclusive)),
             "APPLY": str(int(placement.apply)),
             "DEPLOYER": placement.deployer,
-            "BOOT_SCRIPT": host_script({}, (*COMMON_PARTS, "secrets_boot.sh")).rstrip("\n") if on_disk else "",
+            "BOOT_SCRIPT": host_script({}, (*COMMON_PARTS, "secrets_boot.sh")).rstrip("\n")
+            if on_disk
+            else "",
             # The guard's own text, which this script has no use for.
             "NIXFERRY_GUARD": "",
         },

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, LabHost
+from lab import REPOSITORY, Lab, LabHost, nix_environment, run, wait_until
 from plays import SWITCH, deploy_play, task_play
 from project import PlaybookRun, Project, make_project
 from ways import CANARY, Lookout, add_hosts, add_user, files_with_passwords, traces_on
@@ -60,7 +61,9 @@ def hosts(lab: Lab, project: Project) -> dict[str, LabHost]:
     return dict(lab.hosts)
 
 
-def place(project: Project, hosts: str, secrets: Mapping[str, Any], *arguments: str, **options: Any) -> PlaybookRun:
+def place(
+    project: Project, hosts: str, secrets: Mapping[str, Any], *arguments: str, **options: Any
+) -> PlaybookRun:
     return project.run_playbook(task_play(hosts, SECRETS, {"secrets": secrets, **options}), *arguments)
 
 
@@ -71,7 +74,10 @@ def test_every_content_over_every_way_in(project: Project, hosts: dict[str, LabH
         (sources / name).write_bytes(content)
     declared: dict[str, Any] = {name: {"file": str(sources / name)} for name in ODD}
     declared["binary"] |= {"user": "daemon", "group": "adm", "permissions": "0440"}
-    declared["told"] = {"text": "{{ lookup('file', '" + str(sources / "no-newline") + "') }}", "storage": "persistent"}
+    declared["told"] = {
+        "text": "{{ lookup('file', '" + str(sources / "no-newline") + "') }}",
+        "storage": "persistent",
+    }
     declared["asked"] = {"command": ["printf", "%s\\n", "asked"]}
     with Lookout() as lookout:
         placed = place(project, "web1:web2:web3", declared, "-vvvv")
@@ -112,7 +118,9 @@ def assert_no_trace(project: Project, lookout: Lookout, hosts: Iterable[LabHost]
         assert host.ask(left.format(word=CANARY)) == ""
 
 
-def test_a_failure_half_way_leaves_the_old_set_and_no_trace(project: Project, hosts: dict[str, LabHost]) -> None:
+def test_a_failure_half_way_leaves_the_old_set_and_no_trace(
+    project: Project, hosts: dict[str, LabHost]
+) -> None:
     """A full file system, and a group that does not exist: on each host the set is as it was."""
     old = {f"part{number}": {"text": f"old {number}"} for number in range(3)}
     names = ("web1", "web2", "web3")
@@ -121,9 +129,24 @@ def test_a_failure_half_way_leaves_the_old_set_and_no_trace(project: Project, ho
         hosts[name].execute("mkdir /run/small; mount -t tmpfs -o size=2m,mode=755 tmpfs /run/small")
     new: dict[str, Any] = {name: {"text": f"{WORD} {name}"} for name in old}
     with Lookout() as lookout:
-        full = place(project, "web1:web2:web3", {**new, "zeros": {"path": "/run/small/zeros", "command": "head -c 3M /dev/zero"}}, "-vvvv")
-        group = place(project, "web1:web2:web3", {**new, "part1": {"text": f"{WORD}1", "group": "nobody-has-it"}}, "-vvvv")
-        broken = place(project, "web1:web2:web3", {**new, "part1": {"command": ["sh", "-c", f"echo {CANARY[:-1]}'-'; exit 3"]}}, "-vvvv")
+        full = place(
+            project,
+            "web1:web2:web3",
+            {**new, "zeros": {"path": "/run/small/zeros", "command": "head -c 3M /dev/zero"}},
+            "-vvvv",
+        )
+        group = place(
+            project,
+            "web1:web2:web3",
+            {**new, "part1": {"text": f"{WORD}1", "group": "nobody-has-it"}},
+            "-vvvv",
+        )
+        broken = place(
+            project,
+            "web1:web2:web3",
+            {**new, "part1": {"command": ["sh", "-c", f"echo {CANARY[:-1]}'-'; exit 3"]}},
+            "-vvvv",
+        )
     for name in names:
         message = full.result(SECRETS, name)
         assert "the old ones are as they were" in message["msg"]
@@ -136,21 +159,56 @@ def test_a_failure_half_way_leaves_the_old_set_and_no_trace(project: Project, ho
     assert_no_trace(project, lookout, hosts.values(), full, group, broken)
 
 
-def test_five_hundred_secrets_and_a_reboot(project: Project, hosts: dict[str, LabHost]) -> None:
+# One waits until there is such a secret; the other reads one at boot without being ordered after anything.
+UNITS = """
+cd /usr/lib/systemd/system
+cat >waits.service <<'END'
+[Unit]
+Requires=to-come-key.service
+After=to-come-key.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'cp /run/keys/to-come /run/waits-has-read'
+END
+cat >early.service <<'END'
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'cp /run/keys/vault /run/early-has-read'
+END
+mkdir -p multi-user.target.wants; ln -s ../early.service multi-user.target.wants/early.service
+"""
+
+
+def test_five_hundred_secrets_units_and_a_power_cut(project: Project, hosts: dict[str, LabHost]) -> None:
     host = hosts["web2"]
+    host.execute(UNITS)
     declared: dict[str, Any] = {f"many{number}": {"text": f"{number}"} for number in range(500)}
     declared["kept"] = {"text": "on the disk", "storage": "persistent"}
+    declared["vault"] = {"text": f"{WORD} of the vault", "storage": "sealed", "user": "daemon"}
     first = place(project, host.name, declared, exclusive=True).assert_ok()
-    assert len(first.result(SECRETS)["secrets"]) == 501
+    assert len(first.result(SECRETS)["secrets"]) == 502
     assert "/run/keys/part0" in first.result(SECRETS)["removed"]
-    assert host.ask("ls /run/keys | wc -l; cat /run/keys/many77") == "500\n77"
+    assert host.ask("ls /run/keys | wc -l; cat /run/keys/many77") == "501\n77"
     assert not place(project, host.name, declared, exclusive=True).result(SECRETS)["changed"]
+    assert host.ask(f"grep -rlF '{WORD} of the vault' /etc /var /boot /nix/store || :") == ""
+
     host.power_cut()
     host.power_on()
-    assert host.ask("ls /run/keys 2>/dev/null; cat /var/lib/nixferry-keys/kept") == "on the disk"
+    assert host.ask("ls /run/keys; cat /run/early-has-read; stat -c ' %U:%a' /run/keys/vault") == (
+        f"vault\n{WORD} of the vault daemon:600"
+    )
+    assert host.ask("cat /var/lib/nixferry-keys/kept") == "on the disk"
+    host.execute("systemctl daemon-reload; systemctl start --no-block many1-key.service")
+    state = "systemctl show --property=ActiveState --value many1-key.service"
+    assert host.ask(state) == "activating"
+    declared["to-come"] = {"text": "has come"}
     again = place(project, host.name, declared, exclusive=True).assert_ok()
-    assert len(again.result(SECRETS)["secrets"]) == 500
-    assert host.ask("ls /run/keys | wc -l; cat /run/keys/many77") == "500\n77"
+    assert len(again.result(SECRETS)["secrets"]) == 501
+    assert host.ask("ls /run/keys | wc -l; cat /run/keys/many77") == "502\n77"
+    wait_until(lambda: host.ask(state) == "active", deadline=30, what="the unit of a secret that has come")
+    host.execute("systemctl start waits.service")
+    assert host.ask("cat /run/waits-has-read") == "has come"
 
 
 READER = """
@@ -190,7 +248,9 @@ def test_secrets_go_with_the_generation_that_brought_them(lab: Lab, project: Pro
         )
 
     def state() -> list[str]:
-        return host.ask("cat /run/app-has-read; echo; cd /run/keys; cat app; echo; cat /var/lib/nixferry-keys/disk; echo; cat late").splitlines()
+        return host.ask(
+            "cat /run/app-has-read; echo; cd /run/keys; cat app; echo; cat /var/lib/nixferry-keys/disk; echo; cat late"
+        ).splitlines()
 
     def of(version: str, late: str = "") -> list[str]:
         return [f"{WORD} {version}", f"{WORD} {version}", f"disk {version}", f"late {late or version}"]
@@ -218,3 +278,44 @@ def test_secrets_go_with_the_generation_that_brought_them(lab: Lab, project: Pro
     back = project.run_named("nixferry.deploy.rollback", "--limit", host.name).assert_ok()
     assert back.result("nix_rollback", host.name)["outcome"] == "committed"
     assert state() == of("1")
+
+
+# Of nixpkgs' library what the module uses for more than the description of its options.
+MODULE = """
+let
+  lib = {
+    mkOption = option: option;
+    mkIf = condition: content: if condition then content else { };
+    types = { str = null; nullOr = _: null; listOf = _: null; attrsOf = _: null; enum = _: null; submodule = _: null; };
+    literalExpression = text: text;
+    escapeShellArg = text: "'${text}'";
+    concatMapStrings = function: list: builtins.concatStringsSep "" (map function list);
+    stringAfter = deps: text: { inherit deps text; };
+  };
+  key = { text = null; keyFile = null; keyCommand = null; user = "root"; group = "root"; permissions = "0600"; };
+  keys = {
+    app-env = key // { name = "app-env"; path = "/run/keys/app-env"; text = "geheim"; user = "app"; };
+    both = key // { name = "both"; path = "/var/keys/both"; text = "geheim"; keyFile = "x"; };
+  };
+  of = keys: (import @module@ { inherit lib; config.deployment.keys = keys; }).config;
+in { some = of keys; none = of { }; }
+"""
+
+
+def test_the_module_for_nixos(tmp_path: Path) -> None:
+    """What it makes of the keys that are declared; the types and defaults of its options are nixpkgs' business."""
+    expression = tmp_path / "module.nix"
+    expression.write_text(MODULE.replace("@module@", str(REPOSITORY / "plugins/plugin_utils/nix/keys.nix")))
+    argv = ["nix-instantiate", "--eval", "--strict", "--json", str(expression)]
+    made = json.loads(run(argv, environment=nix_environment()).stdout)
+    assert made["none"] == {}
+    some = made["some"]
+    assert [entry["assertion"] for entry in some["assertions"]] == [True, False]
+    assert "both" in some["assertions"][1]["message"]
+    assert set(some["systemd"]["services"]) == {"app-env-key", "both-key"}
+    service = some["systemd"]["services"]["app-env-key"]
+    assert service["script"] == "until [ -e '/run/keys/app-env' ]; do sleep 0.3; done\n"
+    owners = some["system"]["activationScripts"]["nixferry-key-owners"]
+    assert owners["deps"] == ["users", "groups"]
+    assert "chown 'app:root' '/run/keys/app-env'" in owners["text"]
+    assert "geheim" not in str(made)

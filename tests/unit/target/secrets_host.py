@@ -138,7 +138,10 @@ class SecretsHost:
 
     def leftovers(self) -> list[str]:
         """What an attempt that failed may have left behind."""
-        found = [*self.directory.glob("run/nixferry-*"), *self.directory.glob("var/lib/nixferry/secrets/sets/*")]
+        found = [
+            *self.directory.glob("run/nixferry-*"),
+            *self.directory.glob("var/lib/nixferry/secrets/sets/*"),
+        ]
         kept = [*self.directory.glob("**/.nixferry/*")]
         return sorted(str(path.relative_to(self.directory)) for path in [*found, *kept])
 
@@ -150,7 +153,7 @@ def make_secrets_host(host: Host) -> SecretsHost:
     host.program("stat", stat.replace("@ids@", ids).replace("@names@", names))
     host.program("chown", CHOWN)
     host.program("id", '#!/bin/sh\ncase $* in *ghost) exit 1 ;; "-un"*) echo root ;; *) echo 0 ;; esac\n')
-    host.program("getent", '#!/bin/sh\ncase $* in *ghost | *keys) exit 1 ;; esac\n')
+    host.program("getent", "#!/bin/sh\ncase $* in *ghost | *keys) exit 1 ;; esac\n")
     host.program("systemd-creds", SYSTEMD_CREDS)
     host.program("systemctl", SYSTEMCTL)
     for name in ("", "run", "var", "var/lib"):

@@ -64,7 +64,9 @@ def deploy(secrets: SecretsHost, version: int) -> str:
 
 
 def begin(secrets: SecretsHost, version: int, **system: str) -> str:
-    started = secrets.host_.start(secrets.host_.toplevel(f"v{version}", **system), secrets=stage(secrets, version))
+    started = secrets.host_.start(
+        secrets.host_.toplevel(f"v{version}", **system), secrets=stage(secrets, version)
+    )
     return started.activation_id
 
 
@@ -112,7 +114,9 @@ def test_the_old_secrets_come_back_with_the_old_system(secrets: SecretsHost, fat
     assert (host.directory / "seen").read_text() == "memory 1"
     assert host.current == old
     assert secrets.leftovers() == before
-    restarts = [line for line in (host.directory / "systemctl").read_text().splitlines() if "restart app" in line]
+    restarts = [
+        line for line in (host.directory / "systemctl").read_text().splitlines() if "restart app" in line
+    ]
     # With its new content, when it got so far, and with the old one; what has not changed is left in peace.
     assert len(restarts) == (1 if fate == "fails" else 2)
     assert "other.service" not in (host.directory / "systemctl").read_text()
@@ -192,7 +196,10 @@ def test_a_unit_that_does_not_take_its_secret(secrets: SecretsHost) -> None:
     host = secrets.host_
     host.with_service_manager()
     deploy(secrets, 1)
-    ill = SYSTEMCTL.replace("#!/bin/sh", '#!/bin/sh\ncase $* in "restart app"*) grep -q 1 "$HOST/run/keys/memory" || exit 1 ;; esac')
+    ill = SYSTEMCTL.replace(
+        "#!/bin/sh",
+        '#!/bin/sh\ncase $* in "restart app"*) grep -q 1 "$HOST/run/keys/memory" || exit 1 ;; esac',
+    )
     host.program("systemctl", ill.replace("@before@", "").replace("@after@", ""))
     identifier = begin(secrets, 2)
     ended = host.ended(identifier)

@@ -55,9 +55,11 @@ def test_every_content_arrives_as_it_is(secrets: SecretsHost) -> None:
     assert not secrets.path("/run/keys").exists()
 
     placed = secrets.place(declared)
-    assert placed["secrets"] == told["secrets"] == {
-        name: {"path": f"/run/keys/{name}", "change": ["new"]} for name in OTHERS
-    }
+    assert (
+        placed["secrets"]
+        == told["secrets"]
+        == {name: {"path": f"/run/keys/{name}", "change": ["new"]} for name in OTHERS}
+    )
     assert {name: secrets.content(f"/run/keys/{name}") for name in OTHERS} == OTHERS
     assert {secrets.mode(f"/run/keys/{name}") for name in OTHERS} == {0o600}
     assert secrets.mode("/run/keys") == 0o711
@@ -71,7 +73,7 @@ def test_every_content_arrives_as_it_is(secrets: SecretsHost) -> None:
 
 @in_shells_that_run_any_program
 def test_what_changes_is_told_and_nothing_of_a_content(secrets: SecretsHost) -> None:
-    odd = "/run/keys/with space & \\ \"quotes\" $HOME é"
+    odd = '/run/keys/with space & \\ "quotes" $HOME é'
     declared = {"app": {"text": WORD, "path": odd, "user": "app", "permissions": "0440"}, "b": {"text": WORD}}
     first = secrets.place(declared)
     assert first["diff"]["after"] == f"app ({odd}): app:root 440\nb (/run/keys/b): root:root 600\n"
@@ -86,7 +88,10 @@ def test_what_changes_is_told_and_nothing_of_a_content(secrets: SecretsHost) -> 
     declared["app"]["permissions"] = "0600"
     declared["b"]["text"] = f"{WORD}2"
     second = secrets.place(declared)
-    assert {name: entry["change"] for name, entry in second["secrets"].items()} == {"app": ["mode"], "b": ["content"]}
+    assert {name: entry["change"] for name, entry in second["secrets"].items()} == {
+        "app": ["mode"],
+        "b": ["content"],
+    }
     assert second["diff"] == {
         "before_header": "secrets",
         "after_header": "secrets",
@@ -180,14 +185,20 @@ def test_places_that_are_refused(secrets: SecretsHost) -> None:
 def test_what_is_not_in_main_memory_is_no_place_for_tmpfs(secrets: SecretsHost) -> None:
     secrets.path("/srv/fine").mkdir(parents=True)
     unsafe(secrets, {"path": "/srv/fine/app"}, "is not in main memory: it lies on ext4")
-    unsafe(secrets, {"dest_dir": "/srv/to/come", "storage": "sealed"}, "is not in main memory: it lies on ext4")
+    unsafe(
+        secrets, {"dest_dir": "/srv/to/come", "storage": "sealed"}, "is not in main memory: it lies on ext4"
+    )
 
 
 def test_a_directory_of_another_user_is_refused(secrets: SecretsHost) -> None:
     stat = (secrets.host_.programs / "stat").read_text()
     secrets.path("/srv/home/keys").mkdir(parents=True)
-    secrets.host_.program("stat", stat.replace("#!/bin/sh", '#!/bin/sh\ncase $* in *home) echo 1000 1000 700; exit ;; esac'))
-    unsafe(secrets, {"storage": "persistent", "path": "/srv/home/keys/app"}, "/srv/home does not belong to root")
+    secrets.host_.program(
+        "stat", stat.replace("#!/bin/sh", "#!/bin/sh\ncase $* in *home) echo 1000 1000 700; exit ;; esac")
+    )
+    unsafe(
+        secrets, {"storage": "persistent", "path": "/srv/home/keys/app"}, "/srv/home does not belong to root"
+    )
 
 
 FAULTS = {
@@ -209,13 +220,14 @@ def test_all_of_it_or_nothing(secrets: SecretsHost, fault: str) -> None:
         secrets.cut_off = 3
     elif fault == "disk":
         real = shutil.which("head")
-        text = f"#!/bin/sh\necho >>$HOST/heads; [ $(wc -l <$HOST/heads) -lt 4 ] || exit 1\nexec {real} \"$@\"\n"
+        text = f'#!/bin/sh\necho >>$HOST/heads; [ $(wc -l <$HOST/heads) -lt 4 ] || exit 1\nexec {real} "$@"\n'
         secrets.host_.program("head", text)
     elif fault == "owner":
         secrets.host_.program("chown", "#!/bin/sh\necho 'chown: invalid group' >&2; exit 1\n")
     else:
         real = shutil.which("mv")
-        text = f'#!/bin/sh\ncase $* in *.placing*keys/c) [ -e $HOST/moved ] || {{ : >$HOST/moved; exit 1; }} ;; esac\nexec {real} "$@"\n'
+        moved = "[ -e $HOST/moved ] || { : >$HOST/moved; exit 1; }"
+        text = f'#!/bin/sh\ncase $* in *.placing*keys/c) {moved} ;; esac\nexec {real} "$@"\n'
         secrets.host_.program("mv", text)
     with pytest.raises(NixferryError, match=FAULTS[fault]) as error:
         secrets.place(new)
@@ -260,8 +272,10 @@ def test_units_learn_of_contents_that_change_and_of_nothing_else(secrets: Secret
     assert secrets.calls() == ["reload-or-restart web.service", "restart app.service"]
     declared["c"] = {"text": WORD, "restart_units": ["ill.service"]}
     failed = secrets.place(declared)
-    assert failed["failed"] and failed["changed"]
-    assert "ill.service" in failed["msg"] and WORD not in str(failed)
+    assert failed["failed"]
+    assert failed["changed"]
+    assert "ill.service" in failed["msg"]
+    assert WORD not in str(failed)
     assert secrets.content("/run/keys/c") == WORD.encode()
 
 
@@ -328,12 +342,20 @@ def test_each_secret_has_a_unit_to_be_ordered_after(secrets: SecretsHost) -> Non
     foreign.parent.mkdir(parents=True)
     foreign.write_text("[Service]\n")
     odd = '/run/keys/a "b" $c %d'
-    declared = {"app": {"text": WORD}, "odd": {"text": WORD, "path": odd}, "theirs": {"text": WORD}, "no unit": {"text": WORD}}
+    declared = {
+        "app": {"text": WORD},
+        "odd": {"text": WORD, "path": odd},
+        "theirs": {"text": WORD},
+        "no unit": {"text": WORD},
+    }
     secrets.place(declared)
     assert sorted(path.name for path in units.glob("*.service")) == ["app-key.service", "odd-key.service"]
     assert (units / "app-key.service").stat().st_mode & 0o777 == 0o644
     lines = (units / "odd-key.service").read_text().splitlines()
-    assert lines[-1] == """ExecStart=/bin/sh -c 'until [ -e "$$1" ]; do sleep 0.3; done' sh "/run/keys/a \\"b\\" $$c %%d\""""
+    assert (
+        lines[-1]
+        == """ExecStart=/bin/sh -c 'until [ -e "$$1" ]; do sleep 0.3; done' sh "/run/keys/a \\"b\\" $$c %%d\""""
+    )
     assert secrets.calls() == ["daemon-reload"]
     declared["app"]["text"] = "another"
     secrets.place(declared)
