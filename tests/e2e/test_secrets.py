@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from lab import REPOSITORY, Lab, LabHost, nix_environment, run, wait_until
 from plays import SWITCH, deploy_play, task_play
 from project import PlaybookRun, Project, make_project
+from test_docs import beside, guide_blocks
 from ways import CANARY, Lookout, add_hosts, add_user, files_with_passwords, traces_on
 
 SECRETS = "nix_secrets"
+PAGE = REPOSITORY / "docs/docsite/rst/secrets.rst"
 WORD = f"{CANARY}secret"
 ODD = {
     "binary": bytes(range(256)) + WORD.encode(),
@@ -259,7 +262,9 @@ def test_secrets_go_with_the_generation_that_brought_them(lab: Lab, project: Pro
     assert WORD not in str(told)
     assert "app (/run/keys/app): nobody:root 600" in told.stdout
     assert host.ask("ls -d /run/keys /var/lib/nixferry* 2>/dev/null || :") == ""
-    deploy("1").assert_ok()
+    loud = deploy("1", "-vvvv").assert_ok()
+    assert WORD not in str(loud)
+    assert WORD not in repr(loud.results)
     assert state() == of("1")
     assert host.ask("stat -c %U:%a /run/keys/app") == "nobody:600"
     second = deploy("1").assert_ok()
@@ -319,3 +324,37 @@ def test_the_module_for_nixos(tmp_path: Path) -> None:
     assert owners["deps"] == ["users", "groups"]
     assert "chown 'app:root' '/run/keys/app-env'" in owners["text"]
     assert "geheim" not in str(made)
+
+
+def test_the_page(lab: Lab, project: Project) -> None:
+    """What the page about secrets tells users to write works as it stands there."""
+    host = lab.hosts["web1"]
+    host.make_anew()
+    inventory = yaml.safe_load((lab.directory / "inventory.yml").read_text())
+    inventory["nixos"] = {"hosts": {host.name: None}}
+    project.write("inventory.yml", yaml.safe_dump(inventory))
+    project.describe_hosts({host.name: {"version": "2"}})
+    beside(project, project.directory / "playbook.yml")
+    project.write("secrets/tls.key", "a key\n")
+    pages = {block.split()[1]: block for block in guide_blocks(PAGE)}
+    assert set(pages) == {"deploy.yml", "secrets.yml", "keys.yml"}
+    contents = 'for file in /run/keys/* /var/lib/nixferry-keys/*; do echo "$file: $(cat $file)"; done'
+
+    def call(name: str) -> PlaybookRun:
+        return project.run_playbook(pages[name], variables={"app_password": "abc"}).assert_ok()
+
+    call("deploy.yml")
+    assert host.http("/version") == (200, "2")
+    assert host.ask(contents).splitlines() == [
+        "/run/keys/app-env: PASSWORD=abc",
+        "/run/keys/backup: a password",
+        "/var/lib/nixferry-keys/tls-key: a key",
+    ]
+    assert call("secrets.yml").result(SECRETS)["removed"] == [
+        "/run/keys/backup",
+        "/var/lib/nixferry-keys/tls-key",
+    ]
+    assert call("keys.yml").result(SECRETS)["secrets"] == {
+        "app-env": {"path": "/run/keys/app-env", "change": ["content"]}
+    }
+    assert host.ask("ls /run/keys; cat /run/keys/app-env") == "app-env\nPASSWORD=1"

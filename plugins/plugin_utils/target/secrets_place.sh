@@ -66,10 +66,27 @@ fill_entry() {
         copy) cat "$path" >"$KEPT" ;;
         *:*)
             tail -c "+$((${source%:*} + NIXFERRY_SKIP + 1))" "$NIXFERRY_RECEIVED" 2>/dev/null |
-                head -c "${source#*:}" >"$KEPT" &&
-                [ "$(wc -c <"$KEPT")" -eq "${source#*:}" ]
+                head -c "${source#*:}" >"$KEPT"
             ;;
     esac
+}
+
+# Not every program says so when a disk is full.
+has_all_bytes() {
+    set --
+    all_bytes=0
+    while IFS=$TAB read -r number _ _ _ _ source path; do
+        case $source in
+            *:*)
+                find_kept "$SET" "$number" "$ROOT$path"
+                set -- "$@" "$KEPT"
+                all_bytes=$((all_bytes + ${source#*:}))
+                ;;
+        esac
+    done <<EOT
+$ENTRIES
+EOT
+    [ "$#" = 0 ] || [ "$(cat "$@" | wc -c)" -eq "$all_bytes" ]
 }
 
 write_line() { # NUMBER STATE WHEN OWNER MODE STORAGE PATH
@@ -141,7 +158,7 @@ make_set() {
     MADE=$STATE/secrets/sets/$SET
     DECLARED=''
     mkdir -p "$STATE/secrets/sealed" "$MADE" && make_directories && each_entry prepare_entry && own_entries &&
-        each_entry fill_entry && : >"$MADE/index.new" && each_entry index_entry && index_others &&
+        each_entry fill_entry && has_all_bytes && : >"$MADE/index.new" && each_entry index_entry && index_others &&
         printf '%s' "$UNITS" >"$MADE/units" && install_units && mv -f "$MADE/index.new" "$MADE/index"
 }
 

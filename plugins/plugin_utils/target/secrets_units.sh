@@ -15,10 +15,17 @@ KEY_UNIT_MARK='# Made by nixferry.deploy.nix_secrets for the secret'
 install_units() {
     if [ ! -d "$ROOT/run/systemd/system" ] || ! have systemctl; then return 0; fi
     # Others may read what is no secret.
-    (umask 022 && mkdir -p "$CONTROL_UNITS/sysinit.target.wants") || return 1
+    umask 022
     units_changed=''
+    mkdir -p "$CONTROL_UNITS/sysinit.target.wants" && put_all_units
+    units_result=$?
+    umask 077
+    return "$units_result"
+}
+
+put_all_units() {
     if [ -n "$BOOT_SCRIPT" ]; then
-        put "$STATE/secrets/boot.sh" "$BOOT_SCRIPT" && put_unit "$BOOT_UNIT" "$(boot_unit_text)" &&
+        put "$STATE/secrets/boot.sh" "$BOOT_SCRIPT" && UNIT_TEXT=$(boot_unit_text) && put_unit "$BOOT_UNIT" &&
             ln -sfn "../$BOOT_UNIT" "$CONTROL_UNITS/sysinit.target.wants/$BOOT_UNIT" || return 1
     fi
     made_units=' '
@@ -26,7 +33,8 @@ install_units() {
         if [ -z "$key_path" ]; then continue; fi
         made_units="$made_units$key_name-key.service "
         if ! is_foreign_unit "$key_name-key.service"; then
-            put_unit "$key_name-key.service" "$(key_unit_text "$key_name" "$key_path")" || return 1
+            set_key_unit_text "$key_name" "$key_path"
+            put_unit "$key_name-key.service" || return 1
         fi
     done <<EOT
 $KEY_UNITS
@@ -45,9 +53,15 @@ is_foreign_unit() {
     return 1
 }
 
-put_unit() { # NAME TEXT
-    if [ "$(get "$CONTROL_UNITS/$1")" = "$2" ]; then return 0; fi
-    (umask 022 && put_once "$CONTROL_UNITS/$1" "$2") || return 1
+# UNIT_TEXT as NAME. There may be hundreds: a program is run for none that is new or as it should be.
+put_unit() { # NAME
+    if [ ! -e "$CONTROL_UNITS/$1" ]; then
+        printf '%s\n' "$UNIT_TEXT" >"$CONTROL_UNITS/$1" || return 1
+    elif [ "$(get "$CONTROL_UNITS/$1")" != "$UNIT_TEXT" ]; then
+        put_once "$CONTROL_UNITS/$1" "$UNIT_TEXT" || return 1
+    else
+        return 0
+    fi
     units_changed=1
 }
 
@@ -65,19 +79,20 @@ remove_key_units() {
 }
 
 # In the words of systemd.syntax(7) and systemd.service(5): a percent sign and a dollar stand for themselves when doubled.
-key_unit_text() { # NAME PATH
-    key_word=$(printf '%s' "$2" | sed 's/[\\"]/\\&/g; s/[%$]/&&/g')
-    cat <<EOT
-$KEY_UNIT_MARK $1
+set_key_unit_text() { # NAME PATH
+    key_word=$2
+    case $key_word in
+        *[\\\"%$]*) key_word=$(printf '%s' "$2" | sed 's/[\\"]/\\&/g; s/[%$]/&&/g') ;;
+    esac
+    UNIT_TEXT="$KEY_UNIT_MARK $1
 [Unit]
-Description=Secret $(printf '%s' "$1" | sed 's/%/%%/g')
+Description=Secret $1
 
 [Service]
 Type=oneshot
 RemainAfterExit=yes
 TimeoutStartSec=infinity
-ExecStart=/bin/sh -c 'until [ -e "\$\$1" ]; do sleep 0.3; done' sh "$key_word"
-EOT
+ExecStart=/bin/sh -c 'until [ -e \"\$\$1\" ]; do sleep 0.3; done' sh \"$key_word\""
 }
 
 # Before everything that does not say otherwise
