@@ -59,7 +59,7 @@ options:
     description:
       - Where secrets lie that do not give their own C(storage).
       - V(tmpfs), the default, in main memory, in a directory on tmpfs or ramfs. A reboot loses them; this task, or the
-        playbook P(nixferry.deploy.secrets#playbook), places them again.
+        playbook C(nixferry.deploy.secrets), places them again.
       - V(persistent) on the disk, as they are.
       - V(sealed) in main memory, and on the disk encrypted by C(systemd-creds) with the key of the host, so that a unit
         places them again at boot without a controller. Needs systemd 250 or later.

@@ -221,7 +221,9 @@ class RemoteShell:
         with _private_file() if private else tempfile.NamedTemporaryFile() as local:
             local.write(data)
             local.flush()
-            self.connection.put_file(f"/proc/self/fd/{local.fileno()}" if private else local.name, name)
+            self.connection.put_file(
+                f"/proc/{os.getpid()}/fd/{local.fileno()}" if private else local.name, name
+            )
 
     def reconnect(self, *, step: str) -> None:
         """Log in again after a failure: a multiplexed connection may still answer while its link is dead.
