@@ -82,7 +82,9 @@ give_new_secrets() {
 # Whatever comes of it, the roll back goes on.
 place_old_secrets() {
     if [ -z "$(result secrets_begun)" ]; then return 0; fi
-    if place_set "$(request secrets)-before" && put "$STATE/secrets/current" "$(old secrets)"; then
+    if [ ! -f "$STATE/secrets/sets/$(request secrets)-before/index" ]; then
+        note "other secrets have been placed since the host went down: they stay"
+    elif place_set "$(request secrets)-before" && put "$STATE/secrets/current" "$(old secrets)"; then
         note_lost_secrets
     else
         incomplete "not all of the old secrets could be put back"

@@ -146,6 +146,19 @@ def test_power_is_cut_while_the_new_secrets_are_in_place(secrets: SecretsHost) -
     assert in_place(secrets) == of_version(1)
 
 
+def test_secrets_that_were_placed_after_a_power_cut_stay(secrets: SecretsHost) -> None:
+    host = secrets.host_
+    deploy(secrets, 1)
+    identifier = begin(secrets, 2)
+    assert host.awaited(identifier).phase == "awaiting-confirmation"
+    host.power_cut()
+    secrets.place(declared(3), exclusive=True)
+    recovered = host.recover(identifier)
+    assert recovered.phase == "rolled-back"
+    assert any("they stay" in note for note in recovered.notes)
+    assert in_place(secrets) == of_version(3)
+
+
 @EVERY_SHELL
 def test_an_older_generation_runs_with_the_secrets_that_it_had(secrets: SecretsHost) -> None:
     host = secrets.host_
