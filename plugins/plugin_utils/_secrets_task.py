@@ -86,7 +86,7 @@ def place_secrets(
     script = compare_script(watched, contents, owners_may_come=task.phase == BEFORE)
     comparison = parse_comparison(shell.run_command("/bin/sh", data=script.encode(), step=STEP, private=True))
     declared = {secret.path for secret in task.secrets}
-    removed = [path for path in comparison.ours if path not in declared] if task.exclusive else []
+    removed = sorted(set(comparison.ours) - declared) if task.exclusive else []
     result = _result(task, watched, comparison, removed)
     if task.check_mode or not result["changed"]:
         return result
