@@ -49,6 +49,7 @@ class ActionModule(NixferryAction):
             "action": {"type": "str", "choices": list(ACTIONS), "default": "switch"},
             "specialisation": {"type": "str", "default": ""},
             "rollback": {"type": "bool", "default": True},
+            "secrets": {"type": "str", "default": "", "no_log": False},
         },
         "mutually_exclusive": [("toplevel", "build")],
     }

@@ -75,6 +75,15 @@ options:
         interrupts.
     type: bool
     default: true
+  secrets:
+    description:
+      - The RV(nixferry.deploy.nix_secrets#module:set) that M(nixferry.deploy.nix_secrets) has returned with
+        O(nixferry.deploy.nix_secrets#module:stage). These secrets are put into place just before the activation, and
+        those that were there before are put back before the old system is, if it is rolled back.
+      - Later M(nixferry.deploy.nix_rollback) to this generation puts the same secrets into place again, as far as they
+        have not been in main memory when the host was rebooted.
+    type: str
+    default: ""
   revision:
     description:
       - The revision that is deployed, such as the hash of a commit. The host records it with the generation, together

@@ -11,12 +11,13 @@ command line alike.
 
 from __future__ import annotations
 
+import os
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
@@ -50,6 +51,15 @@ class RemoteResult:
     return_code: int
     stdout: str
     stderr: str
+
+
+def _private_file() -> IO[bytes]:
+    """A file in main memory that has no name. Connections that copy files only get its contents from there."""
+    if not hasattr(os, "memfd_create"):
+        raise AnsibleError(
+            "this connection takes files only, and this controller has none that is not on its disk"
+        )
+    return os.fdopen(os.memfd_create("nixferry"), "w+b")
 
 
 class RemoteShell:
@@ -125,18 +135,19 @@ class RemoteShell:
         """
         return self.run_command("/bin/sh", data=script.encode(), step=step)
 
-    def run_command(self, command: str, *, data: bytes, step: str) -> RemoteResult:
+    def run_command(self, command: str, *, data: bytes, step: str, private: bool = False) -> RemoteResult:
         """Run ``command``, a line for the shell on the host, with ``data`` on its standard input.
 
-        The data is held in memory, so whoever has much of it sends it in pieces.
+        The data is held in memory, so whoever has much of it sends it in pieces. ``private`` data reaches no file on
+        the controller, and on the host none outside main memory but where there is no such file system.
         Raises ``HostUnreachable`` like ``run``.
         """
         try:
-            result = self._send(command, data)
+            result = self._send(command, data, private)
             if self._wants_terminal(result):
                 # Nothing was run yet.
                 self._refused_without_terminal = True
-                result = self._send(command, data)
+                result = self._send(command, data, private)
         except AnsibleError as error:
             cause = explain_exception(str(error), unreachable=isinstance(error, AnsibleConnectionFailure))
             kind = HostUnreachable if cause.unreachable else NixferryError
@@ -148,10 +159,10 @@ class RemoteShell:
                 raise NixferryError(refusal.message, step=step, remedy=refusal.remedy, output=refusal.output)
         return result
 
-    def _send(self, command: str, data: bytes) -> RemoteResult:
+    def _send(self, command: str, data: bytes, private: bool) -> RemoteResult:
         if self.connection.has_pipelining and not self.needs_terminal:
             return self._execute(command, data)
-        with self._input_file(data) as name:
+        with self._input_file(data, private) as name:
             return self._execute(f"{command} <{name}")
 
     def _wants_terminal(self, result: RemoteResult) -> bool:
@@ -172,13 +183,15 @@ class RemoteShell:
         )
 
     @contextmanager
-    def _input_file(self, data: bytes) -> Iterator[str]:
+    def _input_file(self, data: bytes, private: bool) -> Iterator[str]:
         """A file on the host with ``data``, for a connection that passes no input to commands.
 
         The file belongs to the user who logs in. Root can read it without being asked; another user can because
         he is told its name, which nobody else can list or guess.
         """
-        directory = f"/tmp/nixferry-{secrets.token_hex(16)}"  # noqa: S108  (made with mkdir, which fails if it is there)
+        parent = "/dev/shm" if private and self._has_shared_memory() else "/tmp"  # noqa: S108
+        # Made with mkdir, which fails if it is there.
+        directory = f"{parent}/nixferry-{secrets.token_hex(16)}"
         name = f"{directory}/{secrets.token_hex(16)}"
         root = not self.becomes or self._action.get_become_option("become_user") in (None, "root")
         made = self._execute(f"umask {'077' if root else '066'} && mkdir {directory}", escalate=False)
@@ -187,15 +200,30 @@ class RemoteShell:
                 f"cannot make the directory {directory} on the host: {made.stderr.strip()}"
             )
         try:
-            with tempfile.NamedTemporaryFile() as local:
-                local.write(data)
-                local.flush()
-                self.connection.put_file(local.name, name)
+            self._put(data, name, private)
             if not root:
                 self._execute(f"chmod 644 {name}", escalate=False)
             yield name
         finally:
             self._execute(f"rm -rf {directory}", escalate=False)
+
+    def _has_shared_memory(self) -> bool:
+        return self._execute("test -d /dev/shm && test -w /dev/shm", escalate=False).return_code == 0
+
+    def _put(self, data: bytes, name: str, private: bool) -> None:
+        """Write ``data`` into a new file on the host, as the user who logs in."""
+        if private and self.connection.has_pipelining:
+            # Without privilege escalation there is no terminal that would be in the way.
+            made = self._execute(f"umask 066 && cat >{name}", data, escalate=False)
+            if made.return_code != 0:
+                raise AnsibleConnectionFailure(f"cannot write {name} on the host: {made.stderr.strip()}")
+            return
+        with _private_file() if private else tempfile.NamedTemporaryFile() as local:
+            local.write(data)
+            local.flush()
+            self.connection.put_file(
+                f"/proc/{os.getpid()}/fd/{local.fileno()}" if private else local.name, name
+            )
 
     def reconnect(self, *, step: str) -> None:
         """Log in again after a failure: a multiplexed connection may still answer while its link is dead.

@@ -92,6 +92,8 @@ class StartRequest:
     """Deploy over any revision."""
     is_rollback: bool = False
     """Going back on purpose: over any revision, and recorded as such."""
+    secrets: str = ""
+    """The set of secrets that was staged for this activation, which takes its place and goes with it."""
     environment: tuple[tuple[str, str], ...] = ()
     """Extra environment for the kind's programs, such as NIXOS_INSTALL_BOOTLOADER or HOME_MANAGER_BACKUP_EXT."""
     reboot_command: str = ""
@@ -210,6 +212,7 @@ def start_script(request: StartRequest) -> GuardScript:
         known_revision=request.known_revision,
         any_revision=request.any_revision,
         is_rollback=request.is_rollback,
+        secrets=request.secrets,
         environment=_environment(request.environment),
     )
 

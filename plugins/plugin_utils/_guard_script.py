@@ -18,6 +18,8 @@ GUARD_PARTS = (
     "deployed.sh",
     "lock.sh",
     "program.sh",
+    "secrets_sets.sh",
+    "secrets_guard.sh",
     "activation.sh",
     "settle.sh",
     "roll_back.sh",

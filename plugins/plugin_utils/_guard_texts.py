@@ -16,6 +16,7 @@ REASONS = {
     "boot_not_prepared": "Read the log above; nothing was activated, and the old system boots.",
     "reboot_failed": "Find out what keeps the host from going down, or raise timeout_reboot.",
     "boot_failed": "Look at the console and at the journal of that boot (journalctl -b -1); the old system is running.",
+    "secrets": "See the log on the host, and what nix_secrets declares; the old secrets are in their places.",
     "locked": "Wait for the other activation to end, then run it again.",
     "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
     "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
@@ -54,6 +55,10 @@ ERRORS = {
     "other_revision": (
         "start",
         "Deploy from a revision that contains what is deployed, or use force. Nothing was changed.",
+    ),
+    "no_secrets": (
+        "start",
+        "Run the deploy again, from the task that stages them. Nothing was changed.",
     ),
     "profile_unwritable": (
         "start",

@@ -37,6 +37,6 @@ def answer_of_script(verb: str, completed: Completed, *, step: str, remedies: Ma
         return answer
     if code not in remedies:
         raise answer.broken(f"there is no error {code!r}")
-    raise NixferryError(
-        answer.text("message"), step=step, remedy=remedies[code], output=completed.stderr.splitlines()
-    )
+    # What a script prints may be part of its answer, where a terminal would mix the two.
+    output = [*answer.all("output"), *completed.stderr.splitlines()]
+    raise NixferryError(answer.text("message"), step=step, remedy=remedies[code], output=output)

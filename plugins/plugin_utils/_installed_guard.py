@@ -58,6 +58,7 @@ REQUEST_FIELDS: Mapping[str, str] = {
     "any_revision": "flag",
     "is_rollback": "flag",
     "history": "flag",
+    "secrets": "identifier",
     "closure": "flag",
     "wait_while": "words",
     "seconds": "seconds",

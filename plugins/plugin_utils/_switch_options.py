@@ -77,7 +77,13 @@ REVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "force": {"type": "bool", "default": False},
 }
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SET = re.compile(r"[0-9A-Za-z]{1,64}")
 _REVISION = re.compile(r"[!-~]{1,200}")
+
+
+def deployer_name() -> str:
+    """Who deploys from where, as the hosts record it."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def kind_of(options: Mapping[str, Any]) -> Kind:
@@ -172,9 +178,22 @@ def start_request(
         timeout_reboot=times["timeout_reboot"],
         reboot_if_unreachable=bool(options["reboot_if_unreachable"]),
         deploy=THIS_RUN,
-        deployer=f"{getpass.getuser()}@{socket.gethostname()}",
+        deployer=deployer_name(),
         revision=revision,
         any_revision=bool(options.get("force", False)),
         is_rollback=is_rollback,
+        secrets=_secrets_of(options),
         environment=environment,
     )
+
+
+def _secrets_of(options: Mapping[str, Any]) -> str:
+    """The option ``secrets``; raises ``NixferryError`` when it is not what nix_secrets returns."""
+    found = str(options.get("secrets") or "")
+    if found and _SET.fullmatch(found) is None:
+        raise NixferryError(
+            "`secrets` is no set of secrets",
+            step=STEP,
+            remedy="Give the `set` that nix_secrets returned with `stage: true`.",
+        )
+    return found

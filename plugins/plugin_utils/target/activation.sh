@@ -96,6 +96,10 @@ run_activation() {
         come_back
         return
     fi
+    if ! place_new_secrets; then
+        roll_back "$REASON" "$MESSAGE"
+        return
+    fi
     if [ -n "$(result reboot_planned)" ]; then
         activate_by_reboot
         return
@@ -111,7 +115,7 @@ run_activation() {
             if reboot_instead; then activate_by_reboot; else roll_back "$REASON" "$MESSAGE"; fi
             return
         fi
-        if ! await_confirmation; then
+        if ! give_new_secrets || ! await_confirmation; then
             roll_back "$REASON" "$MESSAGE"
             return
         fi
@@ -173,6 +177,7 @@ commit() {
         roll_back commit_failed "the commit did not set the profile $PROFILE"
     else
         record_deploy
+        remember_secrets
         durable
         end_activation committed
     fi
@@ -187,6 +192,7 @@ end_activation() {
     if [ "$1" = committed ]; then forget_failed; fi
     enter_phase "$1"
     rm -f "$DIR/room" "$DIR/child" "$DIR"/exit.*
+    if [ "$1" != failed ] && [ -d "$STATE/secrets" ]; then prune_sets; fi
     release_lock
     remove_boot_unit
     disarm_dead_man

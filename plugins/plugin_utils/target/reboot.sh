@@ -231,7 +231,7 @@ come_back() {
         roll_back boot_failed "$MESSAGE"
     else
         set_result activation_begun 1
-        if ! await_end_of_boot || ! judge_units_after_boot || ! await_confirmation; then
+        if ! await_end_of_boot || ! judge_units_after_boot || ! give_new_secrets || ! await_confirmation; then
             roll_back "$REASON" "$MESSAGE"
         else
             commit

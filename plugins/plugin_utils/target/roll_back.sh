@@ -19,8 +19,10 @@ roll_back() {
     enter_phase rolling-back
     forget_announced_deploy
     restore_what_boots
+    if ! keeps_running; then place_old_secrets; fi
     if new_was_booted && ! keeps_running; then reboot_back; fi
     restore_running_system
+    if ! keeps_running; then tell_old_units; fi
     durable
     end_activation "$ROLLED_BACK"
 }

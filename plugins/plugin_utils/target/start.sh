@@ -45,6 +45,7 @@ verb_start() {
         error profile_unwritable "the user $(id -un) may not change the profile $PROFILE"
     fi
     check_revision
+    check_staged_secrets
     if reboot_is_due; then
         reboot_hindrance=$(reboot_problem "$(arg prepare_boot)" "$(arg booted)")
         if [ -n "$reboot_hindrance" ]; then
@@ -241,6 +242,7 @@ write_record() {
         write "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
         { ! reboot_is_due || write_planned_reboot; } &&
+        write_secrets_record &&
         failed_units >"$DIR/old/failed_units" &&
         { [ "$(arg check_units)" != 1 ] || services_by InvocationID >"$DIR/old/services"; } &&
         printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
@@ -259,7 +261,7 @@ write_planned_reboot() {
 # No activation takes longer than this without a reboot in between.
 longest_duration() {
     echo $((2 * $(request timeout_activation) + 2 * $(request timeout_confirm) + 2 * $(request timeout_roll_back) +
-        2 * $(request timeout_reboot) + DEAD_MAN_MARGIN))
+        2 * $(request timeout_reboot) + $(longest_secrets) + DEAD_MAN_MARGIN))
 }
 
 last_generation() {

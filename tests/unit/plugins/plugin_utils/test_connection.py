@@ -168,6 +168,41 @@ def test_a_host_that_turns_out_to_want_a_terminal_gets_one_from_then_on() -> Non
     assert len(action.commands) - attempts == 3
 
 
+PRIVATE = bytes(range(256))
+
+
+def test_private_data_goes_through_standard_input_to_main_memory() -> None:
+    """Without privilege escalation there is a standard input, even where that wants a terminal."""
+    action = Action("ssh")
+    action._connection.become = Become("root", pipelining=False)
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    counted = shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+    assert counted.stdout.strip() == str(len(PRIVATE))
+    assert action._connection.put == []
+    assert action.modes == [0o600]
+    (made,) = [command.rpartition(" ")[2] for command, _escalated in action.commands if "mkdir" in command]
+    assert made.startswith("/dev/shm/" if Path("/dev/shm").is_dir() else "/tmp/")
+    assert not Path(made).exists()
+
+
+def test_private_data_is_in_no_file_of_the_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    action = Action("paramiko")
+
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("a file on the controller's disk")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    counted = shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+    assert counted.stdout.strip() == str(len(PRIVATE))
+    assert leftovers(action) == []
+    # There is no such file on every controller.
+    monkeypatch.delattr("os.memfd_create", raising=False)
+    with pytest.raises(NixferryError, match="takes files only"):
+        shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+    assert leftovers(action) == []
+
+
 def test_a_terminal_is_for_privilege_escalation_only() -> None:
     action = Action("ssh")
     action._connection.become = Become("deploy", pipelining=False)

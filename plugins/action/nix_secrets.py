@@ -1,0 +1,45 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Place secrets on a host. Documented in plugins/modules/nix_secrets.py."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION, NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets import STORAGES
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_task import (
+    ALL,
+    PHASES,
+    place_secrets,
+    secrets_task,
+)
+
+
+class ActionModule(NixferryAction):
+    """``nix_secrets``: see the module of the same name for its documentation."""
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {
+            "secrets": {"type": "dict", "required": True, "no_log": True},
+            "dest_dir": {"type": "str"},
+            "storage": {"type": "str", "choices": list(STORAGES)},
+            "phase": {"type": "str", "choices": list(PHASES), "default": ALL},
+            "exclusive": {"type": "bool", "default": False},
+            "stage": {"type": "bool", "default": False},
+            "progress": PROGRESS_OPTION,
+        },
+    }
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Compare in one round trip, and send what differs in another."""
+        task = secrets_task(options, check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
+        return place_secrets(task, shell, progress, self._read_file, directory=self._loader.get_basedir())
+
+    def _read_file(self, name: str) -> bytes:
+        """The content of a file on the controller; one that a vault encrypts is decrypted in memory, not to a file."""
+        content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))
+        return bytes(content)

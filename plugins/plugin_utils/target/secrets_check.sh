@@ -1,0 +1,159 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Where secrets may lie, and which of them are already there. Changes nothing, and says of contents no more than whether
+# they differ. DIRECTORIES are lines `memory|disk PATH`, ENTRIES lines with the fields, apart by tabs,
+#   NUMBER  HASH  USER  GROUP  MODE  memory|disk|sealed  must|may  PATH
+# HASH is the SHA-256 of SALT and the content's SHA-256 in hexadecimal, or `-` if the content is not asked about.
+# `may`: the owner need not exist yet.
+
+# walk DIRECTORY: REAL becomes where it leads to, PROBLEM why nobody should put a secret there. Whoever can write to
+# one of the directories on the way could make it lead elsewhere.
+walk() {
+    PROBLEM='' REAL='' walk_rest=$1/ walk_links=0 walk_parent=$ROOT/
+    while [ -n "$walk_rest" ]; do
+        walk_part=${walk_rest%%/*}
+        walk_rest=${walk_rest#*/}
+        case $walk_part in
+            '' | .) continue ;;
+            ..) REAL=${REAL%/*} && continue ;;
+        esac
+        if [ -L "$ROOT$REAL/$walk_part" ]; then
+            walk_links=$((walk_links + 1))
+            if [ "$walk_links" -gt 40 ]; then PROBLEM="leads in circles" && return; fi
+            walk_target=$(readlink "$ROOT$REAL/$walk_part")
+            case $walk_target in /*) REAL='' walk_target=${walk_target#"$ROOT"} ;; esac
+            walk_rest=$walk_target/$walk_rest
+            continue
+        fi
+        REAL=$REAL/$walk_part
+        case $REAL in /nix/store | /nix/store/*) PROBLEM="is in the Nix store, which everybody can read" && return ;; esac
+        # What does not exist yet is made by us, in a directory that was found good.
+        if [ ! -e "$ROOT$REAL" ]; then continue; fi
+        walk_parent=$ROOT$REAL
+        if [ ! -d "$ROOT$REAL" ]; then PROBLEM="cannot be made: $REAL is no directory" && return; fi
+        walk_found=$(stat -c '%u %g %a' "$ROOT$REAL")
+        case $walk_found in
+            0\ *[2367]) PROBLEM="is not safe: everybody can write to $REAL" ;;
+            0\ 0\ *) ;;
+            0\ *[2367]?) PROBLEM="is not safe: a group can write to $REAL" ;;
+            0\ *) ;;
+            *) PROBLEM="is not safe: $REAL does not belong to root" ;;
+        esac
+        if [ -n "$PROBLEM" ]; then return; fi
+    done
+}
+
+is_in_memory() { case $(stat -f -c %T "$1") in tmpfs | ramfs) ;; *) false ;; esac; }
+
+# Answers with an error unless all DIRECTORIES will do.
+check_directories() {
+    is_root || error not_root "only root can put secrets into their places"
+    if [ "$(uname -s)" != Linux ]; then error not_linux "secrets are placed on Linux hosts only"; fi
+    while read -r checked_storage checked_directory; do
+        if [ -z "$checked_directory" ]; then continue; fi
+        walk "$checked_directory"
+        if [ -n "$PROBLEM" ]; then error unsafe_directory "the directory $checked_directory $PROBLEM"; fi
+        if [ "$checked_storage" = memory ] && ! is_in_memory "$walk_parent"; then
+            error not_in_memory "the directory $checked_directory is not in main memory: it lies on $(stat -f -c %T "$walk_parent")"
+        fi
+    done <<EOT
+$DIRECTORIES
+EOT
+}
+
+digests() { sha256sum -- "$@" | sed 's/^\\//; s/ .*//'; }
+
+# For one that is sealed, what was sealed counts as well: the next boot takes it from there.
+sealed_digest() { systemd-creds decrypt --name=secret "$1" - 2>/dev/null | sha256sum | sed 's/ .*//'; }
+
+keyed() { printf '%s' "$SALT$1" | sha256sum | sed 's/ .*//'; }
+
+# Says of every entry what would have to be changed: `entry=NUMBER WHAT OWNER MODE`, with WHAT a list of `new`, `content`,
+# `owner`, `mode`, `later`, separated by commas; OWNER and MODE are what is found there.
+compare_entries() {
+    set --
+    while IFS=$TAB read -r number hash _ _ _ _ _ path; do
+        if [ -n "$path" ] && [ -f "$ROOT$path" ] && [ ! -L "$ROOT$path" ]; then set -- "$@" "$ROOT$path"; fi
+    done <<EOT
+$ENTRIES
+EOT
+    found_digests='' found_states=''
+    if [ "$#" -gt 0 ]; then
+        found_digests=$(digests "$@")
+        found_states=$(stat -c '%u %g %U %G %a' -- "$@")
+    fi
+    all_same=
+    if [ -n "$ALL_HASH" ] && [ "$(keyed "$found_digests")" = "$ALL_HASH" ]; then all_same=1; fi
+    while IFS=$TAB read -r number hash user group mode storage owner_rule path; do
+        if [ -n "$path" ]; then compare_entry; fi
+    done <<EOT
+$ENTRIES
+EOT
+}
+
+compare_entry() {
+    what=''
+    if ! user_known "$user" || ! group_known "$group"; then
+        if [ "$owner_rule" = must ]; then
+            error no_owner "the user or group $user:$group, to whom $path is to belong, does not exist"
+        fi
+        what=,later user=root group=root mode=600
+    fi
+    if [ ! -e "$ROOT$path" ] && [ ! -L "$ROOT$path" ]; then
+        if [ "$hash" = - ]; then say missing "$number"; else say entry "$number new$what - -"; fi
+        return
+    fi
+    if [ -L "$ROOT$path" ] || [ ! -f "$ROOT$path" ]; then
+        error not_a_file "$path is there and is no regular file"
+    fi
+    digest=${found_digests%%"$NEWLINE"*} found_digests=${found_digests#*"$NEWLINE"}
+    found_state=${found_states%%"$NEWLINE"*} found_states=${found_states#*"$NEWLINE"}
+    read -r found_uid found_gid found_user found_group found_mode <<EOT
+$found_state
+EOT
+    # In this order they are told.
+    if [ "$found_mode" != "$mode" ]; then what=",mode$what"; fi
+    case $user in "$found_user" | "$found_uid") user_same=1 ;; *) user_same='' ;; esac
+    case $group in "$found_group" | "$found_gid") group_same=1 ;; *) group_same='' ;; esac
+    if [ -z "$user_same" ] || [ -z "$group_same" ]; then what=",owner$what"; fi
+    if [ "$hash" != - ] && ! has_content; then what=",content$what"; fi
+    case $what in
+        '') ;;
+        # It is as it can be until there is such an owner.
+        ,later) say later "$number" ;;
+        *) say entry "$number ${what#,} $found_user:$found_group $found_mode" ;;
+    esac
+}
+
+has_content() {
+    if [ -z "$all_same" ] && [ "$(keyed "$digest")" != "$hash" ]; then return 1; fi
+    [ "$storage" != sealed ] || [ "$(keyed "$(sealed_digest "$(sealed_path "$path")")")" = "$hash" ]
+}
+
+# What this collection has placed and not taken away again
+say_ours() {
+    ours_set=$(get "$STATE/secrets/current")
+    if [ -z "$ours_set" ] || [ ! -f "$STATE/secrets/sets/$ours_set/index" ]; then return 0; fi
+    while IFS=$TAB read -r _ presence _ _ _ _ path; do
+        case $presence:$path in file:"$STATE"/*) ;; file:*) say ours "${path#"$ROOT"}" ;; esac
+    done <"$STATE/secrets/sets/$ours_set/index"
+}
+
+# Asked once each
+KNOWN_OWNERS=' '
+user_known() { owner_known "u:$1" user_exists "$1"; }
+group_known() { owner_known "g:$1" group_exists "$1"; }
+owner_known() {
+    case $KNOWN_OWNERS in
+        *" $1=0 "*) return 0 ;;
+        *" $1=1 "*) return 1 ;;
+    esac
+    "$2" "$3"
+    known_result=$?
+    if [ "$known_result" -ne 0 ]; then known_result=1; fi
+    KNOWN_OWNERS="$KNOWN_OWNERS$1=$known_result "
+    return "$known_result"
+}

@@ -1,0 +1,224 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Sets of secrets: everything that is in its place at one time. A set is
+#   /var/lib/nixferry/secrets/sets/<set>/index    a line for each secret, fields apart by tabs:
+#       NUMBER  file|absent  now|later  USER:GROUP  MODE  memory|disk|sealed  PATH
+#   /var/lib/nixferry/secrets/sets/<set>/staged   is there until an activation takes it
+#   /var/lib/nixferry/secrets/sets/<set>/units    lines NUMBER  restart|reload  UNIT
+#   <directory of PATH>/.nixferry/<set>/NUMBER    the content, with its owner and mode, for nobody but root to reach
+# To put a set into its place is a hard link and a rename for each secret: that needs no room, and no moment has the
+# wrong reader. What was in a place before is a set as well (<set>-before), so going back is the same thing.
+# `later`: the owner did not exist yet. `absent`: nothing is to be at PATH.
+#   /var/lib/nixferry/secrets/current             the set that is in place
+#   /var/lib/nixferry/secrets/of/<name>           the set that the toplevel of that name runs or ran with
+
+SETS_KEPT=10
+UNIT_DEADLINE=120 # seconds that all units together may take to restart or reload
+TAB=$(printf '\t')
+NEWLINE='
+'
+
+secrets_directory() { echo "$STATE/secrets"; }
+
+# Sets KEPT, the file with a secret's content: SET NUMBER PATH
+find_kept() { KEPT=${3%/*}/.nixferry/$1/$2; }
+
+user_exists() { id -u -- "$1" >/dev/null 2>&1; }
+group_exists() {
+    case $1 in '' | *[!0-9]*) ;; *) return 0 ;; esac
+    if have getent; then getent group -- "$1" >/dev/null; else grep -q "^$1:" "$ROOT/etc/group"; fi
+}
+
+make_directory() {
+    if [ -d "$1" ]; then return 0; fi
+    (umask 022 && mkdir -p "${1%/*}") && mkdir "$1" || return 1
+    # As NixOS has it; elsewhere nobody can list it, and whom a secret belongs to gets at it.
+    if group_exists keys && chgrp keys "$1"; then chmod 750 "$1"; else chmod 711 "$1"; fi
+}
+
+# Where the sealed form of the secret at PATH lies
+sealed_path() { printf '%s/secrets/sealed/%s\n' "$STATE" "$(printf '%s' "${1#"$ROOT"}" | sed 's/%/%25/g; s,/,%2f,g')"; }
+
+# unseal SET NUMBER PATH OWNER MODE: what a reboot has taken out of main memory is there again. An owner that does not
+# exist yet gets it later.
+unseal() {
+    unsealed_path=$(sealed_path "$3")
+    unsealed_from=${unsealed_path%/*}/.nixferry/$1/$2
+    [ -f "$unsealed_from" ] && make_directory "${3%/*}" && make_kept_directory "$1" "$3" || return 1
+    find_kept "$1" "$2" "$3"
+    rm -f "$KEPT.new"
+    if ! { : >"$KEPT.new" && chown "$4" "$KEPT.new" && chmod "$5" "$KEPT.new"; } 2>/dev/null; then
+        rm -f "$KEPT.new"
+        : >"$KEPT.new" || return 1
+    fi
+    systemd-creds decrypt --name=secret "$unsealed_from" - </dev/null >"$KEPT.new" && mv -f "$KEPT.new" "$KEPT"
+}
+
+make_kept_directory() { # SET PATH
+    kept_in=${2%/*}/.nixferry
+    [ -d "$kept_in/$1" ] || (umask 077 && mkdir -p "$kept_in/$1" && chmod 700 "$kept_in" "$kept_in/$1")
+}
+
+# shellcheck disable=SC3013 # every shell has -ef, and POSIX has taken it up
+is_same_file() { [ "$1" -ef "$2" ]; }
+
+# complete_set SET: what is in place and not of the set is to be absent
+complete_set() {
+    completed=$(secrets_directory)/sets/$1/index
+    complete_from=$(secrets_directory)/sets/$(get "$(secrets_directory)/current")/index
+    if [ ! -f "$complete_from" ] || is_same_file "$complete_from" "$completed"; then return 0; fi
+    cp "$completed" "$completed.new" || return 1
+    paths=$NEWLINE$(cut -f 7 "$completed")$NEWLINE
+    # Numbers that no line of it has
+    complete_count=$(wc -l <"$completed")
+    while IFS=$TAB read -r number presence _ owner mode storage path; do
+        complete_count=$((complete_count + 1))
+        case $presence:$paths in absent:* | *"$NEWLINE$path$NEWLINE"*) continue ;; esac
+        printf '%s\t%s\tnow\t%s\t%s\t%s\t%s\n' "a$complete_count" absent "$owner" "$mode" "$storage" "$path" || return 1
+    done <"$complete_from" >>"$completed.new" || return 1
+    mv -f "$completed.new" "$completed"
+}
+
+# keep_before SET: <SET>-before becomes what is now where SET has something
+keep_before() {
+    before_in=$(secrets_directory)/sets/$1-before
+    mkdir -p "$before_in" || return 1
+    while IFS=$TAB read -r number _ _ owner mode storage path; do
+        if [ -f "$path" ] && [ ! -L "$path" ]; then
+            find_kept "$1-before" "$number" "$path"
+            make_kept_directory "$1-before" "$path" && ln -f "$path" "$KEPT" || return 1
+            found="file"
+        elif [ -e "$path" ] || [ -L "$path" ]; then
+            return 1
+        else
+            found=absent
+        fi
+        printf '%s\t%s\tnow\t%s\t%s\t%s\t%s\n' "$number" "$found" "$owner" "$mode" "$storage" "$path" || return 1
+    done <"$before_in/../$1/index" >"$before_in/index.new" || return 1
+    if [ -e "$before_in/../$1/units" ]; then cp "$before_in/../$1/units" "$before_in/units" || return 1; fi
+    mv -f "$before_in/index.new" "$before_in/index"
+}
+
+# place_set SET: every secret of the set is where it belongs. SECRETS_LOST: those that lay in main memory when the host
+# went down. Fails if one could not be placed; the others are placed all the same.
+place_set() {
+    SECRETS_LOST=
+    place_failed=0
+    [ -f "$(secrets_directory)/sets/$1/index" ] || return 1
+    while IFS=$TAB read -r number presence _ owner mode storage path; do
+        if [ "$presence" = absent ]; then
+            if [ -e "$path" ] || [ -L "$path" ]; then rm -f "$path" || place_failed=1; fi
+            continue
+        fi
+        find_kept "$1" "$number" "$path"
+        if [ ! -e "$KEPT" ] && [ "$storage" = sealed ] && ! unseal "$1" "$number" "$path" "$owner" "$mode"; then
+            place_failed=1
+        elif [ ! -e "$KEPT" ]; then
+            SECRETS_LOST="$SECRETS_LOST $path"
+        elif ! is_same_file "$KEPT" "$path"; then
+            # A directory would swallow it.
+            { [ ! -d "$path" ] && ln -f "$KEPT" "$KEPT.placing" && mv -f "$KEPT.placing" "$path"; } || place_failed=1
+        fi
+    done <"$(secrets_directory)/sets/$1/index"
+    return "$place_failed"
+}
+
+# own_set SET: owners that did not exist yet get what is theirs. Says those that still do not.
+own_set() {
+    while IFS=$TAB read -r number presence when owner mode _ path; do
+        if [ "$presence:$when" != file:later ]; then continue; fi
+        find_kept "$1" "$number" "$path"
+        if [ ! -e "$KEPT" ]; then continue; fi
+        { chown "$owner" "$KEPT" && chmod "$mode" "$KEPT"; } 2>/dev/null || echo "$owner ($path)"
+    done <"$(secrets_directory)/sets/$1/index"
+}
+
+# changed_units SET: lines "restart UNIT" or "reload UNIT", for those whose secrets are other ones in <SET>-before
+changed_units() {
+    [ -s "$(secrets_directory)/sets/$1/units" ] || return 0
+    while IFS=$TAB read -r number presence _ _ _ _ path; do
+        find_kept "$1" "$number" "$path"
+        changed_new=$KEPT
+        find_kept "$1-before" "$number" "$path"
+        # Unchanged is what has been the same file; or is a copy, for another owner.
+        if is_same_file "$changed_new" "$KEPT" || cmp -s "$changed_new" "$KEPT"; then continue; fi
+        if [ "$presence" = absent ] && [ ! -e "$KEPT" ]; then continue; fi
+        while IFS=$TAB read -r unit_number unit_verb unit_name; do
+            if [ "$unit_number" = "$number" ]; then echo "$unit_verb $unit_name"; fi
+        done <"$(secrets_directory)/sets/$1/units"
+    done <"$(secrets_directory)/sets/$1/index" | sort -r -u
+}
+
+# tell_units SET: restarts and reloads units whose secrets are other ones now. Says the names of those that fail.
+tell_units() {
+    { have systemctl && [ -d "$ROOT/run/systemd/system" ]; } || return 0
+    told_units=' '
+    tell_until=$(in_seconds "$UNIT_DEADLINE")
+    changed_units "$1" | while read -r told_verb told_unit; do
+        case $told_units in *" $told_unit "*) continue ;; esac
+        told_units="$told_units$told_unit "
+        # One that does not run has nothing to reload.
+        case $told_verb in reload) told_verb=reload-or-restart ;; esac
+        if passed "$tell_until" ||
+            ! bounded "$(seconds_until "$tell_until")" systemctl "$told_verb" "$told_unit" </dev/null >&2; then
+            echo "$told_unit"
+        fi
+    done
+}
+
+forget_kept() { # SET DIRECTORY
+    if [ ! -d "$2/.nixferry/$1" ]; then return 0; fi
+    rm -rf "$2/.nixferry/${1:?}"
+    rmdir "$2/.nixferry" 2>/dev/null
+}
+
+# forget_set SET: only what is in place stays
+forget_set() {
+    forgotten=$(secrets_directory)/sets/${1:?}
+    if [ -f "$forgotten/index" ]; then
+        while IFS=$TAB read -r _ _ _ _ _ _ path; do
+            forget_kept "$1" "${path%/*}"
+        done <"$forgotten/index"
+    fi
+    rm -rf "$forgotten"
+}
+
+# What was staged for an activation that did not come
+forget_staged() {
+    for staged in "$(secrets_directory)/sets"/*/staged; do
+        if [ -e "$staged" ]; then
+            staged=${staged%/staged}
+            forget_set "${staged##*/}"
+        fi
+    done
+}
+
+# remember_set SET TOPLEVEL: that is what TOPLEVEL runs with, and whatever is deployed until there is another set
+remember_set() {
+    remembered_in=$(secrets_directory)
+    mkdir -p "$remembered_in/of" && put "$remembered_in/current" "$1" || return 1
+    if [ -n "$2" ]; then put "$remembered_in/of/${2##*/}" "$1 $2" && put "$remembered_in/toplevel" "$2"; fi
+}
+
+# Sets that no system can ask for any more go, and the oldest of the others.
+prune_sets() {
+    pruned_in=$(secrets_directory)
+    sets_wanted=
+    for remembered in "$pruned_in/of"/*; do
+        remembered_set='' remembered_toplevel=''
+        { read -r remembered_set remembered_toplevel <"$remembered"; } 2>/dev/null
+        if [ -e "$remembered_toplevel" ]; then sets_wanted="$sets_wanted $remembered_set"; else rm -f "$remembered"; fi
+    done
+    sets_seen=0
+    # shellcheck disable=SC2010 # a glob cannot sort by time; whatever is not the name of a set is left out
+    for pruned_set in $(ls -1t "$pruned_in/sets" 2>/dev/null | grep -v '[^0-9A-Za-z-]'); do
+        if [ "$pruned_set" = "$(get "$pruned_in/current")" ] || [ -e "$pruned_in/sets/$pruned_set/staged" ]; then
+            continue
+        fi
+        case "$sets_wanted " in *" $pruned_set "*) sets_seen=$((sets_seen + 1)) ;; *) forget_set "$pruned_set" ;; esac
+        if [ "$sets_seen" -gt "$SETS_KEPT" ]; then forget_set "$pruned_set"; fi
+    done
+}
