@@ -46,6 +46,8 @@ def project(pair: Pair, lab: Lab, tmp_path: Path) -> Project:
         "ansible_connection": "community.docker.docker",
         "ansible_host": pair.client,
         "ansible_python_interpreter": "/usr/bin/python3",
+        # Root already, without sudo.
+        "ansible_become": False,
     }
     made.write("inventory.yml", json.dumps({"all": {"hosts": {"client": variables}}}))
     return made
