@@ -50,6 +50,8 @@ def project(pair: Pair, lab: Lab, tmp_path: Path) -> Project:
         "ansible_become": False,
     }
     made.write("inventory.yml", json.dumps({"all": {"hosts": {"client": variables}}}))
+    configuration = made.directory / "ansible.cfg"
+    made.write("ansible.cfg", f"{configuration.read_text()}[connection]\npipelining = True\n")
     return made
 
 
