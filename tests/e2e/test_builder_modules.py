@@ -46,8 +46,12 @@ def project(pair: Pair, lab: Lab, tmp_path: Path) -> Project:
         "ansible_connection": "community.docker.docker",
         "ansible_host": pair.client,
         "ansible_python_interpreter": "/usr/bin/python3",
+        # Root already, without sudo.
+        "ansible_become": False,
     }
     made.write("inventory.yml", json.dumps({"all": {"hosts": {"client": variables}}}))
+    configuration = made.directory / "ansible.cfg"
+    made.write("ansible.cfg", f"{configuration.read_text()}[connection]\npipelining = True\n")
     return made
 
 

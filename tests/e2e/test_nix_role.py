@@ -70,7 +70,8 @@ def project(lab: Lab, machine: str, tmp_path: Path) -> Project:
     made = make_project(tmp_path / "project", lab)
     variables = (
         f"ansible_connection: community.docker.docker\n      ansible_host: {machine}\n"
-        "      ansible_python_interpreter: /usr/bin/python3"
+        # Root already, without sudo.
+        "      ansible_python_interpreter: /usr/bin/python3\n      ansible_become: false"
     )
     made.write("inventory.yml", f"all:\n  hosts:\n    mac:\n      {variables}\n")
     return made
