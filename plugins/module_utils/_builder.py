@@ -157,6 +157,20 @@ def nix_value(value: Any) -> str:
     return f'"{text}"'
 
 
+def overridden_ssh(own: str, answer: str) -> list[str]:
+    """The settings that decide where ssh goes and whom it believes, where ``ssh -G`` has others than our file."""
+    found = dict(line.partition(" ")[::2] for line in answer.splitlines())
+    wrong = []
+    for line in own.splitlines():
+        key, _space, value = line.strip().partition(" ")
+        if key.lower() in ("hostkeyalias", "hostname", "port", "user"):
+            now = found.get(key.lower(), "nothing")
+            # ssh writes names of hosts in lower case.
+            if now != (value if key == "User" else value.lower()) and now != value:
+                wrong.append(f"{key} is {now} and not {value}")
+    return wrong
+
+
 def checked_name(name: str) -> str:
     """A name that may stand in an address, in ssh's settings and in a file's name."""
     if not _NAME.match(name):

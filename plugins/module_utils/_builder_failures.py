@@ -227,20 +227,6 @@ _ROWS = (
         "take it out of the entry.",
     ),
     _Row(
-        "no_slot",
-        "match",
-        r"waiting for a machine to build",
-        "The builder has no free slot",
-        "Its `max_jobs` here is 0, or builds that were left behind hold the slots.",
-    ),
-    _Row(
-        "client_mismatch",
-        "match",
-        r"Failed to find a machine for remote build|missing system features",
-        "No registered builder fits the system and features that are asked for",
-        "Compare them with `systems` and `supported_features` of the entry.",
-    ),
-    _Row(
         "disconnected",
         "daemon",
         r"Nix daemon disconnected unexpectedly|unexpected end-of-file|unexpected EOF",
@@ -254,6 +240,20 @@ _ROWS = (
         r"failed to start SSH connection",
         "ssh did not get through to the builder, and with ssh-ng Nix does not show why",
         "nix_builder_check, run as root, tells; so does `ssh NAME` as root.",
+    ),
+    _Row(
+        "no_slot",
+        "match",
+        r"waiting for a machine to build",
+        "The builder has no free slot",
+        "Its `max_jobs` here is 0, or builds that were left behind hold the slots.",
+    ),
+    _Row(
+        "client_mismatch",
+        "match",
+        r"Failed to find a machine for remote build|missing system features",
+        "No registered builder fits the system and features that are asked for",
+        "Compare them with `systems` and `supported_features` of the entry.",
     ),
     _Row(
         "no_jobs",

@@ -104,7 +104,8 @@ def search_path() -> str:
 
 def find(module: Any) -> Nix | None:
     """The installed Nix, or None."""
-    program = module.get_bin_path("nix", opt_dirs=list(DIRECTORIES))
+    # PATH first: Ansible's function looks into further directories before that.
+    program = module.get_bin_path("nix") or module.get_bin_path("nix", opt_dirs=list(DIRECTORIES))
     if not program:
         return None
     done = run([program, "--version"])

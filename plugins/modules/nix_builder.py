@@ -224,6 +224,7 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._builder import (
     builder_of,
     checked_name,
     checked_path,
+    overridden_ssh,
 )
 from ansible_collections.nixferry.deploy.plugins.module_utils._edit import (
     Change,
@@ -347,20 +348,15 @@ class Registration:
         if not ssh:
             raise EditError("ssh was not found on this host", "Install OpenSSH's client.")
         answer = run([ssh, "-G", self.name])
-        found = dict(line.partition(" ")[::2] for line in answer.stdout.splitlines())
-        own = {
-            line.split(None, 1)[0].lower(): line.split(None, 1)[1]
-            for line in self.builder.ssh_config(self.known_hosts_file).splitlines()
-        }
-        for key in ("hostkeyalias", "hostname", "port", "user"):
-            if found.get(key) != own[key]:
-                raise EditError(
-                    f"ssh has {key} {found.get(key, 'not set')} for {self.name}, and not {own[key]} as "
-                    f"{self.ssh_config_file} says {answer.stderr.strip()}".strip(),
-                    "Make ssh include these files before its other settings: the line "
-                    f"`Include {SYSTEM_SSH_CONFIG}/*.conf` belongs at the top of /etc/ssh/ssh_config, and root's own "
-                    "~/.ssh/config must not say otherwise. Nothing was changed.",
-                )
+        wrong = overridden_ssh(self.builder.ssh_config(self.known_hosts_file), answer.stdout)
+        if wrong:
+            raise EditError(
+                f"ssh has other settings for {self.name} than {self.ssh_config_file} says: "
+                f"{'; '.join(wrong)} {answer.stderr.strip()}".strip(),
+                "Make ssh include these files before its other settings: the line "
+                f"`Include {SYSTEM_SSH_CONFIG}/*.conf` belongs at the top of /etc/ssh/ssh_config, and root's own "
+                "~/.ssh/config must not say otherwise. Nothing was changed.",
+            )
 
     def check_version(self):
         """What only some versions of Nix take."""

@@ -379,6 +379,7 @@ def main():
         supports_check_mode=True,
     )
     check = Check(module)
+    failure = None
     try:
         check.perform()
     except Failed as error:
@@ -391,7 +392,7 @@ def main():
             "Correct them.",
             str(error),
         )
-    else:
+    if failure is None:
         module.exit_json(**check.result)
     result = {
         "code": failure.code,

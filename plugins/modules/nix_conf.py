@@ -208,33 +208,33 @@ class Settings:
                 Change(self.file, own, text),
                 Change(self.main, main, with_include(main or "", self.own)),
             ]
-        less = without_include(main or "", self.own)
-        return [
-            Change(self.main, main, less if less or (main and not includes(main, self.own)) else None),
-            Change(self.file, own, None),
-        ]
+        # A file that had nothing but our line was made by us.
+        less = without_include(main, self.own) or None if includes(main or "", self.own) else main
+        return [Change(self.main, main, less), Change(self.file, own, None)]
 
     def effective(self):
         return settings(self.nix, {**NEUTRAL, "NIX_CONF_DIR": self.directory})[0]
 
-    def expected(self, wanted):
-        """What Nix makes of these settings alone, and those that it does not know."""
+    def expected(self, wanted, features):
+        """What Nix makes of these settings alone, with experimental features as they are, and what it does not know."""
         with tempfile.TemporaryDirectory(prefix="nixferry-") as directory:
-            lines = "".join(f"{name} = {value}\n" for name, value in wanted.items())
+            lines = f"extra-experimental-features = {features}\n" + "".join(
+                f"{name} = {value}\n" for name, value in wanted.items()
+            )
             Path(f"{directory}/nix.conf").write_text(lines, encoding="utf-8")
             return settings(self.nix, {**NEUTRAL, "NIX_CONF_DIR": directory})
 
     def perform(self):
         stated = {name: value for name, value in self.wanted.items() if value is not None}
+        before = self.asked("Nix cannot read its settings")
         try:
-            expected, warnings = self.expected(stated)
+            expected, warnings = self.expected(stated, before.get("experimental-features", ""))
         except ValueError as error:
             raise ConfError(f"Nix refuses them: {error}") from error
         not_known = unknown(warnings) + [
             name for name in stated if name not in expected and name.replace("extra-", "", 1) not in expected
         ]
         changes = self.changes()
-        before = self.asked("Nix cannot read its settings")
         if any(change.changed for change in changes) and not self.module.check_mode:
             make_directory(Path(self.directory))
             with locked(self.directory):

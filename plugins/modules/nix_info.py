@@ -75,7 +75,8 @@ program:
 installer:
   description:
     - How it came here, V(package), V(nix-installer), V(script), V(nixos), V(nix-darwin), or empty when nothing
-  shows it. returned: success
+      shows it.
+  returned: success
   type: str
 managed_by:
   description: Who makes C(nix.conf), V(nixos), V(nix-darwin), or V(files) when it is an ordinary file.
