@@ -23,6 +23,7 @@ from lab import REPOSITORY, Lab, run
 from plays import deploy_play
 from workstation import FOREIGN, Workstation, local_play
 
+RUN_DEADLINE = 900  # seconds for a run with the role, which builds an image and tries a builder out
 PAGE = REPOSITORY / "docs/docsite/rst/builders.rst"
 # A host's system with a file that leads to the output of a derivation for another system.
 SYSTEMS = """
@@ -78,7 +79,7 @@ def test_from_nothing_to_a_deploy(machine: Workstation, tmp_path: Path) -> None:
     project.write("systems/foreign.nix", SYSTEMS.replace("HOST", host.name))
     deploy = deploy_play(host.name, file="systems/foreign.nix", attr="{host}", max_jobs=0)
     plays = [*page()["builder.yml"], *deploy]
-    result = project.run_playbook(plays, variables=machine.variables()).assert_ok()
+    result = project.run_playbook(plays, variables=machine.variables(), timeout=RUN_DEADLINE).assert_ok()
 
     # Every system was tried out, in a sandbox.
     (checked,) = result.result("nix_builder_check")["results"]
@@ -147,7 +148,11 @@ def test_a_builder_that_is_lost_is_explained_and_comes_back(machine: Workstation
         "ignore_errors": True,
     }
     again = {**machine.role(max_jobs=3), "name": "Again"}
-    result = machine.project(tmp_path / "project").run_playbook([local_play(build, again, build)]).assert_ok()
+    result = (
+        machine.project(tmp_path / "project")
+        .run_playbook([local_play(build, again, build)], timeout=RUN_DEADLINE)
+        .assert_ok()
+    )
 
     failed, built = result.find("Build")
     assert (failed.status, built.status) == ("ignored", "ok"), str(result)
@@ -163,7 +168,9 @@ def test_a_builder_that_is_lost_is_explained_and_comes_back(machine: Workstation
     assert registered(machine) == before[1].replace(" 4 1 ", " 3 1 ")
 
     second = (
-        machine.project(tmp_path / "second").run_playbook([local_play(machine.role(max_jobs=3))]).assert_ok()
+        machine.project(tmp_path / "second")
+        .run_playbook([local_play(machine.role(max_jobs=3))], timeout=RUN_DEADLINE)
+        .assert_ok()
     )
     assert second.changed("localhost") == []
 
@@ -196,7 +203,7 @@ def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None
     rotate = machine.role(max_jobs=3, rotate_keys=True)
     project = machine.project(tmp_path / "project")
     plays = [local_play(rotate, note), *page()["remove.yml"]]
-    result = project.run_playbook(plays, variables=machine.variables()).assert_ok()
+    result = project.run_playbook(plays, variables=machine.variables(), timeout=RUN_DEADLINE).assert_ok()
 
     # The builder with its new keys was tried out.
     (checked,) = result.find("nix_builder_check")[0].result["results"]
