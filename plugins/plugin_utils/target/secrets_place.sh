@@ -191,6 +191,12 @@ place_secrets() {
     ID=$SET
     prepare_state
     take_lock "$DEPLOYER"
+    if [ -f "$STATE/secrets/sets/$SET/index" ]; then
+        # The connection broke after all was done, and what connects (`ssh_retries`) has sent it again.
+        release_lock
+        say set "$SET"
+        answer_ends
+    fi
     forget_staged
     make_set || give_up not_placed "the secrets could not be written: the old ones are as they were"
     if [ "$APPLY" = 1 ]; then

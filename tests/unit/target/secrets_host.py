@@ -65,6 +65,8 @@ class SecretsHost:
     host: str = "web1"
     round_trips: int = 0
     printed: list[str] = field(default_factory=list)
+    resend: bool = False
+    """The first answer is lost, and everything is sent again."""
     cut_off: int = 0
     """So many bytes of the contents that are sent are lost on the way."""
 
@@ -75,6 +77,9 @@ class SecretsHost:
     def run_command(self, command: str, *, data: bytes, step: str, private: bool) -> RemoteResult:
         assert private, step
         self.round_trips += 1
+        if self.resend and command != "/bin/sh":
+            self.resend = False
+            self.run_command(command, data=data, step=step, private=private)
         if self.cut_off and command != "/bin/sh":
             data = data[: -self.cut_off]
         done = subprocess.run(

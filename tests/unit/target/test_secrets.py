@@ -312,6 +312,18 @@ def test_what_is_sealed_lies_on_the_disk_in_no_other_form(secrets: SecretsHost) 
     assert secrets.content("/run/keys/app") == WORD.encode()
 
 
+def test_what_is_sent_again_after_a_lost_answer_is_done_once(secrets: SecretsHost) -> None:
+    secrets.place({"a": {"text": "old"}})
+    secrets.resend = True
+    secrets.place({"a": {"text": WORD}})
+    kept = secrets.path("/run/keys/a").stat()
+    assert secrets.content("/run/keys/a") == WORD.encode()
+    # The file in its place, and as part of the one set that there is.
+    assert kept.st_nlink == 2
+    assert len(list(secrets.path("/var/lib/nixferry/secrets/sets").iterdir())) == 1
+    assert not secrets.place({"a": {"text": WORD}})["changed"]
+
+
 def test_somebody_else_deploys(secrets: SecretsHost) -> None:
     host = secrets.host_
     started = host.start(host.toplevel("new"))
