@@ -165,7 +165,7 @@ def test_the_question_holds_neither_a_content_nor_its_hash(content: str, name: s
     except NixferryError:
         return
     contents = read_contents(secrets, lambda _name: b"", directory="/")
-    first, second = (compare_script(secrets, contents, owners_may_come=False) for _ in range(2))
+    first, second = (compare_script(secrets, contents, owners_may_come=False) for _time in range(2))
     entries = [line for line in first.splitlines() if line.startswith("ENTRIES=")]
     assert entries != [line for line in second.splitlines() if line.startswith("ENTRIES=")]
     digest = hashlib.sha256(content.encode()).hexdigest()
