@@ -18,7 +18,8 @@ MISMATCH = (
     f"error: a 'riscv64-linux' with features {{}} is required to build '{DRV}', but I am a 'x86_64-linux' with "
     "features {benchmark, big-parallel, nixos-test}"
 )
-# Recorded from OpenSSH 9.2 to 10, Nix 2.8, 2.26 and 2.34.
+# What OpenSSH 9.2 to 10 and Nix 2.8, 2.26 and 2.34 print. Those that no test with a real builder provokes are from
+# their sources and from reports.
 RECORDED = [
     ("host_key_unknown", "No ED25519 host key is known for big and you have requested strict checking."),
     ("host_key_unknown", "Host key verification failed."),
