@@ -157,7 +157,9 @@ keep_other() { # PATH
 make_set() {
     MADE=$STATE/secrets/sets/$SET
     DECLARED=''
-    mkdir -p "$STATE/secrets/sealed" "$MADE" && make_directories && each_entry prepare_entry && own_entries &&
+    # Somebody's activation may just be ending, and clear away what nobody wants.
+    mkdir -p "$STATE/secrets/sealed" "$MADE.making" && : >"$MADE.making/staged" && mv "$MADE.making" "$MADE" &&
+        make_directories && each_entry prepare_entry && own_entries &&
         each_entry fill_entry && has_all_bytes && : >"$MADE/index.new" && each_entry index_entry && index_others &&
         printf '%s' "$UNITS" >"$MADE/units" && install_units && mv -f "$MADE/index.new" "$MADE/index"
 }
@@ -208,10 +210,9 @@ place_secrets() {
         fi
         say_lines unit_failed "$(tell_units "$SET")"
         say_lines output "$(tail -n 20 "$NIXFERRY_RECEIVED.log")"
+        rm -f "$MADE/staged"
         forget_set "$SET-before"
         prune_sets
-    elif ! : >"$MADE/staged"; then
-        give_up not_placed "the secrets could not be written: the old ones are as they were"
     fi
     release_lock
     say set "$SET"

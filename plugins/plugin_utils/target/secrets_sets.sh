@@ -6,7 +6,7 @@
 # Sets of secrets: everything that is in its place at one time. A set is
 #   /var/lib/nixferry/secrets/sets/<set>/index    a line for each secret, fields apart by tabs:
 #       NUMBER  file|absent  now|later  USER:GROUP  MODE  memory|disk|sealed  PATH
-#   /var/lib/nixferry/secrets/sets/<set>/staged   is there until an activation takes it
+#   /var/lib/nixferry/secrets/sets/<set>/staged   is there until it is in place, or an activation takes it
 #   /var/lib/nixferry/secrets/sets/<set>/units    lines NUMBER  restart|reload  UNIT
 #   <directory of PATH>/.nixferry/<set>/NUMBER    the content, with its owner and mode, for nobody but root to reach
 # To put a set into its place is a hard link and a rename for each secret: that needs no room, and no moment has the
@@ -17,6 +17,7 @@
 
 SETS_KEPT=10
 UNIT_DEADLINE=120 # seconds that all units together may take to restart or reload
+UNSEAL_DEADLINE=30 # seconds for a secret; a chip that does not answer must not hold up a roll back
 TAB=$(printf '\t')
 NEWLINE='
 '
@@ -54,7 +55,7 @@ unseal() {
         rm -f "$KEPT.new"
         : >"$KEPT.new" || return 1
     fi
-    systemd-creds decrypt --name=secret "$unsealed_from" - </dev/null >"$KEPT.new" && mv -f "$KEPT.new" "$KEPT"
+    bounded "$UNSEAL_DEADLINE" systemd-creds decrypt --name=secret "$unsealed_from" - </dev/null >"$KEPT.new" && mv -f "$KEPT.new" "$KEPT"
 }
 
 make_kept_directory() { # SET PATH
@@ -215,7 +216,7 @@ prune_sets() {
     sets_seen=0
     # shellcheck disable=SC2010 # a glob cannot sort by time; whatever is not the name of a set is left out
     for pruned_set in $(ls -1t "$pruned_in/sets" 2>/dev/null | grep -v '[^0-9A-Za-z-]'); do
-        if [ "$pruned_set" = "$(get "$pruned_in/current")" ] || [ -e "$pruned_in/sets/$pruned_set/staged" ]; then
+        if [ "$pruned_set" = "$(get "$pruned_in/current")" ] || [ -e "$pruned_in/sets/${pruned_set%-before}/staged" ]; then
             continue
         fi
         case "$sets_wanted " in *" $pruned_set "*) sets_seen=$((sets_seen + 1)) ;; *) forget_set "$pruned_set" ;; esac

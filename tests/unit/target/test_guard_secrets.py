@@ -15,6 +15,7 @@ from guard_programs import SYSTEMCTL
 from secrets_host import CHOWN, SecretsHost, make_secrets_host
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_script import host_script
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 DISK = {"storage": "persistent", "dest_dir": "/var/keys"}
@@ -106,10 +107,11 @@ def test_the_old_secrets_come_back_with_the_old_system(secrets: SecretsHost, fat
     if fate == "killed":
         os.kill(host.worker(identifier), signal.SIGKILL)
         wait_for(lambda: host.status(identifier).phase == "rolled-back", "the rescue")
-        wait_for(lambda: not (host.directory / "run/nixferry/lock").exists(), "the end of it")
     elif fate == "aborted":
         host.abort(identifier)
     assert host.ended(identifier).phase == "rolled-back"
+    # What is not needed any more goes after that.
+    wait_for(lambda: not (host.directory / "run/nixferry/lock").exists(), "the end of it")
     assert in_place(secrets) == of_version(1)
     assert (host.directory / "seen").read_text() == "memory 1"
     assert host.current == old
@@ -261,3 +263,17 @@ def test_sets_that_nothing_can_ask_for_go_away(secrets: SecretsHost) -> None:
     # A generation whose secrets are not kept any more runs with those that are in place.
     assert host.deploy(str(host.directory / "store/v1"), is_rollback=True).phase == "committed"
     assert in_place(secrets) == of_version(12)
+
+
+@pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
+def test_an_activation_that_ends_meanwhile_takes_nothing_away(secrets: SecretsHost) -> None:
+    """It clears sets away after others may place secrets again."""
+    deploy(secrets, 1)
+    parts = ("base.sh", "state.sh", "lock.sh", "secrets_sets.sh")
+    clearing = secrets.directory / "clearing.sh"
+    clearing.write_text(host_script({}, parts) + '\nuse_state "$(state_directory)"\nprune_sets\n')
+    meanwhile = '"$NIXFERRY_SH" "$HOST/clearing.sh"; echo cleared >>"$HOST/cleared"'
+    secrets.host_.program("chown", f"{CHOWN}{meanwhile}\n")
+    secrets.place(declared(2), phase="all", exclusive=True)
+    assert (secrets.directory / "cleared").exists()
+    assert in_place(secrets) == of_version(2)
