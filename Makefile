@@ -96,7 +96,7 @@ demo-fleet: venv-test link lab-programs ## The same with a fleet of hosts in con
 
 test: ## Everything: linters, sanity, package, unit, molecule, demonstrations, faults, end to end
 	@status=0; \
-	$(TOOLS)/run-steps.sh setup lint install-check docs test-unit test-unit-newest sanity sanity-newest \
+	$(TOOLS)/run-steps.sh setup lint,install-check,docs test-unit test-unit-newest sanity,sanity-newest \
 		molecule demo demo-fleet test-faults test-e2e || status=$$?; \
 	tests/lab/scripts/stop-docker .build/lab >/dev/null || status=$$?; \
 	exit $$status

@@ -3,7 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Run make targets one after the other: run-steps.sh TARGET...
+# Run make targets one after the other: run-steps.sh TARGET[,TARGET...]...
+#
+# Targets joined by a comma run side by side, and print when they have ended.
 #
 # A target that fails does not keep the following ones from running, so that one run tells everything. The summary
 # comes before the last target, because that one ends with the test counts that people and machines look for.
@@ -27,8 +29,22 @@ run_step() {
     printf '%-18s %-7s %4d s\n' "$1" $outcome $(($(date +%s) - started)) >>"$work/summary"
 }
 
+run_side_by_side() {
+    for target; do
+        run_step "$target" >"$work/$target.log" 2>&1 &
+    done
+    wait
+    for target; do
+        cat "$work/$target.log"
+    done
+}
+
 while [ $# -gt 1 ]; do
-    run_step "$1"
+    # shellcheck disable=SC2046 # names of targets
+    case $1 in
+    *,*) run_side_by_side $(echo "$1" | tr , ' ') ;;
+    *) run_step "$1" ;;
+    esac
     # Nothing works without what the set-up installs: more messages would only hide the first.
     if [ "$1" = setup ] && [ -e "$work/failed" ]; then
         exit 1
