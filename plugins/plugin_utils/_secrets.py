@@ -66,6 +66,8 @@ class Secret:
     """The option that says where the content comes from."""
     value: Any = field(repr=False)
     """What the option says; with ``text`` that is the content itself."""
+    working_directory: str = ""
+    """Where on the controller its command runs; empty for the directory of the playbook."""
 
     @property
     def directory(self) -> str:
