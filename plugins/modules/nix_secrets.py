@@ -51,17 +51,17 @@ options:
   fleet:
     description:
       - A fleet file, or a flake, as in the O(nixferry.deploy.nix_build#module:fleet) option of
-        M(nixferry.deploy.nix_build), whose secrets of this host are placed as well. These are C(deployment.keys) of NixOps
-        and colmena, C(deployment.secrets) of morph, and C(secrets.files) of nixus. O(secrets) win by name.
-      - It is evaluated on the controller when the secrets are placed, for this host alone. What it says of contents stays
-        in memory.
+        M(nixferry.deploy.nix_build), whose secrets of this host are placed as well. These are C(deployment.keys) of
+        NixOps and colmena, C(deployment.secrets) of morph, and C(secrets.files) of nixus. O(secrets) win by name.
+      - It is evaluated on the controller when the secrets are placed, for this host alone. What it says of contents
+        stays in memory.
       - A relative file counts from the directory of the fleet, and commands run there; from that of the playbook, where
         the fleet is a flake from elsewhere.
       - What lies elsewhere than below C(/run) has C(storage=persistent), unless the fleet says another C(storage).
       - C(action) of morph is understood where it restarts or reloads units. A warning tells about any other, which is
         not run.
-      - A key that says nothing of its content, as the module C(nixosModules.keys) of the collection's flake allows, needs
-        an entry in O(secrets) that does. What that entry leaves out is as the fleet has it.
+      - A key that says nothing of its content, as the module C(nixosModules.keys) of the collection's flake allows,
+        needs an entry in O(secrets) that does. What that entry leaves out is as the fleet has it.
     type: raw
   fleet_format:
     description: The tool that O(fleet) was written for. V(auto), which is the default, finds out.

@@ -43,7 +43,7 @@ FLEET_OPTIONS = {
 # An evaluation that is kept on the disk would keep contents there.
 _NIX_OPTIONS = {"eval-cache": "false"}
 _STORE = "/nix/store/"
-_MEMORY = ("/run/", "/dev/shm/")
+_MEMORY = "/run/"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # Words of morph's `action` that are about units, and what they mean here.
 _UNIT_VERBS = {
