@@ -95,6 +95,9 @@ def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
             name, "is no dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
         )
     given: dict[str, Any] = dict(defaults)
+    if entry.get("path") is not None:
+        # It says more than the directory of all.
+        given.pop("dest_dir", None)
     for key, value in entry.items():
         word = SPELLINGS.get(str(key), str(key))
         if word not in _KNOWN:
