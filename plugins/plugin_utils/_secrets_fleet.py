@@ -14,13 +14,20 @@ import os
 import posixpath
 import re
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_roots import locked, state_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_source import SOURCE_OPTIONS, source_from
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import (
+    available_processors,
+    chunk_size,
+    default_limits,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet import read_fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import FileFleet, Fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
@@ -97,8 +104,10 @@ def read_fleet_secrets(
     """
     nix = nix or Nix(options=_NIX_OPTIONS, working_directory=directory)
     fleet = fleet.settled(nix)
-    request = replace(fleet.secrets_request(host), deadline=time.monotonic() + EVALUATION_DEADLINE)
-    result = nix.run_many([request], step=STEP, parallel=1)[0]
+    # Ansible's forks may be more than this machine has processors and memory for evaluators.
+    with locked(f"fleet-secrets-{_turn(host)}", state_directory()):
+        request = replace(fleet.secrets_request(host), deadline=time.monotonic() + EVALUATION_DEADLINE)
+        result = nix.run_many([request], step=STEP, parallel=1)[0]
     if result.timed_out:
         raise NixferryError(
             f"{DEADLINE_NAME} expired after {EVALUATION_DEADLINE} s",
@@ -115,6 +124,12 @@ def read_fleet_secrets(
     warnings: list[str] = []
     entries = {str(name): _entry(str(name), given, place, storage, warnings) for name, given in found.items()}
     return FleetSecrets(entries, place, tuple(warnings))
+
+
+def _turn(host: str) -> int:
+    """Hosts with the same number are evaluated one after another."""
+    _size, evaluators = chunk_size(available_processors(), default_limits())
+    return zlib.crc32(host.encode()) % evaluators
 
 
 def _failed(nix: Nix, fleet: Fleet, host: str) -> NixferryError:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,14 @@ KEY: dict[str, Any] = {
     "command": None,
 }
 OPTIONS: dict[str, Any] = {"secrets": None, "phase": "all", "exclusive": False, "stage": False}
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the user's state is, with the locks."""
+    directory = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(directory))
+    return directory
 
 
 @dataclass
@@ -221,6 +230,25 @@ def test_the_options_name_a_fleet(tmp_path: Path) -> None:
     assert isinstance(fleet, FileFleet)
     assert fleet.files == (f"{tmp_path}/network.nix",)
     assert '"n" = "1"' in fleet.arguments.replace("n = ", '"n" = ')
+
+
+def test_evaluators_take_turns(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many at a time as the machine has room for; here one, whose lock is held while Nix runs."""
+    monkeypatch.setattr(_secrets_fleet, "available_processors", lambda: 1)
+    held: list[bool] = []
+
+    class Watched(Evaluator):
+        def _answer(self, request: NixRequest) -> NixResult:
+            (lock,) = (state / "nixferry/locks").iterdir()
+            with lock.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    held.append(True)
+            return super()._answer(request)
+
+    read_fleet_secrets(FLEET, "web1", directory="/", nix=cast(Nix, Watched({})))
+    assert held == [True]
 
 
 def test_nothing_is_kept_in_a_cache_of_evaluations() -> None:
