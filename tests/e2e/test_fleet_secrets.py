@@ -19,6 +19,7 @@ from project import Project
 from ways import CANARY, Lookout, files_with_passwords, traces_on
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets import parse_secrets
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_fleet import read_fleet_secrets
 
 TEXT, FILE = f"{CANARY}of-the-fleet", f"{CANARY}in-a-file"
@@ -156,3 +157,30 @@ def test_no_error_quotes_a_content(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(NixferryError, match=r"cannot be evaluated \(app\)") as caught:
         read_fleet_secrets(fleet_in(tmp_path, "network.nix"), "web1", directory="/", nix=nix())
     assert CANARY not in str(caught.value.result("web1"))
+
+
+# What nixus returns, as far as its secrets go: `file` is a derivation that has the path as an attribute.
+NIXUS = """
+{ config.nodes.web1 = {
+    host = "192.0.2.1";
+    configuration.secrets = {
+      baseDirectory = "/var/lib/nixus-secrets";
+      files.mail = { user = "mail"; group = null; file = { outPath = throw "built"; file = toString ./mail; }; };
+      files.web = { user = null; group = "web"; file = { outPath = throw "built"; file = "/elsewhere/web"; }; };
+    };
+  };
+}
+"""
+
+
+def test_secrets_of_nixus_are_where_its_systems_look(tmp_path: Path) -> None:
+    (tmp_path / "deploy.nix").write_text(NIXUS)
+    fleet = fleet_in(tmp_path, "deploy.nix")
+    assert listing_of(fleet).hosts["web1"]["keys"].keys() == {"mail", "web"}
+    entries = read_fleet_secrets(fleet, "web1", directory="/", nix=nix()).entries
+    secrets = {secret.name: secret for secret in parse_secrets(entries)}
+    assert {name: (each.path, each.owner, each.mode, each.value) for name, each in secrets.items()} == {
+        "mail": ("/var/lib/nixus-secrets/active/per-user/mail/mail", "mail:root", "400", f"{tmp_path}/mail"),
+        "web": ("/var/lib/nixus-secrets/active/per-group/web/web", "root:web", "40", "/elsewhere/web"),
+    }
+    assert {secret.storage for secret in secrets.values()} == {"persistent"}
