@@ -17,7 +17,13 @@
 
     # The options `deployment.*`, for hosts in nixosConfigurations that say for themselves how they are reached.
     nixosModules.deployment = { config, lib, pkgs, ... }@arguments:
-      import ./plugins/plugin_utils/nix/fleet/options.nix { format = "nixos"; host = config.networking.hostName; } arguments;
+      import ./plugins/plugin_utils/nix/fleet/options.nix
+        {
+          format = "nixos";
+          host = config.networking.hostName;
+          key-options = ./plugins/plugin_utils/nix/fleet/key-options.nix;
+        }
+        arguments;
 
     # The option deployment.keys of NixOps, for NixOS: the secrets that nix_secrets places.
     nixosModules.keys = ./plugins/plugin_utils/nix/keys.nix;

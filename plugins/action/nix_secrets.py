@@ -11,6 +11,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PRO
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets import STORAGES
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_fleet import (
+    FLEET_OPTIONS,
+    fleet_of,
+    read_fleet_secrets,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_task import (
     ALL,
     PHASES,
@@ -24,7 +29,8 @@ class ActionModule(NixferryAction):
 
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
-            "secrets": {"type": "dict", "required": True, "no_log": True},
+            "secrets": {"type": "dict", "no_log": True},
+            **FLEET_OPTIONS,
             "dest_dir": {"type": "str"},
             "storage": {"type": "str", "choices": list(STORAGES)},
             "phase": {"type": "str", "choices": list(PHASES), "default": ALL},
@@ -32,12 +38,22 @@ class ActionModule(NixferryAction):
             "stage": {"type": "bool", "default": False},
             "progress": PROGRESS_OPTION,
         },
+        "required_one_of": [("secrets", "fleet")],
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Compare in one round trip, and send what differs in another."""
-        task = secrets_task(options, check_mode=bool(self._task.check_mode), diff_mode=bool(self._task.diff))
-        return place_secrets(task, shell, progress, self._read_file, directory=self._loader.get_basedir())
+        directory = self._loader.get_basedir()
+        fleet = fleet_of(options, directory)
+        task = secrets_task(
+            options,
+            read_fleet_secrets(fleet, shell.host, directory=directory, storage=options["storage"])
+            if fleet
+            else None,
+            check_mode=bool(self._task.check_mode),
+            diff_mode=bool(self._task.diff),
+        )
+        return place_secrets(task, shell, progress, self._read_file, directory=directory)
 
     def _read_file(self, name: str) -> bytes:
         """The content of a file on the controller; one that a vault encrypts is decrypted in memory, not to a file."""

@@ -46,8 +46,48 @@ options:
         then.
       - Every directory on the way has to belong to root and to be closed for others to write. Places in the Nix store,
         and such that are no regular files, are refused.
+      - One of O(secrets) and O(fleet) is needed.
     type: dict
-    required: true
+  fleet:
+    description:
+      - A fleet file, or a flake, as in the O(nixferry.deploy.nix_build#module:fleet) option of
+        M(nixferry.deploy.nix_build), whose secrets of this host are placed as well. These are C(deployment.keys) of
+        NixOps and colmena, C(deployment.secrets) of morph, and C(secrets.files) of nixus. O(secrets) win by name.
+      - It is evaluated on the controller when the secrets are placed, for this host alone. What it says of contents
+        stays in memory.
+      - A relative file counts from the directory of the fleet, and commands run there; from that of the playbook, where
+        the fleet is a flake from elsewhere.
+      - What lies elsewhere than below C(/run) has C(storage=persistent), unless the fleet says another C(storage).
+      - C(action) of morph is understood where it restarts or reloads units. A warning tells about any other, which is
+        not run.
+      - A key that says nothing of its content, as the module C(nixosModules.keys) of the collection's flake allows,
+        needs an entry in O(secrets) that does. What that entry leaves out is as the fleet has it.
+    type: raw
+  fleet_format:
+    description: The tool that O(fleet) was written for. V(auto), which is the default, finds out.
+    type: str
+    choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
+  args:
+    description: Arguments for O(fleet) where that is a function. Not for secrets.
+    type: dict
+    default: {}
+  argstrs:
+    description: Like O(args), with every value turned into a string.
+    type: dict
+    default: {}
+  override_inputs:
+    description: Inputs of a flake in O(fleet) to replace, as names with flake references.
+    type: dict
+    default: {}
+  impure:
+    description: Whether the evaluation of a flake may depend on the environment and on files outside of it.
+    type: bool
+    default: false
+  include:
+    description: Entries of the search path for files in O(fleet), as V(nixpkgs=/path/to/nixpkgs).
+    type: list
+    elements: str
+    default: []
   dest_dir:
     description:
       - The directory of all secrets that do not give their own. The default depends on their O(storage), V(/run/keys)
@@ -76,7 +116,7 @@ options:
     default: all
   exclusive:
     description:
-      - Whether to remove what this collection has placed earlier and is not among O(secrets) any more. Other files are
+      - Whether to remove what this collection has placed earlier and is not declared any more. Other files are
         left alone. Nothing is removed with O(phase=pre-activation), as the old system may still need it.
     type: bool
     default: false
@@ -123,6 +163,11 @@ EXAMPLES = r"""
         command: [pass, show, hosts/backup]
         storage: persistent
     exclusive: true
+  become: true
+
+- name: Place what the network of NixOps declares for the host
+  nixferry.deploy.nix_secrets:
+    fleet: network.nix
   become: true
 """
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source impo
     fleet_from,
     fleet_words,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._jmespath import search
 
 OPTIONS = ("fleet", "format", "args", "argstrs", "include", "override_inputs", "impure")
 
@@ -76,19 +76,8 @@ def selected(listing: FleetListing, query: str) -> list[str]:
     """
     if not query:
         return [*listing.hosts, *listing.errors]
-    try:
-        jmespath = importlib.import_module("jmespath")
-    except ImportError as error:
-        raise NixferryError(
-            "`query` needs the Python library jmespath, which is not installed",
-            step=STEP,
-            remedy="Install it for the Python of Ansible: pip install jmespath.",
-        ) from error
     hosts = [{"name": name, **host} for name, host in listing.hosts.items()]
-    try:
-        found = jmespath.search(query, hosts)
-    except jmespath.exceptions.JMESPathError as error:
-        raise NixferryError(f"the query {query!r} is not understood: {error}", step=STEP) from error
+    found = search(query, hosts)
     items = found if isinstance(found, list) else [found]
     names = [item.get("name") if isinstance(item, dict) else item for item in items if item is not None]
     strange = [name for name in names if name not in listing.hosts]

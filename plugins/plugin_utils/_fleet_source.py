@@ -75,6 +75,10 @@ class FileFleet:
         """Asks what is known of ``hosts`` without their systems; None: of all of them."""
         return ExpressionRoot(f"({self._fleet()}).list {_names(hosts)}", include=self.include).value_request()
 
+    def secrets_request(self, host: str) -> NixRequest:
+        """Asks for the secrets of ``host`` with their contents. Nobody may be shown what Nix says to that."""
+        return ExpressionRoot(f"({self._fleet()}){_secrets_of(host)}", include=self.include).value_request()
+
     def settled(self, _nix: Nix) -> FileFleet:
         """Itself: what format it is the evaluation finds out."""
         return self
@@ -123,6 +127,10 @@ class FlakeFleet:
     def list_request(self, hosts: Sequence[str] | None) -> NixRequest:
         """Asks what is known of ``hosts`` without their systems; None: of all of them."""
         return self._root(f".list {_names(hosts)}").value_request()
+
+    def secrets_request(self, host: str) -> NixRequest:
+        """Asks for the secrets of ``host`` with their contents. Nobody may be shown what Nix says to that."""
+        return self._root(_secrets_of(host)).value_request()
 
     def settled(self, nix: Nix) -> FlakeFleet:
         """The same with its output and format known. Raises ``NixferryError`` when no output describes hosts."""
@@ -232,6 +240,10 @@ def _refuse_useless(flake: bool, include: bool, of_flakes: bool) -> None:
 
 def _names(hosts: Sequence[str] | None) -> str:
     return "null" if hosts is None else nix_literal(list(hosts))
+
+
+def _secrets_of(host: str) -> str:
+    return f".hosts.{nix_string(host)}.secrets"
 
 
 def _is_flake(word: str, directory: str) -> bool:

@@ -74,9 +74,6 @@ def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) 
         variables.update(_deploy(listing, host))
     if host["pre_deploy_checks"]:
         warnings.append("deployment.preDeployChecks are not run before a deploy; see fleet_pre_deploy_checks")
-    if host["keys"]:
-        names = ", ".join(host["keys"])
-        warnings.append(f"the secrets of the fleet file are not placed on the host by this plugin: {names}")
     if host.get("other_profiles"):
         warnings.append(f"profiles other than `system` are not deployed: {', '.join(host['other_profiles'])}")
     return HostVariables(name, variables, (kind.replace("-", "_"), *host["tags"]), tuple(warnings))

@@ -66,6 +66,8 @@ class Secret:
     """The option that says where the content comes from."""
     value: Any = field(repr=False)
     """What the option says; with ``text`` that is the content itself."""
+    working_directory: str = ""
+    """Where on the controller its command runs; empty for the directory of the playbook."""
 
     @property
     def directory(self) -> str:
@@ -93,6 +95,9 @@ def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
             name, "is no dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
         )
     given: dict[str, Any] = dict(defaults)
+    if entry.get("path") is not None:
+        # It says more than the directory of all.
+        given.pop("dest_dir", None)
     for key, value in entry.items():
         word = SPELLINGS.get(str(key), str(key))
         if word not in _KNOWN:

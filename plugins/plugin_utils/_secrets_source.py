@@ -29,7 +29,8 @@ def read_contents(
 ) -> dict[str, bytes]:
     """The contents of ``secrets`` by name.
 
-    ``read_file`` reads a file on the controller, and decrypts one of a vault; commands run in ``directory``.
+    ``read_file`` reads a file on the controller, and decrypts one of a vault; commands run in ``directory`` unless the
+    secret says another one.
     Raises ``NixferryError``, whose text holds nothing of a content.
     """
     contents: dict[str, bytes] = {}
@@ -51,7 +52,7 @@ def _content(secret: Secret, read_file: Callable[[str], bytes], directory: str) 
     if secret.source == "text":
         return str(secret.value).encode("utf-8", "surrogateescape")
     if secret.source == "command":
-        return _output(secret, directory)
+        return _output(secret, secret.working_directory or directory)
     try:
         return read_file(str(secret.value))
     except (AnsibleError, OSError) as error:

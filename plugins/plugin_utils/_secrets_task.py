@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets import Secret, parse_secrets
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_fleet import FleetSecrets
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_source import read_contents
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_wire import (
     STEP,
@@ -39,6 +40,7 @@ class SecretsTask:
     stage: bool
     check_mode: bool
     diff_mode: bool
+    warnings: tuple[str, ...] = ()
 
     @property
     def asked(self) -> list[Secret]:
@@ -51,8 +53,11 @@ class SecretsTask:
         return self.asked if self.phase == BEFORE else list(self.secrets)
 
 
-def secrets_task(options: Mapping[str, Any], *, check_mode: bool, diff_mode: bool) -> SecretsTask:
-    """The task that the options describe. Raises ``NixferryError``."""
+def secrets_task(
+    options: Mapping[str, Any], fleet: FleetSecrets | None = None, *, check_mode: bool, diff_mode: bool
+) -> SecretsTask:
+    """The task that the options describe, with what a fleet file declares besides. Raises ``NixferryError``."""
+    fleet = fleet or FleetSecrets()
     defaults = {name: options[name] for name in ("dest_dir", "storage") if options.get(name)}
     if options["stage"] and options["phase"] == AFTER:
         raise NixferryError(
@@ -60,13 +65,19 @@ def secrets_task(options: Mapping[str, Any], *, check_mode: bool, diff_mode: boo
             step=STEP,
             remedy="After the activation secrets are put into place at once: leave out `stage`.",
         )
+    declared = options["secrets"] or {}
+    of_fleet = fleet.entries.keys() - declared.keys()
     return SecretsTask(
-        secrets=parse_secrets(options["secrets"], defaults),
+        secrets=[
+            replace(secret, working_directory=fleet.directory) if secret.name in of_fleet else secret
+            for secret in parse_secrets(fleet.with_declared(declared), defaults)
+        ],
         phase=options["phase"],
         exclusive=options["exclusive"] and options["phase"] != BEFORE,
         stage=options["stage"],
         check_mode=check_mode,
         diff_mode=diff_mode,
+        warnings=fleet.warnings,
     )
 
 
@@ -136,6 +147,8 @@ def _result(
         "units": sorted(units),
         "set": "",
     }
+    if task.warnings:
+        result["warnings"] = list(task.warnings)
     if task.diff_mode and result["changed"]:
         result["diff"] = _difference(watched, comparison, removed)
     return result

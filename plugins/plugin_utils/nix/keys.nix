@@ -7,62 +7,14 @@
 { config, lib, ... }:
 
 let
-  inherit (lib) escapeShellArg literalExpression mkIf mkOption types;
+  inherit (lib) escapeShellArg mkIf;
 
   keys = builtins.attrValues config.deployment.keys;
-
-  text = default: description: mkOption { type = types.str; inherit default description; };
-  source = type: description: mkOption { type = types.nullOr type; default = null; inherit description; };
-  units = description: mkOption { type = types.listOf types.str; default = [ ]; inherit description; };
-
-  key = { name, config, ... }: {
-    options = {
-      name = text name "The name of the file." // { defaultText = literalExpression "<name>"; };
-      text = source types.str "The content.";
-      keyFile = source types.str ''
-        The file on the controller that holds the content. A string: a path would be copied into the store.
-      '';
-      keyCommand = source (types.listOf types.str) "The command on the controller that prints the content.";
-      destDir = mkOption {
-        # A path of Nix would be copied into the store.
-        type = types.str;
-        default = if config.storage == "persistent" then "/var/lib/nixferry-keys" else "/run/keys";
-        defaultText = literalExpression ''"/run/keys", or "/var/lib/nixferry-keys" where storage is "persistent"'';
-        description = "The directory of the key.";
-      };
-      path = mkOption {
-        type = types.str;
-        default = "${lib.removeSuffix "/" config.destDir}/${config.name}";
-        readOnly = true;
-        defaultText = literalExpression ''"''${destDir}/''${name}"'';
-        description = "Where the key lies.";
-      };
-      user = text "root" "Whom the key belongs to.";
-      group = text "root" "The group that the key belongs to.";
-      permissions = text "0600" "The mode of the key in octal digits.";
-      uploadAt = mkOption {
-        type = types.enum [ "pre-activation" "post-activation" ];
-        default = "pre-activation";
-        description = "Whether the key comes with the new system, or when that is confirmed.";
-      };
-      storage = mkOption {
-        type = types.enum [ "tmpfs" "persistent" "sealed" ];
-        default = "tmpfs";
-        description = "Whether the key lies in main memory, on the disk, or sealed on the disk as well.";
-      };
-      restartUnits = units "Units to restart when the content has changed.";
-      reloadUnits = units "Units to reload when the content has changed.";
-    };
-  };
 
   sources = key: builtins.filter (value: value != null) [ key.text key.keyFile key.keyCommand ];
 in
 {
-  options.deployment.keys = mkOption {
-    type = types.attrsOf (types.submodule key);
-    default = { };
-    description = "Secrets that are placed beside the Nix store, by name.";
-  };
+  imports = [ ./fleet/key-options.nix ];
 
   config = mkIf (keys != [ ]) {
     assertions = map

@@ -11,6 +11,7 @@ import ./main.nix {
   deployment = import ./deployment.nix;
   detect = import ./detect.nix;
   hive = import ./hive.nix;
+  key-options = import ./key-options.nix;
   keys = import ./keys.nix;
   morph = import ./morph.nix;
   nixops = import ./nixops.nix;

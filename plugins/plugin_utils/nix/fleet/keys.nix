@@ -27,9 +27,22 @@ in
   complete = mapAttrs
     (_name: key: ofKey key // {
       inherit (key) text;
-      file = key.keyFile;
+      # A path would be copied into the store on its way out of Nix.
+      file = if key.keyFile == null then null else toString key.keyFile;
       command = key.keyCommand;
+      # Only this collection's own option has these.
+      storage = key.storage or null;
+      restart_units = key.restartUnits or [ ];
+      reload_units = key.reloadUnits or [ ];
     })
     keys
-  // mapAttrs (_name: secret: ofSecret secret // { text = null; file = secret.source; command = null; }) secrets;
+  // mapAttrs
+    (_name: secret: ofSecret secret // {
+      text = null;
+      file = toString secret.source;
+      command = null;
+      # What morph runs on the host when it has sent the secret.
+      action = secret.action or [ ];
+    })
+    secrets;
 }

@@ -53,7 +53,8 @@ let
 
   fleet = formats.${chosen} {
     inherit arguments call chosen sources system;
-    inherit (parts) deployment keys nixpkgs options;
+    inherit (parts) deployment keys nixpkgs;
+    options = arguments: parts.options (arguments // { inherit (parts) key-options; });
     value =
       if length sources == 1 then first
       else throw "${concatStringsSep ", " (map (source: source.name) sources)}: only a NixOps network is made of several files";

@@ -4,7 +4,7 @@
 
 # The NixOS options `deployment.*` of NixOps 1.7 and 2.0, morph and colmena, with the defaults of `format`.
 # All of them in one module: files that moved from one tool to another keep working.
-{ format, host }:
+{ format, host, key-options }:
 
 { config, lib, pkgs, ... }:
 
@@ -18,26 +18,6 @@ let
     "azure" "container" "datadog" "digitalOcean" "dns" "ec2" "gce" "hetzner" "libvirtd" "packet" "proxmox" "route53"
     "virtualbox" "vmware" "vsphere"
   ];
-
-  key = { name, config, ... }: {
-    options = {
-      name = option types.str name;
-      text = option (types.nullOr types.str) null;
-      keyFile = mkOption {
-        type = types.nullOr types.path;
-        default = null;
-        # Not into the store.
-        apply = value: if value == null then null else toString value;
-      };
-      keyCommand = option (types.nullOr (types.listOf types.str)) null;
-      destDir = option types.path "/run/keys";
-      path = option types.path "${config.destDir}/${config.name}";
-      user = option types.str "root";
-      group = option types.str "root";
-      permissions = option types.str "0600";
-      uploadAt = option (types.enum [ "pre-activation" "post-activation" ]) "pre-activation";
-    };
-  };
 
   secret = {
     options = {
@@ -81,6 +61,7 @@ in
 {
   _file = "nixferry.deploy: deployment options";
   key = "nixferry.deploy/deployment";
+  imports = [ key-options ];
 
   options.deployment = {
     # Where, and how to get in.
@@ -107,7 +88,6 @@ in
     # What else is said of the host.
     tags = option (types.listOf types.str) [ ];
     owners = option (types.listOf types.str) [ ];
-    keys = option (types.attrsOf (types.coercedTo types.str (text: { inherit text; }) (types.submodule key))) { };
     secrets = option (types.attrsOf (types.submodule secret)) { };
     storeKeysOnMachine = option types.bool false;
     encryptedLinksTo = option (types.listOf types.str) [ ];

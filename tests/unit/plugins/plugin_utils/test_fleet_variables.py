@@ -167,7 +167,6 @@ def test_what_nobody_does_is_told() -> None:
     host = told(pre_deploy_checks=[check], keys={"token": {"path": "/x"}}, other_profiles=["home"])
     assert [warning.split(":")[0].split()[0] for warning in host.warnings] == [
         "deployment.preDeployChecks",
-        "the",
         "profiles",
     ]
     assert host.variables["fleet_keys"] == {"token": {"path": "/x"}}
@@ -229,7 +228,7 @@ def test_a_query_selects_hosts() -> None:
     assert selected(fleet, "[?contains(tags, 'db')]") == ["db1", "bad"]
     with pytest.raises(NixferryError, match="no host of the fleet"):
         selected(fleet, "[].tags[]")
-    with pytest.raises(NixferryError, match="not understood"):
+    with pytest.raises(NixferryError, match=r"query: .*Incomplete expression"):
         selected(fleet, "[?")
 
 

@@ -38,6 +38,8 @@ def test_defaults() -> None:
     assert persistent.path == "/var/lib/nixferry-keys/app"
     (elsewhere,) = parse_secrets({"app": {"text": WORD, "dest_dir": "/run/mine"}}, {"dest_dir": "/run/all"})
     assert elsewhere.path == "/run/mine/app"
+    (whole,) = parse_secrets({"app": {"text": WORD, "path": "/run/mine/x"}}, {"dest_dir": "/run/all"})
+    assert whole.path == "/run/mine/x"
 
 
 def test_nixops_own_words() -> None:

@@ -1,0 +1,67 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The option deployment.keys of NixOps and colmena, for options.nix and for ../keys.nix: a host may have both. The module
+# system takes one of several modules with the same `key`, wherever each of them lies.
+{ lib, ... }:
+
+let
+  inherit (lib) literalExpression mkOption types;
+
+  text = default: description: mkOption { type = types.str; inherit default description; };
+  source = type: description: mkOption { type = types.nullOr type; default = null; inherit description; };
+  units = description: mkOption { type = types.listOf types.str; default = [ ]; inherit description; };
+  # A path of Nix in a string would be copied into the store.
+  place = types.either types.str types.path;
+
+  key = { name, config, ... }: {
+    options = {
+      name = text name "The name of the file." // { defaultText = literalExpression "<name>"; };
+      text = source types.str "The content.";
+      keyFile = source place "The file on the controller that holds the content." // {
+        apply = value: if value == null then null else toString value;
+      };
+      keyCommand = source (types.listOf types.str) "The command on the controller that prints the content.";
+      destDir = mkOption {
+        type = place;
+        default = if config.storage == "persistent" then "/var/lib/nixferry-keys" else "/run/keys";
+        defaultText = literalExpression ''"/run/keys", or "/var/lib/nixferry-keys" where storage is "persistent"'';
+        apply = toString;
+        description = "The directory of the key.";
+      };
+      path = mkOption {
+        type = place;
+        default = "${lib.removeSuffix "/" config.destDir}/${config.name}";
+        defaultText = literalExpression ''"''${destDir}/''${name}"'';
+        apply = toString;
+        description = "Where the key lies.";
+      };
+      user = text "root" "Whom the key belongs to.";
+      group = text "root" "The group that the key belongs to.";
+      permissions = text "0600" "The mode of the key in octal digits.";
+      uploadAt = mkOption {
+        type = types.enum [ "pre-activation" "post-activation" ];
+        default = "pre-activation";
+        description = "Whether the key comes with the new system, or when that is confirmed.";
+      };
+      storage = mkOption {
+        type = types.nullOr (types.enum [ "tmpfs" "persistent" "sealed" ]);
+        default = null;
+        description = "Whether the key lies in main memory, on the disk, or sealed on the disk as well; null: as its directory is.";
+      };
+      restartUnits = units "Units to restart when the content has changed.";
+      reloadUnits = units "Units to reload when the content has changed.";
+    };
+  };
+in
+{
+  _file = "nixferry.deploy: the option deployment.keys";
+  key = "nixferry.deploy/deployment.keys";
+
+  options.deployment.keys = mkOption {
+    type = types.attrsOf (types.coercedTo types.str (text: { inherit text; }) (types.submodule key));
+    default = { };
+    description = "Secrets that are placed beside the Nix store, by name. A string is the content.";
+  };
+}
