@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import threading
@@ -21,8 +22,9 @@ import yaml
 from lab import COMMAND_DEADLINE, Lab, LabHost, run, wait_until
 from project import Project
 
-# Every password of these tests begins with this: one word to look for.
-CANARY = "canary-"
+# Every password of these tests begins with this: one word to look for. Each worker of a parallel run has its own, since
+# the look-out sees the processes of the others, which look for theirs.
+CANARY = f"canary{os.environ.get('PYTEST_XDIST_WORKER', '')}-"
 # Between two looks at the processes of the machine.
 LOOK_EVERY_SECONDS = 0.05
 
