@@ -210,10 +210,10 @@ verb_boot() {
     return 0
 }
 
-# The dead-man where there is no service manager
+# The dead-man where there is no service manager. Without the record, which somebody may delete, there is nothing to do.
 verb_watch() {
-    until [ -e "$DIR/worker" ] || passed "$(get "$DIR/dead_man")"; do nap; done
-    until is_final "$(phase)"; do
+    until [ -e "$DIR/worker" ] || [ ! -d "$DIR" ] || passed "$(get "$DIR/dead_man")"; do nap; done
+    until is_final "$(phase)" || [ ! -d "$DIR" ]; do
         verb_rescue
         pause 1
     done

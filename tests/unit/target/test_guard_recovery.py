@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -328,3 +329,14 @@ def test_what_the_next_boot_needs_reaches_the_disk_in_order(host: Host) -> None:
         f"/profiles {after} committing",
         f"/boot {after} committing",
     ]
+
+
+@pytest.mark.parametrize("host", list(SHELLS), indirect=True)
+def test_no_process_outlives_a_record_that_is_deleted(host: Host) -> None:
+    """Somebody who removes the state by hand removes the dead-man with it."""
+    started = host.start(host.toplevel("new"))
+    host.awaited(started.activation_id)
+    worker = host.worker(started.activation_id)
+    shutil.rmtree(host.record(started.activation_id))
+    os.kill(worker, signal.SIGKILL)
+    wait_for(lambda: host.processes() == [], "the end of all processes")
