@@ -74,7 +74,8 @@ def run(
         if value is not None:
             variables[name] = value
     try:
-        process = subprocess.Popen(
+        # AnsibleModule.run_command knows no deadline, and would leave behind what the program has started.
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
