@@ -274,7 +274,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"drv_path": f"/nix/store/{'0' * 32}-nowhere"}, "is not a derivation"),
     ({"file": "nowhere.nix"}, "there is no file"),
     ({"file": "fleet.nix", "flake": "."}, "mutually exclusive"),
-    ({"flake": "flake", "args": {"a": 1}}, "`args` goes with file or expr, not with flake"),
+    ({"flake": "flake", "args": {"a": 1}}, "`args` goes with file or expr or fleet, not with flake"),
     ({"flake": "flake#a..b"}, "has an empty name in it"),
     ({"flake": "./flake", "kind": "profile"}, "names no attribute"),
     ({"build_on": "target", "file": "fleet.nix", "hosts": ["a", "b"]}, "every host builds its own system"),
