@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shlex
+import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -168,6 +171,53 @@ def test_a_failure_half_way_leaves_the_old_set_and_no_trace(
         assert hosts[name].ask("find /run/small /run/keys -name '*part*' | wc -l") == "3"
         hosts[name].execute("umount /run/small; rmdir /run/small")
     assert_no_trace(project, lookout, hosts.values(), full, group, broken)
+
+
+# Between ssh and its server; after so many bytes to the server the cable is pulled.
+CUT = """
+import os, socket, sys, threading
+server, left = socket.create_connection((sys.argv[1], int(sys.argv[2]))), int(sys.argv[3])
+def answers():
+    while data := server.recv(65536):
+        os.write(1, data)
+    os._exit(0)
+threading.Thread(target=answers, daemon=True).start()
+while left > 0 and (data := os.read(0, min(left, 65536))):
+    server.sendall(data)
+    left -= len(data)
+if left == 0:
+    open(sys.argv[4], "w").close()
+os._exit(1)
+"""
+CUT_AFTER_BYTES = 4 * 2**20
+ENDED_DEADLINE = 60.0
+"""Seconds for the host to notice that the connection is gone, and to clear up."""
+
+
+def test_a_connection_that_breaks_in_the_middle_leaves_the_old_set(
+    project: Project, hosts: dict[str, LabHost]
+) -> None:
+    host = hosts["web1"]
+    place(project, "web1", {"part": {"text": "old"}}, exclusive=True).assert_ok()
+    cable, pulled = project.write("cable.py", CUT), project.directory / "pulled"
+    proxy = f"{sys.executable} {shlex.quote(str(cable))} %h %p {CUT_AFTER_BYTES} {shlex.quote(str(pulled))}"
+    with tempfile.TemporaryDirectory(prefix="nf-") as sockets:
+        arguments = f"-o ControlPath={sockets}/%C -o ProxyCommand={shlex.quote(proxy)}"
+        new = {"part": {"text": WORD}, "large": {"command": "head -c 20M /dev/urandom"}}
+        cut = place(project, "web1", new, "--extra-vars", json.dumps({"ansible_ssh_extra_args": arguments}))
+    assert pulled.exists()
+    assert cut.return_code != 0, str(cut)
+    assert cut.changed("web1") == []
+    wait_until(
+        lambda: host.ask("ls -d /run/nixferry-* 2>/dev/null || :") == "",
+        deadline=ENDED_DEADLINE,
+        what="what arrived is removed",
+    )
+    assert host.ask("cd /run/keys; cat part; ls") == "oldpart"
+    assert WORD not in str(cut)
+    # Nothing of it is in the way.
+    place(project, "web1", new).assert_ok()
+    assert host.ask("cd /run/keys; cat part; stat -c %s large") == f"{WORD}{20 * 2**20}"
 
 
 # One waits until there is such a secret; the other reads one at boot without being ordered after anything.
