@@ -19,6 +19,8 @@ from enum import IntEnum
 from typing import Any
 
 PREFIX = "@nix "
+# What the text of a warning begins with.
+WARNING = "warning:"
 
 # CSI sequences (colours, cursor), OSC sequences (hyperlinks, ended by BEL or ST), and two-byte escapes.
 _TERMINAL_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
@@ -138,7 +140,9 @@ def _parse_entry(entry: dict[str, Any]) -> LogEvent | None:
     if action == "msg":
         # raw_msg lacks the "error:" and the trace: msg is what a terminal shows.
         text = strip_terminal_escapes(_text(entry.get("msg")) or _text(entry.get("raw_msg")))
-        return Message(level=_number(entry.get("level"), Level.INFO), text=text)
+        level = _number(entry.get("level"), Level.INFO)
+        # Nix logs some of its warnings at the level of errors.
+        return Message(max(level, Level.WARNING) if text.startswith(WARNING) else level, text)
     if action == "start":
         return Start(
             id=_number(entry.get("id")),

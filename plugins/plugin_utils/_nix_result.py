@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import OUTPUT_TAIL_LINES, NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import (
+    WARNING,
     Level,
     LogEvent,
     Message,
@@ -119,7 +120,9 @@ class LogReader:
 
 
 def _last_line(lines: Sequence[str]) -> str:
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+    """The last line that says something; a warning only when there is nothing else."""
+    said = [line.strip() for line in reversed(lines) if line.strip()]
+    return next((line for line in said if not line.startswith(WARNING)), said[0] if said else "")
 
 
 def _ending(program: str, return_code: int) -> str:

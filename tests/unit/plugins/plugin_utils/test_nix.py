@@ -103,6 +103,21 @@ def test_a_warning_does_not_explain_an_error_of_its_own(fake: FakeProgram) -> No
     assert (caught.value.message, caught.value.remedy) == ("something of its own", "")
 
 
+def test_a_warning_that_nix_logs_as_an_error_explains_nothing(fake: FakeProgram) -> None:
+    """As Nix 2.8 does where root has no build users."""
+    warning = log_line(0, 'warning: the group "nixbld" does not exist')
+    with pytest.raises(NixferryError) as caught:
+        fake("nix-store", f"{warning}; {log_line(0, 'error: something of its own')}; exit 1").run(
+            ["nix-store"], step="build"
+        )
+    assert (caught.value.message, caught.value.remedy) == ("something of its own", "")
+    assert 'warning: the group "nixbld"' in caught.value.output[0]
+    with pytest.raises(NixferryError, match=r"^build: sh: bad luck$"):
+        fake("nix-store", f"echo 'sh: bad luck' >&2; {warning}; exit 1").run(["nix-store"], step="build")
+    with pytest.raises(NixferryError, match=r"^build: warning: the group"):
+        fake("nix-store", f"{warning}; exit 1").run(["nix-store"], step="build")
+
+
 def test_repeated_causes_are_told_once(fake: FakeProgram) -> None:
     line = log_line(0, "error: twice")
     with pytest.raises(NixferryError) as caught:
