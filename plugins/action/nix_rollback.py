@@ -25,14 +25,18 @@ class ActionModule(NixferryAction):
     """``nix_rollback``: see the module of the same name for its documentation."""
 
     specification: ClassVar[dict[str, Any]] = {
-        "argument_spec": {**SWITCH_OPTIONS, "to": {"type": "str", "default": "previous"}}
+        "argument_spec": {
+            **SWITCH_OPTIONS,
+            "to": {"type": "str", "default": "previous"},
+            "known_deploys": {"type": "list", "elements": "str", "default": []},
+        }
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Choose the generation on the host, then switch to it as to any other system."""
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
-        chosen = choose_generation(probe, options["to"])
+        chosen = choose_generation(probe, options["to"], options["known_deploys"])
         progress.line(f"going back to {chosen.text()}")
         result = switch_host(
             shell,

@@ -34,12 +34,21 @@ options:
       - V(deploy:20260921T141300-3fa2c1d4) is what the host ran when that deploy was done. All hosts of one run of
         C(ansible-playbook) have the id in common, and the playbook C(nixferry.deploy.status) shows the newest.
         Where the deploy changed nothing on a host, or left it out, it is what the host's profile held when the deploy
-        began.
+        began; but only if O(known_deploys) tells that there was such a deploy.
       - V(time:2026-09-21T14:13:00+02:00) is what the profile held at that time, in UTC without an offset.
       - A generation that was deleted since is an error. So is a doubt, where generations are gone that may have been
         the one.
     type: str
     default: previous
+  known_deploys:
+    description:
+      - The ids of deploys that other hosts remember, as C(history) of M(nixferry.deploy.nix_generations) has them.
+      - A host that does not remember the deploy in O(to) itself, and does not find it here, fails before anything is
+        changed, and names the ids that come nearest. The time in an id that was mistyped is not gone by.
+      - Role P(nixferry.deploy.nixos#role) and the playbook C(nixferry.deploy.rollback) ask the hosts.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: nixferry.deploy.nix_switch
   - module: nixferry.deploy.nix_generations
@@ -52,9 +61,18 @@ EXAMPLES = r"""
 - name: Go back to the system before this one
   nixferry.deploy.nix_rollback:
 
+- name: Ask all hosts which deploys they remember
+  nixferry.deploy.nix_generations:
+  register: system
+
 - name: Put every host to what it ran after a deploy
   nixferry.deploy.nix_rollback:
     to: deploy:20260921T141300-3fa2c1d4
+    known_deploys: >-
+      {{
+        ansible_play_hosts | map('extract', hostvars, 'system') | selectattr('history', 'defined')
+        | map(attribute='history') | flatten | map(attribute='deploy') | unique
+      }}
 
 - name: Go back to generation 41, if the web server works there
   nixferry.deploy.nix_rollback:

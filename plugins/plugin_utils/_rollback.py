@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import difflib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -23,6 +24,8 @@ DEPLOY = "deploy:"
 TIME = "time:"
 # Seconds by which the clocks of controller and host may differ before a time counts as one in the future.
 CLOCK_TOLERANCE_SECONDS = 300
+# How many deploys are named to whoever has mistyped one.
+NEAREST_DEPLOYS = 3
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,18 @@ class Chosen:
         return f"{found}: {self.reason}" if self.reason else found
 
 
-def choose_generation(probe: ProbeResult, to: str) -> Chosen:
+def choose_generation(probe: ProbeResult, to: str, known_deploys: Collection[str] = ()) -> Chosen:
     """Find what ``to`` means on a host: ``previous``, a number, a store path, ``deploy:ID`` or ``time:WHEN``.
 
     ``previous`` is the newest generation below the profile's current one that holds another system: going "back" to
-    the same system under another number would help nobody.
+    the same system under another number would help nobody. ``known_deploys`` are the ids that other hosts remember.
 
     Raises ``NixferryError`` when there is no such generation, or when it cannot be told which one it is.
     """
     if is_store_path(to):
         return Chosen(0, to)
     if to.startswith(DEPLOY):
-        return _of_deploy(probe, to.removeprefix(DEPLOY))
+        return _of_deploy(probe, to.removeprefix(DEPLOY), known_deploys)
     if to.startswith(TIME):
         moment = _moment(to.removeprefix(TIME))
         return _at(probe, moment, f"what the profile held at {_shown(moment)}")
@@ -76,8 +79,11 @@ def choose_generation(probe: ProbeResult, to: str) -> Chosen:
     raise NixferryError(f"{probe.profile} has no generation {to}", step=STEP, remedy=remedy)
 
 
-def _of_deploy(probe: ProbeResult, deploy: str) -> Chosen:
-    """What a deploy brought to this host, or what the host held at that time when the deploy did not change it."""
+def _of_deploy(probe: ProbeResult, deploy: str, known_deploys: Collection[str]) -> Chosen:
+    """What a deploy brought to this host, or what the host held at that time when the deploy did not change it.
+
+    The second only for a deploy that some host remembers: an id that was mistyped has a time in it all the same.
+    """
     moment = deploy_time(deploy)
     if moment is None:
         raise NixferryError(
@@ -85,11 +91,30 @@ def _of_deploy(probe: ProbeResult, deploy: str) -> Chosen:
             step=STEP,
             remedy="An id looks like 20260921T141300-3fa2c1d4; the playbook nixferry.deploy.status shows them.",
         )
-    for record in reversed(probe.history):
+    remembered = (*probe.deploys, *probe.history)
+    for record in reversed(remembered):
         if record.deploy == deploy:
             return _still_there(probe, record, f"deploy {deploy} brought it")
+    if deploy not in known_deploys:
+        raise _unknown(deploy, moment, {*known_deploys, *(record.deploy for record in remembered)} - {""})
     reason = f"deploy {deploy} did not change this host, which held it at {_shown(moment)}"
     return _at(probe, moment, reason, _run_time)
+
+
+def _unknown(deploy: str, moment: int, known: Collection[str]) -> NixferryError:
+    nearest = difflib.get_close_matches(deploy, sorted(known), n=NEAREST_DEPLOYS, cutoff=0)
+    told = (
+        f"those that are known and come nearest are {', '.join(nearest)}"
+        if nearest
+        else "none is known at all"
+    )
+    when = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return NixferryError(
+        f"no host that was asked knows the deploy {deploy}; {told}",
+        step=STEP,
+        remedy="Correct the id (the playbook nixferry.deploy.status shows the newest), or run this for a host that the "
+        f"deploy has changed as well. {TIME}{when} goes back to what each profile held then, whatever was deployed.",
+    )
 
 
 def _run_time(record: DeployRecord) -> int:

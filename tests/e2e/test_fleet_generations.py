@@ -50,10 +50,20 @@ def test_every_host_goes_back_to_what_it_ran_at_a_deploy(
         )
         return {host: run.result("nix_rollback", host) for host in ("web1", "web2")}
 
+    # Nobody knows the id, although its time is one at which both hosts have held something.
+    mistyped = f"{second[:-1]}{'0' if second[-1] != '0' else '1'}"
+    refused = roll_back(f"deploy:{mistyped}")
+    for host in (web1, web2):
+        message = str(refused[host.name]["msg"])
+        assert "no host that was asked knows" in message
+        assert second in message
+    assert versions(web1, web2) == ["3", "3"]
+
     # The second deploy left web2 out, which ran the first one's system then.
     checked = roll_back(f"deploy:{second}", "--check")
     assert versions(web1, web2) == ["3", "3"]
-    done = roll_back(f"deploy:{second}")
+    # One by one, and the first of them does not know it: the playbook has asked the other one.
+    done = roll_back(f"deploy:{second}", "-e", "nixferry_serial=1")
     assert versions(web1, web2) == ["2", "1"]
     for host in (web1, web2):
         result = done[host.name]

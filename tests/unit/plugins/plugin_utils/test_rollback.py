@@ -80,6 +80,10 @@ GENERATIONS = {"1": THREE, "2": ONE, "3": TWO, "4": THREE}
 DATES = {"1": at(0), "2": at(10, 11), "3": at(30, 11), "4": at(50)}
 
 
+# What the other hosts of the fleet remember.
+KNOWN = [run_at(minute) for minute in (5, 9, 10, 11, 20, 30, 31, 40, 55)]
+
+
 def fleet_host(history: tuple[str, ...] = HISTORY, without: str = "", ahead: int = 0) -> ProbeResult:
     generations = {number: path for number, path in GENERATIONS.items() if number not in without}
     dates = {number: date + ahead for number, date in DATES.items()}
@@ -105,21 +109,21 @@ def fleet_host(history: tuple[str, ...] = HISTORY, without: str = "", ahead: int
 def test_a_fleet_goes_back_to_a_deploy_or_a_time(to: str, number: int | None) -> None:
     if number is None:
         with pytest.raises(NixferryError, match="as old as 2026-09-21 00:00:00 UTC"):
-            choose_generation(fleet_host(), to)
+            choose_generation(fleet_host(), to, KNOWN)
         return
-    chosen = choose_generation(fleet_host(), to)
+    chosen = choose_generation(fleet_host(), to, KNOWN)
     assert (chosen.number, chosen.path) == (number, GENERATIONS[str(number)])
     # A host without a history, as earlier versions leave it, says the same as long as all generations are there.
     if "deploy" not in to or number != 3:
-        assert choose_generation(fleet_host(()), to.replace(run_at(10), run_at(11))).number == number
+        assert choose_generation(fleet_host(()), to.replace(run_at(10), run_at(11)), KNOWN).number == number
 
 
 def test_the_hosts_clock_does_not_matter_to_runs() -> None:
     for ahead in (-500, 500):
         history = (line(2, ONE, 10, run=10, ahead=ahead), line(3, TWO, 30, run=30, ahead=ahead))
         host = fleet_host(history, ahead=ahead)
-        assert choose_generation(host, f"deploy:{run_at(11)}").number == 2
-        assert choose_generation(host, f"deploy:{run_at(31)}").number == 3
+        assert choose_generation(host, f"deploy:{run_at(11)}", KNOWN).number == 2
+        assert choose_generation(host, f"deploy:{run_at(31)}", KNOWN).number == 3
 
 
 def test_a_deploy_that_made_no_generation_of_its_own_is_found() -> None:
@@ -150,17 +154,17 @@ def test_a_deploy_that_made_no_generation_of_its_own_is_found() -> None:
 )
 def test_what_was_deleted_or_makes_no_sense_is_said(to: str, without: str, words: str) -> None:
     with pytest.raises(NixferryError, match=words):
-        choose_generation(fleet_host(without=without), to)
+        choose_generation(fleet_host(without=without), to, KNOWN)
 
 
 def test_a_gap_is_not_guessed_over() -> None:
     """Without a history, a generation that is gone may have been the one."""
     host = fleet_host((), without="2")
     with pytest.raises(NixferryError, match="2 of its generations, which may have been it, were deleted"):
-        choose_generation(host, f"deploy:{run_at(20)}")
+        choose_generation(host, f"deploy:{run_at(20)}", KNOWN)
     # What is known to have been deployed later was not.
     later = (line(2, ONE, 10, run=10),)
-    assert choose_generation(fleet_host(later, without="2"), f"deploy:{run_at(5)}").number == 1
+    assert choose_generation(fleet_host(later, without="2"), f"deploy:{run_at(5)}", KNOWN).number == 1
 
 
 def test_the_same_system_under_another_number_will_do() -> None:
@@ -173,4 +177,42 @@ def test_of_a_run_that_switched_a_host_twice_the_end_counts() -> None:
     history = (line(2, TWO, 10, run=10), line(3, ONE, 11, run=10))
     host = probe(3, {"1": at(0), "2": at(0), "3": at(0)}, history, **{"1": ONE, "2": TWO, "3": ONE})
     for run in (10, 20):
-        assert choose_generation(host, f"deploy:{run_at(run)}").number == 3
+        assert choose_generation(host, f"deploy:{run_at(run)}", KNOWN).number == 3
+
+
+MISTYPED = run_at(10).replace("-0000", "-0001")
+
+
+def test_a_deploy_that_nobody_knows_is_not_taken_for_its_time() -> None:
+    """A mistyped id has a time in it all the same, and this host has held something then."""
+    with pytest.raises(NixferryError, match=f"no host that was asked knows the deploy {MISTYPED}") as caught:
+        choose_generation(fleet_host(), f"deploy:{MISTYPED}", [run_at(20), run_at(55)])
+    nearest = caught.value.message.split("come nearest are ")[1].split(", ")
+    assert nearest[0] == run_at(10)
+    assert len(nearest) == 3
+    assert "time:2026-09-21T14:10:00Z" in caught.value.remedy
+
+
+def test_a_deploy_counts_as_known_when_another_host_or_the_host_itself_remembers_it() -> None:
+    host = fleet_host()
+    with pytest.raises(NixferryError, match="no host that was asked knows"):
+        choose_generation(host, f"deploy:{run_at(20)}", [run_at(21)])
+    assert choose_generation(host, f"deploy:{run_at(20)}", [run_at(20)]).number == 2
+    assert choose_generation(host, f"deploy:{run_at(30)}").number == 3
+    # A host that has been added to the fleet since.
+    with pytest.raises(NixferryError, match=r"no generation of .* is known to be as old"):
+        choose_generation(probe(1, {"1": at(50)}, **{"1": ONE}), f"deploy:{run_at(20)}", [run_at(20)])
+
+
+def test_hosts_that_remember_nothing_say_so() -> None:
+    with pytest.raises(NixferryError, match="none is known at all"):
+        choose_generation(probe(1, **{"1": ONE}), f"deploy:{run_at(20)}")
+
+
+def test_a_record_beside_its_generation_is_remembered_without_a_history() -> None:
+    """A full disk may have cost the history."""
+    record = line(2, ONE, 10, run=10)
+    answer = ["nixferry=1", "generation=2", f"profile_target={ONE}", f"deploy={record}"]
+    answer += [f"generations=1 1000 {THREE}", f"generations=2 1000 {ONE}", "end=probe"]
+    host = parse_probe(RemoteResult(0, "\n".join(answer), ""))
+    assert choose_generation(host, f"deploy:{run_at(10)}").number == 2
