@@ -16,6 +16,7 @@ description:
   - The generation becomes the newest one of the profile, so the history keeps its order and nothing is deleted.
 extends_documentation_fragment:
   - nixferry.deploy._switch
+  - nixferry.deploy._health
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
 attributes:

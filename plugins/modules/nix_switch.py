@@ -27,6 +27,7 @@ description:
   - A second run with the same system changes nothing.
 extends_documentation_fragment:
   - nixferry.deploy._switch
+  - nixferry.deploy._health
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
 attributes:

@@ -36,6 +36,8 @@ _SUDO_FLAGS = "-H -S -n"
 _OUTPUTS = {"darwin": "darwinConfigurations", "home-manager": "homeConfigurations"}
 # What goes with a flake that is no fleet.
 _FLAKE_OPTIONS = ("override_inputs", "impure")
+# What morph takes for an answer of a healthy host.
+SUCCESS = range(200, 300)
 _SSH_URL = re.compile(r"ssh://", re.IGNORECASE)
 
 
@@ -64,7 +66,6 @@ def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) 
         "fleet_tags": list(host["tags"]),
         "fleet_owners": list(host["owners"]),
         "fleet_keys": dict(host["keys"]),
-        "fleet_pre_deploy_checks": [health_check(check, host) for check in host["pre_deploy_checks"]],
         **_login(name, host),
         **_build(listing, name, kind, common),
     }
@@ -72,8 +73,6 @@ def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) 
     variables.update(escalation)
     if kind == "nixos":
         variables.update(_deploy(listing, host))
-    if host["pre_deploy_checks"]:
-        warnings.append("deployment.preDeployChecks are not run before a deploy; see fleet_pre_deploy_checks")
     if host.get("other_profiles"):
         warnings.append(f"profiles other than `system` are not deployed: {', '.join(host['other_profiles'])}")
     return HostVariables(name, variables, (kind.replace("-", "_"), *host["tags"]), tuple(warnings))
@@ -112,6 +111,8 @@ def health_check(check: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str,
         address = str(host["target_host"]).rpartition("@")[2]
         shown = f"[{address}]" if ":" in address else address
         kept["url"] = f"{check['scheme']}://{shown}:{check['port']}{check['path']}"
+    if "url" in kept:
+        kept["status_codes"] = list(SUCCESS)
     # A period of zero seconds would try without a pause.
     return {**kept, "delay": max(1, int(check["delay"])), "timeout": max(1, int(check["timeout"]))}
 
@@ -197,9 +198,10 @@ def _deploy(listing: FleetListing, host: Mapping[str, Any]) -> dict[str, Any]:
             variables[variable] = host[name]
     if host.get("ignore_failed_units"):
         variables["nixos_failed_units"] = "ignore"
-    checks: Sequence[Mapping[str, Any]] = host["health_checks"]
-    if checks:
-        variables["nixos_health_checks"] = [health_check(check, host) for check in checks]
+    for name in ("health_checks", "pre_deploy_checks"):
+        checks: Sequence[Mapping[str, Any]] = host[name]
+        if checks:
+            variables[f"nixos_{name}"] = [health_check(check, host) for check in checks]
     if listing.meta.get("options"):
         variables["nixos_options"] = dict(listing.meta["options"])
     return variables

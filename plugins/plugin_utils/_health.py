@@ -43,6 +43,14 @@ HEALTH_CHECK_OPTIONS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "int", "default": 10},
 }
 HEALTH_CHECK_KINDS = ("command", "unit", "port", "url")
+HEALTH_CHECKS_OPTION: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": HEALTH_CHECK_OPTIONS,
+    "required_one_of": [HEALTH_CHECK_KINDS],
+    "mutually_exclusive": [HEALTH_CHECK_KINDS],
+}
 
 
 @dataclass(frozen=True)

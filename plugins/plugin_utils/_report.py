@@ -21,6 +21,8 @@ SWITCHES = (f"{COLLECTION}nix_switch", f"{COLLECTION}nix_rollback")
 BUILD = f"{COLLECTION}nix_build"
 COPY = f"{COLLECTION}nix_copy"
 DEPLOYS = (*SWITCHES, BUILD, COPY)
+# What says for itself why it failed.
+EXPLAINED = (*DEPLOYS, f"{COLLECTION}nix_health_check")
 
 NOT_ATTEMPTED = "not-attempted"
 UNREACHABLE = "unreachable"
@@ -128,7 +130,7 @@ class RunReport:
             for item in _items(result):
                 self._deployed(host, action, status, item)
         if status in ("failed", UNREACHABLE) and (action in DEPLOYS or host in self.hosts):
-            ours = action in DEPLOYS
+            ours = action in EXPLAINED
             self.host(host).failure = {
                 "task": task,
                 "unreachable": status == UNREACHABLE,

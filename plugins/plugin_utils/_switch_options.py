@@ -21,10 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import (
     StartRequest,
     new_activation_id,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
-    HEALTH_CHECK_KINDS,
-    HEALTH_CHECK_OPTIONS,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import HEALTH_CHECKS_OPTION
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import (
     KINDS,
     Kind,
@@ -44,14 +41,7 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
     "timeout_confirm": {"type": "int", "default": 60},
     "timeout_rollback": {"type": "int", "default": 600},
     "failed_units": {"type": "str", "choices": list(FAILED_UNITS_POLICIES), "default": "rollback"},
-    "health_checks": {
-        "type": "list",
-        "elements": "dict",
-        "default": [],
-        "options": HEALTH_CHECK_OPTIONS,
-        "required_one_of": [HEALTH_CHECK_KINDS],
-        "mutually_exclusive": [HEALTH_CHECK_KINDS],
-    },
+    "health_checks": HEALTH_CHECKS_OPTION,
     "reboot": {"type": "str", "choices": list(REBOOTS), "default": NEVER},
     "timeout_reboot": {"type": "int", "default": 600},
     "reboot_if_unreachable": {"type": "bool", "default": False},

@@ -103,8 +103,28 @@ def test_networks_of_nixops_morph_and_nixus_are_deployed(
     )
     checks = run.result(SWITCH, "web2")["health_checks"]
     assert [(check["kind"], check["healthy"]) for check in checks] == [("command", True), ("url", True)]
+    before = [
+        check for entry in run.find("nix_health_check", "web2") for check in entry.result["health_checks"]
+    ]
+    assert [(check["kind"], check["healthy"]) for check in before] == [("command", True), ("url", True)]
     again = project.run_playbook(blocks["deploy.yml"], *arguments).assert_ok()
     assert [again.changed(host.name) for host in (web1, web2, web3)] == [[], [], []]
+
+    # Somebody is at work on web2: nothing is switched there, no secret is placed, and the others are deployed.
+    for network in ("nixops/network.nix", "morph/network.nix"):
+        path = project.directory / "fleets" / network
+        path.write_text(re.sub(r'text = "(nixops|morph) ', r'text = "\1-2 ', path.read_text()))
+    project.write("fleets/secrets/token", "another token\n")
+    web2.execute("touch /run/maintenance")
+    held = web2.snapshot()
+    run = project.run_playbook(blocks["deploy.yml"], *inventories[:2], "--limit", "web1,web2")
+    failures = [entry for entry in run.results if entry.status == "failed"]
+    assert [entry.host for entry in failures] == ["web2"], run
+    assert "web2: pre-deploy check failed: Nobody is at work: exit code 1" in failures[0].result["msg"]
+    assert not run.find(SWITCH, "web2")
+    assert web2.snapshot() == held
+    assert web2.ask("cat /var/secrets/token") == "contents of a token"
+    assert web1.ask("cat /etc/fleet") == "nixops-2 hello web1 database"
 
 
 @pytest.mark.usefixtures("fleets")

@@ -60,6 +60,20 @@ def text(report: dict[str, Any]) -> str:
     return "\n".join(line.text for line in lines)
 
 
+def test_a_host_that_fails_its_checks_before_the_deploy_says_which() -> None:
+    run = run_of("web1", "web2")
+    message = "web1: pre-deploy check failed: nobody is at work: exit code 1\nWhat to do: look"
+    checked = "nixferry.deploy.nix_health_check"
+    end(run, "web1", checked, "failed", failed=True, msg=message, step="pre-deploy check")
+    switch(run, "web2", "committed")
+    report = run.report(1010.0, ["web1"])
+    assert outcomes(report) == {"web1": "failed", "web2": "committed"}
+    assert (report["hosts"]["web1"]["step"], report["hosts"]["web1"]["message"]) == (
+        "pre-deploy check",
+        message,
+    )
+
+
 @pytest.mark.parametrize(
     ("outcome", "overall"),
     [

@@ -1,0 +1,36 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run health checks, whatever runs on the host."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION, NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
+    HEALTH_CHECKS_OPTION,
+    parse_health_checks,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health_task import check_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+
+
+class ActionModule(NixferryAction):
+    """``nix_health_check``: see the module of the same name for its documentation."""
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {
+            "health_checks": HEALTH_CHECKS_OPTION,
+            "title": {"type": "str", "default": "health check"},
+            "progress": PROGRESS_OPTION,
+        }
+    }
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Run the checks over the connection that there is."""
+        checks = parse_health_checks(options["health_checks"])
+        return check_host(
+            checks, shell, progress, title=options["title"], check_mode=bool(self._task.check_mode)
+        )

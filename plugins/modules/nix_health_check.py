@@ -1,0 +1,83 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_health_check
+short_description: Run health checks on a host, whatever runs there
+description:
+  - Runs the checks that M(nixferry.deploy.nix_switch) takes, and fails when one of them does. It changes nothing.
+  - Role P(nixferry.deploy.nixos#role) runs those in C(nixos_pre_deploy_checks) with it, before anything is switched.
+extends_documentation_fragment:
+  - nixferry.deploy._health
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: partial
+    details:
+      - O(health_checks[].command) is not run in check mode, since it may change something, or lie in a closure that has
+        not been copied then. RV(not_run) names such checks.
+  diff_mode:
+    support: none
+options:
+  title:
+    description: What a check is called in messages.
+    type: str
+    default: health check
+  progress:
+    description:
+      - How progress is shown. V(auto) refreshes one line on a terminal and writes a line now and then elsewhere,
+        V(lines) always writes lines, V(none) shows nothing.
+    type: str
+    choices: [auto, lines, none]
+    default: auto
+seealso:
+  - module: nixferry.deploy.nix_switch
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: See whether the host is well
+  nixferry.deploy.nix_health_check:
+    health_checks:
+      - unit: sshd.service
+      - name: nobody is at work on the host
+        command: test ! -e /run/maintenance
+        retries: 0
+"""
+
+RETURN = r"""
+health_checks:
+  description: The outcome of each check that was run.
+  returned: when the host was reached
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The name of the check, or its kind with what it is about.
+      type: str
+    kind:
+      description: V(command), V(unit), V(port) or V(url).
+      type: str
+    healthy:
+      description: Whether it passed.
+      type: bool
+    detail:
+      description: What was seen last.
+      type: str
+    attempts:
+      description: How often it was tried.
+      type: int
+not_run:
+  description: The names of the checks that check mode has left out.
+  returned: when the host was reached
+  type: list
+  elements: str
+"""
