@@ -25,6 +25,9 @@
         }
         arguments;
 
+    # The option `nixferry.sshAccess`: which key may log in where, said once for all hosts that import it.
+    nixosModules.sshAccess = ./plugins/plugin_utils/nix/fleet/access.nix;
+
     # The option deployment.keys of NixOps, for NixOS: the secrets that nix_secrets places.
     nixosModules.keys = ./plugins/plugin_utils/nix/keys.nix;
   };

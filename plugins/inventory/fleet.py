@@ -139,6 +139,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables i
     HostVariables,
     host_variables,
     left_out,
+    other_access,
     shared_addresses,
     shared_warnings,
 )
@@ -168,6 +169,11 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.v(f"{path}: {name} is left out: {reason}")
         for address, sharing in shared_addresses(listing).items():
             self.display.warning(f"{path}: {', '.join(sharing)} are all deployed to {address}")
+        if differing := other_access(listing):
+            self.display.warning(
+                f"{path}: {names_text(differing)}: nixferry.sshAccess differs from that of the other hosts. "
+                "Say it once, in `defaults` or in a module that all hosts import: each host takes its own part only."
+            )
         absent = left_out(listing)
         hosts = [host_variables(listing, name, options.common) for name in names if name not in absent]
         for warning, concerned in shared_warnings(hosts).items():

@@ -163,7 +163,8 @@ options:
         which V(web1.root=true) means that the holder may log in to V(web1) as V(root).
       - It becomes C(users.users.<user>.openssh.authorizedKeys.keys) where one logs in, and C(programs.ssh.knownHosts)
         where one comes from. Somebody who comes from elsewhere is a host of any name.
-      - Give the same to all hosts of a fleet.
+      - Give the same to all hosts of a fleet. It is added to what the fleet itself says in the option
+        C(nixferry.sshAccess), and contradictions are an error.
     type: dict
     default: {}
   options:

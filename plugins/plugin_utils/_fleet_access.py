@@ -2,16 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Which key may log in where: one description for a fleet, of which each host gets its part.
+"""Which key may log in where, as variables of Ansible say it: one description for a fleet.
 
-The names are those of the option ``ssh.access`` of nixus.
+The names are those of the option ``ssh.access`` of nixus. ``nix/fleet/access.nix`` gives each host its part.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -33,72 +31,39 @@ _KEY: dict[str, Any] = {
 _KEY_TYPES = ("ssh-", "ecdsa-", "sk-")
 
 
-@dataclass(frozen=True)
-class _Login:
-    """The holder of ``key``, who is at home on ``source``, may log in as ``user`` on ``target``."""
-
-    source: str
-    key: str
-    target: str
-    user: str
-
-
 def access_literal(access: Mapping[str, Any]) -> str:
-    """What each host gets of ``access``, as a Nix literal for the adapters of fleet files.
+    """``access`` as a Nix literal: a definition of the option nixferry.sshAccess (``nix/fleet/access.nix``).
 
-    Raises ``NixferryError`` for what is not understood, and for a host that others log in to without host keys.
+    What is asked for beyond its form, such as host keys of those whom others log in to, is checked there, since a fleet
+    file may say the rest. Raises ``NixferryError`` for what is not understood.
     """
     hosts = {str(name): _validated(_HOST, host, f"ssh_access.{name}") for name, host in access.items()}
-    logins = list(_logins(hosts))
-    authorized: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    known: dict[str, dict[str, Any]] = defaultdict(dict)
-    for login in logins:
-        keys = authorized[login.target][login.user]
-        if login.key not in keys:
-            keys.append(login.key)
-        known[login.source].update(_known_hosts(hosts, login))
-    return nix_literal(
-        {
-            "authorized_keys": {host: dict(users) for host, users in authorized.items()},
-            "known_hosts": dict(known),
-        }
-    )
+    return nix_literal({name: _host(host, f"ssh_access.{name}") for name, host in hosts.items()})
 
 
-def _logins(hosts: Mapping[str, Mapping[str, Any]]) -> Iterator[_Login]:
-    for source, host in hosts.items():
-        for name, key in host["keys"].items():
-            where = f"ssh_access.{source}.keys.{name}"
-            checked = _validated(_KEY, key, where)
-            public = _public_key(checked["publicKey"], f"{where}.publicKey")
-            for target, users in checked["hasAccessTo"].items():
-                if not isinstance(users, Mapping):
-                    raise NixferryError(f"{where}.hasAccessTo.{target} is no dictionary of users", step=STEP)
-                for user, allowed in users.items():
-                    if not isinstance(allowed, bool):
-                        raise NixferryError(
-                            f"{where}.hasAccessTo.{target}.{user} is neither true nor false", step=STEP
-                        )
-                    if allowed:
-                        yield _Login(source, public, str(target), str(user))
-
-
-def _known_hosts(hosts: Mapping[str, Mapping[str, Any]], login: _Login) -> dict[str, Any]:
-    target = hosts.get(login.target, {"hostKeys": {}, "hostNames": []})
-    if not target["hostKeys"]:
-        raise NixferryError(
-            f"ssh_access.{login.target}.hostKeys is empty, but {login.source} is to log in there",
-            step=STEP,
-            remedy="Give the public host key, as /etc/ssh/ssh_host_ed25519_key.pub of the host has it.",
-        )
-    names = [login.target, *target["hostNames"], *(["localhost"] if login.source == login.target else [])]
+def _host(host: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """What was given of a host, with every key as one line."""
     return {
-        f"{login.target}-{name}": {
-            "hostNames": names,
-            "publicKey": _public_key(key, f"ssh_access.{login.target}.hostKeys.{name}"),
-        }
-        for name, key in target["hostKeys"].items()
+        "hostKeys": {
+            str(name): _public_key(key, f"{where}.hostKeys.{name}") for name, key in host["hostKeys"].items()
+        },
+        "hostNames": list(host["hostNames"]),
+        "keys": {str(name): _key(key, f"{where}.keys.{name}") for name, key in host["keys"].items()},
     }
+
+
+def _key(key: object, where: str) -> dict[str, Any]:
+    checked = _validated(_KEY, key, where)
+    for target, users in checked["hasAccessTo"].items():
+        if not isinstance(users, Mapping):
+            raise NixferryError(f"{where}.hasAccessTo.{target} is no dictionary of users", step=STEP)
+        for user, allowed in users.items():
+            if not isinstance(allowed, bool):
+                raise NixferryError(
+                    f"{where}.hasAccessTo.{target}.{user} is neither true nor false", step=STEP
+                )
+    public = _public_key(checked["publicKey"], f"{where}.publicKey")
+    return {"publicKey": public, "hasAccessTo": checked["hasAccessTo"]}
 
 
 def _public_key(given: object, where: str) -> str:

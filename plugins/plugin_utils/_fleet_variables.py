@@ -102,6 +102,16 @@ def shared_addresses(listing: FleetListing) -> dict[str, list[str]]:
     return {address: names for address, names in found.items() if len(names) > 1}
 
 
+def other_access(listing: FleetListing) -> list[str]:
+    """The hosts whose description of who may log in where is not that of most hosts: each takes its own part only."""
+    described: dict[str | None, list[str]] = defaultdict(list)
+    for name, host in listing.hosts.items():
+        if host["kind"] == "nixos" and not host["left_out"]:
+            described[host.get("ssh_access")].append(name)
+    usual = max(described.values(), key=len, default=[])
+    return sorted(name for names in described.values() if names is not usual for name in names)
+
+
 def health_check(check: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
     """A check of a fleet file as nix_switch takes it."""
     kept = {

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # colmena: `meta` (or `network`), `defaults`, and hosts; a file, or the output `colmena` of a flake.
-{ value, sources, purely, deployment, extra, keys, nixpkgs, options, chosen, ... }:
+{ value, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, chosen, ... }:
 
 let
   inherit (builtins) attrNames elem filter head isAttrs isList isPath listToAttrs map mapAttrs;
@@ -64,7 +64,7 @@ in
   };
   hosts = mapAttrs
     (name: node: {
-      deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; };
+      deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; ssh_access = ssh-access name node.config; };
       secrets = (keys { inherit (node.config.deployment) keys; }).complete;
       toplevel = node.config.system.build.toplevel;
     })

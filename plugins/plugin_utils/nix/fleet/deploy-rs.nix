@@ -44,6 +44,7 @@ let
         health_checks = [ ];
         pre_deploy_checks = [ ];
         keys = { };
+        ssh_access = null;
         other_profiles = filter (each: each != "system") (attrNames node.profiles);
         left_out = null;
       };

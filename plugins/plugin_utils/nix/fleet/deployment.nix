@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # What is known about a host before its system is evaluated: `deployment` is its configuration's attribute of that name.
-{ format, host, deployment, keys }:
+{ format, host, deployment, keys, ssh_access }:
 
 let
   inherit (builtins) concatLists concatStringsSep map;
@@ -48,6 +48,7 @@ else {
     keys = deployment.keys or { };
     secrets = deployment.secrets or { };
   }).metadata;
+  inherit ssh_access;
   # Why nothing is deployed to this host, if so.
   left_out =
     if deployment.buildOnly or false then "deployment.buildOnly is set"

@@ -18,7 +18,7 @@ in
   };
   hosts = builtins.mapAttrs
     (name: data: {
-      deployment = deployment { inherit keys; format = chosen; host = name; deployment = data; };
+      deployment = deployment { inherit keys; format = chosen; host = name; deployment = data; ssh_access = null; };
       secrets = (keys { inherit (data) keys; }).complete;
       # Where nothing is added it is what makeHive says.
       toplevel = (extend names name (value.nodes.${name} or { config.system.build.toplevel = value.toplevel.${name}; }))

@@ -9,7 +9,7 @@
 # value      instead of files: the value of a flake's output
 # format     a name of `formats` below; null: whatever it looks like
 # arguments  what functions at the top of the files are called with
-# access     what access.nix takes
+# access     a definition of the option of access.nix, for all hosts
 # system     the platform of hosts whose files name none; null: that of the machine
 #
 # Result: { format = "..."; meta = { ... }; hosts.<name> = { deployment; secrets; toplevel; }; list = names: { ... }; }
@@ -59,14 +59,31 @@ let
       if length sources == 1 then first
       else throw "${concatStringsSep ", " (map (source: source.name) sources)}: only a NixOps network is made of several files";
     purely = files == [ ];
-    # Modules for a host beside its own; `names` are those of all hosts.
-    extra = names: parts.access { inherit access names; };
-    # An evaluated system with these modules.
+    inherit extra added;
+    # Tells hosts apart that have another description of who may log in where; null: a host has none.
+    ssh-access = name: config:
+      let found = config.nixferry.sshAccess or { }; in
+      if found == { } then null
+      else if config.nixferry.hostName != name then
+        throw "host '${name}': nixferry.sshAccess has no part for \"${config.nixferry.hostName}\". Set networking.hostName or nixferry.hostName to \"${name}\", which the host is called in the fleet"
+      else builtins.hashString "sha256" (builtins.toJSON found);
+    # An evaluated system with the modules of `added`.
     extend = names: name: evaluated:
-      let modules = parts.access { inherit access names; } name; in
+      let modules = added names name; in
       if modules == [ ] then evaluated
       else (evaluated.extendModules or (throw "host '${name}' is evaluated already: nothing can be added to it")) { inherit modules; };
   };
+
+  # Modules for a host beside its own; `names` are those of all hosts.
+  extra = names: name: [
+    parts.access
+    {
+      _file = "ssh_access";
+      nixferry = { hostName = name; hostNames = names; sshAccess = access; };
+    }
+  ];
+  # The same where a host that was evaluated already has to be evaluated anew for them.
+  added = names: name: if access == { } then [ ] else extra names name;
 
   # Whoever's deployment data is wrong is not deployed.
   hosts = mapAttrs (_name: host: host // { toplevel = deepSeq host.deployment host.toplevel; }) fleet.hosts;

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # morph: `network` with pkgs, lib, evalConfig and specialArgs, `defaults`, and hosts.
-{ value, sources, deployment, extra, keys, nixpkgs, options, chosen, ... }:
+{ value, sources, deployment, extra, keys, nixpkgs, options, ssh-access, chosen, ... }:
 
 let
   inherit (builtins) attrNames head listToAttrs map mapAttrs removeAttrs typeOf isString;
@@ -50,7 +50,7 @@ in
   };
   hosts = mapAttrs
     (name: node: {
-      deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; };
+      deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; ssh_access = ssh-access name node.config; };
       secrets = (keys { inherit (node.config.deployment) keys secrets; }).complete;
       toplevel = node.config.system.build.toplevel;
     })

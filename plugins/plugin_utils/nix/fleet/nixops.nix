@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # NixOps 1.7 and 2.0: one or several network files, or `nixopsConfigurations` of a flake.
-{ arguments, call, sources, system, purely, deployment, extra, keys, nixpkgs, options, chosen, ... }:
+{ arguments, call, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, chosen, ... }:
 
 let
   inherit (builtins)
@@ -86,7 +86,7 @@ in
         else "Remove the resource, and write what the hosts need of it into the file"}"
     else mapAttrs
       (name: node: {
-        deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; };
+        deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; ssh_access = ssh-access name node.config; };
         secrets = (keys { inherit (node.config.deployment) keys secrets; }).complete;
         toplevel = node.config.system.build.toplevel;
       })

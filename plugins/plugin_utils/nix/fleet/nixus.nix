@@ -3,16 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # nixus: the file has evaluated everything already; what it returns carries its configuration with it.
-{ value, extra, ... }:
+{ value, added, ssh-access, ... }:
 
 let
-  inherit (builtins) attrNames listToAttrs mapAttrs;
+  inherit (builtins) attrNames filter listToAttrs map mapAttrs;
 
   names = attrNames value.config.nodes;
-  added = builtins.concatMap (name: map (module: { inherit name; value.configuration = module; }) (extra names name)) names;
+  modules = filter (each: each.value.configuration.imports != [ ])
+    (map (name: { inherit name; value.configuration.imports = added names name; }) names);
   config =
-    if added == [ ] then value.config
-    else (value.extendModules { modules = [{ nodes = listToAttrs added; }]; }).config;
+    if modules == [ ] then value.config
+    else (value.extendModules { modules = [{ nodes = listToAttrs modules; }]; }).config;
 
   secretOf = directory: secret:
     let
@@ -31,7 +32,7 @@ let
     mapAttrs (name: secret: let found = secretOf secrets.baseDirectory secret; in found // { path = "${found.path}/${name}"; })
       (secrets.files or { });
 
-  toHost = _name: node: {
+  toHost = name: node: {
     deployment = {
       kind = "nixos";
       target_host = node.host;
@@ -49,6 +50,7 @@ let
       health_checks = [ ];
       pre_deploy_checks = [ ];
       keys = secretsOf node;
+      ssh_access = ssh-access name node.configuration;
       left_out =
         if !(node.enable or node.enabled or true) then "it is not enabled"
         else if node.host == null then "its option `host` is null"

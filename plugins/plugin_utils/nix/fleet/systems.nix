@@ -4,7 +4,7 @@
 
 # Outputs of flakes with one evaluation a host: nixosConfigurations, darwinConfigurations, homeConfigurations.
 # A NixOS host that has the options of options.nix, or the like, says there how to reach it.
-kind: { value, deployment, extend, keys, chosen, ... }:
+kind: { value, deployment, extend, keys, ssh-access, chosen, ... }:
 
 let
   said = system: if kind == "nixos" && system.config ? deployment then system.config.deployment else { };
@@ -13,7 +13,7 @@ in
   meta = { description = ""; options = { }; };
   hosts = builtins.mapAttrs
     (name: system: {
-      deployment = deployment { inherit keys; format = chosen; host = name; deployment = said system; } // { inherit kind; };
+      deployment = deployment { inherit keys; format = chosen; host = name; deployment = said system; ssh_access = if kind == "nixos" then ssh-access name system.config else null; } // { inherit kind; };
       secrets = (keys { keys = (said system).keys or { }; secrets = (said system).secrets or { }; }).complete;
       toplevel = if kind == "nixos" then extend (builtins.attrNames value) name system else system;
     })

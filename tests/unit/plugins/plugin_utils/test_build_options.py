@@ -214,7 +214,7 @@ def test_several_files_are_one_fleet_and_an_empty_one_is_none() -> None:
 
 def test_access_goes_with_a_fleet() -> None:
     access = {"web1": {"hostKeys": {"a": "ssh-rsa A"}}}
-    assert "authorized_keys" in source(options(fleet="a.nix", ssh_access=access), "web1").access
+    assert '"ssh-rsa A"' in source(options(fleet="a.nix", ssh_access=access), "web1").access
     with pytest.raises(NixferryError, match="`ssh_access` goes with fleet"):
         options(flake=".", ssh_access=access)
 

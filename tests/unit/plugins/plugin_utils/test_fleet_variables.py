@@ -17,6 +17,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables i
     health_check,
     host_variables,
     left_out,
+    other_access,
     shared_addresses,
     shared_warnings,
     split_address,
@@ -36,6 +37,7 @@ SILENT: dict[str, Any] = {
     "substitute_on_destination": None,
     "health_checks": [],
     "pre_deploy_checks": [],
+    "ssh_access": None,
     "keys": {},
     "left_out": None,
 }
@@ -74,6 +76,16 @@ def test_a_host_that_says_nothing_is_left_to_ansible_and_the_role() -> None:
 )
 def test_addresses(address: str, expected: tuple[str, str, int | None]) -> None:
     assert split_address(address) == expected
+
+
+def test_hosts_that_describe_another_access_are_told() -> None:
+    hosts: dict[str, dict[str, Any]] = {name: {"ssh_access": "a"} for name in ("web1", "web2", "web3")}
+    assert other_access(listing(hosts)) == []
+    assert other_access(listing({})) == []
+    assert other_access(listing({**hosts, "db1": {"ssh_access": "b"}, "db2": {}})) == ["db1", "db2"]
+    # Whoever is not deployed, and what has no such option, is not asked.
+    away = {"left_out": "deployment.buildOnly is set"}
+    assert other_access(listing({**hosts, "image": away, "mac": {"kind": "darwin"}})) == []
 
 
 def test_how_to_log_in() -> None:
