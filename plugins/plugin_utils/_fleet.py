@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._trace import with
 
 TIMEOUT_NAME = "the timeout for reading the fleet"
 REMEDY = "Mend the fleet file."
+# A file with a line.
+_PLACE = re.compile(r"\.nix:\d+")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,10 @@ def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> Fleet
         raise _error(names)
     answer = _read(names)
     hosts, errors = _read_apart(nix, fleet, answer["names"], deadline)
+    for name, error in errors.items():
+        place = answer["places"][name]
+        if place and not _PLACE.search(error.message):
+            error.message += f"\n{name} is defined at {place}"
     return _listing(fleet, answer, hosts, errors)
 
 

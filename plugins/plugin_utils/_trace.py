@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._option_lines import with_lines
 
 # Errors that Nix finds far from the mistake.
 _PLACELESS = re.compile(r"infinite recursion encountered|stack overflow|max-call-depth exceeded")
@@ -23,6 +24,7 @@ PLACES = 3
 
 def with_places(nix: Nix, request: NixRequest, error: NixferryError, *, step: str) -> NixferryError:
     """``error`` of ``request``, with the user's own places in its message where Nix had none to tell."""
+    error.message = with_lines(error.message)
     if not _PLACELESS.search(error.message):
         return error
     traced = replace(request, arguments=(*request.arguments, "--show-trace"))

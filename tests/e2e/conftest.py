@@ -19,6 +19,7 @@ import fault_table
 import lab as lab_module
 import pytest
 from fault_rows import Fault
+from fleets import lay_out
 from lab import Lab, LabHost
 from project import Project, make_project
 
@@ -111,3 +112,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def fault(request: pytest.FixtureRequest, lab: Lab, project: Project) -> Fault:
     """The row of a test with the marker `faults`."""
     return Fault(lab, project, fault_table.row_of(request.node))
+
+
+@pytest.fixture(scope="session")
+def fleet_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fleet files of every tool. Nobody changes them here."""
+    return lay_out(tmp_path_factory.mktemp("fleets"))
+
+
+@pytest.fixture
+def network(fleet_files: Path, tmp_path: Path) -> Path:
+    """A directory in which a file may be written that finds nixpkgs beside it."""
+    (tmp_path / "nixpkgs").symlink_to(fleet_files / "nixpkgs")
+    (tmp_path / "nixus").symlink_to(fleet_files / "nixus/nixus")
+    return tmp_path

@@ -36,6 +36,8 @@ FLEETS = {
     "deploy-rs": [".#deploy"],
     "nixos": [".#nixosConfigurations"],
 }
+# The attribute of a NixOps network that stands beside nixpkgs.
+PACKAGES = "network.nixpkgs = import ./nixpkgs { };"
 
 
 def lay_out(directory: Path, ports: Mapping[str, int] | None = None, nixpkgs: Path | None = None) -> Path:
@@ -48,6 +50,12 @@ def lay_out(directory: Path, ports: Mapping[str, int] | None = None, nixpkgs: Pa
     known = {"web1": 2201, "web2": 2202, "web3": 2203, "db1": 2204, "web2_http": 8082}
     system = f"{platform.machine()}-linux"
     (directory / "lab.json").write_text(json.dumps({**known, **(ports or {}), "system": system}))
+    return directory
+
+
+def write_network(directory: Path, text: str) -> Path:
+    """Make ``text`` the file network.nix of ``directory``, which is returned."""
+    (directory / "network.nix").write_text(text)
     return directory
 
 

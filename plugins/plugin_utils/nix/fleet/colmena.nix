@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # colmena: `meta` (or `network`), `defaults`, and hosts; a file, or the output `colmena` of a flake.
-{ value, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, chosen, ... }:
+{ value, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
 
 let
   inherit (builtins) attrNames elem filter head isAttrs isList isPath listToAttrs map mapAttrs;
@@ -23,7 +23,7 @@ let
   common = read "meta.nixpkgs"
     (if (meta.nixpkgs or null) != null then meta.nixpkgs
     else if purely then throw "meta.nixpkgs has to be set in a flake"
-    else <nixpkgs>);
+    else searched (if value ? network then "network" else "meta") "nixpkgs");
   packagesOf = name:
     if (meta.nodeNixpkgs or { }) ? ${name} then read "meta.nodeNixpkgs.${name}" meta.nodeNixpkgs.${name} else common;
 
@@ -57,6 +57,7 @@ let
 in
 {
   base = common;
+  places = [ value ];
   meta = {
     name = meta.name or "hive";
     description = meta.description or "";

@@ -54,5 +54,6 @@ let
 in
 {
   meta = { description = ""; options = { }; };
+  places = [ (deploy.nodes or { }) ];
   hosts = mapAttrs toHost (deploy.nodes or (throw "`deploy` has no attribute `nodes`"));
 }

@@ -13,6 +13,7 @@
 # system     the platform of hosts whose files name none; null: that of the machine
 #
 # Result: { format = "..."; meta = { ... }; hosts.<name> = { deployment; secrets; toplevel; }; list = names: { ... }; }
+# In a list, places says where each host is defined, as far as Nix knows.
 # deployment is data that survives JSON, without contents of secrets. secrets holds how to get at these. Neither forces
 # the toplevel, and nothing of one host forces anything of another.
 parts:
@@ -20,7 +21,7 @@ parts:
 { files ? [ ], value ? null, format ? null, arguments ? { }, access ? { }, system ? null }:
 
 let
-  inherit (builtins) attrNames concatStringsSep deepSeq functionArgs head intersectAttrs isAttrs isFunction length
+  inherit (builtins) attrNames concatStringsSep deepSeq filter functionArgs head intersectAttrs isAttrs isFunction length
     listToAttrs map mapAttrs typeOf;
 
   call = value:
@@ -51,8 +52,25 @@ let
 
   chosen = if format != null then format else parts.detect (map (source: source.value) sources);
 
+  # Where the first of `sets` that has the attribute has it.
+  place = name: sets:
+    let found = filter (position: position != null) (map (builtins.unsafeGetAttrPos name) sets); in
+    if found == [ ] then null else "${(head found).file}:${toString (head found).line}";
+
+  # nixpkgs in the search path, for files whose attribute `section` does not name it.
+  searched = section: attribute:
+    let
+      found = builtins.tryEval (builtins.findFile builtins.nixPath "nixpkgs");
+      where = place section (map (source: source.value) sources);
+    in
+    if found.success then found.value
+    else
+      throw "file 'nixpkgs' was not found in the Nix search path, where it is looked for since ${
+        if where == null then "there is no ${section}.${attribute} in ${concatStringsSep ", " (map (source: source.name) sources)}"
+        else "`${section}` has no `${attribute}` at ${where}"}";
+
   fleet = formats.${chosen} {
-    inherit arguments call chosen sources system;
+    inherit arguments call chosen searched sources system;
     inherit (parts) deployment keys nixpkgs;
     options = arguments: parts.options (arguments // { inherit (parts) key-options; });
     value =
@@ -98,6 +116,7 @@ in
     format = chosen;
     inherit (fleet) meta;
     names = attrNames hosts;
+    places = mapAttrs (name: _host: place name (fleet.places or [ ])) hosts;
     hosts = mapAttrs (_name: host: host.deployment)
       (if names == null then hosts else intersectAttrs (listToAttrs (map (name: { inherit name; value = null; }) names)) hosts);
   };

@@ -3,15 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # morph: `network` with pkgs, lib, evalConfig and specialArgs, `defaults`, and hosts.
-{ value, sources, deployment, extra, keys, nixpkgs, options, ssh-access, chosen, ... }:
+{ value, sources, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
 
 let
   inherit (builtins) attrNames head listToAttrs map mapAttrs removeAttrs typeOf isString;
 
   network = value.network or { };
   packages = if network ? pkgs then nixpkgs "network.pkgs" { } network.pkgs else { };
-  lib = network.lib or packages.lib or (import <nixpkgs/lib>);
-  evalConfig = import (network.evalConfig or ((packages.path or <nixpkgs>) + "/nixos/lib/eval-config.nix"));
+  lib = network.lib or packages.lib or (import (searched "network" "pkgs" + "/lib"));
+  evalConfig = import (network.evalConfig or ((packages.path or (searched "network" "pkgs")) + "/nixos/lib/eval-config.nix"));
   file = (head sources).name;
 
   evaluate = check: name: evalConfig {
@@ -43,6 +43,7 @@ let
 in
 {
   base = builtins.seq evalConfig lib;
+  places = [ value ];
   meta = {
     description = network.description or "";
     options = mapAttrs setting (network.nixConfig or { });

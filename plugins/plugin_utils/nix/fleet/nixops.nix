@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # NixOps 1.7 and 2.0: one or several network files, or `nixopsConfigurations` of a flake.
-{ arguments, call, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, chosen, ... }:
+{ arguments, call, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
 
 let
   inherit (builtins)
@@ -26,7 +26,7 @@ let
   packages = nixpkgs "network.nixpkgs" (if system == null then { } else { inherit system; })
     (if pinned != [ ] then head pinned
     else if purely then throw "the network in the flake has no attribute `nixpkgs`"
-    else <nixpkgs>);
+    else searched "network" "nixpkgs");
   lib = if isFlake then (head pinned).lib else packages.lib;
   evalConfig = if isFlake then lib.nixosSystem else import (packages.path + "/nixos/lib/eval-config.nix");
 
@@ -75,6 +75,7 @@ let
 in
 {
   base = lib;
+  places = networks;
   meta = {
     description = settings.description or "";
     options = { };

@@ -66,5 +66,6 @@ if !(value ? config.nodes) then
   throw "this is no result of nixus: it has no attribute `config.nodes`"
 else {
   meta = { description = ""; options = { }; };
+  places = filter builtins.isAttrs (value.options.nodes.definitions or [ ]);
   hosts = mapAttrs toHost config.nodes;
 }

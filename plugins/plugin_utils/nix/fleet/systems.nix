@@ -11,6 +11,7 @@ let
 in
 {
   meta = { description = ""; options = { }; };
+  places = [ value ];
   hosts = builtins.mapAttrs
     (name: system: {
       deployment = deployment { inherit keys; format = chosen; host = name; deployment = said system; ssh_access = if kind == "nixos" then ssh-access name system.config else null; } // { inherit kind; };

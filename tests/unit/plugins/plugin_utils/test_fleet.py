@@ -31,6 +31,8 @@ class Evaluators:
         self.broken = broken
         self.file_is_broken = file_is_broken
         self.processes = 0
+        self.places: dict[str, str] = {}
+        self.words = "is wrong"
 
     def run_many(self, requests: Sequence[NixRequest], **_settings: object) -> list[NixResult]:
         return [self.answer(request) for request in requests]
@@ -43,12 +45,13 @@ class Evaluators:
         names = self.hosts if asked[1] == "null" else re.findall(r'"([^"]*)"', asked[1])
         bad = [name for name in names if name in self.broken]
         if self.file_is_broken or bad:
-            message = f"error: {bad[0] if bad else 'the file'} is wrong"
+            message = f"error: {bad[0] if bad else 'the file'} {self.words}"
             return NixResult(1, "", message, request.arguments, errors=(message,))
         answer = {
             "format": "nixops",
             "meta": {},
             "names": list(self.hosts),
+            "places": {name: self.places.get(name) for name in self.hosts},
             "hosts": {name: {"tags": []} for name in names},
         }
         return NixResult(0, json.dumps(answer), "", request.arguments)
@@ -75,6 +78,21 @@ def test_broken_hosts_are_told_from_the_others(broken: set[int], number: int) ->
     assert list(listing.hosts) == [host for host in hosts if host not in bad]
     for host in bad:
         assert listing.errors[host].message == f"{host} is wrong"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("is wrong", "web1 is wrong\nweb1 is defined at /srv/network.nix:4"),
+        ("is wrong at /srv/web.nix:7:3", "web1 is wrong at /srv/web.nix:7:3"),
+        ("is wrong\n- In `/srv/web.nix:7': 3", "web1 is wrong\n- In `/srv/web.nix:7': 3"),
+    ],
+)
+def test_a_mistake_without_a_place_is_told_with_that_of_the_host(words: str, message: str) -> None:
+    evaluators = Evaluators(["web1", "web2"], ["web1"])
+    evaluators.places = {"web1": "/srv/network.nix:4"}
+    evaluators.words = words
+    assert read(evaluators).errors["web1"].message == message
 
 
 def test_one_broken_host_of_many_costs_few_evaluators() -> None:
