@@ -146,6 +146,18 @@ def test_nothing_is_activated_when_a_host_cannot_be_built(
     for name in ("web1", "web3"):
         assert "nothing was activated here, since the transaction has lost web2" in failed[name]
 
+    # The same for a host that refuses the deploy; in check mode no command is run that might do so.
+    describe(project, "2")
+    checks = [{"name": "not web2", "command": "test $(hostname) != web2", "retries": 0}]
+    checked = project.run_playbook(play(pre_deploy_checks=checks), "--check").assert_ok()
+    assert checked.result("nix_health_check", "web2")["not_run"] == ["not web2"]
+    refused = project.run_playbook(play(pre_deploy_checks=checks))
+    failed = {entry.host: entry.result["msg"] for entry in refused.results if entry.status == "failed"}
+    assert "web2: pre-deploy check failed: not web2: exit code 1" in failed["web2"]
+    for host, earlier in zip(fleet, before, strict=True):
+        assert (host.current_system(), host.profile()) == (earlier.current_system, earlier.profile)
+        assert host.name == "web2" or "the transaction has lost web2" in failed[host.name]
+
     free = project.run_playbook(play({"strategy": "ansible.builtin.free"}))
     assert free.return_code != 0
     assert "lets every host run ahead" in free.result(SWITCH, "web1")["msg"]
