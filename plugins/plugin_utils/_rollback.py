@@ -112,8 +112,8 @@ def _unknown(deploy: str, moment: int, known: Collection[str]) -> NixferryError:
     return NixferryError(
         f"no host that was asked knows the deploy {deploy}; {told}",
         step=STEP,
-        remedy="Correct the id (the playbook nixferry.deploy.status shows the newest), or run this for a host that the "
-        f"deploy has changed as well. {TIME}{when} goes back to what each profile held then, whatever was deployed.",
+        remedy="Correct the id (the playbook nixferry.deploy.status shows the newest), or include a host that the "
+        f"deploy has changed. {TIME}{when} goes back to what each profile held then, whatever was deployed.",
     )
 
 
