@@ -14,6 +14,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._drift import depl
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import (
+    nearest_deploys,
+    remembered_deploys,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import SWITCH_OPTIONS, kind_of
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import generations_result
 
@@ -25,6 +29,7 @@ class ActionModule(NixferryAction):
         "argument_spec": {
             **{name: SWITCH_OPTIONS[name] for name in ("kind", "profile", "guard")},
             "build": BUILD_OPTION,
+            "deploy": {"type": "str", "default": ""},
         }
     }
 
@@ -34,4 +39,9 @@ class ActionModule(NixferryAction):
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
         result = generations_result(probe)
         facts = deploy_facts(shell.host, probe, options["build"])
-        return {**result, **facts, "summary": [*result["summary"], *facts["summary"]]}
+        return {
+            **result,
+            **facts,
+            "nearest_deploys": nearest_deploys(options["deploy"], remembered_deploys(probe)),
+            "summary": [*result["summary"], *facts["summary"]],
+        }

@@ -40,6 +40,10 @@ options:
       - What M(nixferry.deploy.nix_build) returned, in check mode or not. Then the result tells whether a deploy would
         change the host, as V(build) in RV(drift).
     type: dict
+  deploy:
+    description: The id of a deploy to look for, as RV(history) has it; see RV(nearest_deploys).
+    type: str
+    default: ""
 seealso:
   - module: nixferry.deploy.nix_switch
   - module: nixferry.deploy.nix_rollback
@@ -159,6 +163,14 @@ history:
   type: list
   elements: dict
   contains: *deploy
+nearest_deploys:
+  description:
+    - The ids of the few remembered deploys that are most like O(deploy). When that is remembered, it is the first.
+    - Of all hosts together, this is the O(nixferry.deploy.nix_rollback#module:known_deploys) option of
+      M(nixferry.deploy.nix_rollback).
+  returned: success
+  type: list
+  elements: str
 drift:
   description:
     - In which ways the host is not what was deployed. V(running), something else runs than what boots next. V(profile),

@@ -43,7 +43,8 @@ options:
     default: previous
   known_deploys:
     description:
-      - The ids of deploys that other hosts remember, as C(history) of M(nixferry.deploy.nix_generations) has them.
+      - The ids of deploys that other hosts remember, as far as they are like the one in O(to). They are in
+        C(nearest_deploys) of M(nixferry.deploy.nix_generations).
       - A host that does not remember the deploy in O(to) itself, and does not find it here, fails before anything is
         changed, and names the ids that come nearest. The time in an id that was mistyped is not gone by.
       - Role P(nixferry.deploy.nixos#role) and the playbook C(nixferry.deploy.rollback) ask the hosts.
@@ -64,6 +65,7 @@ EXAMPLES = r"""
 
 - name: Ask all hosts which deploys they remember
   nixferry.deploy.nix_generations:
+    deploy: 20260921T141300-3fa2c1d4
   register: system
 
 - name: Put every host to what it ran after a deploy
@@ -71,8 +73,8 @@ EXAMPLES = r"""
     to: deploy:20260921T141300-3fa2c1d4
     known_deploys: >-
       {{
-        ansible_play_hosts | map('extract', hostvars, 'system') | selectattr('history', 'defined')
-        | map(attribute='history') | flatten | map(attribute='deploy') | unique
+        ansible_play_hosts | map('extract', hostvars, 'system') | selectattr('nearest_deploys', 'defined')
+        | map(attribute='nearest_deploys') | flatten | unique
       }}
 
 - name: Go back to generation 41, if the web server works there

@@ -96,13 +96,25 @@ def _of_deploy(probe: ProbeResult, deploy: str, known_deploys: Collection[str]) 
         if record.deploy == deploy:
             return _still_there(probe, record, f"deploy {deploy} brought it")
     if deploy not in known_deploys:
-        raise _unknown(deploy, moment, {*known_deploys, *(record.deploy for record in remembered)} - {""})
+        raise _unknown(deploy, moment, [*known_deploys, *remembered_deploys(probe)])
     reason = f"deploy {deploy} did not change this host, which held it at {_shown(moment)}"
     return _at(probe, moment, reason, _run_time)
 
 
+def nearest_deploys(deploy: str, known: Collection[str]) -> list[str]:
+    """The few ids among ``known`` that are most like ``deploy``, itself first if it is there; none without one."""
+    if not deploy:
+        return []
+    return difflib.get_close_matches(deploy, sorted(set(known) - {""}), n=NEAREST_DEPLOYS, cutoff=0)
+
+
+def remembered_deploys(probe: ProbeResult) -> list[str]:
+    """The ids of the deploys that the host has a record of, in no order, and empty for those of older versions."""
+    return [record.deploy for record in (*probe.deploys, *probe.history)]
+
+
 def _unknown(deploy: str, moment: int, known: Collection[str]) -> NixferryError:
-    nearest = difflib.get_close_matches(deploy, sorted(known), n=NEAREST_DEPLOYS, cutoff=0)
+    nearest = nearest_deploys(deploy, known)
     told = (
         f"those that are known and come nearest are {', '.join(nearest)}"
         if nearest

@@ -10,7 +10,12 @@ import pytest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult, parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import Chosen, choose_generation
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import (
+    Chosen,
+    choose_generation,
+    nearest_deploys,
+    remembered_deploys,
+)
 
 ONE, TWO, THREE = (f"/nix/store/{letter * 32}-system" for letter in "abc")
 
@@ -202,6 +207,20 @@ def test_a_deploy_counts_as_known_when_another_host_or_the_host_itself_remembers
     # A host that has been added to the fleet since.
     with pytest.raises(NixferryError, match=r"no generation of .* is known to be as old"):
         choose_generation(probe(1, {"1": at(50)}, **{"1": ONE}), f"deploy:{run_at(20)}", [run_at(20)])
+
+
+def test_what_a_host_is_asked_for_decides_for_the_others() -> None:
+    """Each tells a few ids only, and the wanted one is among them wherever it is known."""
+    many = fleet_host(tuple(line(2, ONE, minute, run=minute) for minute in range(60)))
+    known = remembered_deploys(many)
+    for wanted in (run_at(7), run_at(59)):
+        told = nearest_deploys(wanted, known)
+        assert (told[0], len(told)) == (wanted, 3)
+        assert choose_generation(fleet_host(()), f"deploy:{wanted}", told).number
+    assert MISTYPED not in nearest_deploys(MISTYPED, known)
+    # Nothing is looked for, or a deploy of an older version has no id.
+    assert nearest_deploys("", known) == []
+    assert nearest_deploys(MISTYPED, remembered_deploys(fleet_host((line(2, ONE, 10),)))) == []
 
 
 def test_hosts_that_remember_nothing_say_so() -> None:
