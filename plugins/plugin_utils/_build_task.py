@@ -177,7 +177,14 @@ class BuildTask:
         if attributes:
             self.nix.version()
             self.progress.phase(f"evaluating {names_text(list(attributes))}")
-            answers = evaluate(self.nix, attributes, limits=self.options.limits, deadline=deadline)
+            answers = evaluate(
+                self.nix,
+                attributes,
+                limits=self.options.limits,
+                deadline=deadline,
+                eval_jobs=self.options.nix_eval_jobs,
+                on_warning=self.warnings.append,
+            )
             targets.update(self._evaluated(answers))
         return targets
 
