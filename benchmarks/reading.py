@@ -9,11 +9,14 @@ Needs Nix, but no hosts: ``python -m benchmarks.reading --hosts 1,10,50``. See R
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.fleet import REPOSITORY
 from benchmarks.measure import Command, Spread, run
@@ -21,31 +24,45 @@ from benchmarks.systems import nix_environment
 
 MATERIALISE_DEADLINE = 60  # seconds
 COLLECTIONS = REPOSITORY / ".build" / "collections"
-# What one host costs the evaluator: about what a small NixOS system does in the time of its modules.
+# How many times as long one evaluator is to take as several do on two processors, and seconds for a list of hosts.
+SPEED_AIM = 1.7
+LISTING_HOSTS = 100
+LISTING_AIM = 2.0
+# What one host costs the evaluator: about what a small NixOS system does in the time of its modules. Hosts of a real
+# nixpkgs bring their own weight.
 WEIGHT = 300_000
 NETWORK = """
 let
   host = number: { lib, ... }: {
     deployment.targetHost = "192.0.2.${toString number}";
-    environment.etc.weight.text = toString (lib.foldl (sum: each: sum + each.value) 0
-      (lib.genList (value: { inherit value; }) (WEIGHT + number)));
+    boot.isContainer = true;
+    environment.etc.weight.text = toString (builtins.foldl' (sum: each: sum + each.value) 0
+      (builtins.genList (value: { inherit value; }) (WEIGHT + number)));
   };
 in
-{ network.nixpkgs = import ./nixpkgs { }; }
+{ network.nixpkgs = import NIXPKGS { }; }
 // builtins.listToAttrs (builtins.genList (number: { name = "host${toString number}"; value = host number; }) HOSTS)
 """
 # One process that evaluates everything: what there would be without chunks.
 PLAIN = "builtins.mapAttrs (_name: host: host.toplevel.drvPath) (import {adapters} {{ files = [ {file} ]; }}).hosts"
 
 
-def inside(what: str, file: str) -> None:
-    """In a process of its own: list the fleet or evaluate it, as the inventory plugin and nix_build do."""
+def limits(max_memory: int | None) -> Any:
+    """The limits that nix_build has, with the memory in MiB that its option ``max_memory`` gives it."""
     from ansible.plugins.loader import init_plugin_loader
 
     init_plugin_loader([str(COLLECTIONS)])
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils import _evaluate_limits
+
+    return _evaluate_limits.default_limits(max_memory)
+
+
+def inside(what: str, file: str, max_memory: int | None) -> None:
+    """In a process of its own: list the fleet or evaluate it, as the inventory plugin and nix_build do."""
+    limited = limits(max_memory)
     from ansible_collections.nixferry.deploy.plugins.plugin_utils import (
         _evaluate,
-        _evaluate_limits,
+        _evaluate_jobs,
         _fleet,
         _fleet_source,
         _nix,
@@ -60,51 +77,120 @@ def inside(what: str, file: str) -> None:
         return
     # Names as they are in the network: listing is measured apart.
     attributes = {f"host{number}": fleet.attribute(f"host{number}") for number in range(int(what))}
-    answers = _evaluate.evaluate(nix, attributes, limits=_evaluate_limits.default_limits(), deadline=None)
+    mode = _evaluate_jobs.AUTO if os.environ.get("WITH_JOBS") else _evaluate_jobs.NEVER
+    answers = _evaluate.evaluate(nix, attributes, limits=limited, deadline=None, eval_jobs=mode)
     wrong = [answer for answer in answers.values() if not isinstance(answer, _evaluate.Evaluation)]
     if wrong:
         raise SystemExit(str(wrong[0]))
 
 
-def contestants(file: Path, hosts: int) -> dict[str, Command]:
-    """What is compared, by name."""
-    own = [sys.executable, "-m", "benchmarks.reading", "--file", str(file), "--inside"]
+def contestants(file: Path, hosts: int, memory: int) -> dict[str, Command]:
+    """What is compared, by name. ``memory`` is what evaluators may take, in MiB."""
+    own = [
+        sys.executable,
+        "-m",
+        "benchmarks.reading",
+        "--file",
+        str(file),
+        "--max-memory",
+        str(memory),
+        "--inside",
+    ]
     adapters = REPOSITORY / "plugins/plugin_utils/nix/fleet"
     plain = PLAIN.format(adapters=adapters, file=file)
     evaluator = ["nix-instantiate", "--eval", "--json", "--strict", "--read-write-mode", "--expr", plain]
-    return {
+    found = {
         "start-up": Command([*own, "nothing"], nix_environment()),
         "listing": Command([*own, "list"], nix_environment()),
         "evaluation": Command([*own, str(hosts)], nix_environment()),
         "one evaluator": Command(evaluator, nix_environment()),
     }
+    if shutil.which("nix-eval-jobs"):
+        found["nix-eval-jobs"] = Command([*own, str(hosts)], {**nix_environment(), "WITH_JOBS": "1"})
+    return found
 
 
-def measure(directory: Path, hosts: int, repetitions: int) -> None:
-    """Print a table for a fleet of ``hosts`` hosts."""
+class Times:
+    """Runs commands by turns, and keeps what they took."""
+
+    def __init__(self, directory: Path, commands: Mapping[str, Command], repetitions: int) -> None:
+        self.seconds: dict[str, list[float]] = {name: [] for name in commands}
+        self.memory: dict[str, float] = {}
+        for round_ in range(repetitions + 1):
+            for name, command in commands.items():
+                # The first round warms up, and is the one in which memory is looked at.
+                log = directory / "log"
+                outcome = run(command, log, with_memory=round_ == 0)
+                if outcome.return_code != 0:
+                    raise SystemExit(f"{name}: {log.read_text()}")
+                if round_ == 0:
+                    self.memory[name] = (outcome.memory or 0) / 2**20
+                else:
+                    self.seconds[name].append(outcome.seconds)
+
+    def table(self, title: str) -> str:
+        """Seconds and MiB of each command."""
+        lines = [f"{title:26}     min   median      max      MiB"]
+        for name, times in self.seconds.items():
+            spread = Spread.of(times)
+            numbers = (
+                f"{spread.minimum:8.2f} {spread.median:8.2f} {spread.maximum:8.2f} {self.memory[name]:8.0f}"
+            )
+            lines.append(f"  {name:24}{numbers}")
+        return "\n".join(lines)
+
+    def median(self, name: str) -> float:
+        """Seconds."""
+        return Spread.of(self.seconds[name]).median
+
+
+def network(directory: Path, hosts: int, nixpkgs: str, weight: int) -> Path:
+    """A fleet file with ``hosts`` hosts."""
     file = directory / f"network-{hosts}.nix"
-    file.write_text(NETWORK.replace("WEIGHT", str(WEIGHT)).replace("HOSTS", str(hosts)))
-    found = contestants(file, hosts)
-    seconds: dict[str, list[float]] = {name: [] for name in found}
-    memory: dict[str, int] = {}
-    for round_ in range(repetitions + 1):
-        for name, command in found.items():
-            # The first round warms up, and is the one in which memory is looked at.
-            outcome = run(command, directory / f"{name}.log", with_memory=round_ == 0)
-            if outcome.return_code != 0:
-                raise SystemExit(f"{name}: {(directory / f'{name}.log').read_text()}")
-            if round_ == 0:
-                memory[name] = outcome.memory or 0
-            else:
-                seconds[name].append(outcome.seconds)
-    print(f"\n{hosts} hosts{'':18}min   median      max      MiB")
-    for name, times in seconds.items():
-        spread = Spread.of(times)
-        line = f"{spread.minimum:8.2f} {spread.median:8.2f} {spread.maximum:8.2f} {memory[name] / 2**20:8.0f}"
-        print(f"  {name:18}{line}")
-    start = Spread.of(seconds["start-up"]).median
-    ours = Spread.of(seconds["evaluation"]).median - start
-    print(f"  one evaluator takes {Spread.of(seconds['one evaluator']).median / ours:.2f} times as long")
+    text = NETWORK.replace("WEIGHT", str(weight)).replace("HOSTS", str(hosts))
+    file.write_text(text.replace("NIXPKGS", nixpkgs))
+    return file
+
+
+def measure(directory: Path, hosts: int, arguments: argparse.Namespace) -> None:
+    """Print a table for a fleet of ``hosts`` hosts, and how far the aim is."""
+    memory = limits(arguments.max_memory).memory_mib
+    file = network(directory, hosts, arguments.nixpkgs or "./nixpkgs", 1 if arguments.nixpkgs else WEIGHT)
+    times = Times(directory, contestants(file, hosts, memory), arguments.repetitions)
+    print(f"\n{times.table(f'{hosts} hosts')}")
+    start = times.median("start-up")
+    for name in ("evaluation", "nix-eval-jobs"):
+        if name in times.seconds:
+            ratios = [
+                plain / (ours - start)
+                for plain, ours in zip(times.seconds["one evaluator"], times.seconds[name], strict=True)
+            ]
+            spread = Spread.of(ratios)
+            print(
+                f"  one evaluator takes {spread.median:.2f} times as long as {name} "
+                f"({spread.minimum:.2f} to {spread.maximum:.2f}; aim with two processors: {SPEED_AIM}), "
+                f"which took {times.memory[name]:.0f} of {memory} MiB"
+            )
+
+
+def inventory(directory: Path, repetitions: int) -> None:
+    """Print how long ``ansible-inventory`` takes for many hosts, which are those of the stand-in for nixpkgs."""
+    network(directory, LISTING_HOSTS, "./nixpkgs", 1)
+    (directory / "fleet.yml").write_text(
+        f"plugin: nixferry.deploy.fleet\nfleet: network-{LISTING_HOSTS}.nix\n"
+    )
+    (directory / "none.yml").write_text("all:\n  hosts: {}\n")
+    environment = {**nix_environment(), "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS)}
+    program = [str(Path(sys.executable).parent / "ansible-inventory"), "--list", "-i"]
+    times = Times(
+        directory,
+        {
+            "an empty inventory": Command([*program, str(directory / "none.yml")], environment),
+            "ansible-inventory --list": Command([*program, str(directory / "fleet.yml")], environment),
+        },
+        repetitions,
+    )
+    print(f"\n{times.table(f'{LISTING_HOSTS} hosts, stand-in')}\n  aim: {LISTING_AIM} s")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -114,17 +200,26 @@ def main(arguments: Sequence[str]) -> None:
         "--hosts", default="1,10,50", help="numbers of hosts, with commas between (%(default)s)"
     )
     parser.add_argument("--repetitions", type=int, default=5, help="timed runs (%(default)s)")
+    parser.add_argument(
+        "--nixpkgs",
+        default=os.environ.get("NIXPKGS_TREE", ""),
+        help="a checkout of nixpkgs to evaluate real systems of, in place of its stand-in; or NIXPKGS_TREE",
+    )
+    parser.add_argument("--max-memory", type=int, help="what evaluators may take, in MiB (what is available)")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.inside:
-        inside(given.inside, given.file)
+        inside(given.inside, given.file, given.max_memory)
         return
+    print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
         materialise = [str(REPOSITORY / "tests/fixtures/nixpkgs/materialise"), str(Path(name, "nixpkgs"))]
         subprocess.run(materialise, check=True, timeout=MATERIALISE_DEADLINE)
+        inventory(Path(name), given.repetitions)
         for hosts in map(int, given.hosts.split(",")):
-            measure(Path(name), hosts, given.repetitions)
+            measure(Path(name), hosts, given)
+    print(f"\nload at the end {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":

@@ -126,7 +126,6 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet import FleetListing, read_fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_options import (
@@ -143,6 +142,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables i
     shared_addresses,
     shared_warnings,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_names import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 
 

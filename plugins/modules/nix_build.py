@@ -226,6 +226,19 @@ options:
     description:
       - How many evaluators may run at once, if memory allows. The default is the number of processors.
     type: int
+  nix_eval_jobs:
+    description:
+      - Whether C(nix-eval-jobs) evaluates several hosts of a O(file), or of a O(fleet) that is made of files. It hands
+        them one by one to its workers, within O(max_memory) and O(evaluators), and they get the same derivations.
+      - With V(auto), it is used when it is on the E(PATH) and evaluates as the same version of Nix does. A warning
+        tells when it is there but is not used.
+      - With V(required), the task fails when it would be used and cannot be. With V(never), it is not used.
+      - A host that it cannot evaluate is evaluated once more without it, so that errors are the same, and what an
+        evaluation has to build first finds its remote builders. So is everything when it breaks off, with a warning.
+      - Flakes and O(expr) are evaluated without it.
+    type: str
+    choices: [auto, required, never]
+    default: auto
   timeout:
     description:
       - Seconds that everything together may take. V(0) means no limit.

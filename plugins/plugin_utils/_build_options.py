@@ -22,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_source impo
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._builders import builder_settings
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_jobs import AUTO, MODES
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits, default_limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import Attribute
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, kind_named
@@ -44,6 +45,7 @@ SPECIFICATION: dict[str, Any] = {
         "sign_key": {"type": "path"},
         "max_memory": {"type": "int"},
         "evaluators": {"type": "int"},
+        "nix_eval_jobs": {"type": "str", "choices": list(MODES), "default": AUTO},
         "timeout": {"type": "int", "default": DEFAULT_TIMEOUT_SECONDS},
         "progress": PROGRESS_OPTION,
     },
@@ -66,6 +68,7 @@ class BuildOptions:
     timeout: float | None
     dry_run: bool
     signing_key: SigningKey | None = None
+    nix_eval_jobs: str = AUTO
 
     @property
     def settings(self) -> dict[str, str]:
@@ -119,6 +122,7 @@ def build_options(
         signing_key=read_signing_key(str(Path(directory, arguments["sign_key"])))
         if arguments["sign_key"]
         else None,
+        nix_eval_jobs=str(arguments["nix_eval_jobs"]),
     )
 
 

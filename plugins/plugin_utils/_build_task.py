@@ -40,14 +40,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import A
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import PLACEHOLDER, Attribute
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import Fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_names import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import LogEvent
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_tally import BuildLogs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._revision import Revision
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import sign
-
-HOSTS_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,14 @@ class BuildTask:
         if attributes:
             self.nix.version()
             self.progress.phase(f"evaluating {names_text(list(attributes))}")
-            answers = evaluate(self.nix, attributes, limits=self.options.limits, deadline=deadline)
+            answers = evaluate(
+                self.nix,
+                attributes,
+                limits=self.options.limits,
+                deadline=deadline,
+                eval_jobs=self.options.nix_eval_jobs,
+                on_warning=self.warnings.append,
+            )
             targets.update(self._evaluated(answers))
         return targets
 
@@ -233,13 +239,6 @@ class BuildTask:
 def _planned(host: str, target: Target, plan: Plan) -> HostBuild:
     unknown = target.realisable in plan.unknown
     return HostBuild(host, target, plan=plan, error=not_available(target) if unknown else None)
-
-
-def names_text(hosts: Sequence[str]) -> str:
-    """The hosts' names, or their number when they are many."""
-    if len(hosts) <= HOSTS_NAMED:
-        return ", ".join(hosts)
-    return f"{len(hosts)} hosts ({', '.join(hosts[:HOSTS_NAMED])} ...)"
 
 
 def task_result(builds: Sequence[HostBuild], share: Share | None = None) -> dict[str, Any]:

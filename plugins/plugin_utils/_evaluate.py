@@ -10,12 +10,13 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils import _evaluate_jobs as jobs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits, chunk_size
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import (
     STEP,
     Attribute,
-    AttributePath,
+    ExpressionRoot,
     Root,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest, NixResult
@@ -35,7 +36,7 @@ class Evaluation:
 
 
 # An attribute path, and the literal of what the modules there get besides.
-_Question = tuple[AttributePath, str]
+_Question = jobs.Question
 
 
 @dataclass
@@ -80,21 +81,25 @@ def evaluate(
     *,
     limits: Limits,
     deadline: float | None,
+    eval_jobs: str = jobs.NEVER,
     on_start: Callable[[Sequence[str]], None] = lambda hosts: None,
+    on_warning: Callable[[str], None] = lambda text: None,
 ) -> Answers:
     """Evaluate what each host wants; an attribute that several want is evaluated once.
 
-    ``deadline`` is a time of ``time.monotonic``, None for no limit. ``on_start`` gets the hosts that an
-    evaluator begins with. A host that cannot be evaluated has its error in the result.
+    ``deadline`` is a time of ``time.monotonic``, None for no limit. ``eval_jobs`` is one of ``MODES`` of
+    ``_evaluate_jobs``. ``on_start`` gets the hosts that an evaluator begins with. A host that cannot be evaluated has
+    its error in the result.
     Raises ``NixferryError`` only when nothing can be evaluated at all: without Nix, for instance.
     """
     groups: dict[Root, _Chunk] = {}
     for host, attribute in attributes.items():
         chunk = groups.setdefault(attribute.root, _Chunk(attribute.root))
         chunk.hosts.setdefault((attribute.path, attribute.special_args), []).append(host)
-    size, evaluators = chunk_size(sum(len(group.hosts) for group in groups.values()), limits)
     answers: Answers = {}
-    chunks: list[_Chunk] = []
+    alone = _ask_jobs(nix, groups, eval_jobs, limits, deadline, on_start, on_warning, answers)
+    size, evaluators = chunk_size(sum(len(group.hosts) for group in groups.values()) + len(alone), limits)
+    chunks: list[_Chunk] = list(alone)
     for group in groups.values():
         pieces = list(group.pieces(size))
         error = _lock(nix, group.root, deadline) if len(pieces) > 1 else None
@@ -105,6 +110,44 @@ def evaluate(
     failed = _run_chunks(nix, chunks, evaluators, deadline, on_start, answers)
     _try_alone(nix, failed, evaluators, deadline, on_start, answers)
     return {host: answers[host] for host in attributes}
+
+
+def _ask_jobs(
+    nix: Nix,
+    groups: Mapping[Root, _Chunk],
+    mode: str,
+    limits: Limits,
+    deadline: float | None,
+    on_start: Callable[[Sequence[str]], None],
+    on_warning: Callable[[str], None],
+    answers: Answers,
+) -> list[_Chunk]:
+    """Let nix-eval-jobs answer what it can, and leave the rest in ``groups``.
+
+    Returns hosts that it could not evaluate, each in a chunk of its own: Nix itself says what is wrong with them.
+    """
+    asked = [group for group in groups.values() if len(group.hosts) > 1 and jobs.can_ask(group.root)]
+    if not asked:
+        return []
+    use, warning = jobs.usable(nix, mode)
+    if warning:
+        on_warning(warning)
+    if not use:
+        return []
+    alone = []
+    for group in asked:
+        assert isinstance(group.root, ExpressionRoot)
+        on_start(group.all_hosts)
+        found = jobs.ask(nix, group.root, list(group.hosts), limits, deadline)
+        for question, derivation in found.derivations.items():
+            evaluation = Evaluation(derivation.drv_path, derivation.outputs)
+            answers.update(dict.fromkeys(group.hosts.pop(question), evaluation))
+        for question in found.failed:
+            alone.append(_Chunk(group.root, {question: group.hosts.pop(question)}))
+        if found.trouble:
+            names = ", ".join(group.all_hosts)
+            on_warning(f"{jobs.PROGRAM} gave no answer for {names}, evaluated without it: {found.trouble}")
+    return alone
 
 
 def _lock(nix: Nix, root: Root, deadline: float | None) -> NixferryError | None:

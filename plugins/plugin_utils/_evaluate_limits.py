@@ -38,6 +38,16 @@ def chunk_size(attributes: int, limits: Limits) -> tuple[int, int]:
     return max(1, min(even_share, at_once // evaluators)), evaluators
 
 
+def worker_memory_mib(attributes: int, limits: Limits) -> tuple[int, int]:
+    """How many workers may evaluate ``attributes`` one by one, and the memory at which each is to be replaced, in MiB.
+
+    A worker is looked at when it has evaluated a host: what one host takes may come on top.
+    """
+    _size, workers = chunk_size(attributes, limits)
+    share = (limits.memory_mib - MEMORY_RESERVE_MIB) // workers
+    return workers, max(0, share - MEMORY_PER_HOST_MIB)
+
+
 def default_limits(memory_mib: int | None = None, evaluators: int | None = None) -> Limits:
     """The limits that the user gave, completed from what this machine has."""
     return Limits(

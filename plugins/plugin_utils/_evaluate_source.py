@@ -84,12 +84,14 @@ class FlakeRoot:
 class ExpressionRoot:
     """A Nix expression. ``arguments`` is the Nix literal of what functions in it are called with.
 
-    ``include`` holds entries of the search path; they come before those of NIX_PATH.
+    ``include`` holds entries of the search path; they come before those of NIX_PATH. ``anywhere`` says that there are
+    no relative paths in it: it means the same from whatever directory it is read.
     """
 
     expression: str
     arguments: str = "{ }"
     include: tuple[str, ...] = ()
+    anywhere: bool = False
 
     def request(
         self,
@@ -99,8 +101,19 @@ class ExpressionRoot:
         data: bool = False,
     ) -> NixRequest:
         """What asks for the derivations at ``paths``, or for the values there."""
+        return self._evaluate(self.question(paths, special_args=special_args, data=data))
+
+    def question(
+        self,
+        paths: Mapping[str, AttributePath],
+        *,
+        special_args: Mapping[str, str] | None = None,
+        data: bool = False,
+        bare: bool = False,
+    ) -> str:
+        """The expression that describes what is at ``paths``; with ``bare`` it is the derivations themselves."""
         root = f"({self.expression}\n)"
-        return self._evaluate(_question(root, self.arguments, paths, special_args or {}, data=data))
+        return _question(root, self.arguments, paths, special_args or {}, data=data, bare=bare)
 
     def value_request(self) -> NixRequest:
         """Asks for the value itself, as JSON."""
@@ -108,11 +121,13 @@ class ExpressionRoot:
 
     def _evaluate(self, text: str) -> NixRequest:
         # On standard input: no limit of length, and nothing of it in the process list.
-        search_path = [part for entry in self.include for part in ("-I", entry)]
-        return NixRequest(
-            ("nix-instantiate", "--eval", "--json", "--strict", "--read-write-mode", *search_path, "-"),
-            input=text.encode(),
-        )
+        flags = ("--eval", "--json", "--strict", "--read-write-mode", *self.search_path)
+        return NixRequest(("nix-instantiate", *flags, "-"), input=text.encode())
+
+    @property
+    def search_path(self) -> tuple[str, ...]:
+        """The options that add ``include`` to the search path."""
+        return tuple(part for entry in self.include for part in ("-I", entry))
 
     def lock_request(self) -> None:
         """There is nothing to lock."""
@@ -180,7 +195,9 @@ def file_attribute(
     Raises ``NixferryError`` when there is no such file.
     """
     if _SEARCH_PATH_ENTRY.fullmatch(file):
-        return expression_attribute(f"import {file}", attribute, host, arguments=arguments, include=include)
+        return expression_attribute(
+            f"import {file}", attribute, host, arguments=arguments, include=include, anywhere=True
+        )
     path = Path(directory, Path(file).expanduser())
     if not path.exists():
         raise NixferryError(
@@ -190,15 +207,23 @@ def file_attribute(
             "A relative path counts from the playbook's directory.",
         )
     expression = f"import {nix_string(str(path), where='the file name')}"
-    return expression_attribute(expression, attribute, host, arguments=arguments, include=include)
+    return expression_attribute(
+        expression, attribute, host, arguments=arguments, include=include, anywhere=True
+    )
 
 
 def expression_attribute(
-    expression: str, attribute: str, host: str, *, arguments: str, include: tuple[str, ...] = ()
+    expression: str,
+    attribute: str,
+    host: str,
+    *,
+    arguments: str,
+    include: tuple[str, ...] = (),
+    anywhere: bool = False,
 ) -> Attribute:
     """An attribute of the value of an expression; the value itself when ``attribute`` is empty."""
     path = tuple(segment.replace(PLACEHOLDER, host) for segment in split_attribute_path(attribute))
-    return Attribute(ExpressionRoot(expression, arguments, include), path)
+    return Attribute(ExpressionRoot(expression, arguments, include, anywhere), path)
 
 
 def arguments_literal(args: Mapping[str, Any], argstrs: Mapping[str, Any]) -> str:
@@ -254,6 +279,7 @@ def _question(
     special_args: Mapping[str, str],
     *,
     data: bool,
+    bare: bool = False,
     prefix: str = "",
 ) -> str:
     """The expression that describes the derivations at ``paths`` below ``root``, or is the values there."""
@@ -262,6 +288,7 @@ def _question(
     text = _EVALUATOR.read_text(encoding="utf-8")
     special = " ".join(f"{nix_string(name)} = {given};" for name, given in special_args.items() if given)
     wanted = (
-        f"prefix = {names}; requests = {requests}; specialArgs = {{ {special} }}; data = {nix_literal(data)};"
+        f"prefix = {names}; requests = {requests}; specialArgs = {{ {special} }}; "
+        f"data = {nix_literal(data)}; bare = {nix_literal(bare)};"
     )
     return f"({text}) {{ root = {root}; arguments = {arguments}; {wanted} }}"

@@ -68,7 +68,7 @@ class FileFleet:
 
     def attribute(self, host: str) -> Attribute:
         """The system of ``host``."""
-        root = ExpressionRoot(f"({self._fleet()}).hosts", "{ }", self.include)
+        root = ExpressionRoot(f"({self._fleet()}).hosts", "{ }", self.include, anywhere=True)
         return Attribute(root, (host, "toplevel"))
 
     def list_request(self, hosts: Sequence[str] | None) -> NixRequest:

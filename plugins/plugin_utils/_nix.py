@@ -46,8 +46,10 @@ USUAL_DIRECTORIES = (
     "/nix/var/nix/profiles/default/bin",
     "/run/current-system/sw/bin",
 )
-_EVALUATING_PROGRAMS = frozenset({"nix-instantiate", "nix-build"})
-_LOGGING_PROGRAMS = frozenset({"nix", "nix-build", "nix-copy-closure", "nix-instantiate", "nix-store"})
+_EVALUATING_PROGRAMS = frozenset({"nix-instantiate", "nix-build", "nix-eval-jobs"})
+_LOGGING_PROGRAMS = frozenset(
+    {"nix", "nix-build", "nix-copy-closure", "nix-eval-jobs", "nix-instantiate", "nix-store"}
+)
 _VERSION = re.compile(r"(?P<major>\d+)\.(?P<minor>\d+)")
 VERSION_TIMEOUT_SECONDS = 30.0
 
@@ -168,6 +170,10 @@ class Nix:
                 )
             self._version = (int(matches[-1]["major"]), int(matches[-1]["minor"]))
         return self._version
+
+    def has(self, program: str) -> bool:
+        """Whether ``program`` is there."""
+        return shutil.which(program, path=self._environment["PATH"]) is not None
 
     def find(self, program: str, *, step: str) -> str:
         """The absolute path of a Nix program. Raises ``NixferryError`` when there is none."""

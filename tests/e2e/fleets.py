@@ -38,6 +38,19 @@ FLEETS = {
 }
 # The attribute of a NixOps network that stands beside nixpkgs.
 PACKAGES = "network.nixpkgs = import ./nixpkgs { };"
+# Hosts that each fleet has, with the address of the one that is told in the second place.
+HOSTS = {
+    "nixops": (["db1", "web1"], "127.0.0.1"),
+    "nixops-files": (["db1", "web1"], "192.0.2.1"),
+    "morph": (["image1", "web2"], "127.0.0.1"),
+    "nixus": (["old1", "web3"], "deploy@127.0.0.1"),
+    "colmena": (["db1", "laptop", "web1"], "127.0.0.1"),
+    "colmenaHive": (["web1"], "127.0.0.1"),
+    "colmena-flake": (["web1"], "192.0.2.1"),
+    "nixops-flake": (["web1"], "192.0.2.1"),
+    "deploy-rs": (["web2"], "127.0.0.1"),
+    "nixos": (["web2", "web3"], None),
+}
 
 
 def lay_out(directory: Path, ports: Mapping[str, int] | None = None, nixpkgs: Path | None = None) -> Path:
@@ -59,9 +72,12 @@ def write_network(directory: Path, text: str) -> Path:
     return directory
 
 
-def nix() -> Nix:
-    """Nix as the tests run it."""
-    return Nix(environment=dict(nix_environment()))
+def nix(programs: Path | None = None) -> Nix:
+    """Nix as the tests run it: of this machine, or what the directory ``programs`` has."""
+    environment = nix_environment()
+    if programs is not None:
+        environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+    return Nix(environment=environment)
 
 
 def fleet_in(
@@ -71,6 +87,7 @@ def fleet_in(
     arguments: str = "{ }",
     access: str = "{ }",
     impure: bool = False,
+    by: Nix | None = None,
 ) -> Fleet:
     """A fleet whose files are in ``directory``. ``impure`` is for flakes that read what lies beside them."""
     flake = not words[0].endswith(".nix") and "." in words[0]
@@ -83,20 +100,15 @@ def fleet_in(
         impure=impure and flake,
         write_lock_file=False,
     )
-    return fleet.settled(nix())
+    return fleet.settled(by or nix())
 
 
-def listing_of(fleet: Fleet) -> FleetListing:
+def listing_of(fleet: Fleet, by: Nix | None = None) -> FleetListing:
     """What the fleet's hosts say of themselves."""
-    return read_fleet(nix(), fleet, timeout=120)
+    return read_fleet(by or nix(), fleet, timeout=120)
 
 
-def answers_of(fleet: Fleet, *hosts: str) -> Answers:
+def answers_of(fleet: Fleet, *hosts: str, by: Nix | None = None) -> Answers:
     """The derivations of the hosts' systems, or what is wrong with them."""
-    return evaluate(nix(), {host: fleet.attribute(host) for host in hosts}, limits=LIMITS, deadline=None)
-
-
-def real_nixpkgs() -> Path | None:
-    """The nixpkgs that NIXPKGS_TREE names."""
-    named = os.environ.get("NIXPKGS_TREE", "")
-    return Path(named).resolve() if named else None
+    attributes = {host: fleet.attribute(host) for host in hosts}
+    return evaluate(by or nix(), attributes, limits=LIMITS, deadline=None)

@@ -11,26 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fleets import FLEETS, PACKAGES, answers_of, fleet_in, lay_out, listing_of, real_nixpkgs, write_network
+from fleets import FLEETS, HOSTS, PACKAGES, answers_of, fleet_in, listing_of, write_network
 from lab import REPOSITORY, nix_environment, run
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Evaluation
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_access import access_literal
-
-# Hosts that each fleet has, with the address of the one that is told in the second place.
-HOSTS = {
-    "nixops": (["db1", "web1"], "127.0.0.1"),
-    "nixops-files": (["db1", "web1"], "192.0.2.1"),
-    "morph": (["image1", "web2"], "127.0.0.1"),
-    "nixus": (["old1", "web3"], "deploy@127.0.0.1"),
-    "colmena": (["db1", "laptop", "web1"], "127.0.0.1"),
-    "colmenaHive": (["web1"], "127.0.0.1"),
-    "colmena-flake": (["web1"], "192.0.2.1"),
-    "nixops-flake": (["web1"], "192.0.2.1"),
-    "deploy-rs": (["web2"], "127.0.0.1"),
-    "nixos": (["web2", "web3"], None),
-}
 
 
 @pytest.mark.parametrize("name", FLEETS)
@@ -46,17 +32,6 @@ def test_every_format_lists_and_evaluates(fleet_files: Path, name: str) -> None:
     # A build that is told what the inventory has found finds the same.
     again = fleet_in(fleet_files, *listing.words, format_=listing.format)
     assert answers_of(again, names[-1]) == answers
-
-
-@pytest.mark.parametrize("name", FLEETS)
-@pytest.mark.skipif(real_nixpkgs() is None, reason="NIXPKGS_TREE names no checkout of nixpkgs")
-def test_every_format_evaluates_with_a_real_nixpkgs(tmp_path: Path, name: str) -> None:
-    names, address = HOSTS[name]
-    fleet = fleet_in(lay_out(tmp_path / "fleets", nixpkgs=real_nixpkgs()), *FLEETS[name], impure=True)
-    listing = listing_of(fleet)
-    assert listing.hosts[names[-1]]["target_host"] == address
-    answer = answers_of(fleet, names[-1])[names[-1]]
-    assert isinstance(answer, Evaluation), answer
 
 
 def test_what_each_tool_says_of_a_host(fleet_files: Path) -> None:

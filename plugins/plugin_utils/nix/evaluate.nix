@@ -11,11 +11,13 @@
 # requests   { "<name>" = [ "<attribute>" ... ]; }
 # specialArgs  { "<name>" = { ... }; }: further arguments for the modules of the system that a request leads to
 # data       whether the values are wanted: no functions then, a path as its name, a derivation as its store path
+# bare       whether the derivations themselves are wanted, for a program that describes them
 #
-# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }, with `data` the values
+# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }, with `data` the values, with
+# `bare` the derivations
 # Nothing but what the requests need is evaluated. The text is also pasted into `nix eval --apply`, where other files
 # are out of reach: it must stay a single expression without paths.
-{ root, arguments, prefix, requests, specialArgs ? { }, data ? false }:
+{ root, arguments, prefix, requests, specialArgs ? { }, data ? false, bare ? false }:
 
 let
   inherit (builtins)
@@ -96,8 +98,10 @@ let
     if given == { } || found.extended then found.value
     else throw "${named path} has no use for specialArgs: nothing on the way to it is an evaluation with extendModules";
 
+  derivationAt = name: path: toDerivation path (follow (specialArgs.${name} or { }) path);
+
   describe = name: path:
-    let derivation = toDerivation path (follow (specialArgs.${name} or { }) path); in
+    let derivation = derivationAt name path; in
     {
       drv_path = derivation.drvPath;
       outputs = listToAttrs (map
@@ -105,4 +109,9 @@ let
         (derivation.outputs or [ "out" ]));
     };
 in
-seq root (mapAttrs (name: path: if data then plain path (call (follow { } path)) else describe name path) requests)
+seq root (mapAttrs
+  (name: path:
+    if data then plain path (call (follow { } path))
+    else if bare then derivationAt name path
+    else describe name path)
+  requests)

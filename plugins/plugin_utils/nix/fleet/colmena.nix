@@ -45,7 +45,7 @@ let
           nixpkgs.overlays = lib.mkBefore (packages.overlays or [ ]);
           # Since 22.11 this merges with what the host says.
           nixpkgs.config =
-            if lib.versionAtLeast lib.version "22.11pre" then lib.mkBefore (packages.config or { })
+            if lib.versionAtLeast (lib.version or lib.nixpkgsVersion) "22.11pre" then lib.mkBefore (packages.config or { })
             else lib.mkOptionDefault (packages.config or { });
         })
         (located (value.defaults or { }))

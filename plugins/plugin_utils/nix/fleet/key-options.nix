@@ -54,13 +54,17 @@ let
       reloadUnits = units "Units to reload when the content has changed.";
     };
   };
+  # Before 16.09 there is no type that takes a string as well.
+  entry =
+    if types ? coercedTo then types.coercedTo types.str (text: { inherit text; }) (types.submodule key)
+    else types.submodule key;
 in
 {
   _file = "nixferry.deploy: the option deployment.keys";
   key = "nixferry.deploy/deployment.keys";
 
   options.deployment.keys = mkOption {
-    type = types.attrsOf (types.coercedTo types.str (text: { inherit text; }) (types.submodule key));
+    type = types.attrsOf entry;
     default = { };
     description = "Secrets that are placed beside the Nix store, by name. A string is the content.";
   };

@@ -14,10 +14,11 @@ let
   evalConfig = import (network.evalConfig or ((packages.path or (searched "network" "pkgs")) + "/nixos/lib/eval-config.nix"));
   file = (head sources).name;
 
-  evaluate = check: name: evalConfig {
+  # Hosts cannot say for themselves which package set and which platform is theirs.
+  old = !(lib.versionAtLeast (lib.version or lib.nixpkgsVersion) "18.03");
+
+  evaluate = check: name: evalConfig ({
     specialArgs = network.specialArgs or { };
-    # The hosts say for themselves what they are.
-    system = null;
     modules = [
       { _file = file; imports = [ value.${name} ]; }
       { _file = file; imports = [ (value.defaults or { }) ]; }
@@ -26,14 +27,18 @@ let
         key = "nixferry.deploy/morph";
         imports = [ (options { format = chosen; host = name; }) ];
         networking.hostName = lib.mkDefault name;
-        nixpkgs = if packages == { } then { } else { pkgs = lib.mkDefault packages; };
+        nixpkgs = if packages == { } || old then { } else { pkgs = lib.mkDefault packages; };
         _module = {
           inherit check;
           args = { inherit name; nodes = unchecked; };
         };
       }
     ] ++ extra names name;
-  };
+  } // (
+    if !old then { system = null; }
+    else if packages == { } then { }
+    else { pkgs = packages; inherit (packages) system; }
+  ));
   names = attrNames (removeAttrs value [ "network" "defaults" "resources" "require" "_file" ]);
   evaluateAll = check: listToAttrs (map (name: { inherit name; value = evaluate check name; }) names);
   unchecked = evaluateAll false;

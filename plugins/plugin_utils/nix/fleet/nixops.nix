@@ -7,8 +7,8 @@
 
 let
   inherit (builtins)
-    attrNames catAttrs concatLists concatMap concatStringsSep foldl' genericClosure getAttr hasAttr head listToAttrs map
-    mapAttrs removeAttrs;
+    attrNames catAttrs concatLists concatMap concatStringsSep foldl' functionArgs genericClosure getAttr hasAttr head
+    listToAttrs map mapAttrs removeAttrs;
 
   # In a flake, the network is the one called default.
   output = value: if value ? default && !(value ? network) then call value.default else value;
@@ -30,6 +30,17 @@ let
   lib = if isFlake then (head pinned).lib else packages.lib;
   evalConfig = if isFlake then lib.nixosSystem else import (packages.path + "/nixos/lib/eval-config.nix");
 
+  # eval-config.nix defines nixpkgs.system itself, and before 18.09 nobody else may define it, not even the same.
+  asArgument = !isFlake;
+  # What modules are called with: before 15.09 there is no option `_module` for it.
+  withoutModuleArgs = !isFlake && !(functionArgs evalConfig ? specialArgs);
+  moduleArguments = name: {
+    inherit name nodes;
+    uuid = "nixferry";
+    deploymentName = "nixferry";
+    resources.machines = mapAttrs (_name: node: node.config) nodes;
+  };
+
   known = [ "network" "defaults" "resources" "require" "nixpkgs" "_file" ];
   names = attrNames (removeAttrs (foldl' (all: network: all // network) { } networks) known);
 
@@ -44,21 +55,15 @@ let
     };
     config = {
       networking.hostName = lib.mkOverride 900 name;
-      nixpkgs = if system == null then { } else { system = lib.mkDefault system; };
+      nixpkgs = if system == null || asArgument then { } else { system = lib.mkDefault system; };
       deployment.arguments = arguments;
-      _module.args = {
-        inherit name nodes;
-        uuid = "nixferry";
-        deploymentName = "nixferry";
-        resources.machines = mapAttrs (_name: node: node.config) nodes;
-      };
-    };
+    } // (if withoutModuleArgs then { } else { _module.args = moduleArguments name; });
   };
 
   nodes = listToAttrs (map
     (name: {
       inherit name;
-      value = evalConfig {
+      value = evalConfig ({
         # Which file it was, so that messages of the module system can say it.
         modules = concatMap
           (network: if hasAttr name network then [{ imports = [ (getAttr name network) ]; inherit (network) _file; }] else [ ])
@@ -66,7 +71,9 @@ let
         ++ map (network: { imports = [ network.defaults ]; inherit (network) _file; })
           (concatMap (network: if network ? defaults then [ network ] else [ ]) networks)
         ++ [ (common name) ] ++ extra names name;
-      };
+      }
+      // (if system != null && asArgument then { inherit system; } else { })
+      // (if withoutModuleArgs then { extraArgs = moduleArguments name; } else { }));
     })
     names);
 

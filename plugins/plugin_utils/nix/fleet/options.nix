@@ -6,7 +6,7 @@
 # All of them in one module: files that moved from one tool to another keep working.
 { format, host, key-options }:
 
-{ config, lib, pkgs, ... }:
+{ config, options, lib, pkgs, ... }:
 
 let
   inherit (lib) mkOption types;
@@ -97,7 +97,9 @@ in
   } // builtins.listToAttrs (map (name: { inherit name; value = option anything { }; }) clouds);
 
   config = lib.mkIf (commands != [ ]) {
-    # What the checks run has to be on the host.
-    system.extraDependencies = [ (pkgs.writeText "health-check-commands" (builtins.concatStringsSep "\n" commands)) ];
+    # What the checks run has to be on the host. Before 15.09 nothing but the system's own parts can be.
+    system = lib.optionalAttrs (options.system ? extraDependencies) {
+      extraDependencies = [ (pkgs.writeText "health-check-commands" (builtins.concatStringsSep "\n" commands)) ];
+    };
   };
 }

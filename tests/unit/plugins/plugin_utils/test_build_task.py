@@ -19,10 +19,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_target impo
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import (
     HostBuild,
-    names_text,
     task_result,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_names import names_text
 
 SHELLS = [
     pytest.param(

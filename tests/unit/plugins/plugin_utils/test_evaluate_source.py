@@ -112,7 +112,7 @@ def test_an_expression_and_its_arguments_stay_out_of_the_command_line() -> None:
 def test_a_file_counts_from_the_directory(tmp_path: Path) -> None:
     (tmp_path / "fleet.nix").write_text("{}")
     attribute = file_attribute("fleet.nix", "nodes.{host}", "a.b", directory=str(tmp_path), arguments="{ }")
-    assert attribute.root == ExpressionRoot(f'import "{tmp_path}/fleet.nix"')
+    assert attribute.root == ExpressionRoot(f'import "{tmp_path}/fleet.nix"', anywhere=True)
     assert attribute.path == ("nodes", "a.b")
 
 
@@ -124,7 +124,7 @@ def test_a_missing_file_is_explained(tmp_path: Path) -> None:
 
 def test_an_entry_of_the_search_path_is_no_file() -> None:
     attribute = file_attribute("<nixpkgs/nixos>", "x", "h", directory="/", arguments="{ }")
-    assert attribute.root == ExpressionRoot("import <nixpkgs/nixos>")
+    assert attribute.root == ExpressionRoot("import <nixpkgs/nixos>", anywhere=True)
 
 
 def test_an_expression_without_an_attribute_is_the_value_itself() -> None:
