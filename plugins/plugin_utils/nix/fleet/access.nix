@@ -6,7 +6,7 @@
 # each takes its own part of it: the keys that may log in, and the hosts that its users log in to. The names are those of
 # the option ssh.access of nixus. The module system takes one of several modules with the same `key`: fleet files get
 # this one without asking, and may import it as well, so that other tools understand them.
-{ config, lib, ... }:
+{ config, options, lib, ... }:
 
 let
   inherit (builtins) attrNames concatMap deepSeq elem filter groupBy head listToAttrs map mapAttrs match;
@@ -89,7 +89,8 @@ in
     };
   };
 
-  config = {
+  # Before 15.09 these options have other names.
+  config = if options.programs.ssh ? knownHosts then {
     users.users = mapAttrs (_user: found: { openssh.authorizedKeys.keys = lib.unique (map (login: login.key) found); })
       (groupBy (login: login.user) (filter (login: login.target == name) mine));
     programs.ssh.knownHosts = listToAttrs (concatMap
@@ -97,5 +98,7 @@ in
         let known = knownHost target access.${target}; in
         map (keyName: { name = "${target}-${keyName}"; value = known.${keyName}; }) (attrNames known))
       (lib.unique (map (login: login.target) (filter (login: login.source == name) mine))));
+  } else {
+    assertions = [{ assertion = access == { }; message = "nixferry.sshAccess needs nixpkgs 15.09 or later"; }];
   };
 }
