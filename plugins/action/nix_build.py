@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 from ansible.utils.display import Display
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import STEP
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_host import BuildHostRealiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import (
+    ON_TARGET,
     SPECIFICATION,
     base_directory,
     build_options,
@@ -18,9 +21,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_target import TargetRealiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import (
     BuildTask,
+    Realiser,
     task_result,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._run_memory import add_findings
 
@@ -42,14 +47,28 @@ class ActionModule(NixferryAction):
         if len(request.hosts) > 1:
             progress.rename(f"{len(request.hosts)} hosts")
         task = BuildTask(request, progress)
-        on_target = options["build_on"] == "target"
-        builds = task.run(TargetRealiser(task, shell) if on_target else None)
+        builds = task.run(self._realiser(task, shell))
         progress.close()
         failures = [build.error.text(build.host) for build in builds if build.error is not None]
         for warning in [*task.warnings, *(failures if several else [])]:
             if not self._task.no_log:
                 Display().warning(warning)
         return task_result(builds, self._share if several else None)
+
+    def _realiser(self, task: BuildTask, shell: RemoteShell) -> Realiser | None:
+        """What builds elsewhere than on the controller, if anything does."""
+        name = task.options.build_host
+        if not name:
+            return TargetRealiser(task, shell) if task.options.build_on == ON_TARGET else None
+        # Ansible has made the connection before this runs, with all that the inventory says of that host.
+        there = str(self._task.delegate_to or shell.host)
+        if there != name:
+            raise NixferryError(
+                f"`build_on` is {name}, but this task logs in to {there}",
+                step=STEP,
+                remedy=f"Add `delegate_to: {name}` to the task.",
+            )
+        return BuildHostRealiser(task, RemoteShell(self, name))
 
     def _share(self, hosts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """The parts of ``hosts``, and of the other hosts of the batch as this same task has built for them."""

@@ -36,7 +36,7 @@ attributes:
   delegation:
     support: partial
     details:
-      - Not together with O(build_on=target).
+      - Not together with O(build_on=target). A build host that O(build_on) names is what the task is delegated to.
 options:
   flake:
     description:
@@ -198,16 +198,22 @@ options:
     default: out
   build_on:
     description:
-      - Where to build. With V(target), the controller evaluates, the derivation is copied to the host over Ansible's
-        connection, and the host builds or fetches it with its own Nix. Each host does this for itself, without
-        O(hosts).
-      - For a build on other machines, see O(builders).
+      - Where to build, V(controller), V(target), or the name of a host of the inventory.
+      - With V(target), the controller evaluates, the derivation is copied to the host over Ansible's connection, and
+        the host builds or fetches it with its own Nix. Each host does this for itself, without O(hosts).
+      - A host that is named builds for all of O(hosts). The controller evaluates, the derivations are copied to the
+        build host over Ansible's connection to it, and it builds or fetches with its own Nix what the controller lacks.
+        What was built is then copied to the controller. From there on all is as if it had been built there.
+      - The task has to be delegated to the host that is named, with the same name in C(delegate_to), so that Ansible
+        logs in there. It needs no registration with Nix, and its user has to be one whom its Nix trusts, such as
+        C(root).
+      - Where Nix itself shares builds out among machines, see O(builders).
     type: str
-    choices: [controller, target]
     default: controller
   build_in_check_mode:
     description:
-      - Whether to build in check mode too, so that what follows can compare closures. Hosts stay untouched.
+      - Whether to build in check mode too, so that what follows can compare closures. Hosts stay untouched, but for the
+        store of a host that O(build_on) names.
     type: bool
     default: false
   sign_key:
@@ -300,6 +306,14 @@ EXAMPLES = r"""
     flake: .#packages.aarch64-linux.service
     build_on: target
 
+- name: Build all hosts on the fastest of them, which Ansible reaches already
+  nixferry.deploy.nix_build:
+    flake: .
+    hosts: "{{ ansible_play_hosts }}"
+    build_on: big
+  delegate_to: big
+  run_once: true
+
 - name: Try a local checkout of an input, with four builds at once
   nixferry.deploy.nix_build:
     flake: .#nixosConfigurations.web1
@@ -359,7 +373,7 @@ built:
 would_build:
   description:
     - The derivations that would be built.
-    - With O(build_on=target), it is the host's own derivation when the host lacks what it builds.
+    - With O(build_on=target) or a build host, it is the host's own derivation when that host lacks what it builds.
   returned: in check mode, without O(hosts)
   type: list
   elements: str

@@ -10,7 +10,8 @@ DOCUMENTATION = r"""
 module: nix_builder
 short_description: Register a remote builder with a host's Nix
 description:
-  - Keeps one builder's entry in C(/etc/nix/machines), ssh's settings for it in a file of their own, and its host key.
+  - Keeps one builder's entry in C(/etc/nix/machines), ssh's settings for it in a file of their own, and its host key in
+    another one, beside O(machines_file).
     Everything else in C(/etc/nix/machines) stays as it is, byte for byte.
   - The entry's address is O(name), which only ssh's settings explain. That works with every version of Nix, while ports
     in addresses do not. C(HostKeyAlias) makes ssh and Nix look the pinned host key up under that name.
@@ -24,6 +25,7 @@ description:
 extends_documentation_fragment:
   - nixferry.deploy._attributes.module
   - nixferry.deploy._attributes.actiongroup_nixferry
+  - nixferry.deploy._nix_files.machines_file
 options:
   name:
     description:
@@ -107,10 +109,6 @@ options:
       - Settings that the builder's identity depends on are refused.
     type: dict
     default: {}
-  machines_file:
-    description: The file with the builders. The file with the host key lies next to it.
-    type: path
-    default: /etc/nix/machines
   ssh_config_dir:
     description: A directory whose C(*.conf) files ssh includes in its settings for all users.
     type: path
@@ -214,40 +212,15 @@ remedy:
   type: str
 """
 
-import os
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder import (
-    BuilderError,
-    builder_of,
-    checked_name,
-    checked_path,
-    overridden_ssh,
+from ansible_collections.nixferry.deploy.plugins.module_utils._builder import BuilderError
+from ansible_collections.nixferry.deploy.plugins.module_utils._builder_registration import (
+    SYSTEM_SSH_CONFIG,
+    Registration,
 )
-from ansible_collections.nixferry.deploy.plugins.module_utils._edit import (
-    Change,
-    EditError,
-    generated,
-    locked,
-    make_directory,
-    read_text,
-    unchangeable,
-    write,
-)
-from ansible_collections.nixferry.deploy.plugins.module_utils._machines import (
-    MachinesError,
-    entries,
-    hazards,
-    host_of,
-    integers_only,
-    parse,
-    with_entry,
-)
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import find, manager, run, settings
-
-SYSTEM_SSH_CONFIG = "/etc/ssh/ssh_config.d"
+from ansible_collections.nixferry.deploy.plugins.module_utils._edit import EditError, unchangeable
+from ansible_collections.nixferry.deploy.plugins.module_utils._machines import MachinesError
 
 
 def argument_spec():
@@ -274,184 +247,6 @@ def argument_spec():
         "manage": {"type": "str", "choices": ["auto", "files", "snippet"], "default": "auto"},
         "snippet_file": {"type": "path"},
     }
-
-
-class Registration:
-    """One run of the module."""
-
-    def __init__(self, module):
-        self.module = module
-        self.options = module.params
-        self.name = checked_name(self.options["name"])
-        self.builder = builder_of(self.options) if self.options["state"] == "present" else None
-        self.machines_file = checked_path(self.options["machines_file"], "machines_file")
-        self.ssh_config_file = f"{self.options['ssh_config_dir']}/100-{self.name}.conf"
-        directory = str(Path(self.machines_file).parent)
-        self.known_hosts_file = f"{directory}/{self.name}_known_hosts"
-        self.managed_by = self.find_manager(directory)
-        self.nix = find(module)
-
-    def find_manager(self, directory):
-        found = manager(directory)
-        if self.options["manage"] == "files":
-            for path in (self.machines_file, self.ssh_config_file):
-                if generated(path):
-                    raise EditError(
-                        f"{path} is made by the configuration of this system",
-                        "Use `manage: auto` and import the module that this returns.",
-                    )
-            return "files"
-        if found == "files" and (self.options["manage"] == "snippet" or generated(self.machines_file)):
-            return "nix-darwin" if os.uname().sysname == "Darwin" else "nixos"
-        return found
-
-    def changes(self):
-        """What is to be changed, in this order: a builder is announced last and withdrawn first."""
-        if self.managed_by != "files":
-            path = self.options["snippet_file"]
-            return [Change(path, read_text(path), self.snippet() or None)] if path else []
-        before = read_text(self.machines_file)
-        line = self.builder.line() if self.builder else ""
-        after = with_entry(before or "", self.name, line)
-        # A file without a byte says what a missing one says.
-        machines = Change(self.machines_file, before, (after or None) if before != "" or line else "")
-        texts = {self.ssh_config_file: None, self.known_hosts_file: None}
-        if self.builder:
-            texts[self.ssh_config_file] = self.builder.ssh_config(self.known_hosts_file)
-            texts[self.known_hosts_file] = self.builder.known_hosts()
-        others = [Change(path, read_text(path), text) for path, text in texts.items()]
-        return [*others, machines] if self.builder else [machines, *others]
-
-    def snippet(self):
-        return self.builder.snippet(self.managed_by) if self.builder and self.managed_by != "files" else ""
-
-    def apply(self, changes):
-        """Make the changes, or none of them."""
-        done = []
-        try:
-            for change in changes:
-                if change.path == self.machines_file and self.builder:
-                    self.check_ssh()
-                if change.changed:
-                    write(self.module, change)
-                    done.append(change)
-        except EditError:
-            for change in reversed(done):
-                write(self.module, change.reversed())
-            raise
-
-    def check_ssh(self):
-        """Ask ssh what it makes of its settings: a file that it does not include would go unnoticed."""
-        if self.options["ssh_config_dir"] != SYSTEM_SSH_CONFIG:
-            return
-        ssh = self.module.get_bin_path("ssh")
-        if not ssh:
-            raise EditError("ssh was not found on this host", "Install OpenSSH's client.")
-        answer = run([ssh, "-G", self.name])
-        wrong = overridden_ssh(self.builder.ssh_config(self.known_hosts_file), answer.stdout)
-        if wrong:
-            raise EditError(
-                f"ssh has other settings for {self.name} than {self.ssh_config_file} says: "
-                f"{'; '.join(wrong)} {answer.stderr.strip()}".strip(),
-                "Make ssh include these files before its other settings: the line "
-                f"`Include {SYSTEM_SSH_CONFIG}/*.conf` belongs at the top of /etc/ssh/ssh_config, and root's own "
-                "~/.ssh/config must not say otherwise. Nothing was changed.",
-            )
-
-    def check_version(self):
-        """What only some versions of Nix take."""
-        if self.builder and self.nix and integers_only(self.nix.version):
-            factor = self.builder.speed_factor
-            if factor != int(factor):
-                raise BuilderError(
-                    f"speed_factor is {factor}, and {self.nix.version_text} takes whole numbers only"
-                )
-
-    def registered(self, text):
-        """Whether the file says what is asked for, in whatever order."""
-        own = [entry for entry in entries(text) if host_of(entry) == self.name]
-        if not self.builder:
-            return bool(own)
-        try:
-            return any(
-                comparable(parse(entry.text)) == comparable(parse(self.builder.line())) for entry in own
-            )
-        except MachinesError:
-            return False
-
-    def effective(self):
-        """Whether the setting ``builders`` leads to the file; None without a Nix that can be asked."""
-        if not self.nix:
-            return None
-        try:
-            value = settings(self.nix)[0].get("builders", "")
-        except ValueError as error:
-            self.module.warn(f"Nix cannot read its settings: {error}")
-            return None
-        return f"@{self.machines_file}" in value.replace(";", " ").split()
-
-    def warn(self, text, effective):
-        for hazard in hazards(text, self.nix.version if self.nix else None, bool(self.nix and self.nix.lix)):
-            self.module.warn(f"{self.machines_file}, {hazard}")
-        if self.managed_by != "files":
-            if self.registered(text) != bool(self.builder):
-                self.module.warn(
-                    "The configuration of this system makes {}. Nothing was registered or removed: {} the module "
-                    "that is returned as `snippet`, and switch to the new system.".format(
-                        self.machines_file, "import" if self.builder else "remove"
-                    )
-                )
-        elif self.builder and effective is False:
-            self.module.warn(
-                f"Nix does not read {self.machines_file}: `builders` in nix.conf says otherwise. With nix-darwin set "
-                "`nix.distributedBuilds = true`, else remove the line."
-            )
-
-    def perform(self):
-        self.check_version()
-        changes = self.changes()
-        if any(change.changed for change in changes) and not self.module.check_mode:
-            directory = str(Path(changes[-1 if self.builder else 0].path).parent)
-            make_directory(Path(directory))
-            with locked(directory):
-                # Read again: the lock may have been waited for.
-                changes = self.changes()
-                self.apply(changes)
-        text = next((change.after for change in changes if change.path == self.machines_file), None)
-        if self.managed_by != "files":
-            text = read_text(self.machines_file)
-        effective = self.effective()
-        self.warn(text or "", effective)
-        changed = [change for change in changes if change.changed]
-        result = {
-            "changed": bool(changed),
-            "changed_files": [change.path for change in changed],
-            "managed_by": self.managed_by,
-            "machines_file": self.machines_file,
-            "ssh_config_file": self.ssh_config_file,
-            "known_hosts_file": self.known_hosts_file,
-            "snippet": self.snippet(),
-            "snippet_file": (self.options["snippet_file"] or "") if self.snippet() else "",
-            "registered": self.registered(text or ""),
-            "effective": effective,
-            "daemon_restart_needed": False,
-        }
-        if self.module._diff:
-            result["diff"] = [change.diff() for change in changed]
-        if self.builder:
-            result["uri"] = self.builder.uri
-            result["line"] = self.builder.line()
-        return result
-
-
-def comparable(machine):
-    """A builder without the order of its systems and features."""
-    return machine._replace(
-        systems=frozenset(machine.systems),
-        supported_features=frozenset(machine.supported_features),
-        mandatory_features=frozenset(machine.mandatory_features),
-        host_key=machine.host_key.split()[:2],
-    )
 
 
 def main():

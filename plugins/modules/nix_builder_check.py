@@ -23,6 +23,7 @@ description:
 extends_documentation_fragment:
   - nixferry.deploy._attributes.module
   - nixferry.deploy._attributes.actiongroup_nixferry
+  - nixferry.deploy._nix_files.machines_file
 attributes:
   check_mode:
     support: full
@@ -52,10 +53,6 @@ options:
     elements: str
     choices: [file, key, login, store, smoke, sandbox, trust, emulation]
     default: [file, key, login, store, smoke, trust, emulation]
-  machines_file:
-    description: The file with the builders.
-    type: path
-    default: /etc/nix/machines
   connect_timeout:
     description: Seconds that ssh may take to connect.
     type: int
@@ -159,211 +156,18 @@ remedy:
   type: str
 """
 
-import secrets
-import time
-
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.nixferry.deploy.plugins.module_utils._builder_check import (
+    DEFAULT,
+    STEPS,
+    Check,
+    Failed,
+)
 from ansible_collections.nixferry.deploy.plugins.module_utils._builder_failures import Failure
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder_probe import (
-    asked_store,
-    key_failure,
-    login_failure,
-)
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder_verify import (
-    SANDBOX_HOST,
-    build,
-    emulation,
-    has_probe,
-    probe_text,
-    report_of,
-)
-from ansible_collections.nixferry.deploy.plugins.module_utils._edit import EditError, read_text
-from ansible_collections.nixferry.deploy.plugins.module_utils._machines import (
-    MachinesError,
-    entries,
-    hazards,
-    host_of,
-    parse,
-)
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import daemon_socket, find, settings
-
-STEPS = ("file", "key", "login", "store", "smoke", "sandbox", "trust", "emulation")
-BUILDS = ("smoke", "sandbox", "trust", "emulation")
-DEFAULT = ["file", "key", "login", "store", "smoke", "trust", "emulation"]
-
-
-class Failed(Exception):
-    """A step has failed."""
-
-    def __init__(self, failure):
-        super().__init__(failure.cause)
-        self.failure = failure
-
-
-class Check:
-    """One run of the module."""
-
-    def __init__(self, module):
-        self.module = module
-        self.options = module.params
-        self.name = self.options["name"]
-        self.wanted = [step for step in STEPS if step in self.options["checks"]]
-        self.timeout = self.options["timeout"]
-        self.nix = find(module)
-        self.remote = "daemon" if daemon_socket() else None
-        self.machine = None
-        self.local_system = ""
-        self.result = {"steps": [], "systems": {}, "changed": False}
-
-    def perform(self):
-        if not self.nix:
-            raise Failed(
-                Failure("no_nix", "client", "This host has no Nix", "Install it, such as with the role nix.")
-            )
-        # Whatever is to be checked, the entry has to be read.
-        self.step("file", "", self.check_file)
-        self.result["uri"] = self.machine.uri
-        if "key" in self.wanted:
-            self.step("key", "", lambda: self.expect(key_failure(self.machine.ssh_key)))
-        if "login" in self.wanted:
-            self.step("login", "", self.check_login)
-        if "store" in self.wanted:
-            self.step("store", "", self.check_store)
-        if self.module.check_mode or not any(step in BUILDS for step in self.wanted):
-            return
-        self.local_system = settings(self.nix)[0].get("system", "")
-        for system in self.options["systems"] or self.machine.systems or [self.local_system]:
-            self.check_system(system)
-
-    def step(self, check, system, action):
-        """Take a step, and remember it whether it fails or not."""
-        begun = time.monotonic()
-        ok = False
-        try:
-            action()
-            ok = True
-        finally:
-            seconds = round(time.monotonic() - begun, 2)
-            self.result["steps"].append({"check": check, "system": system, "ok": ok, "seconds": seconds})
-
-    @staticmethod
-    def expect(failure):
-        if failure:
-            raise Failed(failure)
-
-    def check_file(self):
-        path = self.options["machines_file"]
-        text = read_text(path) or ""
-        broken = hazards(text, self.nix.version, self.nix.lix)
-        if broken:
-            raise Failed(
-                Failure(
-                    "machines_syntax",
-                    "file",
-                    "Nix cannot read the file with the builders, or would wait forever for one of them",
-                    "Correct the line: other builders and local builds suffer too.",
-                    f"{path}, {broken[0]}",
-                )
-            )
-        own = [entry for entry in entries(text) if host_of(entry) == self.name]
-        if not own:
-            raise Failed(
-                Failure(
-                    "not_registered",
-                    "file",
-                    "The builder is not registered on this host",
-                    "Register it with nixferry.deploy.nix_builder.",
-                    f"{path} has no entry for {self.name}",
-                )
-            )
-        self.machine = parse(own[0].text)
-        self.check_effective(path)
-
-    def check_effective(self, path):
-        value = settings(self.nix)[0].get("builders", "")
-        if f"@{path}" not in value.replace(";", " ").split():
-            raise Failed(
-                Failure(
-                    "not_effective",
-                    "file",
-                    "Nix does not read the file with the builders",
-                    "Remove `builders` from nix.conf; with nix-darwin set `nix.distributedBuilds = true`.",
-                    f"builders = {value}",
-                )
-            )
-
-    def check_login(self):
-        self.expect(login_failure(self.machine, self.options["connect_timeout"]))
-
-    def check_store(self):
-        store, failure = asked_store(self.nix, self.machine, self.timeout)
-        self.expect(failure)
-        self.result["builder_version"] = store.version
-        self.result["trusted"] = store.trusted
-
-    def check_system(self, system):
-        found = {"sandboxed": None, "emulated": None, "kernel": "", "host": ""}
-        self.result["systems"][system] = found
-        if "smoke" in self.wanted or "sandbox" in self.wanted:
-            self.step("smoke", system, lambda: self.check_smoke(system, found))
-        if "sandbox" in self.wanted:
-            self.step("sandbox", system, lambda: self.check_sandbox(found))
-        if "trust" in self.wanted:
-            self.step("trust", system, lambda: self.check_trust(system))
-        if "emulation" in self.wanted and has_probe(system):
-            self.step("emulation", system, lambda: self.check_emulation(system))
-            found["emulated"] = True
-
-    def built(self, kind, system, machine, nonce, **arguments):
-        built = build(self.nix, machine, kind, system, nonce, self.timeout, remote=self.remote, **arguments)
-        self.expect(built.failure)
-        self.expect_text(nonce in built.text, built.text)
-        return built
-
-    def expect_text(self, right, text):
-        """A builder that answers with something else than was asked for is worse than none."""
-        if not right:
-            self.expect(
-                Failure(
-                    "wrong_output",
-                    "build",
-                    "The output is not that of the derivation",
-                    "Do not use the builder before you know why.",
-                    text[:200],
-                )
-            )
-
-    def check_smoke(self, system, found):
-        report = report_of(self.built("smoke", system, self.machine, secrets.token_hex(8)).text)
-        found["host"] = report.get("host", "")
-        found["kernel"] = report.get("kernel", "")
-        if system.endswith("-linux"):
-            found["sandboxed"] = found["host"] == SANDBOX_HOST
-
-    @staticmethod
-    def check_sandbox(found):
-        if found["sandboxed"] is False:
-            raise Failed(
-                Failure(
-                    "no_sandbox",
-                    "sandbox",
-                    "The builder builds without a sandbox",
-                    "Set `sandbox = true` and `sandbox-fallback = false` there: with the fallback, which is on "
-                    "unless it is switched off, a sandbox that cannot be set up is left out without a word.",
-                    f"the build saw the host name {found['host']}",
-                )
-            )
-
-    def check_trust(self, system):
-        nonce = secrets.token_hex(8)
-        unsigned = self.built("input", self.local_system, None, nonce)
-        self.built("trust", system, self.machine, nonce, input=unsigned.path)
-
-    def check_emulation(self, system):
-        built = emulation(self.nix, self.machine, system, secrets.token_hex(8), self.timeout, self.remote)
-        self.expect(built.failure)
-        self.expect_text(built.text == probe_text(system), built.text)
+from ansible_collections.nixferry.deploy.plugins.module_utils._edit import EditError
+from ansible_collections.nixferry.deploy.plugins.module_utils._machines import MachinesError
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import find
 
 
 def main():
@@ -378,10 +182,10 @@ def main():
         },
         supports_check_mode=True,
     )
-    check = Check(module)
+    check = Check(module.params, check_mode=module.check_mode)
     failure = None
     try:
-        check.perform()
+        check.perform(find(module))
     except Failed as error:
         failure = error.failure
     except (MachinesError, EditError, ValueError) as error:

@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - nixferry.deploy._attributes.module
   - nixferry.deploy._attributes.actiongroup_nixferry
+  - nixferry.deploy._nix_files.config_dir
 options:
   settings:
     description:
@@ -46,10 +47,6 @@ options:
       - What the file is called, without C(.conf). Each of several roles can keep its settings in a file of its own.
     type: str
     default: nixferry
-  config_dir:
-    description: The directory of C(nix.conf).
-    type: path
-    default: /etc/nix
 attributes:
   platform:
     platforms: Linux, macOS

@@ -16,6 +16,8 @@ description:
 extends_documentation_fragment:
   - nixferry.deploy._attributes.module
   - nixferry.deploy._attributes.actiongroup_nixferry
+  - nixferry.deploy._nix_files.config_dir
+  - nixferry.deploy._nix_files.machines_file
 attributes:
   diff_mode:
     support: none
@@ -27,14 +29,6 @@ options:
     type: list
     elements: str
     default: []
-  machines_file:
-    description: The file with the builders.
-    type: path
-    default: /etc/nix/machines
-  config_dir:
-    description: The directory of C(nix.conf).
-    type: path
-    default: /etc/nix
 seealso:
   - module: nixferry.deploy.nix_conf
   - module: nixferry.deploy.nix_builder_check

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_failures import (
     Failure,
@@ -135,19 +136,50 @@ def plan(
     return {name: plans[target.realisable] for name, target in targets.items()}
 
 
+class Place(Protocol):
+    """A machine whose Nix realises what the controller has evaluated."""
+
+    def realise(self, realisables: Sequence[str], deadline: float | None) -> NixResult:
+        """Build or fetch in one Nix call that keeps going after failures."""
+
+    def missing(self, targets: Mapping[str, Target]) -> dict[str, Target]:
+        """The targets that are not there with all their outputs."""
+
+    def log_tail(self, derivation: str) -> list[str]:
+        """The end of a build's log, one string a line."""
+
+
+class Controller:
+    """The machine that this runs on. ``logs`` must have seen the events of ``nix``."""
+
+    def __init__(self, nix: Nix, logs: BuildLogs) -> None:
+        self._nix = nix
+        self._logs = logs
+
+    def realise(self, realisables: Sequence[str], deadline: float | None) -> NixResult:
+        request = NixRequest(("nix-store", "--realise", "--keep-going", *realisables), deadline=deadline)
+        return self._nix.run_many([request], step=STEP, parallel=1)[0]
+
+    def missing(self, targets: Mapping[str, Target]) -> dict[str, Target]:
+        return missing(self._nix, targets)
+
+    def log_tail(self, derivation: str) -> list[str]:
+        return _log_tail(self._nix, derivation, self._logs)
+
+
 def realise(
-    nix: Nix, targets: Mapping[str, Target], logs: BuildLogs, *, deadline: float | None
+    nix: Nix, targets: Mapping[str, Target], place: Place, *, deadline: float | None
 ) -> dict[str, NixferryError]:
-    """Build or fetch all targets in one Nix call that keeps going; the errors of those that failed, by name.
+    """Build or fetch all targets at ``place``; the errors of those that failed, by name.
 
     Nix 2.8 and 2.26 give up at once, whatever they were told, at a derivation for a system that no
-    builder has; the others are then tried again without those that are to blame. ``logs`` must have seen the
-    events of ``nix``.
+    builder has; the others are then tried again without those that are to blame. ``nix`` is that of the controller,
+    whose store has the derivations.
     """
     errors: dict[str, NixferryError] = {}
     rest = dict(targets)
     while rest:
-        blamed, unexplained = _realise_once(nix, rest, logs, deadline)
+        blamed, unexplained = _realise_once(nix, rest, place, deadline)
         errors.update(blamed)
         rest = {name: targets[name] for name in unexplained}
         if not blamed:
@@ -156,22 +188,21 @@ def realise(
 
 
 def _realise_once(
-    nix: Nix, targets: Mapping[str, Target], logs: BuildLogs, deadline: float | None
+    nix: Nix, targets: Mapping[str, Target], place: Place, deadline: float | None
 ) -> tuple[dict[str, NixferryError], dict[str, NixferryError]]:
     """The errors of the targets with a derivation to blame, and those of the others that are still missing."""
     realisables = list(dict.fromkeys(target.realisable for target in targets.values()))
-    request = NixRequest(("nix-store", "--realise", "--keep-going", *realisables), deadline=deadline)
-    result = nix.run_many([request], step=STEP, parallel=1)[0]
+    result = place.realise(realisables, deadline)
     if result.return_code == 0:
         return {}, {}
-    failed = missing(nix, targets)
+    failed = place.missing(targets)
     failures = own_failures(result.errors)
     closures = _closures(nix, [target.derivation for target in failed.values()] if failures else [])
     blamed: dict[str, NixferryError] = {}
     unexplained: dict[str, NixferryError] = {}
     for name, target in failed.items():
         own = failures_within(failures, closures.get(target.realisable, ()))
-        tail = _log_tail(nix, own[0].derivation, logs) if own else []
+        tail = place.log_tail(own[0].derivation) if own else []
         (blamed if own else unexplained)[name] = failure_of(target, result, own, tail)
     return blamed, unexplained
 

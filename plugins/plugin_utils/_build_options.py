@@ -29,6 +29,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KIND
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import SigningKey, read_signing_key
 
 DEFAULT_TIMEOUT_SECONDS = 14400
+# The places for builds that are no names of hosts.
+ON_CONTROLLER = "controller"
+ON_TARGET = "target"
 
 SPECIFICATION: dict[str, Any] = {
     "argument_spec": {
@@ -40,7 +43,7 @@ SPECIFICATION: dict[str, Any] = {
         "builders": {"type": "list", "elements": "raw"},
         "max_jobs": {"type": "int"},
         "output": {"type": "str", "default": "out"},
-        "build_on": {"type": "str", "choices": ["controller", "target"], "default": "controller"},
+        "build_on": {"type": "str", "default": ON_CONTROLLER},
         "build_in_check_mode": {"type": "bool", "default": False},
         "sign_key": {"type": "path"},
         "max_memory": {"type": "int"},
@@ -69,6 +72,12 @@ class BuildOptions:
     dry_run: bool
     signing_key: SigningKey | None = None
     nix_eval_jobs: str = AUTO
+    build_on: str = ON_CONTROLLER
+
+    @property
+    def build_host(self) -> str:
+        """The host of the inventory that builds for all, empty where there is none."""
+        return "" if self.build_on in (ON_CONTROLLER, ON_TARGET) else self.build_on
 
     @property
     def settings(self) -> dict[str, str]:
@@ -95,13 +104,15 @@ def build_options(
     hosts = tuple(dict.fromkeys(map(str, named)))
     if not hosts:
         raise NixferryError("`hosts` is an empty list", step=STEP)
-    if arguments["build_on"] == "target" and hosts != (host,):
+    if not arguments["build_on"]:
+        raise NixferryError("`build_on` is empty", step=STEP)
+    if arguments["build_on"] == ON_TARGET and hosts != (host,):
         raise NixferryError(
             "with `build_on: target` every host builds its own system",
             step=STEP,
             remedy="Leave `hosts` out and do without `run_once`.",
         )
-    if arguments["sign_key"] and arguments["build_on"] == "target":
+    if arguments["sign_key"] and arguments["build_on"] == ON_TARGET:
         raise NixferryError(
             "with `build_on: target` nothing is built here that `sign_key` could sign",
             step=STEP,
@@ -123,6 +134,7 @@ def build_options(
         if arguments["sign_key"]
         else None,
         nix_eval_jobs=str(arguments["nix_eval_jobs"]),
+        build_on=str(arguments["build_on"]),
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import (
+    Controller,
     Target,
     derivation_outputs,
     missing,
@@ -220,10 +221,23 @@ class BuildTask:
             self.progress.phase(f"building {names_text(list(absent))}")
         errors = {
             host: with_builders(error, self.builders.troubles)
-            for host, error in realise(nix, absent, self.logs, deadline=deadline).items()
+            for host, error in realise(nix, absent, Controller(nix, self.logs), deadline=deadline).items()
         }
         # What could be built here was built here, which may not be what the user thinks.
         self.warnings += self.builders.warnings()
+        return self.settled(nix, targets, absent, errors)
+
+    def settled(
+        self,
+        nix: Nix,
+        targets: Mapping[str, Target],
+        absent: Mapping[str, Target],
+        errors: Mapping[str, NixferryError],
+    ) -> dict[str, HostBuild]:
+        """The builds of ``targets``, of which ``absent`` came into the controller's store but for those with errors.
+
+        What is there is signed if that is wanted, and kept from the garbage collector.
+        """
         builds = {
             host: HostBuild(host, target, built=host in absent and host not in errors, error=errors.get(host))
             for host, target in targets.items()

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import (
+    Controller,
     Target,
     derivation_outputs,
     missing,
@@ -126,7 +127,7 @@ class Store:
 
 def realised(nix: Store, *names: str, logs: BuildLogs | None = None) -> dict[str, NixferryError]:
     targets = {name: target(name) for name in names}
-    return realise(nix, targets, logs or BuildLogs(), deadline=None)  # type: ignore[arg-type]
+    return realise(nix, targets, Controller(nix, logs or BuildLogs()), deadline=None)  # type: ignore[arg-type]
 
 
 def test_all_hosts_are_realised_in_one_call() -> None:
@@ -213,7 +214,8 @@ def test_a_store_path_that_nobody_has() -> None:
             return NixResult(1, "", "", ("nix-store",), errors=(f"error: build of '{paths[0]}' failed",))
 
     ready = {"web1": target_of_store_path(store("system"))}
-    errors = realise(Unable(), ready, BuildLogs(), deadline=None)  # type: ignore[arg-type]
+    nix = Unable()
+    errors = realise(nix, ready, Controller(nix, BuildLogs()), deadline=None)  # type: ignore[arg-type]
     assert f"{store('system')} is not in the store, and no substituter has it" in errors["web1"].message
 
 

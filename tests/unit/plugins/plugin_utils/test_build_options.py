@@ -223,3 +223,10 @@ def test_a_wrong_fleet_is_the_error_of_its_host() -> None:
     built = options(sources={"web1": {"fleet": [3]}, "web2": {"fleet": "a.nix"}})
     assert isinstance(dict(built.sources)["web1"], NixferryError)
     assert isinstance(dict(built.sources)["web2"], Source)
+
+
+def test_a_named_host_builds_for_all() -> None:
+    assert options(flake=".", hosts=["a", "b"], build_on="big").build_host == "big"
+    assert options(flake=".").build_host == options(flake=".", build_on="target").build_host == ""
+    with pytest.raises(NixferryError, match="`build_on` is empty"):
+        options(flake=".", build_on="")
