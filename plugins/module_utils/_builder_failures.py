@@ -258,8 +258,8 @@ _ROWS = (
     _Row(
         "no_jobs",
         "match",
-        r"Unable to start any build; |set 'max-jobs' to a non-zero value|"
-        r"enable (?:remote builds|remote machines)",
+        # Nix 2.8 begins it with a small letter. What comes after the semicolon depends on whether builders are known.
+        r"[Uu]nable to start any build\b|local builds are disabled|set 'max-jobs' to a non-zero value",
         "Nothing here may build locally, and no builder fits",
         "Register a builder for that system, or raise max-jobs.",
     ),

@@ -111,6 +111,21 @@ RECORDED = [
         "error: unable to start any build; either increase '--max-jobs' or enable remote builds.\n"
         "https://example.org/manual",
     ),
+    (
+        "no_jobs",
+        "error: unable to start any build; remote machines may not have all required system features.\n"
+        "https://example.org/manual",
+    ),
+    (
+        "no_jobs",
+        "error: Unable to start any build; remote machines may not have all required system features.\n"
+        "https://example.org/manual",
+    ),
+    (
+        "no_jobs",
+        f"error: Cannot build '{DRV}'.\n       Reason: local builds are disabled (max-jobs = 0)\n       Hint: set "
+        "'max-jobs' to a non-zero value to enable local builds, or configure remote builders via 'builders'",
+    ),
     ("no_builder", MISMATCH),
     (
         "no_builder",
@@ -119,12 +134,29 @@ RECORDED = [
     ),
 ]
 
+# How far things went, which is where somebody who does not know the cause would look.
+STAGES = {
+    "file": {"machines_syntax"},
+    "client": {"restricted"},
+    "key": {"key_permissions", "key_missing", "key_passphrase"},
+    "connect": {"unresolved", "refused", "no_route", "timeout", "penalised", "ssh_failed"},
+    "host key": {"host_key_changed", "host_key_unknown"},
+    "login": {"key_refused"},
+    "program": {"no_program", "no_shell", "chatty_shell", "wrong_protocol"},
+    "daemon": {"daemon_down", "socket_group", "disconnected"},
+    "trust": {"untrusted"},
+    "match": {"builder_mismatch", "client_mismatch", "no_builder", "no_jobs", "no_slot"},
+    "sandbox": {"sandbox", "no_sandbox_shell"},
+    "emulation": {"seccomp_emulated", "emulation"},
+}
+
 
 @pytest.mark.parametrize(("code", "text"), RECORDED)
 def test_the_cause_is_read_from_what_was_printed(code: str, text: str) -> None:
     found = classified(text)
     assert found is not None
     assert found.code == code
+    assert code in STAGES[found.stage]
     assert found.evidence in text
     assert found.evidence
 
