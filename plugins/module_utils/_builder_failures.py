@@ -220,8 +220,9 @@ _ROWS = (
         "builder_mismatch",
         "match",
         r"build of '[^']*' on '[^']*' failed: (?:error: )?"
-        r"(?:a '\S+' with features \{[^}]*\} is required[^\n]*but I am a|Cannot build|"
-        r"[^\n]*\n?[^\n]*[Pp]latform mismatch)",
+        # A builder with Nix 2.34 begins like this as well when a build has failed for a reason of its own.
+        r"(?:a '\S+' with features \{[^}]*\} is required[^\n]*but I am a|"
+        r"[^\n]*\n?[^\n]*(?:[Pp]latform mismatch|missing system features))",
         "The builder itself does not build for the system, or lacks a feature, that its entry here promises",
         "Add it to extra-platforms or system-features in the builder's nix.conf and restart its nix-daemon, or "
         "take it out of the entry.",

@@ -89,6 +89,18 @@ RECORDED = [
         "code 126",
     ),
     ("builder_mismatch", f"error: build of '{DRV}' on 'ssh-ng://big' failed: {MISMATCH}"),
+    (
+        "builder_mismatch",
+        f"error: build of '{DRV}' on 'ssh-ng://big' failed: Cannot build '{DRV}'.\n       Reason: platform mismatch\n"
+        "       Required system: 's390x-linux'\n       Current system: 'x86_64-linux'\n"
+        f"error: builder for '{DRV}' failed with exit code 1",
+    ),
+    (
+        "builder_mismatch",
+        f"error: build of '{DRV}' on 'ssh-ng://big' failed: Cannot build '{DRV}'.\n       Reason: missing system "
+        "features\n       Required features: {kvm}\n       Available features: {benchmark, big-parallel}\n"
+        f"error: Cannot build '{DRV}'.\n       Reason: builder failed with exit code 1.",
+    ),
     ("no_slot", "waiting for a machine to build '/nix/store/x.drv'"),
     (
         "client_mismatch",
@@ -167,6 +179,18 @@ def test_every_cause_was_recorded_and_has_a_hint_of_its_own() -> None:
     hints = [failure.hint for failure in failures.values() if failure]
     assert len(set(hints)) == len(CODES)
     assert len({failure.cause for failure in failures.values() if failure}) == len(CODES)
+
+
+@pytest.mark.parametrize(
+    "said", [f"Cannot build '{DRV}'.\n       Reason: ", f"error: builder for '{DRV}' failed: "]
+)
+def test_a_build_that_fails_by_itself_is_no_fault_of_the_builder(said: str) -> None:
+    text = (
+        f"error: build of '{DRV}' on 'ssh-ng://big' failed: {said}builder failed with exit code 3.\n"
+        "       Last 1 log lines:\n       > hi\n"
+        f"error: builder for '{DRV}' failed with exit code 1"
+    )
+    assert classified(text) is None
 
 
 def test_an_unknown_text_is_shown() -> None:
