@@ -220,8 +220,9 @@ _ROWS = (
         "builder_mismatch",
         "match",
         r"build of '[^']*' on '[^']*' failed: (?:error: )?"
-        r"(?:a '\S+' with features \{[^}]*\} is required[^\n]*but I am a|Cannot build|"
-        r"[^\n]*\n?[^\n]*[Pp]latform mismatch)",
+        # A builder with Nix 2.34 begins like this as well when a build has failed for a reason of its own.
+        r"(?:a '\S+' with features \{[^}]*\} is required[^\n]*but I am a|"
+        r"[^\n]*\n?[^\n]*(?:[Pp]latform mismatch|missing system features))",
         "The builder itself does not build for the system, or lacks a feature, that its entry here promises",
         "Add it to extra-platforms or system-features in the builder's nix.conf and restart its nix-daemon, or "
         "take it out of the entry.",
@@ -258,8 +259,8 @@ _ROWS = (
     _Row(
         "no_jobs",
         "match",
-        r"Unable to start any build; |set 'max-jobs' to a non-zero value|"
-        r"enable (?:remote builds|remote machines)",
+        # Nix 2.8 begins it with a small letter. What comes after the semicolon depends on whether builders are known.
+        r"[Uu]nable to start any build\b|local builds are disabled|set 'max-jobs' to a non-zero value",
         "Nothing here may build locally, and no builder fits",
         "Register a builder for that system, or raise max-jobs.",
     ),

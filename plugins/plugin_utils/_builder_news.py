@@ -32,8 +32,6 @@ _NOT_USED = re.compile(r"cannot build on '(?P<uri>[^']*)': (?P<reason>.*)", re.D
 _CONNECTING = "connecting to '"
 # Errors that only say that nobody is left who could build, and not why.
 _CONSEQUENCES = frozenset({"client_mismatch", "no_builder", "no_jobs"})
-# So Nix 2.8 says it, with a small letter.
-_NOTHING_LEFT = re.compile(r"unable to start any build")
 # Errors of a builder that was reached. For these Nix's words are the same as if the fault were this machine's.
 _OF_BUILDERS = frozenset({"builder_mismatch", "untrusted", "sandbox", "no_sandbox_shell", "disconnected"})
 _REMOTE = re.compile(r"\bon 'ssh(?:-ng)?://|remote store 'ssh|Nix daemon disconnected")
@@ -110,4 +108,4 @@ def with_builders(error: NixferryError, troubles: Sequence[Trouble]) -> Nixferry
 
 def _is_consequence(line: str) -> bool:
     failure = classified(line)
-    return (failure is not None and failure.code in _CONSEQUENCES) or _NOTHING_LEFT.match(line) is not None
+    return failure is not None and failure.code in _CONSEQUENCES

@@ -19,6 +19,7 @@ import pytest
 import workstation as workstation_module
 import yaml
 from builder_pair import execute, run_module
+from conftest import CONTROLLERS
 from lab import REPOSITORY, Lab, run
 from plays import deploy_play
 from workstation import FOREIGN, Workstation, local_play
@@ -35,6 +36,7 @@ let
     args = [ "-c" ''
       read -r host </proc/sys/kernel/hostname
       read -r inside outside count </proc/self/uid_map
+      [ ! -e /usr/local/lib/nix-builder ] || outside="$outside, which sees the builder's files"
       printf '%s\\n' "system=$system host=$host user=$outside" >"$out"
     '' ];
   };
@@ -90,7 +92,7 @@ def test_from_nothing_to_a_deploy(machine: Workstation, tmp_path: Path) -> None:
     # What the host has was built by a user that only the builder's image has, in its sandbox.
     path = deployed(machine, host.name)
     content = host.ask(f"cat {path}")
-    assert content.startswith(f"system={FOREIGN} host=localhost user=300")
+    assert re.fullmatch(rf"system={FOREIGN} host=localhost user=300\d\d", content)
     machine.inside(f"nix-store --check-validity {path}")
 
     # Nobody else gets in, and what gets in can do little.
@@ -110,14 +112,13 @@ def test_from_nothing_to_a_deploy(machine: Workstation, tmp_path: Path) -> None:
     assert refused.endswith("126"), refused
 
 
-@pytest.mark.parametrize("release", ["bookworm", "forky"], ids=["nix-2.8", "nix-2.34"])
-def test_other_versions_of_nix_build_there(machine: Workstation, release: str) -> None:
+def build_from(machine: Workstation, release: str, version: str) -> None:
+    """Let a controller build there over both protocols, in the sandbox, and with that version of Nix."""
     client = machine.lab.controller(release)
     network = f"nixferry-lab-{machine.lab.name}"
     run(["docker", "network", "connect", network, machine.builder], check=False)
-    key_file = f"/etc/nix/{machine.builder}_ed25519"
-    secret = machine.execute(f"cat {key_file}")
-    execute(client, f"umask 077; cat >{key_file} <<'END'\n{secret}\nEND")
+    secret = machine.execute(f"cat {machine.key_file}")
+    execute(client, f"umask 077; cat >{machine.key_file} <<'END'\n{secret}\nEND")
     options: dict[str, Any] = {
         "name": machine.builder,
         "host": machine.builder,
@@ -132,9 +133,16 @@ def test_other_versions_of_nix_build_there(machine: Workstation, release: str) -
             checked = run_module(client, "nix_builder_check", {"name": machine.builder, "checks": checks})
             assert not checked.get("failed"), checked
             assert checked["uri"] == f"{protocol}://{machine.builder}"
+        # The older protocol does not tell.
+        assert checked["builder_version"].startswith(f"{version}.")
     finally:
         run_module(client, "nix_builder", {"name": machine.builder, "state": "absent"})
-        execute(client, f"rm -f {key_file}")
+        execute(client, f"rm -f {machine.key_file}")
+
+
+@pytest.mark.parametrize("release", CONTROLLERS)
+def test_every_nix_builds_there(machine: Workstation, release: str) -> None:
+    build_from(machine, release, "2.26")
 
 
 def test_a_builder_that_is_lost_is_explained_and_comes_back(machine: Workstation, tmp_path: Path) -> None:
@@ -197,8 +205,44 @@ def test_where_the_configuration_makes_the_files_a_module_is_written(
     assert registered(machine) == before
 
 
+def test_a_killed_builder_is_started_and_an_upgrade_keeps_all_but_nix(
+    machine: Workstation, tmp_path: Path
+) -> None:
+    project = machine.project(tmp_path / "project")
+    before = (host_key(machine), registered(machine), machine.execute(f"cat {machine.key_file}"))
+    path, image = deployed(machine, "web2"), machine.inspect()["Image"]
+    assert " 2.26." in machine.inside("nix --version")
+
+    def brought(**changed: Any) -> list[str]:
+        play = local_play(machine.role(max_jobs=3, **changed))
+        result = project.run_playbook([play], timeout=RUN_DEADLINE).assert_ok()
+        (checked,) = result.result("nix_builder_check")["results"]
+        assert {each["sandboxed"] for each in checked["systems"].values()} == {True}
+        # The store, down to the content of what was built there, and the keys on both sides.
+        machine.inside(f"nix-store --check-validity {path} && nix-store --verify-path {path}")
+        assert before == (host_key(machine), registered(machine), machine.execute(f"cat {machine.key_file}"))
+        return result.changed("localhost")
+
+    run(["docker", "kill", machine.builder])
+    assert brought() == ["nixferry.deploy.builder_docker : Start the container that was stopped"]
+    assert machine.inspect()["Image"] == image
+
+    machine.publish_base(machine.lab.controller("forky"))
+    assert "nixferry.deploy.builder_docker : Run the container" in brought(upgrade=True)
+    assert " 2.34." in machine.inside("nix --version")
+    assert image not in run(["docker", "images", "--all", "--quiet", "--no-trunc"]).stdout
+    # Asked for once more, there is nothing newer.
+    assert brought(upgrade=True) == []
+
+
+@pytest.mark.parametrize("release", CONTROLLERS)
+def test_every_nix_builds_with_the_newer_one(machine: Workstation, release: str) -> None:
+    build_from(machine, release, "2.34")
+
+
 def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None:
     keys = (host_key(machine), machine.execute(f"cat {machine.key_file}"))
+    image = machine.inspect()["Config"]["Image"]
     note = {"name": "Note", "ansible.builtin.command": f"cat {machine.key_file} /etc/nix/machines"}
     rotate = machine.role(max_jobs=3, rotate_keys=True)
     project = machine.project(tmp_path / "project")
@@ -214,6 +258,7 @@ def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None
 
     everything = ["docker", "ps", "--all", "--format", "{{.Names}}"]
     assert machine.builder not in run(everything).stdout.split()
+    assert image not in run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).stdout.split()
     volumes = run(["docker", "volume", "ls", "--format", "{{.Name}}"]).stdout
     assert machine.builder not in volumes
     assert (

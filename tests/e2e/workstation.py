@@ -45,6 +45,11 @@ class Workstation:
         return f"{self.container}-builder"
 
     @property
+    def base(self) -> str:
+        """The name of the image that the builder's is made from; what it names can change, as in a registry."""
+        return f"{self.container}-base:latest"
+
+    @property
     def key_file(self) -> str:
         return f"/etc/nix/{self.builder}_ed25519"
 
@@ -56,6 +61,10 @@ class Workstation:
         """Output of a shell script in the builder's container."""
         argv = ["docker", "exec", "--interactive", self.builder, "/bin/sh"]
         return run(argv, input=script).stdout.strip()
+
+    def publish_base(self, container: str) -> None:
+        """Let the base be the image of one of the lab's containers."""
+        run(["docker", "tag", image_of(container), self.base])
 
     def inspect(self) -> dict[str, Any]:
         found: list[dict[str, Any]] = json.loads(run(["docker", "inspect", self.builder]).stdout)
@@ -72,7 +81,7 @@ class Workstation:
         own = {
             "name": self.builder,
             "port": self.port,
-            "base_image": image_of(self.lab.hosts["fresh1"].container),
+            "base_image": self.base,
             "build_network": "none",
             "extra_platforms": [FOREIGN],
             "settings": {"substituters": []},
@@ -123,6 +132,7 @@ def started(lab: Lab) -> Iterator[Workstation]:
         argv = ["docker", "run", "--detach", "--init", "--network=host", "--env=PYTHONPATH=/python"]
         argv += [f"--label=nixferry.lab={lab.name}", f"--name={workstation.container}", *options]
         run([*argv, image_of(lab.controller("trixie"))])
+        workstation.publish_base(lab.hosts["fresh1"].container)
         yield workstation
     finally:
         _remove(workstation)
@@ -132,3 +142,4 @@ def _remove(workstation: Workstation) -> None:
     builder = workstation.builder
     run(["docker", "rm", "--force", "--volumes", workstation.container, builder], check=False)
     run(["docker", "volume", "rm", f"{builder}-nix", f"{builder}-state"], check=False)
+    run(["docker", "rmi", workstation.base], check=False)

@@ -89,6 +89,18 @@ RECORDED = [
         "code 126",
     ),
     ("builder_mismatch", f"error: build of '{DRV}' on 'ssh-ng://big' failed: {MISMATCH}"),
+    (
+        "builder_mismatch",
+        f"error: build of '{DRV}' on 'ssh-ng://big' failed: Cannot build '{DRV}'.\n       Reason: platform mismatch\n"
+        "       Required system: 's390x-linux'\n       Current system: 'x86_64-linux'\n"
+        f"error: builder for '{DRV}' failed with exit code 1",
+    ),
+    (
+        "builder_mismatch",
+        f"error: build of '{DRV}' on 'ssh-ng://big' failed: Cannot build '{DRV}'.\n       Reason: missing system "
+        "features\n       Required features: {kvm}\n       Available features: {benchmark, big-parallel}\n"
+        f"error: Cannot build '{DRV}'.\n       Reason: builder failed with exit code 1.",
+    ),
     ("no_slot", "waiting for a machine to build '/nix/store/x.drv'"),
     (
         "client_mismatch",
@@ -111,6 +123,21 @@ RECORDED = [
         "error: unable to start any build; either increase '--max-jobs' or enable remote builds.\n"
         "https://example.org/manual",
     ),
+    (
+        "no_jobs",
+        "error: unable to start any build; remote machines may not have all required system features.\n"
+        "https://example.org/manual",
+    ),
+    (
+        "no_jobs",
+        "error: Unable to start any build; remote machines may not have all required system features.\n"
+        "https://example.org/manual",
+    ),
+    (
+        "no_jobs",
+        f"error: Cannot build '{DRV}'.\n       Reason: local builds are disabled (max-jobs = 0)\n       Hint: set "
+        "'max-jobs' to a non-zero value to enable local builds, or configure remote builders via 'builders'",
+    ),
     ("no_builder", MISMATCH),
     (
         "no_builder",
@@ -119,12 +146,29 @@ RECORDED = [
     ),
 ]
 
+# How far things went, which is where somebody who does not know the cause would look.
+STAGES = {
+    "file": {"machines_syntax"},
+    "client": {"restricted"},
+    "key": {"key_permissions", "key_missing", "key_passphrase"},
+    "connect": {"unresolved", "refused", "no_route", "timeout", "penalised", "ssh_failed"},
+    "host key": {"host_key_changed", "host_key_unknown"},
+    "login": {"key_refused"},
+    "program": {"no_program", "no_shell", "chatty_shell", "wrong_protocol"},
+    "daemon": {"daemon_down", "socket_group", "disconnected"},
+    "trust": {"untrusted"},
+    "match": {"builder_mismatch", "client_mismatch", "no_builder", "no_jobs", "no_slot"},
+    "sandbox": {"sandbox", "no_sandbox_shell"},
+    "emulation": {"seccomp_emulated", "emulation"},
+}
+
 
 @pytest.mark.parametrize(("code", "text"), RECORDED)
 def test_the_cause_is_read_from_what_was_printed(code: str, text: str) -> None:
     found = classified(text)
     assert found is not None
     assert found.code == code
+    assert code in STAGES[found.stage]
     assert found.evidence in text
     assert found.evidence
 
@@ -135,6 +179,18 @@ def test_every_cause_was_recorded_and_has_a_hint_of_its_own() -> None:
     hints = [failure.hint for failure in failures.values() if failure]
     assert len(set(hints)) == len(CODES)
     assert len({failure.cause for failure in failures.values() if failure}) == len(CODES)
+
+
+@pytest.mark.parametrize(
+    "said", [f"Cannot build '{DRV}'.\n       Reason: ", f"error: builder for '{DRV}' failed: "]
+)
+def test_a_build_that_fails_by_itself_is_no_fault_of_the_builder(said: str) -> None:
+    text = (
+        f"error: build of '{DRV}' on 'ssh-ng://big' failed: {said}builder failed with exit code 3.\n"
+        "       Last 1 log lines:\n       > hi\n"
+        f"error: builder for '{DRV}' failed with exit code 1"
+    )
+    assert classified(text) is None
 
 
 def test_an_unknown_text_is_shown() -> None:
