@@ -80,7 +80,10 @@ class Registration:
         """What is to be changed, in this order: a builder is announced last and withdrawn first."""
         if self.managed_by != "files":
             path = self.options["snippet_file"]
-            return [Change(path, read_text(path), self.snippet() or None)] if path else []
+            before = read_text(path) if path else None
+            # What has been imported is not handed over again, wherever its file is by now.
+            wanted = path and not (before is None and self.in_effect())
+            return [Change(path, before, self.snippet() or None)] if wanted else []
         before = read_text(self.machines_file)
         line = self.builder.line() if self.builder else ""
         after = with_entry(before or "", self.name, line)
@@ -106,28 +109,48 @@ class Registration:
                 if change.changed:
                     write(self.module, change)
                     done.append(change)
+                    if change.path == self.options["snippet_file"] and change.before is None:
+                        self.give_to_owner_of_directory(change.path)
         except EditError:
             for change in reversed(done):
                 write(self.module, change.reversed())
             raise
 
+    @staticmethod
+    def give_to_owner_of_directory(path: str) -> None:
+        """Root writes the file, and the user whose configuration it is for goes on with it."""
+        owner = Path(path).parent.stat()
+        if os.geteuid() == 0 and Path(path).exists():
+            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
     def check_ssh(self, builder: Builder) -> None:
         """Ask ssh what it makes of its settings: a file that it does not include would go unnoticed."""
         if self.options["ssh_config_dir"] != SYSTEM_SSH_CONFIG:
             return
+        wrong, said = self.overridden_ssh(builder)
+        if wrong:
+            raise EditError(
+                f"ssh has other settings for {self.name} than {self.ssh_config_file} says: "
+                f"{'; '.join(wrong)} {said}".strip(),
+                "Make ssh include these files before its other settings: the line "
+                f"`Include {SYSTEM_SSH_CONFIG}/*.conf` belongs at the top of /etc/ssh/ssh_config, and root's own "
+                "~/.ssh/config must not say otherwise. Nothing was changed.",
+            )
+
+    def overridden_ssh(self, builder: Builder) -> tuple[list[str], str]:
+        """The settings that ssh has otherwise, and what it complained of."""
         ssh = self.module.get_bin_path("ssh")
         if not ssh:
             raise EditError("ssh was not found on this host", "Install OpenSSH's client.")
         answer = run([ssh, "-G", self.name])
         wrong = overridden_ssh(builder.ssh_config(self.known_hosts_file), answer.stdout)
-        if wrong:
-            raise EditError(
-                f"ssh has other settings for {self.name} than {self.ssh_config_file} says: "
-                f"{'; '.join(wrong)} {answer.stderr.strip()}".strip(),
-                "Make ssh include these files before its other settings: the line "
-                f"`Include {SYSTEM_SSH_CONFIG}/*.conf` belongs at the top of /etc/ssh/ssh_config, and root's own "
-                "~/.ssh/config must not say otherwise. Nothing was changed.",
-            )
+        return wrong, answer.stderr.strip()
+
+    def in_effect(self) -> bool:
+        """Whether the configuration of this system has the builder as it is asked for."""
+        if not self.builder or not self.registered(read_text(self.machines_file) or ""):
+            return False
+        return self.options["ssh_config_dir"] != SYSTEM_SSH_CONFIG or not self.overridden_ssh(self.builder)[0]
 
     def check_version(self) -> None:
         """What only some versions of Nix take."""
@@ -202,7 +225,7 @@ class Registration:
             "ssh_config_file": self.ssh_config_file,
             "known_hosts_file": self.known_hosts_file,
             "snippet": self.snippet(),
-            "snippet_file": (self.options["snippet_file"] or "") if self.snippet() else "",
+            "snippet_file": changes[0].path if self.snippet() and changes else "",
             "registered": self.registered(text or ""),
             "effective": effective,
             "daemon_restart_needed": False,

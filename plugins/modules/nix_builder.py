@@ -121,7 +121,10 @@ options:
     choices: [auto, files, snippet]
     default: auto
   snippet_file:
-    description: Where to write the module for the configuration of NixOS or nix-darwin, if it is to be used.
+    description:
+      - Where to write the module for the configuration of NixOS or nix-darwin, if it is to be used. It belongs to
+        the owner of its directory.
+      - Once the configuration has the builder as it is asked for, a file that is missing is not written again.
     type: path
 attributes:
   platform:

@@ -319,7 +319,9 @@ def main():
         supports_check_mode=True,
     )
     nix = find(module)
-    module.exit_json(changed=False, **(described(module, nix) if nix else NOTHING))
+    # Without its volume a Mac has no Nix, and still a system whose configuration makes the files.
+    nothing = {**NOTHING, "managed_by": manager(module.params["config_dir"])}
+    module.exit_json(changed=False, **(described(module, nix) if nix else nothing))
 
 
 if __name__ == "__main__":

@@ -273,7 +273,22 @@ def test_the_other_playbooks_of_the_page_are_playbooks(machine: Workstation, tmp
     project = machine.project(tmp_path / "project")
     plays = page()
     assert set(plays) == {
-        *("builder.yml", "remove.yml", "register.yml", "away.yml", "big.yml", "module.yml", "on_big.yml")
+        *(
+            "mac.yml",
+            "builder.yml",
+            "remove.yml",
+            "register.yml",
+            "away.yml",
+            "big.yml",
+            "module.yml",
+            "on_big.yml",
+        )
     }
-    others = [*plays["register.yml"], *plays["away.yml"], *plays["module.yml"], *plays["on_big.yml"]]
+    others = [
+        *plays["mac.yml"],
+        *plays["register.yml"],
+        *plays["away.yml"],
+        *plays["module.yml"],
+        *plays["on_big.yml"],
+    ]
     project.run_playbook(others, "--syntax-check").assert_ok()

@@ -23,7 +23,7 @@ from typing import Any
 
 import ansible
 from lab import REPOSITORY, Lab, run
-from project import Project, make_project
+from project import CONTROLLER_REPOSITORY, Project, make_project
 
 # What community.docker asks for, and what that asks for in turn.
 PYTHON_PACKAGES = ("requests", "urllib3", "idna", "certifi", "charset_normalizer")
@@ -106,6 +106,20 @@ def image_of(container: str) -> str:
     return run(["docker", "inspect", "--format", "{{.Config.Image}}", container]).stdout.strip()
 
 
+def collection_mounts() -> dict[str, str]:
+    """What a controller needs for the role builder_docker, by where it is on this machine."""
+    mounts = {
+        str(REPOSITORY): f"{CONTROLLER_REPOSITORY}:ro",
+        str(COMMUNITY): "/collections/ansible_collections/community:ro",
+    }
+    for name in PYTHON_PACKAGES:
+        found = importlib.util.find_spec(name)
+        assert found is not None, name
+        assert found.origin is not None, name
+        mounts[str(Path(found.origin).parent)] = f"/python/{name}:ro"
+    return mounts
+
+
 @contextlib.contextmanager
 def started(lab: Lab) -> Iterator[Workstation]:
     """A workstation, and at the end nothing of it or of its builder."""
@@ -117,15 +131,9 @@ def started(lab: Lab) -> Iterator[Workstation]:
     mounts = {
         "/var/run/docker.sock": SOCKET,
         docker: "/usr/local/bin/docker:ro",
-        str(REPOSITORY): "/collections/ansible_collections/nixferry/deploy:ro",
-        str(COMMUNITY): "/collections/ansible_collections/community:ro",
         str(lab.directory): f"{lab.directory}:ro",
+        **collection_mounts(),
     }
-    for name in PYTHON_PACKAGES:
-        found = importlib.util.find_spec(name)
-        assert found is not None, name
-        assert found.origin is not None, name
-        mounts[str(Path(found.origin).parent)] = f"/python/{name}:ro"
     options = [f"--volume={source}:{target}" for source, target in mounts.items()]
     _remove(workstation)
     try:

@@ -201,3 +201,31 @@ def test_a_run_waits_for_the_one_that_has_the_lock(tmp_path: Path, options: dict
     result = run.result()
     timer.join()
     assert machines.read_text() == f"ssh://after\n{result['line']}\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_module_in_the_directory_of_a_user_belongs_to_that_user(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 4711, 4712)
+    given = {**options, "manage": "snippet", "snippet_file": str(home / "big.nix")}
+    assert ran(MODULE, given)["changed"]
+    status = (home / "big.nix").stat()
+    assert (status.st_uid, status.st_gid) == (4711, 4712)
+    assert not ran(MODULE, given)["changed"]
+
+
+def test_what_was_imported_is_not_written_again(tmp_path: Path, options: dict[str, Any]) -> None:
+    """The file has gone to where the configuration is, and the machines file has what it says."""
+    given = {**options, "manage": "snippet", "snippet_file": str(tmp_path / "big.nix")}
+    line = ran(MODULE, given)["line"]
+    (tmp_path / "nix").mkdir(exist_ok=True)
+    (tmp_path / "nix/machines").write_text(line + "\n")
+    (tmp_path / "big.nix").unlink()
+
+    result = ran(MODULE, given)
+    assert (result["changed"], result["registered"], result["snippet_file"]) == (False, True, "")
+    assert ran(MODULE, {**given, "max_jobs": 7})["changed_files"] == [str(tmp_path / "big.nix")]
+    assert not ran(MODULE, {**given, "state": "absent", "snippet_file": str(tmp_path / "no.nix")})["changed"]

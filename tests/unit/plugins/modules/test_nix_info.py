@@ -81,3 +81,12 @@ def test_no_nix_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "bin/nix").write_text("#!/bin/sh\nexit 127\n")
     result = ran(MODULE, {}, path=path)
     assert (result["installed"], result["flavour"], result["builders"]) == (False, "", [])
+
+
+def test_a_system_whose_nix_is_not_mounted_is_known_by_its_files(tmp_path: Path) -> None:
+    """What /etc/static leads to is in /nix, which is a volume of its own on a Mac."""
+    path = with_nix(tmp_path, "", "")
+    (tmp_path / "bin/nix").write_text("#!/bin/sh\nexit 127\n")
+    (tmp_path / "nix.conf").symlink_to(f"/nix/store/{'0' * 32}-etc/etc/nix/nix.conf")
+    result = ran(MODULE, {"config_dir": str(tmp_path)}, path=path)
+    assert (result["installed"], result["managed_by"]) == (False, "nixos")
