@@ -123,7 +123,8 @@ class Mac:
             "base_image": image_of(self.lab.hosts["fresh1"].container),
             "build_network": "none",
             "extra_platforms": [FOREIGN],
-            "settings": {"substituters": []},
+            # What looks like a variable of a shell is not one.
+            "settings": {"substituters": [], "bash-prompt": "$HOME"},
             **changed,
         }
         return {f"builder_docker_{name}": value for name, value in own.items()}

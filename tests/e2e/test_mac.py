@@ -17,6 +17,7 @@ from typing import Any
 
 import mac as mac_module
 import pytest
+from lab import run
 from mac import HOME, Mac
 from test_builder_docker import SYSTEMS
 from workstation import FOREIGN
@@ -231,6 +232,8 @@ def test_from_nothing_to_a_deploy(mac: Mac, tmp_path: Path) -> None:
     assert checked["systems"][FOREIGN]["sandboxed"] is True
     assert [step["ok"] for step in checked["steps"]] == [True] * len(checked["steps"])
     assert "deploy with nixferry.deploy.deploy" in result.stdout
+    settings = run(["docker", "exec", mac.builder, "cat", "/run/nix-builder/nix.conf"]).stdout
+    assert "bash-prompt = $HOME\n" in settings
     # Nothing that belongs to alice became root's.
     assert mac.execute(f"find {HOME} ! -user alice ! -type l") == ""
 
