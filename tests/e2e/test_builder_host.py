@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import yaml
 from builder_pair import execute
 from lab import REPOSITORY, Lab, LabHost, run
 from project import PlaybookRun, Project, make_project
@@ -72,10 +73,15 @@ def two(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     clean = f"rm -rf /etc/nix/machines /etc/nix/big_* /etc/ssh/ssh_config.d/100-* {CLIENT_KEY}*"
     execute(client, clean)
     project = make_project(tmp_path_factory.mktemp("two") / "project", lab)
-    container = {"ansible_connection": "community.docker.docker", "ansible_become": False}
+    known = yaml.safe_load((lab.directory / "inventory.yml").read_text())["lab"]
     hosts = {
-        "big": {**container, "ansible_host": host.container},
-        "laptop": {**container, "ansible_host": client},
+        "big": {**known["vars"], **known["hosts"][host.name]},
+        "laptop": {
+            "ansible_connection": "community.docker.docker",
+            "ansible_host": client,
+            # Root already, without sudo.
+            "ansible_become": False,
+        },
     }
     variables = {"ansible_python_interpreter": "/usr/bin/python3"}
     project.write("inventory.yml", json.dumps({"all": {"hosts": hosts, "vars": variables}}))
