@@ -28,16 +28,16 @@ COLLECTIONS = REPOSITORY / ".build" / "collections"
 SPEED_AIM = 1.7
 LISTING_HOSTS = 100
 LISTING_AIM = 2.0
-# What one host costs the evaluator: about what a small NixOS system does in the time of its modules. Hosts of a real
+# What one host costs the evaluator: about a quarter of a second. Hosts of a real
 # nixpkgs bring their own weight.
-WEIGHT = 300_000
+WEIGHT = 1_500_000
 NETWORK = """
 let
   host = number: { lib, ... }: {
     deployment.targetHost = "192.0.2.${toString number}";
     boot.isContainer = true;
-    environment.etc.weight.text = toString (builtins.foldl' (sum: each: sum + each.value) 0
-      (builtins.genList (value: { inherit value; }) (WEIGHT + number)));
+    environment.etc.weight.text = toString (lib.foldl (sum: each: sum + each.value) 0
+      (lib.genList (value: { inherit value; }) (WEIGHT + number)));
   };
 in
 { network.nixpkgs = import NIXPKGS { }; }
