@@ -155,10 +155,12 @@ def test_what_stands_in_the_way_is_said_before_anything_changes(two: Two) -> Non
     assert "without options before it" in with_options.result("Check what is asked for")["msg"]
     before = two.host.ask(TRACES)
     two.host.execute("useradd --create-home alice")
-    taken = two.role(public_keys=[KEY], user="alice")
+    # Not even with the home that the role is told is its own.
+    alice = {"user": "alice", "home": "/home/alice"}
+    taken = two.role(public_keys=[KEY], **alice)
     assert "has a user alice already" in taken.result("Refuse a user who is there for something else")["msg"]
-    two.role(state="absent", user="alice").assert_ok()
-    assert two.host.ask("id -un alice") == "alice"
+    two.role(state="absent", **alice).assert_ok()
+    assert two.host.ask("id -un alice; ls -d /home/alice") == "alice\n/home/alice"
     two.host.execute("userdel --remove alice 2>/dev/null")
     strict_settings = "AllowUsers root deploy\\nForceCommand /bin/true\\n"
     two.host.execute(f"printf '{strict_settings}' >/etc/ssh/sshd_config.d/50-strict.conf")
