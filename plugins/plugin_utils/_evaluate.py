@@ -16,7 +16,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import (
     STEP,
     Attribute,
-    ExpressionRoot,
     Root,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest, NixResult
@@ -126,7 +125,7 @@ def _ask_jobs(
 
     Returns hosts that it could not evaluate, each in a chunk of its own: Nix itself says what is wrong with them.
     """
-    asked = [group for group in groups.values() if len(group.hosts) > 1 and jobs.can_ask(group.root)]
+    asked = [(group, root) for root, group in groups.items() if len(group.hosts) > 1 and jobs.can_ask(root)]
     if not asked:
         return []
     use, warning = jobs.usable(nix, mode)
@@ -135,15 +134,14 @@ def _ask_jobs(
     if not use:
         return []
     alone = []
-    for group in asked:
-        assert isinstance(group.root, ExpressionRoot)
+    for group, root in asked:
         on_start(group.all_hosts)
-        found = jobs.ask(nix, group.root, list(group.hosts), limits, deadline)
+        found = jobs.ask(nix, root, list(group.hosts), limits, deadline)
         for question, derivation in found.derivations.items():
             evaluation = Evaluation(derivation.drv_path, derivation.outputs)
             answers.update(dict.fromkeys(group.hosts.pop(question), evaluation))
         for question in found.failed:
-            alone.append(_Chunk(group.root, {question: group.hosts.pop(question)}))
+            alone.append(_Chunk(root, {question: group.hosts.pop(question)}))
         if found.trouble:
             names = ", ".join(group.all_hosts)
             on_warning(f"{jobs.PROGRAM} gave no answer for {names}, evaluated without it: {found.trouble}")

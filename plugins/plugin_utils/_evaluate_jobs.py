@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import (
@@ -83,7 +83,7 @@ def usable(nix: Nix, mode: str) -> tuple[bool, str]:
     return False, f"{PROGRAM} is not used: {reason}" if nix.has(PROGRAM) else ""
 
 
-def can_ask(root: Root) -> bool:
+def can_ask(root: Root) -> TypeGuard[ExpressionRoot]:
     """Whether nix-eval-jobs can be asked about ``root``: it reads a file, which lies in another directory.
 
     Flakes are left to Nix itself: before 2.31 there is no way to choose from a flake what it shall evaluate.

@@ -68,7 +68,7 @@ def line_of(file: Path, path: Sequence[str], value: str) -> int | None:
                 found.setdefault((binding.within, binding.path[:end]), binding)
     if len(found) != 1:
         return None
-    [((_within, names), binding)] = found.items()
+    (_within, names), binding = next(iter(found.items()))
     certain = (binding.literal == value and names == binding.path) or not _hidden(bindings, path)
     return binding.line if certain and _leads_to(names, path) else None
 
