@@ -17,13 +17,12 @@ import hashlib
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lab import REPOSITORY, Lab, run
 from project import PlaybookRun, Project, make_project
-from workstation import FOREIGN, collection_mounts, image_of
+from workstation import FOREIGN, Client, collection_mounts, image_of
 
 PROGRAMS = REPOSITORY / "tests/e2e/macos"
 HOME = "/Users/alice"
@@ -53,25 +52,8 @@ printf '# Warning - this file should only be modified with vifs(8)\\nLABEL=Data 
 """
 
 
-@dataclass(frozen=True)
-class Mac:
-    """The container, and the builder that it is to have."""
-
-    lab: Lab
-    container: str
-    port: int
-
-    @property
-    def builder(self) -> str:
-        return f"{self.container}-builder"
-
-    @property
-    def key_file(self) -> str:
-        return f"/etc/nix/{self.builder}_ed25519"
-
-    def execute(self, script: str, *, user: str = "root", check: bool = True) -> str:
-        argv = ["docker", "exec", "--interactive", "--user", user, self.container, "/bin/sh"]
-        return run(argv, input=script, check=check).stdout.strip()
+class Mac(Client):
+    """A machine that says that it is a Mac."""
 
     def put(self, path: str, content: str) -> str:
         """Write a file that can be run; returns its checksum as the role nix takes it."""

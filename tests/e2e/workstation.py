@@ -33,8 +33,8 @@ FOREIGN = "riscv64-linux"
 
 
 @dataclass(frozen=True)
-class Workstation:
-    """The machine `container`, and the builder that it is to have."""
+class Client:
+    """The machine `container`, and the builder that it is to have at `port`."""
 
     lab: Lab
     container: str
@@ -45,17 +45,21 @@ class Workstation:
         return f"{self.container}-builder"
 
     @property
-    def base(self) -> str:
-        """The name of the image that the builder's is made from; what it names can change, as in a registry."""
-        return f"{self.container}-base:latest"
-
-    @property
     def key_file(self) -> str:
         return f"/etc/nix/{self.builder}_ed25519"
 
-    def execute(self, script: str, *, check: bool = True) -> str:
-        argv = ["docker", "exec", "--interactive", self.container, "/bin/sh"]
+    def execute(self, script: str, *, user: str = "root", check: bool = True) -> str:
+        argv = ["docker", "exec", "--interactive", "--user", user, self.container, "/bin/sh"]
         return run(argv, input=script, check=check).stdout.strip()
+
+
+class Workstation(Client):
+    """A Linux machine."""
+
+    @property
+    def base(self) -> str:
+        """The name of the image that the builder's is made from; what it names can change, as in a registry."""
+        return f"{self.container}-base:latest"
 
     def inside(self, script: str) -> str:
         """Output of a shell script in the builder's container."""
