@@ -15,14 +15,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lab import REPOSITORY, Lab, run
 from project import PlaybookRun, Project, make_project
-from workstation import FOREIGN, Client, collection_mounts, image_of
+from workstation import FOREIGN, Client, collection_mounts, free_port, image_of
 
 PROGRAMS = REPOSITORY / "tests/e2e/macos"
 HOME = "/Users/alice"
@@ -115,9 +114,7 @@ class Mac(Client):
 @contextlib.contextmanager
 def started(lab: Lab) -> Iterator[Mac]:
     """A Mac without Nix, and at the end nothing of it or of its builder."""
-    free_ports = REPOSITORY / "tests/lab/scripts/free-ports"
-    port = int(run([sys.executable, str(free_ports), "1"]).stdout)
-    mac = Mac(lab, f"nixferry-lab-{lab.name}-mac", port)
+    mac = Mac(lab, f"nixferry-lab-{lab.name}-mac", free_port())
     docker = shutil.which("docker")
     assert docker is not None
     socket = "/var/run/docker.sock"

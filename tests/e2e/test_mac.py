@@ -79,10 +79,10 @@ def mac(lab: Any) -> Iterator[Mac]:
 
 def homes(mac: Mac) -> dict[str, dict[str, str]]:
     """Users with engines in various states, by name: the variables of their environment."""
-    address = "unix:///Users/context/.colima/work/docker.sock"
+    address = "unix:///Users/context/.colima/office/docker.sock"
     context = json.dumps(
         {
-            "Name": "colima-work",
+            "Name": "colima-office",
             "Metadata": {},
             "Endpoints": {"docker": {"Host": address, "SkipTLSVerify": False}},
         }
@@ -90,12 +90,12 @@ def homes(mac: Mac) -> dict[str, dict[str, str]]:
     sockets = [
         "/Users/desktop/.docker/run/docker.sock=Docker Desktop",
         "/Users/orbstack/.orbstack/run/docker.sock=OrbStack",
-        "/Users/colima/.colima/work/docker.sock=Ubuntu 24.04.1 LTS",
+        "/Users/colima/.colima/office/docker.sock=Ubuntu 24.04.1 LTS",
         "/Users/podman/T/machine-default-api.sock=fedora",
         "/Users/stale/.docker/run/docker.sock",
         "/Users/stale/.orbstack/run/docker.sock=OrbStack",
         "/Users/context/.docker/run/docker.sock=Docker Desktop",
-        "/Users/context/.colima/work/docker.sock=Ubuntu 24.04.1 LTS",
+        "/Users/context/.colima/office/docker.sock=Ubuntu 24.04.1 LTS",
         "/Users/client/.colima/default/docker.sock=Ubuntu 24.04.1 LTS",
         "/Users/stopped/.docker/run/docker.sock",
         "tcp=Ubuntu 24.04.1 LTS",
@@ -124,9 +124,9 @@ def homes(mac: Mac) -> dict[str, dict[str, str]]:
         done
         mv /Users/podman-socket /Users/podman/
         cat >/Users/context/.docker/config.json <<'END'
-{json.dumps({"currentContext": "colima-work"})}
+{json.dumps({"currentContext": "colima-office"})}
 END
-        id=$(printf colima-work | sha256sum | cut -d ' ' -f 1)
+        id=$(printf colima-office | sha256sum | cut -d ' ' -f 1)
         mkdir -p /Users/context/.docker/contexts/meta/$id
         cat >/Users/context/.docker/contexts/meta/$id/meta.json <<'END'
 {context}
@@ -171,11 +171,11 @@ def test_engines_are_found_and_what_is_missing_is_said(mac: Mac, tmp_path: Path)
 
     assert found("desktop") == ("docker-desktop", ".docker/run/docker.sock")
     assert found("orbstack") == ("orbstack", ".orbstack/run/docker.sock")
-    assert found("colima") == ("colima", ".colima/work/docker.sock")
+    assert found("colima") == ("colima", ".colima/office/docker.sock")
     assert found("podman") == ("podman", "T/machine-default-api.sock")
     # The file of a socket is no engine; the context is what the user has chosen.
     assert found("stale") == ("orbstack", ".orbstack/run/docker.sock")
-    assert found("context") == ("colima", ".colima/work/docker.sock")
+    assert found("context") == ("colima", ".colima/office/docker.sock")
 
     assert (
         "docker-desktop with `open -a Docker`, orbstack with `open -a OrbStack`, colima with `colima start`"

@@ -124,12 +124,15 @@ def collection_mounts() -> dict[str, str]:
     return mounts
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 for a builder."""
+    return int(run([sys.executable, str(REPOSITORY / "tests/lab/scripts/free-ports"), "1"]).stdout)
+
+
 @contextlib.contextmanager
 def started(lab: Lab) -> Iterator[Workstation]:
     """A workstation, and at the end nothing of it or of its builder."""
-    free_ports = REPOSITORY / "tests/lab/scripts/free-ports"
-    port = int(run([sys.executable, str(free_ports), "1"]).stdout)
-    workstation = Workstation(lab, f"nixferry-lab-{lab.name}-workstation", port)
+    workstation = Workstation(lab, f"nixferry-lab-{lab.name}-workstation", free_port())
     docker = shutil.which("docker")
     assert docker is not None
     mounts = {
