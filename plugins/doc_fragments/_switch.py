@@ -100,11 +100,4 @@ options:
         those that it was installed for. O(activate_command) cannot be given.
       - The health checks O(health_checks[].command) and O(health_checks[].unit) run as the user who logs in.
     type: path
-  progress:
-    description:
-      - How progress is shown. V(auto) refreshes one line on a terminal and writes a line now and then elsewhere,
-        V(lines) always writes lines, V(none) shows nothing.
-    type: str
-    choices: [auto, lines, none]
-    default: auto
 """

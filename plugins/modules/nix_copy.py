@@ -22,6 +22,7 @@ description:
   - An attempt that was cut off goes on with the paths that had not arrived.
   - The host needs C(sh) and Nix, and no Python. C(gunzip) as well when O(compress=true) and the paths are streamed.
 extends_documentation_fragment:
+  - nixferry.deploy._progress
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
 attributes:
@@ -101,13 +102,6 @@ options:
       - While paths are streamed it is looked at after every piece.
     type: int
     default: 7200
-  progress:
-    description:
-      - How to show progress. V(auto) is a line that refreshes where there is a terminal and a line now and then
-        elsewhere. V(lines) is never a refreshing line. V(none) is silent.
-    type: str
-    choices: [auto, lines, none]
-    default: auto
 notes:
   - The user on the host (the one of O(ignore:become), if it is used) has to be allowed to add paths. C(root) always is.
     Otherwise there are three ways. Use O(ignore:become). Or sign the paths with a key that the host trusts. Or put the

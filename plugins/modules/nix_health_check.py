@@ -14,6 +14,7 @@ description:
   - Role P(nixferry.deploy.nixos#role) runs those in C(nixos_pre_deploy_checks) with it, before anything is switched.
 extends_documentation_fragment:
   - nixferry.deploy._health
+  - nixferry.deploy._progress
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
 attributes:
@@ -29,13 +30,6 @@ options:
     description: What a check is called in messages.
     type: str
     default: health check
-  progress:
-    description:
-      - How progress is shown. V(auto) refreshes one line on a terminal and writes a line now and then elsewhere,
-        V(lines) always writes lines, V(none) shows nothing.
-    type: str
-    choices: [auto, lines, none]
-    default: auto
 seealso:
   - module: nixferry.deploy.nix_switch
 author:

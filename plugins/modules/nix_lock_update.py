@@ -20,6 +20,7 @@ description:
     alone. It fails when it is named in O(inputs).
   - Runs on the controller only. No host is contacted, so once for a play is enough (O(ignore:run_once)).
 extends_documentation_fragment:
+  - nixferry.deploy._progress
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
 attributes:
@@ -70,13 +71,6 @@ options:
       - Seconds that the evaluation and the downloads may take together. V(0) means no limit.
     type: int
     default: 1800
-  progress:
-    description:
-      - How to show progress. V(auto) is a line that refreshes where there is a terminal and a line now and then
-        elsewhere. V(lines) is never a refreshing line. V(none) is silent.
-    type: str
-    choices: [auto, lines, none]
-    default: auto
 notes:
   - The file is replaced as a whole, once everything was fetched. When something cannot be fetched, it stays as it was.
   - A repository whose URL holds a password, and a pin of npins with an access token, is refused, because both would be

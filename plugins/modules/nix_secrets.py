@@ -17,6 +17,7 @@ description:
     made anew each time.
   - The host needs C(sh), the usual small programs (coreutils or busybox) and root. No Python. Linux only.
 extends_documentation_fragment:
+  - nixferry.deploy._progress
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
 attributes:
@@ -128,11 +129,6 @@ options:
         M(nixferry.deploy.nix_switch).
     type: bool
     default: false
-  progress:
-    description: How progress is shown.
-    type: str
-    choices: [auto, lines, none]
-    default: auto
 notes:
   - With C(display_args_to_stdout) Ansible prints the arguments of every task. Set C(no_log) for the task if you use
     that.

@@ -28,6 +28,7 @@ description:
 extends_documentation_fragment:
   - nixferry.deploy._switch
   - nixferry.deploy._health
+  - nixferry.deploy._progress
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
 attributes:
