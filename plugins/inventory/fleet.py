@@ -176,6 +176,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             )
         absent = left_out(listing)
         hosts = [host_variables(listing, name, options.common) for name in names if name not in absent]
+        if not listing.hosts and not listing.errors:
+            self.display.warning(
+                f"{path}: there is no host in it, which was read in the format {listing.format}"
+            )
         for warning, concerned in shared_warnings(hosts).items():
             self.display.warning(f"{path}: {names_text(concerned)}: {warning}")
         for host in hosts:

@@ -36,5 +36,9 @@ def adapter_options(format_: str | None, arguments: str, access: str) -> str:
 
 
 def _without_comments(text: str) -> str:
-    """Nix code without the lines that are comments: an argument of a program has a limit of length."""
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    """Nix code without comments and indentation: an argument of a program has a limit of length.
+
+    No string of the code goes on in another line.
+    """
+    lines = (line.strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))

@@ -35,7 +35,10 @@ BROKEN = {
         '{ meta.description = "x"; web1 = { }; }',
         r"'nixpkgs' was not found.*`meta` has no `nixpkgs` at \S*network\.nix:1$",
     ),
-    "no-network": ("{ web1 = { }; }", r"'nixpkgs' was not found.*no network\.nixpkgs in \S*network\.nix$"),
+    "no-network": (
+        "{ web1 = { }; }",
+        r"'nixpkgs' was not found.*no network\.nixpkgs in \S*network\.nix, .* a file of nixops.*`format`",
+    ),
     "twice": (
         f"{{\n {PACKAGES}\n web1 = {{ ... }}: {{ }};\n web1 = {{ ... }}: {{ }};\n}}",
         r"'web1' already defined at .*network\.nix:3:2.*network\.nix:4:2",
@@ -44,9 +47,8 @@ BROKEN = {
         f"{{ {PACKAGES} resources.sshKeyPairs.pair = {{ }}; web1 = {{ }}; }}",
         r"resources\.sshKeyPairs \(pair\) in .*network\.nix: NixOps creates resources",
     ),
-    "number": ("3", r"network\.nix is a int, but a fleet file is a set"),
+    "number": ("3", r"network\.nix is a number, but a fleet is an attribute set of hosts"),
     "empty": ("{ }", "the fleet file is an empty set"),
-    "deploy-rs": ('{ deploy.nodes.web1.hostname = "web1"; }', "name the flake that has both"),
     "packages": (
         "{ network.nixpkgs = { }; web1 = { }; }",
         "network.nixpkgs should be a package set or a path",
@@ -111,11 +113,11 @@ def test_a_host_is_told_with_its_place_where_the_mistake_has_none(network: Path)
     assert errors["web1"].message.endswith(f"\nweb1 is defined at {network}/network.nix:3")
 
 
-def test_a_host_of_nixus_without_an_address(network: Path) -> None:
+def test_a_host_of_nixus_with_a_wrong_address(network: Path) -> None:
     text = """
     import ./nixus { nixpkgs = ./nixpkgs; } {
       defaults.nixpkgs = ./nixpkgs;
-      nodes.web1.configuration = { };
+      nodes.web1.host = 3;
       nodes.web2.host = "root@web2";
     }
     """
