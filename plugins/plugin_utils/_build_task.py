@@ -40,6 +40,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Answers, Evaluation, evaluate
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import Limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import PLACEHOLDER, Attribute
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_profile import other_systems
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import Fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_names import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._log_stream import LogEvent
@@ -161,6 +162,7 @@ class BuildTask:
     def _targets(self, deadline: float | None) -> dict[str, Target | NixferryError]:
         targets: dict[str, Target | NixferryError] = {}
         attributes: dict[str, Attribute] = {}
+        fleets: dict[str, Fleet] = {}
         for host, source in self.options.sources:
             if isinstance(source, NixferryError):
                 targets[host] = source
@@ -171,17 +173,23 @@ class BuildTask:
                 elif source.drv_path:
                     outputs = derivation_outputs(self.nix, source.drv_path)
                     targets[host] = target_of(source.drv_path, outputs, self.options.output)
+                elif source.fleet:
+                    fleets[host] = self._fleet(source)
+                    attributes[host] = fleets[host].attribute(host)
                 else:
-                    attributes[host] = self._attribute(host, source)
+                    attributes[host] = self.options.attribute(host, source)
             except NixferryError as error:
                 targets[host] = error
         if attributes:
             self.nix.version()
             self.progress.phase(f"evaluating {names_text(list(attributes))}")
+            limits = self.options.limits
+            refused = other_systems(self.nix, fleets, limits=limits, deadline=deadline)
+            targets.update(refused)
             answers = evaluate(
                 self.nix,
-                attributes,
-                limits=self.options.limits,
+                {host: attribute for host, attribute in attributes.items() if host not in refused},
+                limits=limits,
                 deadline=deadline,
                 eval_jobs=self.options.nix_eval_jobs,
                 on_warning=self.warnings.append,
@@ -189,14 +197,12 @@ class BuildTask:
             targets.update(self._evaluated(answers))
         return targets
 
-    def _attribute(self, host: str, source: Source) -> Attribute:
-        """What to evaluate for ``host``. Raises ``NixferryError`` when the source cannot be understood."""
-        if not source.fleet:
-            return self.options.attribute(host, source)
+    def _fleet(self, source: Source) -> Fleet:
+        """The fleet that ``source`` names. Raises ``NixferryError`` when it cannot be understood."""
         fleet = source.fleet_in(self.options.directory, write_lock_file=not self.options.dry_run)
         if fleet not in self._fleets:
             self._fleets[fleet] = fleet.settled(self.nix)
-        return self._fleets[fleet].attribute(host)
+        return self._fleets[fleet]
 
     def _evaluated(self, answers: Answers) -> dict[str, Target | NixferryError]:
         targets: dict[str, Target | NixferryError] = {}

@@ -15,7 +15,8 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_limits import available_processors
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import STEP, Fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_outputs import STEP
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import Fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._trace import with_places
 

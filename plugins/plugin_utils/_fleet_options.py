@@ -16,8 +16,8 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import arguments_literal
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet import FleetListing
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_outputs import STEP
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import (
-    STEP,
     FileFleet,
     Fleet,
     fleet_from,

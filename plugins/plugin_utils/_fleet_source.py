@@ -9,13 +9,11 @@ What the formats mean is known to the Nix code below ``nix/fleet``.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
@@ -28,10 +26,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_adapter imp
     adapter_options,
     adapter_text,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_outputs import STEP, flake_outputs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix, NixRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_literal import nix_literal, nix_string
 
-STEP = "read the fleet"
 AUTO = "auto"
 # A flake's outputs that describe hosts, with their formats. The first one that a flake has is meant.
 OUTPUTS = {
@@ -43,8 +41,8 @@ OUTPUTS = {
     "darwinConfigurations": "darwin",
     "homeConfigurations": "home-manager",
 }
-# deploy-rs' own paths wrap systems, which only the flake knows bare.
-_FLAKES_ONLY = ("deploy-rs", "darwin", "home-manager")
+_FLAKES_ONLY = ("darwin", "home-manager")
+NO_ACCESS = "{ }"
 FORMATS = ("nixops", "morph", "nixus", "colmena", "deploy-rs", "nixos", "darwin", "home-manager")
 # What a directory without flake.nix is searched for.
 USUAL_FILES = ("default.nix", "hive.nix", "nixops.nix", "network.nix", "deploy.nix")
@@ -63,13 +61,17 @@ class FileFleet:
     files: tuple[str, ...]
     format: str
     arguments: str = "{ }"
-    access: str = "{ }"
+    access: str = NO_ACCESS
     include: tuple[str, ...] = ()
 
     def attribute(self, host: str) -> Attribute:
         """The system of ``host``."""
         root = ExpressionRoot(f"({self._fleet()}).hosts", "{ }", self.include, anywhere=True)
         return Attribute(root, (host, "toplevel"))
+
+    def same_systems(self, _host: str) -> tuple[Attribute, ...]:
+        """None: a file says in one place what a host's system is."""
+        return ()
 
     def list_request(self, hosts: Sequence[str] | None) -> NixRequest:
         """Asks what is known of ``hosts`` without their systems; None: of all of them."""
@@ -112,17 +114,26 @@ class FlakeFleet:
     output: str
     format: str
     arguments: str = "{ }"
-    access: str = "{ }"
+    access: str = NO_ACCESS
     override_inputs: tuple[tuple[str, str], ...] = ()
     impure: bool = False
     write_lock_file: bool = True
 
     def attribute(self, host: str) -> Attribute:
         """The system of ``host``."""
-        if self.format == "deploy-rs":
-            # What `deploy.nodes` holds wraps the system for deploy-rs' own activation.
-            return replace(self, output="nixosConfigurations", format="nixos").attribute(host)
-        return Attribute(self._root(".hosts"), (host, "toplevel"))
+        return Attribute(self._configurations()._root(".hosts"), (host, "toplevel"))
+
+    def same_systems(self, host: str) -> tuple[Attribute, ...]:
+        """Attributes that have to be one system before ``attribute`` may be built.
+
+        The profile of a node of deploy-rs activates the first. Access is added to the second, which is called as the
+        node and may be another one.
+        """
+        configurations = self._configurations()
+        if configurations == self:
+            return ()
+        plain = (replace(fleet, access=NO_ACCESS) for fleet in (self, configurations))
+        return tuple(fleet.attribute(host) for fleet in plain)
 
     def list_request(self, hosts: Sequence[str] | None) -> NixRequest:
         """Asks what is known of ``hosts`` without their systems; None: of all of them."""
@@ -136,7 +147,7 @@ class FlakeFleet:
         """The same with its output and format known. Raises ``NixferryError`` when no output describes hosts."""
         if self.output:
             return self
-        outputs = _outputs(nix, self.reference, self.write_lock_file)
+        outputs = flake_outputs(nix, self.reference, self.write_lock_file)
         for output, format_ in OUTPUTS.items():
             if output in outputs and self.format in (AUTO, format_):
                 return replace(self, output=output, format=format_)
@@ -152,6 +163,12 @@ class FlakeFleet:
     def words(self) -> list[str]:
         """What names this fleet from any directory."""
         return [f"{self.reference}#{self.output}"]
+
+    def _configurations(self) -> FlakeFleet:
+        """The fleet that has the systems as configurations, where something is to be added to them."""
+        if self.format != "deploy-rs" or self.access == NO_ACCESS:
+            return self
+        return replace(self, output="nixosConfigurations", format="nixos")
 
     def _root(self, selection: str) -> FlakeRoot:
         options = adapter_options(self.format, self.arguments, self.access)
@@ -178,7 +195,7 @@ def fleet_from(
     directory: str,
     format_: str = AUTO,
     arguments: str = "{ }",
-    access: str = "{ }",
+    access: str = NO_ACCESS,
     include: Sequence[str] = (),
     override_inputs: Mapping[str, str] | None = None,
     impure: bool = False,
@@ -280,21 +297,3 @@ def _file(word: str, directory: str) -> str:
             remedy="Relative paths count from the directory of the file that names the fleet.",
         )
     return os.path.normpath(path)
-
-
-def _outputs(nix: Nix, reference: str, write_lock_file: bool) -> list[str]:
-    """The names of a flake's outputs."""
-    flags = [] if write_lock_file else ["--no-write-lock-file"]
-    described = nix.run(["nix", "flake", "metadata", *flags, "--json", reference], step=STEP)
-    url = _metadata(described.stdout)["resolvedUrl"]
-    expression = f"builtins.attrNames (builtins.getFlake {nix_string(str(url))}).outputs"
-    answer = nix.run(["nix", "eval", "--impure", "--json", "--expr", expression], step=STEP)
-    return [str(name) for name in json.loads(answer.stdout)]
-
-
-def _metadata(text: str) -> Mapping[str, Any]:
-    try:
-        found: Mapping[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise NixferryError(f"nix flake metadata cannot be read: {error}", step=STEP) from error
-    return found

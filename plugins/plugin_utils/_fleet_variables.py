@@ -34,6 +34,12 @@ _USUAL_FLAGS = frozenset({"-H", "-n", "-S", "--", "--non-interactive", "-u"})
 _SUDO_FLAGS = "-H -S -n"
 # The kinds that another role deploys, with their outputs of a flake.
 _OUTPUTS = {"darwin": "darwinConfigurations", "home-manager": "homeConfigurations"}
+# What a host is that has nothing for one of the roles to deploy by itself.
+_NO_SYSTEM = "profile"
+_FURTHER = (
+    "the role nixos does not deploy the profiles other than `system` ({}): deploy them with the role profile, "
+    "from the variable fleet_profiles"
+)
 # What goes with a flake that is no fleet.
 _FLAKE_OPTIONS = ("override_inputs", "impure")
 # What morph takes for an answer of a healthy host.
@@ -73,9 +79,22 @@ def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) 
     variables.update(escalation)
     if kind == "nixos":
         variables.update(_deploy(listing, host))
-    if host.get("other_profiles"):
-        warnings.append(f"profiles other than `system` are not deployed: {', '.join(host['other_profiles'])}")
+    if further := further_profiles(listing, name):
+        variables["fleet_profiles"] = further
+        warnings.append(_FURTHER.format(", ".join(profile["name"] for profile in further)))
     return HostVariables(name, variables, (kind.replace("-", "_"), *host["tags"]), tuple(warnings))
+
+
+def further_profiles(listing: FleetListing, name: str) -> list[dict[str, Any]]:
+    """The profiles of a node of deploy-rs beside its system, in its order, with what the role profile takes of each."""
+    fleet, _hash, _output = listing.words[0].partition("#")
+    found = []
+    for profile in listing.hosts[name].get("further_profiles", ()):
+        names = ("deploy", "nodes", name, "profiles", str(profile["name"]), "path")
+        path = ".".join(map(quoted_attribute, names))
+        source = {"flake": f"{fleet}#{path}"} if _hash else {"file": fleet, "attr": path}
+        found.append({**profile, **source})
+    return found
 
 
 def shared_warnings(hosts: Iterable[HostVariables]) -> dict[str, list[str]]:
@@ -182,6 +201,8 @@ def _escalation(host: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 def _build(listing: FleetListing, name: str, kind: str, common: Mapping[str, Any]) -> dict[str, Any]:
     """What the role builds this host from."""
+    if kind == _NO_SYSTEM:
+        return {}
     if kind == "nixos":
         prefix, source = "nixos", {"fleet": list(listing.words), "fleet_format": listing.format}
     else:

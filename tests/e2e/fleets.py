@@ -48,8 +48,8 @@ HOSTS = {
     "colmenaHive": (["web1"], "127.0.0.1"),
     "colmena-flake": (["web1"], "192.0.2.1"),
     "nixops-flake": (["web1"], "192.0.2.1"),
-    "deploy-rs": (["web2"], "127.0.0.1"),
-    "nixos": (["web2", "web3"], None),
+    "deploy-rs": (["home1", "mail1", "web2"], "127.0.0.1"),
+    "nixos": (["mail1", "web2", "web2-new", "web3"], None),
 }
 
 

@@ -13,12 +13,15 @@ import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_source import (
+    Attribute,
     ExpressionRoot,
     FlakeRoot,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_access import access_literal
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_adapter import adapter_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_source import (
     FORMATS,
+    NO_ACCESS,
     OUTPUTS,
     FileFleet,
     FlakeFleet,
@@ -160,14 +163,31 @@ def test_a_flake_without_such_an_output() -> None:
         fleet_from(["path:/f"], directory="/").settled(nix)
 
 
-def test_deploy_rs_is_built_from_the_systems_themselves() -> None:
-    attribute = fleet_from(["path:/f#deploy"], directory="/").attribute("web.1")
+def described(attribute: Attribute) -> tuple[str, str, bool]:
+    """The output that ``attribute`` is found in, the format that it is read in, and whether access is added to it."""
     assert isinstance(attribute.root, FlakeRoot)
-    assert (attribute.root.prefix, *attribute.path) == ("nixosConfigurations", "web.1", "toplevel")
-    assert 'format = "nixos";' in attribute.root.adapter
+    assert attribute.path == ("web.1", "toplevel")
+    format_ = attribute.root.adapter.rpartition('format = "')[2].partition('"')[0]
+    return attribute.root.prefix, format_, f"access = {NO_ACCESS};" not in attribute.root.adapter
 
 
-@pytest.mark.parametrize("format_", ["deploy-rs", "darwin", "home-manager"])
+def test_a_node_of_deploy_rs_is_what_its_profile_activates() -> None:
+    fleet = fleet_from(["path:/f#deploy"], directory="/")
+    assert described(fleet.attribute("web.1")) == ("deploy", "deploy-rs", False)
+    assert fleet.same_systems("web.1") == ()
+
+
+def test_access_is_added_to_a_configuration_that_has_to_be_what_the_profile_activates() -> None:
+    fleet = fleet_from(["path:/f#deploy"], directory="/", access=access_literal({"web.1": {}}))
+    assert described(fleet.attribute("web.1")) == ("nixosConfigurations", "nixos", True)
+    assert list(map(described, fleet.same_systems("web.1"))) == [
+        ("deploy", "deploy-rs", False),
+        ("nixosConfigurations", "nixos", False),
+    ]
+    assert access_literal({}) == NO_ACCESS
+
+
+@pytest.mark.parametrize("format_", ["darwin", "home-manager"])
 def test_some_formats_are_in_flakes_only(tmp_path: Path, format_: str) -> None:
     (tmp_path / "deploy.nix").touch()
     with pytest.raises(NixferryError, match=f"the format {format_} is that of a flake"):
@@ -186,8 +206,10 @@ def test_the_adapters_are_one_argument() -> None:
     """They are an argument of `nix eval`, together with the names of many hosts."""
     text = adapter_text()
     assert len(text) < LONGEST_ARGUMENT / 3
-    for part in ("colmena", "deploy-rs", "hive", "morph", "nixops", "nixus", "systems"):
+    for part in ("colmena", "deploy-rs", "shape", "unwrap", "hive", "morph", "nixops", "nixus", "systems"):
         assert f" {part} = (" in text
+    # Indentation is taken away, which a string of several lines would notice.
+    assert all(line.count("''") % 2 == 0 for line in text.splitlines())
     # No path: where the text is evaluated no other file is in reach.
     assert "import ./" not in text
 

@@ -181,10 +181,38 @@ def test_a_request_of_morph_goes_to_the_host_itself() -> None:
         assert not ArgumentSpecValidator(HEALTH_CHECK_OPTIONS).validate(made).error_messages
 
 
-def test_what_nobody_does_is_told() -> None:
-    host = told(keys={"token": {"path": "/x"}}, other_profiles=["home"])
-    assert [warning.split(":")[0].split()[0] for warning in host.warnings] == ["profiles"]
-    assert host.variables["fleet_keys"] == {"token": {"path": "/x"}}
+def test_keys_of_the_file_are_told() -> None:
+    assert told(keys={"token": {"path": "/x"}}).variables["fleet_keys"] == {"token": {"path": "/x"}}
+
+
+HELLO = {"name": "hel.lo", "user": "hello", "login_user": None, "profile_path": "/nix/var/nix/profiles/x"}
+
+
+@pytest.mark.parametrize(
+    ("word", "source"),
+    [
+        ("github:a/b#deploy", {"flake": 'github:a/b#deploy.nodes."web.1".profiles."hel.lo".path'}),
+        (
+            "/srv/deploy.nix",
+            {"file": "/srv/deploy.nix", "attr": 'deploy.nodes."web.1".profiles."hel.lo".path'},
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["nixos", "profile"])
+def test_profiles_beside_the_system_are_told_with_how_to_deploy_them(
+    kind: str, word: str, source: dict[str, str]
+) -> None:
+    hosts = {"web.1": {"kind": kind, "target_host": "192.0.2.1", "further_profiles": [HELLO]}}
+    host = host_variables(listing(hosts, words=(word,), format="deploy-rs"), "web.1", {"impure": True})
+    assert host.variables["fleet_profiles"] == [{**HELLO, **source}]
+    assert host.variables["ansible_host"] == "192.0.2.1"
+    assert host.groups == (kind,)
+    # Without a system there is nothing for the role nixos.
+    assert ("nixos_fleet" in host.variables) == (kind == "nixos")
+    (warning,) = host.warnings
+    assert "hel.lo" in warning
+    assert "the role profile" in warning
+    assert "fleet_profiles" not in told().variables
 
 
 @pytest.mark.parametrize(
