@@ -165,6 +165,20 @@ def test_hives_and_flakes_are_deployed_and_a_wrong_host_fails_alone(
 
 
 @pytest.mark.usefixtures("fleets")
+def test_a_profile_of_deploy_rs_beside_the_system_is_deployed_as_the_page_says(
+    web2: LabHost, project: Project
+) -> None:
+    inventories = ("--inventory=inventory.yml", inventory(project, "deploy", ".#deploy"))
+    run = project.run_playbook(page_blocks()["profiles.yml"], *inventories).assert_ok()
+    assert "the role nixos does not deploy the profiles other than `system` (motd)" in run.stdout + run.stderr
+    assert run.result(SWITCH, "web2")["outcome"] == "committed", run
+    assert web2.ask("cat /run/motd") == "hello"
+    assert web2.ask("cat /nix/var/nix/profiles/per-user/root/motd/motd") == "hello"
+    again = project.run_playbook(page_blocks()["profiles.yml"], *inventories)
+    assert again.assert_ok().changed("web2") == []
+
+
+@pytest.mark.usefixtures("fleets")
 def test_groups_variables_and_the_cache(project: Project) -> None:
     argument = inventory(
         project,
