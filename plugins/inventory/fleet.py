@@ -178,7 +178,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         hosts = [host_variables(listing, name, options.common) for name in names if name not in absent]
         if not listing.hosts and not listing.errors:
             self.display.warning(
-                f"{path}: there is no host in it, which was read in the format {listing.format}"
+                f"{path}: there are no hosts in it; it was read in the format {listing.format}"
             )
         for warning, concerned in shared_warnings(hosts).items():
             self.display.warning(f"{path}: {names_text(concerned)}: {warning}")

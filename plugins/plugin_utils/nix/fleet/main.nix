@@ -40,7 +40,7 @@ let
     if files == [ ] then [{ name = ""; value = checked "the flake's output" (call "the flake's output" value); }]
     else map (file: { name = toString file; value = checked (toString file) (call (toString file) (import file)); }) files;
 
-  # What is no set of hosts is told before anything of it is taken for a host. What nixus returns is a derivation as well,
+  # What is not a set of hosts is told before anything of it is taken for a host. What nixus returns is a derivation as well,
   # and deploy-rs' hosts are an output of a flake.
   checked = name: value:
     let what = parts.shape value; in
