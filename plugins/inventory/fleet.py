@@ -34,7 +34,9 @@ options:
     type: raw
     required: true
   format:
-    description: The tool that the file was written for. V(auto) finds out.
+    description:
+      - The tool that the file was written for. V(auto) finds out, from what the tools return, and evaluates no host.
+      - A file with one NixOS configuration a host has to be called V(nixos).
     type: str
     choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
     default: auto
@@ -78,6 +80,9 @@ options:
     default: 600
 notes:
   - Every host is in the group of its kind, V(nixos), V(darwin) or V(home_manager), and in a group for each of its tags.
+    A node of deploy-rs that has no profile C(system) is in the group V(profile).
+  - The profiles of a node of deploy-rs beside its system are in C(fleet_profiles), for the role
+    P(nixferry.deploy.profile#role).
   - A host whose entry in the fleet file cannot be read stays in the inventory, with the reason in C(fleet_error). Its
     build fails with the same reason, and the others are deployed.
   - Hosts that the fleet file keeps from being deployed are left out; C(-v) says which and why.

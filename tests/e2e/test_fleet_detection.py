@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fleets import PACKAGES, answers_of, fleet_in, listing_of, nix, write_network
-from lab import nix_environment, run
+from lab import REPOSITORY, nix_environment, run
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import Evaluation
@@ -228,6 +230,28 @@ def test_a_host_that_is_no_set_is_told_by_name(network: Path, format_: str) -> N
     listing = listing_of(fleet_in(network, "network.nix", format_=format_))
     assert list(listing.hosts) == ["web2"]
     assert "host 'web1' is a list, but it should be a" in listing.errors["web1"].message
+
+
+def inventory_of(directory: Path, text: str) -> tuple[dict[str, Any], str]:
+    """What ansible-inventory makes of a fleet file, and what it says besides."""
+    write_network(directory, text)
+    (directory / "fleet.yml").write_text("plugin: nixferry.deploy.fleet\nfleet: network.nix\n")
+    argv = [str(Path(sys.executable).with_name("ansible-inventory")), "-i", "fleet.yml", "--list"]
+    settings = {**nix_environment(), "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".build/collections")}
+    done = run(argv, environment=settings, directory=directory)
+    return json.loads(done.stdout), re.sub(r"\s+", " ", done.stderr)
+
+
+def test_the_inventory_of_a_file_of_nixus_has_its_hosts(fleet_files: Path, network: Path) -> None:
+    found, _said = inventory_of(network, f"import {fleet_files}/nixus")
+    assert found["nixos"]["hosts"] == ["web3"]
+    assert found["_meta"]["hostvars"]["web3"]["ansible_user"] == {"__ansible_unsafe": "deploy"}
+
+
+def test_a_fleet_without_hosts_is_told(network: Path) -> None:
+    found, said = inventory_of(network, f"{{ {PACKAGES} }}")
+    assert "nixos" not in found
+    assert "there are no hosts in it; it was read in the format nixops" in said
 
 
 def test_access_cannot_be_added_by_an_old_nixus(fleet_files: Path, network: Path) -> None:
