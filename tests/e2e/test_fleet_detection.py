@@ -53,6 +53,7 @@ FLEETS = {
     "nixus, without meta": ("nixus", "made // old nodes // { web1 = script; }"),
     "nixus, a node called meta": ("nixus", "script // old nodes // { meta = script; }"),
     "nixus, a node called network": ("nixus", "script // old nodes // { network = script; }"),
+    "nixus, its configuration alone": ("nixus", "{ inherit (old nodes) config; }"),
     "nixus, a function": ("nixus", "{ deploySystem ? null }: script // old nodes"),
     "a hive that makeHive has evaluated": (
         "colmena",

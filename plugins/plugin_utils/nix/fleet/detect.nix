@@ -13,8 +13,8 @@ let
   first = head values;
   network = concatLists (map (value: if isAttrs (value.network or null) then attrNames value.network else [ ]) values);
   hasAny = names: any (name: elem name network) names;
-  # A host may be called `config`, so it is not looked at unless the rest of an evaluation is there.
-  evaluation = first ? config && (first ? options || first ? drvPath);
+  # A host may be called `config`, so it is not looked at unless the rest of an evaluation is there, or nothing else.
+  evaluation = first ? config && (first ? options || first ? drvPath || attrNames first == [ "config" ]);
   # Nor one called `deploy`, where the file says that it is of another tool.
   nodes = !(first ? network || first ? meta) && isAttrs (first.deploy or null) && first.deploy ? nodes;
 in
