@@ -167,6 +167,28 @@ def test_garbage_is_collected_only_when_asked(web2: LabHost, project: Project) -
     assert web2.has_path(stock)
 
 
+def test_a_deploy_with_secrets_deletes_nothing_unless_asked(web2: LabHost, project: Project) -> None:
+    secrets = {"token": {"text": "a secret"}}
+    stock = web2.current_system()
+    first = project.build("web2", {"version": "1"})
+    project.run_playbook(file_play(web2, secrets=secrets)).assert_ok()
+    web2.ask("touch -h -d '41 days ago' /nix/var/nix/profiles/system-1-link")
+    web2.ask("touch -h -d '40 days ago' /nix/var/nix/profiles/system-2-link")
+    dead = web2.ask("echo 'no root leads here' >/root/dead && nix-store --add /root/dead")
+
+    second = project.build("web2", {"version": "2"})
+    play = file_play(web2, secrets=secrets, collect_garbage=False)
+    for _ in range(2):
+        project.run_playbook(play).assert_ok()
+        assert web2.generations() == (f"1 {stock}", f"2 {first}", f"3 {second}")
+        assert web2.has_path(dead)
+
+    project.run_playbook(file_play(web2, secrets=secrets, collect_garbage=True)).assert_ok()
+    assert web2.generations() == (f"2 {first}", f"3 {second}")
+    assert not web2.has_path(dead)
+    assert web2.current_system() == web2.boot_default() == second
+
+
 def test_tags_run_one_part_with_what_it_needs(web2: LabHost, project: Project) -> None:
     new = project.build("web2", {"version": "2"})
     before = web2.snapshot()
