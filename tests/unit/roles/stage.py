@@ -156,6 +156,8 @@ def make_stage(directory: Path, *, from_directory: Path = REPOSITORY) -> Stage:
     actions = collection / "plugins/action"
     actions.mkdir(parents=True)
     (collection / "meta").mkdir()
+    for part in ("filter", "plugin_utils"):
+        (collection / "plugins" / part).symlink_to(from_directory / "plugins" / part)
     own, builtin = set(), set()
     for part in ("roles", "playbooks"):
         shutil.copytree(from_directory / part, collection / part)
