@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stage import Performance, Setting, Stage, combinations, flag
+from stage import Setting, Stage, combinations, expect, flag
 
 CONF = {"managed_by": "files", "snippet": "", "in_effect": True, "daemon_restart_needed": True}
 NIX = {
@@ -44,13 +44,6 @@ def answering(**answers: Mapping[str, Any]) -> Setting:
 
 def play(role: str, pattern: str, **variables: Any) -> dict[str, Any]:
     return {"hosts": pattern, "vars": variables, "roles": [f"nixferry.deploy.{role}"]}
-
-
-def expect(done: Performance, hosts: Mapping[str, Mapping[str, Any]], conditions: Mapping[str, Any]) -> None:
-    """Each optional step of `conditions` ran on exactly those hosts for which its function is true."""
-    for step, is_wanted in conditions.items():
-        ran = {host for host in hosts if step in done.steps[host]}
-        assert ran == {host for host, about in hosts.items() if is_wanted(about["chosen"])}, step
 
 
 def test_role_nix(stage: Stage) -> None:
