@@ -171,7 +171,7 @@ def make_stage(directory: Path, *, from_directory: Path = REPOSITORY) -> Stage:
     for names, place in ((own, actions), (builtin, directory / "actions")):
         for name in names:
             (place / f"{name}.py").write_text(STAND_IN)
-    # Nobody else's settings.
+    # So that no settings of this machine are read.
     (directory / "ansible.cfg").write_text("[defaults]\n")
     return Stage(directory)
 
