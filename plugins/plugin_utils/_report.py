@@ -131,6 +131,11 @@ class RunReport:
                 self._deployed(host, action, status, item)
         if status in ("failed", UNREACHABLE) and (action in DEPLOYS or host in self.hosts):
             ours = action in EXPLAINED
+            known = self.host(host).failure
+            if status == "failed" and not ours and known is not None and not known["task"]:
+                # That a build for many hosts failed for this one is told by a task that cannot explain it.
+                known["task"] = task
+                return
             self.host(host).failure = {
                 "task": task,
                 "unreachable": status == UNREACHABLE,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from lab import LabHost
-from plays import SWITCH, file_play, flake_play
+from plays import BROKEN_BUILD, BUILD, SWITCH, deploy_play, file_play, flake_play
 from project import Project
 
 
@@ -167,6 +167,28 @@ def test_garbage_is_collected_only_when_asked(web2: LabHost, project: Project) -
     assert web2.has_path(stock)
 
 
+def test_a_deploy_with_secrets_deletes_nothing_unless_asked(web2: LabHost, project: Project) -> None:
+    secrets = {"token": {"text": "a secret"}}
+    stock = web2.current_system()
+    first = project.build("web2", {"version": "1"})
+    project.run_playbook(file_play(web2, secrets=secrets)).assert_ok()
+    web2.ask("touch -h -d '41 days ago' /nix/var/nix/profiles/system-1-link")
+    web2.ask("touch -h -d '40 days ago' /nix/var/nix/profiles/system-2-link")
+    dead = web2.ask("echo 'no root leads here' >/root/dead && nix-store --add /root/dead")
+
+    second = project.build("web2", {"version": "2"})
+    play = file_play(web2, secrets=secrets, collect_garbage=False)
+    for _ in range(2):
+        project.run_playbook(play).assert_ok()
+        assert web2.generations() == (f"1 {stock}", f"2 {first}", f"3 {second}")
+        assert web2.has_path(dead)
+
+    project.run_playbook(file_play(web2, secrets=secrets, collect_garbage=True)).assert_ok()
+    assert web2.generations() == (f"2 {first}", f"3 {second}")
+    assert not web2.has_path(dead)
+    assert web2.current_system() == web2.boot_default() == second
+
+
 def test_tags_run_one_part_with_what_it_needs(web2: LabHost, project: Project) -> None:
     new = project.build("web2", {"version": "2"})
     before = web2.snapshot()
@@ -177,3 +199,26 @@ def test_tags_run_one_part_with_what_it_needs(web2: LabHost, project: Project) -
     assert web2.snapshot() == before
     project.run_playbook(file_play(web2), "--tags", "activate").assert_ok()
     assert web2.current_system() == web2.boot_default() == new
+
+
+def test_a_gate_fails_with_what_it_is_to_guard(
+    web1: LabHost, web2: LabHost, web3: LabHost, project: Project
+) -> None:
+    new = project.build("web1", {"version": "2"})
+    project.describe_hosts({"web1": {"version": "2"}, "web2": BROKEN_BUILD, "web3": {"version": "2"}})
+    attribute = "{{ 'nonesuch' if inventory_hostname == 'web3' else '{host}' }}"
+    play = deploy_play("web1,web2,web3", file="systems/default.nix", attr=attribute)
+    before = {host.name: host.snapshot() for host in (web1, web2, web3)}
+
+    for arguments in (("--tags", "build"), ("--tags", "copy"), ("--skip-tags", "activate"), ()):
+        run = project.run_playbook(play, *arguments)
+        assert run.return_code != 0, str(run)
+        failed = {entry.host for entry in run.results if entry.status == "failed"}
+        assert failed == {"web2", "web3"}, str(run)
+        assert run.result(BUILD)["hosts"]["web1"]["toplevel"] == new
+        assert web1.has_path(new) is (arguments != ("--tags", "build"))
+        assert web2.snapshot() == before["web2"]
+        assert web3.snapshot() == before["web3"]
+        if arguments:
+            assert web1.snapshot() == before["web1"]
+    assert web1.current_system() == web1.boot_default() == new

@@ -154,6 +154,19 @@ def test_a_build_that_failed_for_one_of_many() -> None:
     assert good.report(1010.0)["result"] == "ok"
 
 
+def test_the_task_that_tells_of_a_failed_build_does_not_hide_why_it_failed() -> None:
+    run = run_of("a", "b")
+    bad = {"failed": True, "step": "build", "msg": "b: build: cc broke\nWhat to do: look"}
+    end(run, "a", BUILD, hosts={"a": {"failed": False}, "b": bad})
+    without = run.report(1010.0, ["b"])["hosts"]["b"]
+    run.task_ends(
+        "b", "ansible.builtin.fail", "nixos : Fail", "failed", {"failed": True, "msg": "b: broke"}, 2.0
+    )
+    host = run.report(1010.0, ["b"])["hosts"]["b"]
+    assert "cc broke" in host["message"]
+    assert (host["outcome"], host["step"], host["message"]) == ("failed", "build", without["message"])
+
+
 def test_all_hosts_unreachable() -> None:
     run = run_of("a", "b")
     for host in ("a", "b"):
