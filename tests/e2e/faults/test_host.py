@@ -165,7 +165,9 @@ def test_garbage_collection_in_the_middle(fault: Fault) -> None:
 
 def test_garbage_collection_after_the_profile_was_set(fault: Fault) -> None:
     """The commit has made the new generation, and fails: the old one has been removed meanwhile."""
-    fault.use("web2")
+    host = fault.use("web2")
+    host.execute("nix-collect-garbage -d")
+    fault.remember()
     collects = {"preSwitchChecks": {"collects": f"case $NIXOS_ACTION in boot) {COLLECT}; false ;; esac"}}
     report = fault.deploy({"version": "2", **collects})
     assert "commit failed" in report["msg"]
