@@ -18,6 +18,7 @@ GUARD_PARTS = (
     "deployed.sh",
     "lock.sh",
     "program.sh",
+    "look.sh",
     "secrets_sets.sh",
     "secrets_guard.sh",
     "activation.sh",

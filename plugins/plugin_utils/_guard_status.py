@@ -68,6 +68,8 @@ class GuardStatus:
     """Until the roll back, in the phase ``awaiting-confirmation``."""
     left_running: bool
     """It failed and was not rolled back, as the request had asked for."""
+    other_system: str
+    """What runs, when a third party has switched the host to it meanwhile: it was left alone. Empty otherwise."""
     interrupted: bool
     """The phase is not final but nothing works on it: the host went down or the guard was killed; ``recover``."""
     notes: tuple[str, ...]
@@ -87,6 +89,8 @@ class GuardStatus:
     def remedy(self) -> str:
         """What the user can do about it, as a sentence; may be empty."""
         if self.phase == "failed":
+            if self.other_system:
+                return f"{REASONS['other_system']} Log: {self.log_path}."
             if self.left_running:
                 remedy = f"Look at what fails there, then deploy again. Log: {self.log_path}."
             else:
@@ -135,6 +139,7 @@ def parse_status(verb: str, completed: Completed) -> GuardStatus:
         reboot=answer.text("reboot"),
         seconds_left=answer.integer("seconds_left"),
         left_running=answer.flag("left_running"),
+        other_system=answer.text("other_system"),
         interrupted=answer.flag("interrupted"),
         notes=answer.all("note"),
         phase_times=_phase_times(answer.all("phase_time")),

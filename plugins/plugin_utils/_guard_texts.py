@@ -18,6 +18,8 @@ REASONS = {
     "boot_failed": "Look at the console and at the journal of that boot (journalctl -b -1); the old system is running.",
     "secrets": "See the log on the host, and what nix_secrets declares; the old secrets are in their places.",
     "locked": "Wait for the other activation to end, then run it again.",
+    "other_system": "Find out who has switched the host or its profile meanwhile (another administrator, an automatic "
+    "upgrade), then deploy again.",
     "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
     "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
     "aborted": "A health check failed or somebody asked for it; the old system is running.",

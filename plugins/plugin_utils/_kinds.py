@@ -70,7 +70,16 @@ class Kind:
     exit_reboot_required: int | None = None
     """The exit code that says: nothing was activated, because only a reboot can do it."""
     exit_locked: int | None = None
-    """The exit code that says: another activation holds the program's own lock; worth a retry."""
+    """The exit code that says: another activation holds the program's own lock; worth a retry. Believed only together
+    with ``locked_words``."""
+    lock: str = ""
+    """The file that the program locks (flock) for as long as it runs."""
+    locked_words: str = ""
+    """What the program prints when it could not get that lock."""
+    begun_words: str = ""
+    """What the program prints before it changes anything that ``current`` would not show."""
+    unfinished: str = ""
+    """A list that the program removes when it has come to its end: what is left in it was never done."""
     prepare_boot: str = ""
     """Makes ``TOPLEVEL`` a generation that has a boot entry, while ``OLD_TOPLEVEL`` is the boot default all the time.
     Empty: the kind cannot be booted just once."""
@@ -95,6 +104,8 @@ class Kind:
 # the actions and exit codes. `boot` is run by the toplevel first and by the specialisation second: the boot loader
 # programs are given the path to make the default, and those that know only whole generations
 # (systemd-boot-builder.py before 2025) ignore a specialisation's path and would leave the OLD generation default.
+# An exit code may also be the errno of what went wrong last, at any point: 11 (EAGAIN), 4 (EINTR) and 100 (ENETDOWN)
+# prove nothing by themselves. Releases until 24.05 wait for the lock, later ones refuse.
 # The profile reaches the disk before the boot loader does: a power cut must not leave a host that boots a system which
 # is no generation.
 _NIXOS_COMMIT = f"""\
@@ -129,6 +140,10 @@ _NIXOS = Kind(
     exit_failed_units=4,
     exit_reboot_required=100,
     exit_locked=11,
+    lock="/run/nixos/switch-to-configuration.lock",
+    locked_words="Could not acquire lock",
+    begun_words="activating the configuration",
+    unfinished="/run/nixos/start-list",
     prepare_boot=_NIXOS_PREPARE_BOOT,
     has_boot_default=True,
     flake_output="nixosConfigurations",

@@ -34,6 +34,7 @@ _STEPS = {
     "aborted": "health check",
     "commit_failed": "commit",
     "commit_timeout": "commit",
+    "other_system": "commit",
 }
 
 
@@ -77,6 +78,8 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
         left = status.seconds_left or 0
         result["seconds_left"] = left
         result["deadline"] = (datetime.now(UTC) + timedelta(seconds=left)).isoformat(timespec="seconds")
+    if status.other_system:
+        result["other_system"] = status.other_system
     if status.notes:
         result["notes"] = list(status.notes)
     if outcome == DRY_ACTIVATED and result["failed"]:
@@ -104,6 +107,8 @@ def summary_line(result: dict[str, Any]) -> str:
         UNKNOWN: "state UNKNOWN: the host could not be reached again",
     }
     line = words[result["outcome"]].format(**result)
+    if result.get("other_system"):
+        line = f"FAILED: it runs {result['other_system']}, to which a third party has switched it"
     if result.get("rebooted"):
         line += " after a reboot"
     if result["reboot_required"]:
@@ -134,6 +139,8 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
     log = status.log.strip()
     if outcome == ROLLED_BACK:
         end = f"The host was rolled back to {status.old_system or 'what it ran before'}"
+    elif status.other_system:
+        end = f"The host was left with what a third party has switched it to: {status.other_system}"
     elif status.left_running:
         end = f"It is still running: {status.system}"
     else:

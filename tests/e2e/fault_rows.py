@@ -28,7 +28,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fault_state import HostState, look
@@ -99,6 +99,13 @@ class Fault:
     def remember(self) -> HostState:
         """What the host is like now counts as what it was like before the fault: call it after preparations."""
         self._before = look(self.host)
+        return self._before
+
+    def third_party_switches(self, toplevel: str) -> HostState:
+        """Switch the host past the deploy that is under way: from now on that is what must be left alone."""
+        known = self.before.activations
+        self.host.install_system(toplevel)
+        self._before = replace(look(self.host), activations=known)
         return self._before
 
     def install(self, system: Mapping[str, Any]) -> str:

@@ -48,6 +48,7 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
     "activation_hangs_stubbornly": script("slow", HANGS_STUBBORNLY),
     "unit_fails": {"units": {"broken.service": FAILS}},
     "needs_reboot_to_switch": {"initInterfaceVersion": "systemd 3"},
+    "ends_half_way": {"errnoAfterActivation": 11},
     "new_kernel": {"kernel": "6.12.2"},
     "wrong_platform": {"system": "riscv64-linux"},
     "no_switch_program": {"switchable": False},

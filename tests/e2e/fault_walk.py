@@ -33,6 +33,7 @@ BAD = (
     "unit_fails",
     "needs_reboot_to_switch",
     "check_fails",
+    "ends_half_way",
     "wrong_platform",
     "no_switch_program",
     "stops_sshd",
@@ -52,8 +53,12 @@ KINDS = {
     "power cut": 4,
     "controller killed": 3,
     "guard killed": 3,
+    "third party": 2,
+    "collection": 2,
 }
 STRIKES = ("power cut", "controller killed", "guard killed")
+# What happens while the health checks are held
+MEANWHILE = ("third party", "collection")
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ def _choose(choice: random.Random, number: int, host: str) -> Step:
         place = choice.choice(list(SPANS))
         delay = choice.uniform(0, SPANS[place])
         return replace(step, place=place, delay=delay, healthy=choice.random() < 0.7)
+    if kind in MEANWHILE:
+        return replace(step, place=CHECKING, healthy=choice.random() < 0.7)
     return step
 
 
@@ -102,7 +109,7 @@ class Walker:
     project: Project
     seed: str
     state: HostState = field(init=False)
-    """What the host was like after the last step."""
+    """What the host was like after the last step, or after what a third party has done during this one."""
 
     def __post_init__(self) -> None:
         self.host.make_anew()
@@ -152,6 +159,10 @@ class Walker:
         hold(self.host, step.place)
         with in_background(self.project, play) as controller:
             wait_reached(self.host, step.place)
+            if step.kind in MEANWHILE:
+                self._meanwhile(step)
+                release(self.host)
+                return last_result(controller.finish())
             release(self.host)
             time.sleep(step.delay)
             if step.kind == "controller killed":
@@ -163,6 +174,19 @@ class Walker:
             else:
                 self.host.execute(KILL_GUARD)
             return last_result(controller.finish())
+
+    def _meanwhile(self, step: Step) -> None:
+        """What happens now was no fault of the deploy, and is what the host must be like if the deploy fails."""
+        before = self.state
+        if step.kind == "third party":
+            self.host.install_system(
+                self.project.build(self.host.name, {"version": f"{self.seed}-{step.number}-third"})
+            )
+            self.state = replace(look(self.host), activations=before.activations)
+        else:
+            self.host.execute("nix-collect-garbage -d")
+            kept = look(self.host).generations
+            self.state = replace(before, generations=kept)
 
     def _reboot(self) -> str:
         before = self.host.boot()
@@ -194,6 +218,8 @@ class Walker:
         if not step.place and step.kind not in ("rollback",):
             good = {"test": "tested", "bad": "", "unhealthy": ""}.get(step.kind, "committed")
             assert outcome == good or (not good and outcome in ("rolled-back", "failed")), report
+        if step.kind == "third party":
+            assert (outcome, (report or {}).get("other_system")) == ("failed", before.runs), report
 
     def _at_rest(self, step: Step, report: Mapping[str, Any] | None) -> HostState:
         """The host once nobody works on it. A record that lost its host and its controller is for the next deploy."""
@@ -207,6 +233,8 @@ class Walker:
             seen.append(state)
             open_ones = {identifier for identifier, phase in state.activations if phase not in FINAL}
             left = state.left
+            if _keeps_roots(state):
+                left = frozenset(path for path in left if not path.startswith("/nix/var/nix/gcroots/"))
             if open_ones or known or abandoned:
                 left = frozenset(
                     path
@@ -227,6 +255,12 @@ cd "$(ls -1td /var/lib/nixferry/activations/*/ 2>/dev/null | head -n 1)" 2>/dev/
 if read -r _ worker _ <worker; then kill -KILL "$worker"; fi 2>/dev/null
 exit 0
 """
+
+
+def _keeps_roots(state: HostState) -> bool:
+    """Whether an activation has failed since the last one that was committed: its systems are kept."""
+    phases = [phase for _identifier, phase in state.activations if phase in ("failed", "committed")]
+    return phases[-1:] == ["failed"]
 
 
 def _outcome(report: Mapping[str, Any]) -> str:

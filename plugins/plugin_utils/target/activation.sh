@@ -53,33 +53,56 @@ judge_activation() {
             REASON=failed_units MESSAGE="units failed: $(listed "$NEW_FAILED")"
             ;;
         "$(request exit_failed_units)")
-            if judge_units "$OUTCOME"; then return 0; fi
-            REASON=failed_units MESSAGE="units failed (exit code $OUTCOME): $(listed "$NEW_FAILED")"
-            ;;
-        "$(request exit_reboot_required)")
-            set_result nothing_activated 1
-            REASON=reboot_required MESSAGE="the new system cannot be activated without a reboot (exit code $OUTCOME)"
-            ;;
-        "$(request exit_locked)")
-            set_result nothing_activated 1
-            REASON=locked MESSAGE="another activation was running for all of $(request timeout_activation) s"
+            if was_cut_short; then
+                REASON=activation_failed MESSAGE="the activation ended half-way with exit code $OUTCOME"
+            elif judge_units "$OUTCOME"; then
+                return 0
+            else
+                REASON=failed_units MESSAGE="units failed (exit code $OUTCOME): $(listed "$NEW_FAILED")"
+            fi
             ;;
         timeout)
             REASON=activation_timeout MESSAGE="the activation did not end within $(request timeout_activation) s"
+            if lock_is_held && has_never_begun; then judge_refusal locked "$(lock_message)"; fi
             ;;
         aborted)
             REASON=aborted MESSAGE=$(abort_message)
             ;;
         *)
             REASON=activation_failed MESSAGE="the activation failed with exit code $OUTCOME"
+            if was_locked_out; then
+                judge_refusal locked "$(lock_message)"
+            elif [ "$OUTCOME" = "$(request exit_reboot_required)" ]; then
+                judge_refusal reboot_required "the new system cannot be activated without a reboot (exit code $OUTCOME)"
             # A check that comes before anything else; its own words are the only sign.
-            if grep -q "Pre-switch check 'switchInhibitors' failed" "$DIR/log"; then
-                set_result nothing_activated 1
-                REASON=reboot_required MESSAGE="the new system inhibits a switch while the old one runs (exit code $OUTCOME)"
+            elif has_said "Pre-switch check 'switchInhibitors' failed"; then
+                judge_refusal reboot_required "the new system inhibits a switch while the old one runs (exit code $OUTCOME)"
             fi
             ;;
     esac
     return 1
+}
+
+# judge_refusal REASON MESSAGE: the program claims that it has activated nothing, which is believed if the host agrees
+judge_refusal() {
+    if looks_untouched; then
+        set_result nothing_activated 1
+        REASON=$1 MESSAGE=$2
+    elif [ -n "$(other_system)" ]; then
+        REASON=$1 MESSAGE=$2
+    elif [ "$(running_system)" != "$OLD_SYSTEM" ]; then
+        MESSAGE="$MESSAGE half-way: $(running_system) runs"
+    else
+        MESSAGE="$MESSAGE half-way: $(listed "$(stopped_services)") stopped, or the profile was changed"
+    fi
+}
+
+lock_message() {
+    if [ -n "$(other_system)" ]; then
+        echo "another activation was running, and has switched the host"
+    else
+        echo "another activation was running for all of $(request timeout_activation) s: it holds the lock $(request lock)"
+    fi
 }
 
 abort_message() {
@@ -111,7 +134,9 @@ run_activation() {
             return
         fi
         run_program_when_free "$(request timeout_activation)" "$(request activate)" abortable
-        if ! judge_activation; then
+        if judge_activation; then
+            remember_what_runs
+        else
             if reboot_instead; then activate_by_reboot; else roll_back "$REASON" "$MESSAGE"; fi
             return
         fi
@@ -120,6 +145,10 @@ run_activation() {
             return
         fi
         if [ "$(request action)" = test ]; then
+            if ! may_commit; then
+                roll_back "$REASON" "$MESSAGE"
+                return
+            fi
             note "activated as a test: the boot default is still the old system"
             end_activation committed
             return
@@ -156,6 +185,10 @@ await_confirmation() {
 }
 
 commit() {
+    if ! may_commit; then
+        roll_back "$REASON" "$MESSAGE"
+        return
+    fi
     if ! set_result commit_begun 1 || ! enter_phase committing; then
         roll_back state_unwritable "the state directory $STATE takes no more writes"
         return
@@ -201,6 +234,7 @@ end_activation() {
 # The old system runs again, but that may not have brought the network back: then the boot default may.
 reboot_if_unreachable() {
     if ! wanted reboot_if_unreachable || [ "$(phase)" = committed ] || [ -n "$(result rebooted)" ]; then return 0; fi
+    if [ -n "$(result other_system)" ]; then return 0; fi
     alone_since=$(now)
     alone_until=$(in_seconds "$(request timeout_confirm)")
     while ! passed "$alone_until"; do

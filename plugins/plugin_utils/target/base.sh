@@ -12,6 +12,7 @@
 #   deployed.sh    who deployed which generation, from which revision
 #   lock.sh        who may change the host, and who works on an activation
 #   program.sh     running the system's own programs with a time limit
+#   look.sh        what runs, and whether it is what the guard has left
 #   secrets_sets.sh, secrets_guard.sh  the secrets of the activation
 #   activation.sh  activate, wait, commit
 #   roll_back.sh   back to the old system

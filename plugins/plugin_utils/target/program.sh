@@ -10,6 +10,7 @@ LOCKED_PAUSE=2    # seconds until the next try when the program says that it is 
 SHORTEST_TRY=5    # seconds that a try must have: one that is cut off does not get to answer "locked"
 
 RUNS=0
+RUN_BEGAN=      # where the output of the last program begins in the log; empty if it went nowhere
 
 # run_program SECONDS SNIPPET [abortable]: OUTCOME becomes its exit code, or `timeout`, or `aborted`.
 # The exit code is told by renaming a file, which works on a full disk, too.
@@ -19,6 +20,8 @@ run_program() {
     run_result=$DIR/exit.$$.$RUNS
     rm -f "$DIR/child" "$DIR"/exit.*
     run_log=$(printing_place)
+    RUN_BEGAN=
+    if [ "$run_log" = "$DIR/log" ]; then RUN_BEGAN=$(size_of "$run_log"); else set_result unheard 1; fi
     : >"$run_result"
     (
         unset LC_ALL
@@ -57,15 +60,22 @@ run_ended() {
     false
 }
 
-# As run_program; tries again while the program says that another one holds its lock.
+size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
+
+# has_said WORDS: did the last program that ran print that?
+has_said() { [ -n "$RUN_BEGAN" ] && tail -c "+$((RUN_BEGAN + 1))" "$DIR/log" | grep -qF -e "$1"; }
+
+# As run_program; tries again while the program says that another one holds its lock. What the other one has switched
+# to meanwhile is not for us to switch away.
 run_program_when_free() {
     when_free_until=$(in_seconds "$1")
     while :; do
         run_program "$(seconds_until "$when_free_until")" "$2" "${3:-}"
-        if [ -z "$(request exit_locked)" ] || [ "$OUTCOME" != "$(request exit_locked)" ]; then return; fi
+        if ! was_locked_out; then return; fi
         note "the program is locked by another activation (exit code $OUTCOME), trying again"
         if [ "$(seconds_until "$when_free_until")" -le $((LOCKED_PAUSE + SHORTEST_TRY)) ]; then return; fi
         pause "$LOCKED_PAUSE"
+        if [ -n "$(other_system)$(other_profile)" ]; then return; fi
     done
 }
 
@@ -94,7 +104,7 @@ dry_activate() {
     export OLD_TOPLEVEL OLD_SYSTEM
     ID=${ID:-dry}
     DIR=$(mktemp -d "${TMPDIR:-/tmp}/nixferry.XXXXXX") || error state_unwritable "cannot make a temporary directory"
-    mkdir "$DIR/request"
+    mkdir "$DIR/request" "$DIR/result"
     put "$DIR/request/environment" "$(arg environment)"
     run_program "$(arg timeout_activation)" "$(arg dry_activate)"
     if [ "$OUTCOME" = timeout ]; then

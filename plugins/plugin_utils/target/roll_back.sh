@@ -10,6 +10,8 @@ roll_back() {
     set_result reason "$1"
     set_result message "$2"
     ROLLED_BACK=rolled-back
+    recognise_waiting
+    find_other_system
     if keeps_running && [ -z "$(result commit_begun)" ]; then
         if [ -n "$(result boot_prepared)" ]; then restore_what_boots; fi
         leave_running
@@ -20,7 +22,7 @@ roll_back() {
     forget_announced_deploy
     restore_what_boots
     if ! keeps_running; then place_old_secrets; fi
-    if new_was_booted && ! keeps_running; then reboot_back; fi
+    if new_was_booted && ! keeps_running && [ -z "$(result other_system)" ]; then reboot_back; fi
     restore_running_system
     if ! keeps_running; then tell_old_units; fi
     durable
@@ -35,7 +37,7 @@ restore_what_boots() {
 
 # Is the new system, which runs by now, to be left alone? A power cut has ended it anyway.
 keeps_running() {
-    [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)" ] &&
+    [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)$(result other_system)" ] &&
         ! wanted roll_back_on_failure && case $(result reason) in interrupted | boot_failed) false ;; esac
 }
 
@@ -48,13 +50,20 @@ leave_running() {
 # The profile link points to exactly the old generation again, and the generation that we made is gone.
 restore_profile() {
     profile_link=$(link_of "$PROFILE")
-    if [ "$profile_link" = "$(old profile_link)" ]; then return 0; fi
-    # Some kinds' programs set it themselves, to whatever they are the program of.
-    case $(resolved "$PROFILE") in "$TOPLEVEL" | "$SYSTEM") profile_is_ours=1 ;; *) profile_is_ours='' ;; esac
-    if [ -z "$profile_is_ours" ]; then
-        note "the profile $PROFILE was changed by somebody else and is left alone"
+    if [ "$profile_link" = "$(old profile_link)" ]; then
+        make_sure_of_old_generation
         return 0
     fi
+    # Some kinds' programs set it themselves, to whatever they are the program of.
+    case $(resolved "$PROFILE") in
+        "$TOPLEVEL" | "$SYSTEM" | "$(resolved "$TOPLEVEL")") profile_is_ours=1 ;;
+        *) profile_is_ours='' ;;
+    esac
+    if [ -z "$profile_is_ours" ]; then
+        add_message "a third party has changed the profile $PROFILE, which is left alone"
+        return 0
+    fi
+    restore_old_generation
     new_generation=$(generation_of "$PROFILE")
     if [ -z "$(old profile_link)" ]; then
         rm -f "$PROFILE"
@@ -62,10 +71,31 @@ restore_profile() {
         ! nix-env -p "$PROFILE" --switch-generation "$(old generation)" >>"$DIR/log" 2>&1; then
         ln -sfn "$(old profile_link)" "$PROFILE"
     fi
-    if [ "$(link_of "$PROFILE")" != "$(old profile_link)" ]; then
+    if [ "$(link_of "$PROFILE")" != "$(old profile_link)" ] || [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then
         incomplete "the profile $PROFILE could not be put back to $(old profile_link)"
     elif [ -n "$new_generation" ] && [ "$new_generation" -gt "$(old last_generation)" ]; then
         rm -f "$PROFILE-$new_generation-link"
+    fi
+}
+
+# A garbage collection with `-d` removes the links of all generations but the one that the profile leads to, which is not
+# the old one while the new system waits. Without its link the old system would boot from nothing, and be collected next.
+restore_old_generation() {
+    if [ -z "$(old generation)" ] || [ -z "$OLD_TOPLEVEL" ]; then return 0; fi
+    old_generation_link=$(old profile_link)
+    case $old_generation_link in /*) ;; *) old_generation_link=${PROFILE%/*}/$old_generation_link ;; esac
+    if [ -e "$old_generation_link" ]; then return 0; fi
+    if ln -sfn "$OLD_TOPLEVEL" "$old_generation_link"; then
+        note "the generation $(old generation) had been removed meanwhile, and was made again"
+    fi
+}
+
+# The profile was never changed, or was put back before.
+make_sure_of_old_generation() {
+    if [ -z "$(old profile_link)" ] || [ "$(resolved "$PROFILE")" = "$OLD_TOPLEVEL" ]; then return 0; fi
+    restore_old_generation
+    if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then
+        incomplete "the profile $PROFILE does not lead to $OLD_TOPLEVEL any more"
     fi
 }
 
@@ -78,10 +108,15 @@ restore_boot_default() {
     # Somebody else's later generation is not ours to take from the boot menu.
     if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
     run_program_when_free "$(request timeout_roll_back)" "$(request restore_boot_default)"
-    if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)"; fi
+    if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)$(named_lock)"; fi
 }
 
 restore_running_system() {
+    find_other_system
+    if [ -n "$(result other_system)" ]; then
+        leave_other_system
+        return 0
+    fi
     if [ -z "$(result activation_begun)" ] || [ -n "$(result nothing_activated)" ]; then return 0; fi
     if keeps_running; then
         leave_running
@@ -93,11 +128,21 @@ restore_running_system() {
         return 0
     fi
     forget_failures
+    if has_never_begun; then never_begun=1; else never_begun=''; fi
     run_program_when_free "$(request timeout_roll_back)" "$(request roll_back)"
     # Those that the old system does not have are still remembered as failed.
     forget_failures
+    find_other_system
+    if [ -n "$(result other_system)" ]; then
+        leave_other_system
+        return 0
+    fi
+    if [ -n "$never_begun" ] && { was_locked_out || { [ "$OUTCOME" = timeout ] && lock_is_held; }; }; then
+        add_message "nothing had been activated, and another activation holds the lock $(request lock)"
+        return 0
+    fi
     case $OUTCOME in
-        timeout) incomplete "the old system's activation did not end within $(request timeout_roll_back) s" ;;
+        timeout) incomplete "the old system's activation did not end within $(request timeout_roll_back) s$(named_lock)" ;;
         0) set_result roll_back_exit_code 0 ;;
         "$(request exit_failed_units)")
             set_result roll_back_exit_code "$OUTCOME"
@@ -105,13 +150,20 @@ restore_running_system() {
             ;;
         *)
             set_result roll_back_exit_code "$OUTCOME"
-            incomplete "the old system's activation failed with exit code $OUTCOME"
+            incomplete "the old system's activation failed with exit code $OUTCOME$(named_lock)"
             ;;
     esac
     if [ "$ROLLED_BACK" = rolled-back ] && [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
         incomplete "after the roll back $(current_system "$(request current)" "$PROFILE") is running, not $OLD_SYSTEM"
     fi
 }
+
+leave_other_system() {
+    incomplete "$(result other_system) runs, which is neither the old nor the new system: a third party has switched to it, and it is left alone"
+}
+
+# Where a program has been waiting for a lock, the lock is what the user wants to know.
+named_lock() { if lock_is_held; then echo ": another activation holds the lock $(request lock)"; fi; }
 
 # There was no system of this kind before.
 remove_first_system() {
@@ -138,6 +190,11 @@ forget_failures() {
 incomplete() {
     ROLLED_BACK=failed
     set_result incomplete 1
+    add_message "$1"
+}
+
+# What the user has to know, also where only the message is shown
+add_message() {
     note "$1"
     set_result message "$(result message); $1"
 }

@@ -170,7 +170,8 @@ recover_interrupted() {
         claim_unfinished || continue
         recover_activation
         start_note "the activation $interrupted_id was interrupted: it is $(phase) now"
-        if [ "$(phase)" = failed ]; then
+        # What a third party has switched to since then is what this deploy starts from.
+        if [ "$(phase)" = failed ] && [ -z "$(result other_system)" ]; then
             recovery_message=$(result message)
             say_end_of log "$DIR/log"
             use_activation "$new_id"
@@ -202,7 +203,7 @@ record_activation() {
     fi
     if ! mv "$DIR" "$STATE/activations/$ID"; then abandon state_unwritable "cannot write to $STATE/activations"; fi
     use_activation "$ID"
-    if ! add_gc_root new "$TOPLEVEL" || ! add_gc_root old "$(old system)"; then
+    if ! add_gc_root new "$TOPLEVEL" || ! add_gc_root old "$(old system)" || ! add_gc_root profile "$(old toplevel)"; then
         abandon gc_root_failed "cannot make roots for the garbage collector"
     fi
     # Between the check and the root a garbage collector may have come along.
@@ -223,7 +224,7 @@ write() { printf '%s\n' "$2" >"$1"; }
 
 write_record() {
     for field in kind activate commit roll_back restore_boot_default deactivate remains current booted \
-        exit_failed_units exit_reboot_required exit_locked has_boot_default check_units action specialisation \
+        exit_failed_units exit_reboot_required exit_locked lock locked_words begun_words unfinished has_boot_default check_units action specialisation \
         timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units reboot prepare_boot \
         reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback environment; do
         write "$DIR/request/$field" "$(arg "$field")" || return 1
@@ -244,6 +245,7 @@ write_record() {
         { ! reboot_is_due || write_planned_reboot; } &&
         write_secrets_record &&
         failed_units >"$DIR/old/failed_units" &&
+        active_services >"$DIR/old/services_active" &&
         { [ "$(arg check_units)" != 1 ] || services_by InvocationID >"$DIR/old/services"; } &&
         printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
         keep_room &&

@@ -145,8 +145,7 @@ prune_activations() {
     rm -f "$STATE"/test.*
     for gc_root in "$ROOT$GC_ROOTS"/*; do
         gc_root_id=${gc_root##*/}
-        gc_root_id=${gc_root_id%-new}
-        if [ -L "$gc_root" ] && [ ! -d "$STATE/activations/${gc_root_id%-old}" ]; then rm -f "$gc_root"; fi
+        if [ -L "$gc_root" ] && [ ! -d "$STATE/activations/${gc_root_id%-*}" ]; then rm -f "$gc_root"; fi
     done
 }
 
@@ -163,14 +162,15 @@ add_gc_root() {
     fi
 }
 
-remove_gc_roots() { rm -f "$ROOT$GC_ROOTS/$ID-new" "$ROOT$GC_ROOTS/$ID-old" "$DIR/root-new" "$DIR/root-old"; }
+remove_gc_roots() {
+    for gc_root_name in new old profile; do rm -f "$ROOT$GC_ROOTS/$ID-$gc_root_name" "$DIR/root-$gc_root_name"; done
+}
 
 # After a failure both systems are kept for whoever repairs the host; a deploy that works ends that.
 forget_failed() {
     for gc_root in "$ROOT$GC_ROOTS"/*; do
         gc_root_id=${gc_root##*/}
-        gc_root_id=${gc_root_id%-new}
-        failed_record=$STATE/activations/${gc_root_id%-old}
+        failed_record=$STATE/activations/${gc_root_id%-*}
         if [ "$(get "$failed_record/phase")" = failed ] && [ "$(get "$failed_record/request/profile")" = "$PROFILE" ]; then
             rm -f "$gc_root"
         fi

@@ -78,6 +78,7 @@ say_status() {
     say_lines failed_unit "$(result failed_units)"
     say_lines failed_unit_before "$(old failed_units)"
     if [ -n "$(result left_running)" ]; then say left_running 1; fi
+    say other_system "$(result other_system)"
     say_reboot
     say_reboot_progress
     if ! is_final "$status_phase" && ! is_attended; then

@@ -40,7 +40,7 @@ def test_activation_that_fails_is_rolled_back(host: Host, exit_code: int) -> Non
 
 
 def test_reboot_required_ends_with_the_old_system_and_says_so(host: Host) -> None:
-    new = host.toplevel("new", test="exit 100")
+    new = host.toplevel("new", first="exit 100")
     (Path(new) / "kernel-params").write_text("quiet")
     ended = host.ended(host.start(new).activation_id)
     assert (ended.phase, ended.reason, ended.reboot_required) == ("rolled-back", "reboot_required", True)
@@ -101,8 +101,8 @@ esac
 
 
 def test_program_that_is_locked_is_tried_again(host: Host) -> None:
-    locked_once = '[ -e "$HOST/once" ] || { touch "$HOST/once"; exit 11; }'
-    started = host.start(host.toplevel("new", test=locked_once), timeout_activation=20)
+    locked_once = '[ -e "$HOST/once" ] || { touch "$HOST/once"; echo Could not acquire lock >&2; exit 11; }'
+    started = host.start(host.toplevel("new", first=locked_once), timeout_activation=20)
     assert host.awaited(started.activation_id).phase == "awaiting-confirmation"
     assert host.actions == ["test new", "test new"]
 
@@ -110,7 +110,8 @@ def test_program_that_is_locked_is_tried_again(host: Host) -> None:
 def test_program_that_stays_locked_is_named(host: Host) -> None:
     # So long that the program is never too slow, and so short that there is no time for another try.
     host.environment["NIXFERRY_SECOND"] = "1000"
-    ended = host.ended(host.start(host.toplevel("new", test="exit 11"), timeout_activation=2).activation_id)
+    new = host.toplevel("new", first="echo Could not acquire lock >&2; exit 11")
+    ended = host.ended(host.start(new, timeout_activation=2).activation_id)
     assert (ended.phase, ended.reason) == ("rolled-back", "locked")
 
 

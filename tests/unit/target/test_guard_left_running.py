@@ -35,7 +35,7 @@ def assert_left(host: Host, ended: GuardStatus, reason: str) -> None:
     assert "a reboot brings that back" in ended.remedy
     assert "could not be restored" not in ended.remedy
     roots = [path.name for path in (host.directory / "nix/var/nix/gcroots/nixferry").iterdir()]
-    assert sorted(roots) == [f"{ended.activation_id}-new", f"{ended.activation_id}-old"]
+    assert sorted(roots) == [f"{ended.activation_id}-{name}" for name in ("new", "old", "profile")]
     assert host.probe().lock_holder is None
 
 
@@ -82,7 +82,7 @@ def test_killed_guard(host: Host) -> None:
 
 
 def test_what_was_never_activated_is_no_failure_that_runs(host: Host) -> None:
-    ended = host.ended(start(host, host.toplevel("new", test="exit 100")).activation_id)
+    ended = host.ended(start(host, host.toplevel("new", first="exit 100")).activation_id)
     assert (ended.phase, ended.reason, ended.left_running) == ("rolled-back", "reboot_required", False)
 
 

@@ -382,3 +382,33 @@ def test_probe_says_whether_the_host_would_reboot(machine: Machine) -> None:
     assert host.probe(toplevel=same, reboot="always").reboot
     assert not host.probe(toplevel=new, reboot="never").reboot
     assert host.probe(toplevel=new, reboot="always").reboot_problem == ""
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_third_system_after_the_reboot_is_left_alone(machine: Machine, confirmed: bool) -> None:
+    """It runs without having been booted: no reboot takes it away, and only the generation of the deploy goes."""
+    host = machine.host
+    started = machine.start(machine.system("new"))
+    machine.wait_until_down()
+    assert machine.boots() == "new"
+    host.awaited(started.activation_id)
+    third = machine.system("third")
+    host.switch_to(third)
+    ended = host.confirm(started.activation_id) if confirmed else host.abort(started.activation_id)
+    assert (ended.phase, ended.other_system) == ("failed", third), host.story()
+    assert machine.systems() == ("third", "first", "first")
+    assert not machine.goes_down.exists()
+    assert machine.left() == []
+
+
+def test_third_system_that_was_booted_is_told(machine: Machine) -> None:
+    host = machine.host
+    started = machine.start(machine.system("new"))
+    machine.wait_until_down()
+    third = machine.system("third")
+    (host.directory / "boot/nixferry-lab/once").unlink()
+    (host.directory / "boot/nixferry-lab/default").write_text(third + "\n")
+    assert machine.boots() == "third"
+    ended = host.ended(started.activation_id)
+    assert (ended.phase, ended.reason, ended.other_system) == ("failed", "boot_failed", third), host.story()
+    assert host.current == third

@@ -190,7 +190,7 @@ def test_every_error_and_reason_of_the_guard_is_explained() -> None:
     installed = Path(_guard.__file__).with_name("target") / "installed.sh"
     errors |= set(re.findall(r"\brefuse ([a-z_]+) \"", installed.read_text()))
     assert errors == set(_guard_texts.ERRORS)
-    reasons = set(re.findall(r"REASON=([a-z_]+)", text)) | set(
+    reasons = set(re.findall(r"(?:REASON=|judge_refusal )([a-z_]+)", text)) | set(
         re.findall(r"(?:roll_back|rescue_activation|set_result reason) ([a-z]+_[a-z_]+|interrupted)", text)
     )
     assert reasons - {"restore_boot_default"} == set(_guard_texts.REASONS)

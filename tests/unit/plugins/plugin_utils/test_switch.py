@@ -227,6 +227,27 @@ def test_a_system_that_was_to_be_left_running_is_named() -> None:
     assert "could not be restored" not in result["msg"]
 
 
+def test_a_system_that_a_third_party_has_switched_to_is_named() -> None:
+    third = "/nix/store/third"
+    host = Host(
+        answer(
+            "start",
+            "failed",
+            reason="other_system",
+            message="the new system was not committed",
+            other_system=third,
+            system=NEW,
+        )
+    )
+    result = switch(host)
+    assert (result["outcome"], result["failed"], result["changed"]) == ("failed", True, False)
+    assert result["other_system"] == third
+    assert f"The host was left with what a third party has switched it to: {third}" in result["msg"]
+    assert "NOT rolled back" not in result["msg"]
+    assert "could not be restored" not in result["msg"]
+    assert third in summary_line(result)
+
+
 def test_the_host_waits_for_the_checks_too() -> None:
     order = StartRequest(activation_id="1", kind=kind_named("nixos"), toplevel=NEW, timeout_confirm=10)
     check = command_check()
