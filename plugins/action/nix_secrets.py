@@ -7,16 +7,19 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION, NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets import STORAGES
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_fleet import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
+    PROGRESS_OPTION,
+    NixferryAction,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.declared import STORAGES
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.fleet import (
     FLEET_OPTIONS,
     fleet_of,
     read_fleet_secrets,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_task import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.task import (
     ALL,
     PHASES,
     place_secrets,

@@ -131,15 +131,17 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet import FleetListing, read_fleet
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_options import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.inventory_options import (
     OPTIONS,
     FleetOptions,
     fleet_options,
     selected,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.listing import FleetListing, read_fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.variables import (
     HostVariables,
     host_variables,
     left_out,
@@ -147,8 +149,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables i
     shared_addresses,
     shared_warnings,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_names import names_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):

@@ -22,10 +22,10 @@ from pathlib import Path
 import pytest
 from guard_programs import NIX_ENV, NIX_STORE, SWITCH_TO_CONFIGURATION, SYSTEMCTL, SYSTEMD_RUN
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult, parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus, parse_status
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, Kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, Kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
 
 SHELLS = {
     "dash": "exec dash",

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 OLD = "/nix/store/0ld-nixos-system-web1-24.05"
@@ -95,7 +95,7 @@ menuentry "NixOS - Configuration 7 (2025-12-31 - 24.05)" --class nixos --unrestr
 def call(host: Host, command: str) -> tuple[int, str]:
     """Run one of the functions of the seam on the host; returns its exit code and output."""
     text = "\n".join(
-        (Path(_guard.__file__).with_name("target") / part).read_text()
+        (Path(_guard.__file__).parents[1] / "target" / part).read_text()
         for part in ("base.sh", "state.sh", "boot_loader.sh")
     )
     done = host.run(f"{text}\n{command}\n")

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from guard_host import SHELLS, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import profile_kind
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._deploy_record import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import (
     DeployRecord,
     OtherRevision,
 )

@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host, wait_for
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import SET_PROFILE, Kind, profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import (
+    SET_PROFILE,
+    Kind,
+    profile_kind,
+)
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_script import guard_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_wire import parse_answer
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.script import guard_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import parse_answer
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 

@@ -14,8 +14,8 @@ from guard_host import SHELLS, Host, wait_for
 from guard_programs import SYSTEMCTL
 from secrets_host import CHOWN, SecretsHost, make_secrets_host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_script import host_script
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 DISK = {"storage": "persistent", "dest_dir": "/var/keys"}

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host, wait_for
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import parse_status
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import parse_status
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 

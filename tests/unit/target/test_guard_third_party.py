@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 from guard_host import SHELLS, Host, wait_for
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import Kind, profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import Kind, profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 

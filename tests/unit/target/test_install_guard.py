@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_install import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.install import (
     GuardInstallation,
     checked_file,
     install_script,

@@ -13,12 +13,10 @@ import pytest
 from guard_host import SHELLS, Completed, Host
 from guard_programs import SWITCH_TO_CONFIGURATION
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_script import GuardScript
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus, parse_status
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._installed_guard import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import (
     REQUEST_FIELDS,
     InstalledGuard,
     guard_program,
@@ -26,7 +24,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._installed_guard i
     installed_guard,
     request_text,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.script import GuardScript
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 KEY = "deploy-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="

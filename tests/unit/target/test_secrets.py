@@ -16,7 +16,7 @@ import pytest
 from guard_host import SHELLS, Host
 from secrets_host import CHOWN, SecretsHost, make_secrets_host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 # busybox prefers its own programs to those that a test puts in their place.
