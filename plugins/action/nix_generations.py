@@ -14,6 +14,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests im
     ProbeRequest,
     probe_script,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.drift import deploy_facts
@@ -38,6 +39,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Ask the host in one round trip."""
+        shell = guarded(shell, options["guard"])
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
         result = generations_result(probe)

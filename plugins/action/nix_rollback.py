@@ -13,6 +13,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests im
     ProbeRequest,
     probe_script,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
@@ -37,6 +38,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Choose the generation on the host, then switch to it as to any other system."""
+        shell = guarded(shell, options["guard"])
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
         chosen = choose_generation(probe, options["to"], options["known_deploys"])

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ansible.errors import AnsibleError
+
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
     PROGRESS_OPTION,
     NixferryAction,
@@ -59,6 +61,12 @@ class ActionModule(NixferryAction):
         return place_secrets(task, shell, progress, self._read_file, directory=directory)
 
     def _read_file(self, name: str) -> bytes:
-        """The content of a file on the controller; one that a vault encrypts is decrypted in memory, not to a file."""
-        content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))
+        """The content of a file on the controller; one that a vault encrypts is decrypted in memory, not to a file.
+
+        Raises ``OSError`` when it is missing, or when the vault cannot be opened.
+        """
+        try:
+            content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))
+        except AnsibleError as error:
+            raise OSError(str(error)) from None
         return bytes(content)

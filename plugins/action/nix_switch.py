@@ -16,6 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ACTIONS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
@@ -56,6 +57,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Do the step; among peers a failure that the others have to know of first is left for them to see."""
+        shell = guarded(shell, options["guard"])
         peers = options["peers"]
         if not peers or options["step"] == "all":
             return self._step(options, shell, progress)

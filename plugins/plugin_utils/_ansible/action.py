@@ -14,7 +14,6 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import GuardedShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     HostUnreachable,
     RemoteShell,
@@ -58,7 +57,7 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
             Display(), prefix=host, muted=bool(self._task.no_log), mode=options.get("progress", "auto")
         )
         try:
-            result.update(self.perform(options, self._shell(options, host), progress))
+            result.update(self.perform(options, RemoteShell(self, host), progress))
         except HostUnreachable as error:
             # Ansible would append the cause, which the text holds already.
             raise AnsibleConnectionFailure(error.text(host)) from None
@@ -67,7 +66,3 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         finally:
             progress.close()
         return result
-
-    def _shell(self, options: dict[str, Any], host: str) -> RemoteShell:
-        guard = options.get("guard")
-        return GuardedShell(self, host, str(guard)) if guard else RemoteShell(self, host)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import checked_options
 
 from ansible_collections.nixferry.deploy.plugins.module_utils._builders.machines import (
     Machine,
@@ -72,10 +72,7 @@ def _entry(builder: object) -> str:
 
 
 def _line_of(given: Mapping[object, object]) -> str:
-    checked = ArgumentSpecValidator(FIELDS).validate(dict(given))
-    if checked.error_messages:
-        raise NixferryError(f"a builder in `builders`: {checked.error_messages[0]}", step=STEP)
-    builder = checked.validated_parameters
+    builder = checked_options(FIELDS, given, where="a builder in `builders`", step=STEP)
     mandatory = tuple(builder["mandatory_features"] or ())
     machine = Machine(
         uri=str(builder["uri"]),

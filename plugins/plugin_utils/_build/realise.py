@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import QUERY_TIMEOUT_SECONDS, invalid_paths
+
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +30,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path i
 
 STEP = "build"
 TIMEOUT_NAME = "the timeout for the build"
-QUERY_TIMEOUT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -74,46 +75,15 @@ def target_of_store_path(text: str) -> Target:
     return Target(path, {"out": path}, path)
 
 
-def derivation_outputs(nix: Nix, drv_path: str) -> dict[str, str]:
-    """The outputs of a derivation in the store, by name.
-
-    Output paths are named like the derivation, with ``-<output>`` unless it is ``out``
-    (``outputPathName`` in src/libstore/derivations.cc of Nix).
-    Raises ``NixferryError`` when ``drv_path`` is no derivation or not valid.
-    """
-    derivation = parse_store_path(drv_path, step=STEP)
-    if not derivation.path.endswith(".drv"):
-        raise NixferryError(
-            f"{drv_path} is not a derivation: its name does not end in .drv",
-            step=STEP,
-            remedy="Give a store path that is built already as `store_path`.",
-        )
-    if derivation.path in invalid_paths(nix, [derivation.path]):
-        raise NixferryError(
-            f"the derivation {derivation.path} is not in the controller's store",
-            step=STEP,
-            remedy="Evaluate it here first, or copy it here with `nix copy --derivation --from`.",
-        )
-    result = _query(nix, ["nix-store", "--query", "--outputs", derivation.path])
-    name = derivation.name.removesuffix(".drv")
-    outputs = {}
-    for path in result.stdout.split():
-        output = parse_store_path(path, step=STEP).name.removeprefix(name).removeprefix("-")
-        outputs[output or "out"] = path
-    return outputs
 
 
-def invalid_paths(nix: Nix, paths: Iterable[str]) -> set[str]:
-    """Those of ``paths`` that the store does not have."""
-    wanted = sorted(set(paths))
-    if not wanted:
-        return set()
-    return set(_query(nix, ["nix-store", "--check-validity", "--print-invalid", *wanted]).stdout.split())
 
 
 def missing(nix: Nix, targets: Mapping[str, Target]) -> dict[str, Target]:
     """The targets that are not in the store with all their outputs."""
-    invalid = invalid_paths(nix, (path for target in targets.values() for path in target.outputs.values()))
+    invalid = invalid_paths(
+        nix, (path for target in targets.values() for path in target.outputs.values()), step=STEP
+    )
     return {name: target for name, target in targets.items() if invalid & set(target.outputs.values())}
 
 
@@ -267,11 +237,3 @@ def _closures(nix: Nix, derivations: Sequence[str | None]) -> dict[str, list[str
     results = nix.run_many(requests, step=STEP, parallel=1)
     return {each: result.stdout.split() for each, result in zip(distinct, results, strict=True)}
 
-
-def _query(nix: Nix, arguments: Sequence[str]) -> NixResult:
-    return nix.run(
-        arguments,
-        step=STEP,
-        timeout=QUERY_TIMEOUT_SECONDS,
-        deadline_name="the wait for the Nix store's answer",
-    )

@@ -20,7 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.store import TargetStore
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import LOG_TAIL_LINES
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult, result_of_log
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.transport import EXTEND_SEARCH_PATH
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
 
 COPY_RETRIES = 3
 

@@ -6,31 +6,20 @@
 
 from __future__ import annotations
 
+from .realise import STEP
+
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .realise import (
-    Controller,
-    Target,
-    derivation_outputs,
-    missing,
-    not_available,
-    plan,
-    realise,
-    target_of,
-    target_of_store_path,
-)
+from .realise import Controller, Target, missing, not_available, plan, realise, target_of, target_of_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
 from .options import BuildOptions
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
-from .gcroots import (
-    keep,
-    locked,
-    roots_directory,
-    state_directory,
-)
+from .gcroots import keep, roots_directory
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import Source
 from .builder_news import (
     BuilderNews,
@@ -171,7 +160,7 @@ class BuildTask:
                 if source.store_path:
                     targets[host] = target_of_store_path(source.store_path)
                 elif source.drv_path:
-                    outputs = derivation_outputs(self.nix, source.drv_path)
+                    outputs = derivation_outputs(self.nix, source.drv_path, step=STEP)
                     targets[host] = target_of(source.drv_path, outputs, self.options.output)
                 elif source.fleet:
                     fleets[host] = self._fleet(source)

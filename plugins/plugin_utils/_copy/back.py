@@ -4,8 +4,8 @@
 # Private to this collection: it can change at any time, without notice.
 """Store paths with their closures from a host to the controller, over the connection that Ansible has to that host.
 
-The same two roads as the other way round (``_copy/transport.py``): ``nix copy`` over Ansible's ssh, or exported paths through
-whatever else the connection is. Ansible takes the output of commands as text, so there they travel as base64.
+As in the other direction (``_copy/transport.py``), either ``nix copy`` runs over Ansible's ssh, or exported paths
+travel through the connection. Ansible takes the output of commands as text, so there they travel as base64.
 """
 
 from __future__ import annotations
@@ -18,29 +18,22 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import invalid_paths
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult
-
-from .explain import CopyError, explain
-from .options import (
-    PIECE_BYTES,
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import (
     Item,
     batches,
-    groups,
+    invalid_paths,
     parse_path_info,
 )
+
+from .explain import CopyError, explain
+from .options import PIECE_BYTES, groups
 from .store import NIX_COMMAND
-from .transport import (
-    EXTEND_SEARCH_PATH,
-    TARGET_ALIAS,
-    Transport,
-    choose_transport,
-    search_path_with,
-    ssh_program,
-)
+from .transport import TARGET_ALIAS, Transport, choose_transport, search_path_with, ssh_program
 
 STEP = "copy to the controller"
 TIMEOUT_NAME = "the timeout for the build"
@@ -144,7 +137,7 @@ class _Stream:
             answer = self._ask(f"nix-store --query --requisites {shlex.join(some)}")
             # Whatever a login script prints is none.
             ordered.update(dict.fromkeys(filter(is_store_path, answer.split())))
-        absent = invalid_paths(self._nix, ordered)
+        absent = invalid_paths(self._nix, ordered, step=STEP)
         wanted = [path for path in ordered if path in absent]
         for some in batches(wanted):
             answer = self._ask(f"{NIX_COMMAND} path-info --size {shlex.join(some)}")

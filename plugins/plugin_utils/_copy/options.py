@@ -11,26 +11,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import size_text
-
-from .explain import STEP, CopyError, explain
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
 
 # Ansible hands the input of a command over in one piece of memory, and several hosts are served at once.
 PIECE_BYTES = 32 * 1024 * 1024
 # An exported path is its NAR and a trailer with the names of its references.
 TRAILER_BYTES = 4096
-# Paths on one command line: about 50 KiB, far below what any system allows.
-PATHS_PER_COMMAND = 500
 _SSH_STORE = re.compile(r"ssh(-ng)?://")
-
-
-@dataclass(frozen=True)
-class Item:
-    """A store path, and its size in bytes as a NAR, which is close to its size on disk."""
-
-    path: str
-    nar_size: int
 
 
 @dataclass(frozen=True)
@@ -121,12 +109,6 @@ def count_text(items: Sequence[Item]) -> str:
     return f"{len(items)} {noun}, {size_text(sum(item.nar_size for item in items))}"
 
 
-def batches(paths: Sequence[str], size: int = PATHS_PER_COMMAND) -> Iterator[Sequence[str]]:
-    """``paths`` in order, at most ``size`` at a time."""
-    for start in range(0, len(paths), size):
-        yield paths[start : start + size]
-
-
 def groups(items: Iterable[Item], limit: int = PIECE_BYTES) -> Iterator[list[Item]]:
     """``items`` in order, in groups that fit into ``limit`` bytes; one that is larger comes alone."""
     group: list[Item] = []
@@ -140,51 +122,3 @@ def groups(items: Iterable[Item], limit: int = PIECE_BYTES) -> Iterator[list[Ite
         size += weight
     if group:
         yield group
-
-
-def unbuilt(nix: Nix, paths: Sequence[str], *, timeout: float | None = None) -> list[str]:
-    """Those of ``paths`` that the controller's store does not have."""
-    check = ["nix-store", "--check-validity", "--print-invalid", *paths]
-    return nix.run(check, step=STEP, timeout=timeout).stdout.split()
-
-
-def closure(nix: Nix, paths: Sequence[str], *, timeout: float | None = None) -> list[Item]:
-    """The closure of ``paths`` in the controller's store, every path behind those it refers to.
-
-    The closure of a derivation is what building it needs, without its outputs.
-    Raises ``NixferryError`` when a path is not there.
-    """
-
-    def query(what: str, names: Sequence[str]) -> list[str]:
-        result = nix.run(["nix-store", "--query", what, *names], step=STEP, timeout=timeout, check=False)
-        if result.return_code != 0:
-            raise explain(result.stderr.splitlines(), "the controller's store cannot be read")
-        return result.stdout.split()
-
-    names = query("--requisites", paths)
-    sizes: list[str] = []
-    for batch in batches(names):
-        sizes += query("--size", batch)
-    if len(sizes) != len(names):
-        raise CopyError(f"nix-store --query --size told {len(sizes)} sizes for {len(names)} paths")
-    return [Item(path, int(size)) for path, size in zip(names, sizes, strict=True)]
-
-
-def closure_elsewhere(
-    nix: Nix, source: str, paths: Sequence[str], *, timeout: float | None = None
-) -> list[Item]:
-    """The closure of ``paths`` in the store ``source``, in no particular order."""
-    listing = nix.run(
-        ["nix", "path-info", "--recursive", "--size", "--store", source, *paths], step=STEP, timeout=timeout
-    )
-    return parse_path_info(listing.stdout)
-
-
-def parse_path_info(text: str) -> list[Item]:
-    """Read ``nix path-info --size``: a path and a number on each line."""
-    items = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 2 and words[1].isdigit():
-            items.append(Item(words[0], int(words[1])))
-    return items

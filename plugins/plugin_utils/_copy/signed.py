@@ -20,9 +20,9 @@ from typing import IO
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import STORE_DIRECTORY
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item, batches
 
 from .explain import STEP, CopyError
-from .options import Item, batches
 
 HASH_LENGTH = 32
 _CHUNK_BYTES = 1024 * 1024

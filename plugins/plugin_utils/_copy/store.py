@@ -21,10 +21,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
     RemoteResult,
     RemoteShell,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import batches
 
 from .explain import STEP, explain
-from .options import batches
-from .transport import EXTEND_SEARCH_PATH
 
 NIX_COMMAND = "nix --extra-experimental-features nix-command"
 # A host without a way to its substituters must not wait long for them, nor ask again and again.

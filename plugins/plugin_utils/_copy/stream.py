@@ -19,9 +19,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from ansible import constants
-
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import controller_temporary
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
     ActivityType,
@@ -31,9 +31,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream im
     Start,
     Stop,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
 
 from .explain import STEP, explain
-from .options import PIECE_BYTES, Item, groups
+from .options import PIECE_BYTES, groups
 from .signed import (
     Proof,
     cache_command,
@@ -48,7 +49,6 @@ from .store import (
     TargetStore,
     store_option,
 )
-from .transport import EXTEND_SEARCH_PATH
 
 # zlib's fastest level still halves most of a system, and does so faster than most links carry it.
 COMPRESSION_LEVEL = 1
@@ -237,4 +237,4 @@ class _Progress:
 
 def _temporary_file() -> IO[bytes]:
     """A file without a name, on the disk: an exported path may be larger than the memory."""
-    return tempfile.TemporaryFile(dir=str(constants.DEFAULT_LOCAL_TMP))
+    return tempfile.TemporaryFile(dir=controller_temporary())

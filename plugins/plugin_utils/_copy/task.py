@@ -31,18 +31,16 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream im
     Start,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
-
-from .explain import STEP, CopyError, explain
-from .options import (
-    CopyRequest,
-    CopyResult,
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import (
     Item,
     closure,
     closure_elsewhere,
-    count_text,
+    invalid_paths,
     parse_path_info,
-    unbuilt,
 )
+
+from .explain import STEP, CopyError, explain
+from .options import CopyRequest, CopyResult, count_text
 from .store import (
     NIX_COMMAND,
     QUICK_SUBSTITUTION,
@@ -114,7 +112,15 @@ class _Copy:
         """Those of ``absent`` that the controller has not built; what another store has is not asked here."""
         if self.request.source is not None:
             return ()
-        return tuple(unbuilt(self.nix, absent, timeout=self.seconds_left()))
+        invalid = invalid_paths(self.nix, absent, step=STEP, timeout=self.seconds_left())
+        return tuple(path for path in absent if path in invalid)
+
+    def closure(self, paths: Sequence[str]) -> list[Item]:
+        """The closure of ``paths`` in the controller's store. Raises ``CopyError`` with the remedies of a copy."""
+        try:
+            return closure(self.nix, paths, step=STEP, timeout=self.seconds_left())
+        except NixferryError as error:
+            raise explain(error.output, error.message) from error
 
     def wanted(self, absent: Sequence[str], on_host: bool) -> tuple[Item, ...]:
         """What the host lacks of the closure of ``absent``."""
@@ -128,9 +134,9 @@ class _Copy:
             )
             items = parse_path_info(answer.text)
         elif source is not None:
-            items = closure_elsewhere(self.nix, source, absent, timeout=self.seconds_left())
+            items = closure_elsewhere(self.nix, source, absent, step=STEP, timeout=self.seconds_left())
         else:
-            items = closure(self.nix, absent, timeout=self.seconds_left())
+            items = self.closure(absent)
         missing = set(self.target.missing([item.path for item in items]))
         return tuple(item for item in items if item.path in missing)
 
@@ -182,7 +188,7 @@ class _Copy:
                     timeout=self.seconds_left(),
                     deadline_name=TIMEOUT_NAME,
                 )
-            wanted = closure(self.nix, absent, timeout=self.seconds_left())
+            wanted = self.closure(absent)
         names = [item.path for item in wanted]
         rest = self.target.substitute(names) if self.request.substitute else self.target.missing(names)
 

@@ -24,10 +24,12 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
-from ansible import constants
-
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    RemoteShell,
+    controller_temporary,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.ssh import (
     login_password_given,
     master_runs,
@@ -38,12 +40,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command impor
 # The host in the store address. Not "localhost", for which Nix starts no ssh at all.
 TARGET_ALIAS = "nixferry-target"
 
-# Where Nix may be on a host whose PATH for commands without a login does not have it: NixOS, a multi-user and a
-# single-user installation, distributions.
-EXTEND_SEARCH_PATH = (
-    'PATH="${PATH:-/usr/bin:/bin}:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin'
-    ':${HOME:-/root}/.nix-profile/bin:/usr/local/bin:/usr/bin:/bin"; export PATH'
-)
 
 # macOS has no such flag.
 _ST_NOEXEC = getattr(os, "ST_NOEXEC", 0)
@@ -156,7 +152,7 @@ def search_path_with(directory: Path) -> str:
 
 def _executable_directory() -> str:
     """A place for temporary programs: Ansible's own, unless its file system forbids execution."""
-    candidates = [str(constants.DEFAULT_LOCAL_TMP), tempfile.gettempdir(), str(Path.home())]
+    candidates = [controller_temporary(), tempfile.gettempdir(), str(Path.home())]
     for candidate in candidates:
         with contextlib.suppress(OSError):
             if not os.statvfs(candidate).f_flag & _ST_NOEXEC:

@@ -10,12 +10,13 @@ action plugin, and with it this file, before it forks the first process that use
 
 from __future__ import annotations
 
+import getpass
 import re
+import secrets
+import socket
+import time
 from datetime import UTC, datetime
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import new_activation_id
-
-THIS_RUN = new_activation_id()
 _DEPLOY = re.compile(r"(?P<time>\d{8}T\d{6})-[0-9a-f]{8}")
 
 
@@ -28,3 +29,16 @@ def deploy_time(deploy: str) -> int | None:
         return int(datetime.strptime(match["time"], "%Y%m%dT%H%M%S").replace(tzinfo=UTC).timestamp())
     except ValueError:
         return None
+
+
+def new_activation_id() -> str:
+    """A name for one activation: UTC time for people, and random digits so that it never comes twice."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+
+
+THIS_RUN = new_activation_id()
+
+
+def deployer_name() -> str:
+    """Who deploys from where, as the hosts record it."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"

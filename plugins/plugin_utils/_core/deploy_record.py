@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Who deployed a generation, as the host remembers it (``target/deployed.sh`` has the form)."""
+"""Who deployed a generation, as the host remembers it (``target/guard/deployed.sh`` has the form)."""
 
 from __future__ import annotations
 

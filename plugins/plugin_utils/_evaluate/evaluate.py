@@ -88,7 +88,7 @@ def evaluate(
     """Evaluate what each host wants; an attribute that several want is evaluated once.
 
     ``deadline`` is a time of ``time.monotonic``, None for no limit. ``eval_jobs`` is one of ``MODES`` of
-    ``_evaluate/jobs.py``. ``on_start`` gets the hosts that an evaluator begins with. A host that cannot be evaluated has
+    ``jobs.py``. ``on_start`` gets the hosts that an evaluator begins with. A host that cannot be evaluated has
     its error in the result.
     Raises ``NixferryError`` only when nothing can be evaluated at all: without Nix, for instance.
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Putting the installed guard and its sudoers rule on a host (``target/install_guard.sh``)."""
+"""Putting the installed guard and its sudoers rule on a host (``target/guard/install.sh``)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
+    LIBRARY,
     answer_of_script,
     host_script,
 )
 
 STEP = "install the guard"
-PARTS = ("base.sh", "install_guard.sh")
+PARTS = (*LIBRARY, "guard/install.sh")
 _USER = re.compile(r"[A-Za-z_][0-9A-Za-z._-]*")
 _SETTING = re.compile(r"INSTALLED_(VERSION|KIND|PROFILE|KEYS)=")
 # What needs no quoting, neither in sudoers nor in a shell.

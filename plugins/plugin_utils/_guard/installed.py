@@ -6,7 +6,7 @@
 
 Usually every verb is a script that carries the guard's text, and whoever may run it as root may run anything. The
 installed program has the text, the kind's own commands and the profile in it, and reads a request: lines of text that
-it judges field by field (``target/installed.sh``) and never runs. What it activates must be signed.
+it judges field by field (``target/guard/installed.sh``) and never runs. What it activates must be signed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from .script import GuardScript, guard_text
 
 STEP = "ask the installed guard"
 
-# What a caller may say, and the rule of target/installed.sh that judges it. Every other field of a request, such as
-# the commands of a kind, its environment or what reboots a host, is part of the program and cannot be asked for.
+# What a caller may say, and the rule of target/guard/installed.sh that judges it. Every other field of a request, such
+# as the commands of a kind, its environment or what reboots a host, is part of the program and cannot be asked for.
 REQUEST_FIELDS: Mapping[str, str] = {
     "id": "identifier",
     "kind": "kind",
@@ -136,11 +136,11 @@ def _program(guard: InstalledGuard, environment: Mapping[str, str], version: str
     own = {"kind": guard.kind.name, "profile": guard.profile}
     return "\n".join(
         [
-            _text("installed_begin.sh"),
+            _text("guard/installed_begin.sh"),
             "INSTALLED_CALLER=$1",
             *(f"{name}={shlex.quote(value)}; export {name}" for name, value in environment.items()),
             *(f"{name}={shlex.quote(value)}" for name, value in settings.items()),
-            _text("installed.sh"),
+            _text("guard/installed.sh"),
             "case $verb in",
             f"    start) {_arguments({**start, **own})} ;;",
             f"    probe) {_arguments({**probe, **own})} ;;",

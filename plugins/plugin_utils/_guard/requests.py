@@ -25,9 +25,7 @@ The answers are read by ``_guard/status.py`` and ``_guard/probe.py``.
 from __future__ import annotations
 
 import re
-import secrets
 import shlex
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -122,11 +120,6 @@ class ProbeRequest:
     """Extra environment for the dry activation."""
     timeout: int = 300
     """Seconds the dry activation may take."""
-
-
-def new_activation_id() -> str:
-    """A name for one activation: UTC time for people, and random digits so that it never comes twice."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
 def probe_script(request: ProbeRequest) -> GuardScript:

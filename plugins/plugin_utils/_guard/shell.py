@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 
-from ansible.plugins.action import ActionBase
-
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import WIRE_VERSION
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
@@ -36,8 +34,8 @@ _REASONS = (
 class GuardedShell(RemoteShell):
     """Runs ``GuardScript``s through the program ``guard``, as root by way of sudo, and any other script as usual."""
 
-    def __init__(self, action: ActionBase, host: str, guard: str) -> None:
-        super().__init__(action, host)
+    def __init__(self, shell: RemoteShell, guard: str) -> None:
+        super().__init__(shell.action, shell.host)
         self.guard = guard
 
     def run(self, script: str, *, step: str) -> RemoteResult:
@@ -65,3 +63,8 @@ class GuardedShell(RemoteShell):
         return NixferryError(
             f"the installed guard {self.guard} {reason}{who}", step=step, remedy=_INSTALL, output=output
         )
+
+
+def guarded(shell: RemoteShell, guard: object) -> RemoteShell:
+    """``shell`` itself, or with the path of an installed ``guard`` a shell that asks that one."""
+    return GuardedShell(shell, str(guard)) if guard else shell

@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
+from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
@@ -39,6 +40,11 @@ SSH_TRANSPORT = "ssh"
 # Other connections over the network, by the last part of their names.
 NETWORK_TRANSPORTS = ("paramiko", "paramiko_ssh", "libssh")
 LOCAL_ADDRESS = "127.0.0.1"
+
+
+def controller_temporary() -> str:
+    """The directory for temporary files on the controller that Ansible empties at its end (``local_tmp``)."""
+    return str(constants.DEFAULT_LOCAL_TMP)
 
 
 class HostUnreachable(NixferryError):
@@ -67,7 +73,7 @@ class RemoteShell:
     """Runs POSIX sh scripts on the host of one task, with that task's privilege escalation."""
 
     def __init__(self, action: ActionBase, host: str) -> None:
-        self._action = action
+        self.action = action
         self.host = host
         # The escalation program of this host has refused to work without a terminal.
         self._refused_without_terminal = False
@@ -75,7 +81,7 @@ class RemoteShell:
     @property
     def connection(self) -> Any:
         """Ansible's connection plugin of the task."""
-        return self._action._connection
+        return self.action._connection
 
     @property
     def transport(self) -> str:
@@ -94,13 +100,13 @@ class RemoteShell:
         if become is None:
             return False
         return bool(
-            become.get_option("become_user", playcontext=self._action._play_context) != self.login_user
+            become.get_option("become_user", playcontext=self.action._play_context) != self.login_user
         )
 
     @property
     def login_user(self) -> str | None:
         """The user who logs in, when the connection has such a setting."""
-        user = self._action._get_remote_user()
+        user = self.action._get_remote_user()
         return None if user is None else str(user)
 
     @property
@@ -111,7 +117,7 @@ class RemoteShell:
             command = ssh_command_line(self.connection)
             return ssh_setting(command, "hostname") or command[-1]
         if self.is_ssh or self.transport.rpartition(".")[2] in NETWORK_TRANSPORTS:
-            return str(self._action._play_context.remote_addr or LOCAL_ADDRESS)
+            return str(self.action._play_context.remote_addr or LOCAL_ADDRESS)
         return LOCAL_ADDRESS
 
     @property
@@ -173,7 +179,7 @@ class RemoteShell:
 
     def _execute(self, command: str, data: bytes | None = None, *, escalate: bool = True) -> RemoteResult:
         # An explicit executable keeps ansible-core 2.19 from appending "sleep 0", which costs a fork.
-        raw = self._action._low_level_execute_command(
+        raw = self.action._low_level_execute_command(
             command, sudoable=escalate, in_data=data, executable="/bin/sh", encoding_errors="replace"
         )
         return RemoteResult(
@@ -194,7 +200,7 @@ class RemoteShell:
         # Made with mkdir, which fails if it is there.
         directory = f"{parent}/nixferry-{secrets.token_hex(16)}"
         name = f"{directory}/{secrets.token_hex(16)}"
-        root = not self.becomes or self._action.get_become_option("become_user") in (None, "root")
+        root = not self.becomes or self.action.get_become_option("become_user") in (None, "root")
         made = self._execute(f"umask {'077' if root else '066'} && mkdir {directory}", escalate=False)
         if made.return_code != 0:
             raise AnsibleConnectionFailure(
@@ -244,10 +250,10 @@ class RemoteShell:
         so it proves nothing about the next login. OpenSSH takes the first value that it sees of a setting,
         hence the ones that switch multiplexing off go before the user's own.
         """
-        old = self._action._connection
-        loader = self._action._shared_loader_obj.connection_loader
+        old = self.action._connection
+        loader = self.action._shared_loader_obj.connection_loader
         new = loader.get(
-            getattr(old, "ansible_name", None) or old._load_name, self._action._play_context, None
+            getattr(old, "ansible_name", None) or old._load_name, self.action._play_context, None
         )
         options = {name: value for name, value in old.get_options().items() if value is not None}
         if self.is_ssh:
@@ -267,9 +273,9 @@ class RemoteShell:
         if not self.is_ssh:
             # Paramiko hands the open connection to whoever asks for another one.
             old.close()
-        self._action._connection = new
+        self.action._connection = new
         try:
             yield self
         finally:
-            self._action._connection = old
+            self.action._connection = old
             new.close()

@@ -18,6 +18,11 @@ from .answer import (
     parse_answer,
 )
 
+# What every script of the collection needs, in this order.
+LIBRARY = ("lib/base.sh", "lib/answer.sh", "lib/time.sh", "lib/files.sh", "lib/process.sh")
+# What a script needs that takes the deploy lock or reads records of activations.
+RECORDS = (*LIBRARY, "lib/claim.sh", "lib/record.sh", "lib/lock.sh")
+
 
 def host_script(settings: Mapping[str, str], parts: Sequence[str]) -> str:
     """The files of ``target/`` called ``parts``, one after the other, behind ``settings`` as shell variables."""
@@ -41,3 +46,11 @@ def answer_of_script(verb: str, completed: Completed, *, step: str, remedies: Ma
     # What a script prints may be part of its answer, where a terminal would mix the two.
     output = [*answer.all("output"), *completed.stderr.splitlines()]
     raise NixferryError(answer.text("message"), step=step, remedy=remedies[code], output=output)
+
+
+# Where Nix may be on a host whose PATH for commands without a login does not have it: NixOS, a multi-user and a
+# single-user installation, distributions.
+EXTEND_SEARCH_PATH = (
+    'PATH="${PATH:-/usr/bin:/bin}:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin'
+    ':${HOME:-/root}/.nix-profile/bin:/usr/local/bin:/usr/bin:/bin"; export PATH'
+)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
+    LIBRARY,
     answer_of_script,
     host_script,
 )
@@ -19,7 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 from .signing import is_public_key
 
 STEP = "trust the keys"
-PARTS = ("base.sh", "trusted_keys.sh")
+PARTS = (*LIBRARY, "trusted_keys.sh")
 _REMEDIES = {
     "no_nix": "Install Nix on the host.",
     "generated": "On NixOS and nix-darwin add the key to `nix.settings.trusted-public-keys` of the host's "

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.gcroots import locked, state_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import intend_to_add
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 
 from .flake import FlakeLock

@@ -13,8 +13,6 @@ import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ansible.errors import AnsibleError
-
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 
 from .declared import STEP, Secret
@@ -56,7 +54,7 @@ def _content(secret: Secret, read_file: Callable[[str], bytes], directory: str) 
         return _output(secret, secret.working_directory or directory)
     try:
         return read_file(str(secret.value))
-    except (AnsibleError, OSError) as error:
+    except OSError as error:
         # A vault that cannot be opened says which file and why.
         raise NixferryError(
             f"the file of the secret {secret.name} cannot be read: {error}",

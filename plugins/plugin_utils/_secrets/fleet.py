@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.gcroots import locked, state_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import (
     available_processors,
     chunk_size,

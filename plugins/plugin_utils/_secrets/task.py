@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import deployer_name
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import deployer_name
 
 from .contents import read_contents
 from .declared import Secret, parse_secrets

@@ -17,10 +17,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.transport import EXTEND_SEARCH_PATH
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
+    EXTEND_SEARCH_PATH,
+    RECORDS,
     answer_of_script,
     host_script,
 )
@@ -28,7 +29,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 from .declared import SEALED, TMPFS, Secret
 
 STEP = "place the secrets"
-COMMON_PARTS = ("base.sh", "state.sh", "lock.sh", "secrets_sets.sh", "secrets_check.sh")
+COMMON_PARTS = (*RECORDS, "secrets/sets.sh", "secrets/check.sh")
 NOT_ASKED = "-"
 _VERB = "secrets"
 # What a unit may be called without systemd's own escapes, with room for what it ends with
@@ -128,7 +129,7 @@ def compare_script(
         "DIRECTORIES": _directories(secrets),
         "SEALS": str(int(any(secret.storage == SEALED for secret in secrets))),
     }
-    return host_script(settings, (*COMMON_PARTS, "secrets_compare.sh"))
+    return host_script(settings, (*COMMON_PARTS, "secrets/compare.sh"))
 
 
 def parse_comparison(completed: Completed) -> Comparison:
@@ -189,13 +190,13 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
             "EXCLUSIVE": str(int(placement.exclusive)),
             "APPLY": str(int(placement.apply)),
             "DEPLOYER": placement.deployer,
-            "BOOT_SCRIPT": host_script({}, (*COMMON_PARTS, "secrets_boot.sh")).rstrip("\n")
+            "BOOT_SCRIPT": host_script({}, (*COMMON_PARTS, "secrets/boot.sh")).rstrip("\n")
             if on_disk
             else "",
             # The guard's own text, which this script has no use for.
             "NIXFERRY_GUARD": "",
         },
-        (*COMMON_PARTS, "secrets_units.sh", "secrets_place.sh"),
+        (*COMMON_PARTS, "secrets/units.sh", "secrets/place.sh"),
     ).encode()
     return _receiver(len(script), len(script) + offset), b"".join([script, *contents])
 

@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import checked_options
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal
 
@@ -37,7 +36,10 @@ def access_literal(access: Mapping[str, Any]) -> str:
     What is asked for beyond its form, such as host keys of those whom others log in to, is checked there, since a fleet
     file may say the rest. Raises ``NixferryError`` for what is not understood.
     """
-    hosts = {str(name): _validated(_HOST, host, f"ssh_access.{name}") for name, host in access.items()}
+    hosts = {
+        str(name): checked_options(_HOST, host, where=f"ssh_access.{name}", step=STEP)
+        for name, host in access.items()
+    }
     return nix_literal({name: _host(host, f"ssh_access.{name}") for name, host in hosts.items()})
 
 
@@ -53,7 +55,7 @@ def _host(host: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def _key(key: object, where: str) -> dict[str, Any]:
-    checked = _validated(_KEY, key, where)
+    checked = checked_options(_KEY, key, where=where, step=STEP)
     for target, users in checked["hasAccessTo"].items():
         if not isinstance(users, Mapping):
             raise NixferryError(f"{where}.hasAccessTo.{target} is no dictionary of users", step=STEP)
@@ -73,13 +75,3 @@ def _public_key(given: object, where: str) -> str:
         # Whoever puts a private key here by mistake does not want to read it in a log.
         raise NixferryError(f"{where} is not the one line of a public key", step=STEP)
     return key
-
-
-def _validated(specification: Mapping[str, Any], given: object, where: str) -> dict[str, Any]:
-    if not isinstance(given, Mapping):
-        raise NixferryError(f"{where} is not a dictionary", step=STEP)
-    validated = ArgumentSpecValidator(dict(specification)).validate(dict(given))
-    if validated.error_messages:
-        raise NixferryError(f"{where}: {'; '.join(validated.error_messages)}", step=STEP)
-    checked: dict[str, Any] = validated.validated_parameters
-    return checked

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import checked_options
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.vault import refuse_vaulted
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import (
@@ -207,10 +206,7 @@ def sources_from(arguments: Mapping[str, Any], hosts: tuple[str, ...]) -> dict[s
 def _completed(given: object, common: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(given, Mapping):
         raise NixferryError("the host's entry in `sources` is not a dictionary", step=STEP)
-    validated = ArgumentSpecValidator(SOURCE_OPTIONS).validate(dict(given))
-    if validated.error_messages:
-        raise NixferryError(f"`sources`: {'; '.join(validated.error_messages)}", step=STEP)
-    checked: dict[str, Any] = validated.validated_parameters
+    checked = checked_options(SOURCE_OPTIONS, given, where="`sources`", step=STEP)
     if any(checked[name] for name in SOURCES):
         return checked
     return {**common, **{name: value for name, value in checked.items() if value}}

@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
-import getpass
 import re
-import socket
 from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import PROGRESS_OPTION
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import THIS_RUN
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import (
+    THIS_RUN,
+    deployer_name,
+    new_activation_id,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import (
     KINDS,
@@ -26,7 +28,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests im
     FAILED_UNITS_POLICIES,
     REBOOTS,
     StartRequest,
-    new_activation_id,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HEALTH_CHECKS_OPTION
 
@@ -70,11 +71,6 @@ REVISION_OPTIONS: dict[str, dict[str, Any]] = {
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SET = re.compile(r"[0-9A-Za-z]{1,64}")
 _REVISION = re.compile(r"[!-~]{1,200}")
-
-
-def deployer_name() -> str:
-    """Who deploys from where, as the hosts record it."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def kind_of(options: Mapping[str, Any]) -> Kind:

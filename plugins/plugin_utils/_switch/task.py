@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, parse_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
@@ -25,6 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff 
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import closure
 
 from .activation import Switch
 from .follow import AWAITING_CONFIRMATION
@@ -135,7 +135,7 @@ def compare_closures(probe: ProbeResult, toplevel: str) -> ClosureDiff | None:
 def closure_on_controller(toplevel: str) -> dict[str, int]:
     """The closure of ``toplevel`` in the controller's store, with NAR sizes in bytes; empty when it is not there."""
     try:
-        return {item.path: item.nar_size for item in closure(Nix(), [toplevel])}
+        return {item.path: item.nar_size for item in closure(Nix(), [toplevel], step="compare closures")}
     except NixferryError:
         # Not built yet, or no Nix here: the diff then says that it cannot compare.
         return {}

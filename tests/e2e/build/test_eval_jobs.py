@@ -18,9 +18,9 @@ from typing import Any, cast
 import pytest
 import yaml
 from fleets import FIXTURES, FLEETS, HOSTS, LIMITS, fleet_in, lay_out
+from guides import guide_blocks
 from lab import REPOSITORY, nix_environment
 from project import PlaybookRun, Project
-from test_docs import guide_blocks
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import (

@@ -19,33 +19,14 @@ import pytest
 import workstation as workstation_module
 import yaml
 from builder_pair import execute, run_module
-from conftest import CONTROLLERS
+from foreign_systems import SYSTEMS
+from hosts import CONTROLLERS
 from lab import REPOSITORY, Lab, run
 from plays import deploy_play
 from workstation import FOREIGN, Workstation, local_play
 
 RUN_DEADLINE = 900  # seconds for a run with the role, which builds an image and tries a builder out
 PAGE = REPOSITORY / "docs/docsite/rst/builders.rst"
-# A host's system with a file that leads to the output of a derivation for another system.
-SYSTEMS = """
-let
-  foreign = derivation {
-    name = "built-elsewhere";
-    system = "SYSTEM";
-    builder = "/bin/sh";
-    args = [ "-c" ''
-      read -r host </proc/sys/kernel/hostname
-      read -r inside outside count </proc/self/uid_map
-      [ ! -e /usr/local/lib/nix-builder ] || outside="$outside, which sees the builder's files"
-      printf '%s\\n' "system=$system host=$host user=$outside" >"$out"
-    '' ];
-  };
-  seed = builtins.path { path = ./seed; name = "mini-nixos-seed"; };
-in
-import ./mini-nixos.nix { inherit seed; platform = builtins.currentSystem; } {
-  HOST.etc.built-elsewhere = "${foreign}";
-}
-""".replace("SYSTEM", FOREIGN)
 
 
 @pytest.fixture(scope="module")

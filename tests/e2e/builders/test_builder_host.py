@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 import yaml
 from builder_pair import execute
+from guides import guide_blocks
 from lab import REPOSITORY, Lab, LabHost, run
 from project import PlaybookRun, Project, make_project
-from test_docs import guide_blocks
 
 PAGE = REPOSITORY / "docs/docsite/rst/builders.rst"
 CLIENT_KEY = "/etc/nix/big_ed25519"

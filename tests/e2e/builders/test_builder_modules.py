@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import pytest
 from builder_pair import KEY_FILE, Pair, execute, run_module
-from conftest import CONTROLLERS
+from guides import guide_blocks
+from hosts import CONTROLLERS
 from lab import REPOSITORY, Lab, run
 from project import Project, make_project
-from test_docs import guide_blocks
 
 PAGE = REPOSITORY / "docs/docsite/rst/nix_installation.rst"
 OTHER_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDbnVCLVTWWnH0zhWQvKs9G9rlYTGdoQw3oXKsoaeLfi"

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 from builder_pair import execute
+from guides import guide_blocks
 from lab import REPOSITORY, Lab, run
 from project import PlaybookRun, Project, make_project
-from test_docs import guide_blocks
 
 PAGE = REPOSITORY / "docs/docsite/rst/nix_installation.rst"
 INSTALLED = "/nix/var/nix/profiles/default/bin/nix"

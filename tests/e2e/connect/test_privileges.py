@@ -13,10 +13,10 @@ import subprocess
 import textwrap
 from typing import Any
 
+from copies import copy, make_pair, make_path, refusal
 from lab import REPOSITORY, SYSTEM_PROFILE, LabHost, run
 from plays import SWITCH, deploy_play, task_play
 from project import PlaybookRun, Project
-from test_copy import copy, make_pair, make_path, refusal
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import request_text

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 import yaml
 from fleets import FLEETS, lay_out
+from guides import guide_blocks
 from lab import REPOSITORY, Lab, LabHost, run
 from plays import BUILD, SWITCH, deploy_play
 from project import Project, make_project
-from test_docs import guide_blocks
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.access import access_literal
 

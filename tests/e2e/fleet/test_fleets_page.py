@@ -11,9 +11,9 @@ import textwrap
 
 import pytest
 import yaml
+from guides import beside
 from lab import REPOSITORY, LabHost
 from project import Project
-from test_docs import beside
 
 PAGE = REPOSITORY / "docs/docsite/rst/fleets.rst"
 HOSTS = ("web1", "web2", "web3")

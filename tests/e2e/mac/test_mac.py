@@ -17,9 +17,9 @@ from typing import Any
 
 import mac as mac_module
 import pytest
+from foreign_systems import SYSTEMS
 from lab import run
 from mac import HOME, Mac
-from test_builder_docker import SYSTEMS
 from workstation import FOREIGN
 
 # What the official installer leaves behind on macOS, but for what it fetches.

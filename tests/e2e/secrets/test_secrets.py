@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 import yaml
+from guides import beside, guide_blocks
 from lab import REPOSITORY, Lab, LabHost, nix_environment, run, wait_until
 from plays import SWITCH, deploy_play, task_play
 from project import PlaybookRun, Project, make_project
-from test_docs import beside, guide_blocks
 from ways import CANARY, Lookout, add_hosts, add_user, files_with_passwords, traces_on
 
 SECRETS = "nix_secrets"

@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 from guard_programs import NIX_ENV, NIX_STORE, SWITCH_TO_CONFIGURATION, SYSTEMCTL, SYSTEMD_RUN
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import new_activation_id
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, Kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, parse_probe
@@ -173,7 +174,7 @@ class Host:
 
     def request(self, toplevel: str, **options: object) -> _guard.StartRequest:
         request = _guard.StartRequest(
-            _guard.new_activation_id(),
+            new_activation_id(),
             self.kind,
             toplevel,
             timeout_activation=100,

@@ -11,16 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import (
-    Controller,
-    Target,
-    derivation_outputs,
-    missing,
-    plan,
-    realise,
-    target_of,
-    target_of_store_path,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Controller, Target, missing, plan, realise, target_of, target_of_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.failures import Failure, own_failures
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan, parse_plan
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
@@ -227,7 +219,7 @@ def test_missing_targets_lack_at_least_one_output() -> None:
 
 def test_outputs_of_a_derivation_have_names() -> None:
     nix = Store(valid=[store("web.drv")])
-    assert derivation_outputs(nix, store("web.drv")) == {  # type: ignore[arg-type]
+    assert derivation_outputs(nix, store("web.drv"), step="build") == {  # type: ignore[arg-type]
         "out": store("web"),
         "dev": store("web-dev"),
         "lib-static": store("web-lib-static"),
@@ -244,7 +236,7 @@ def test_outputs_of_a_derivation_have_names() -> None:
 )
 def test_what_is_no_derivation_is_refused(path: str, words: str) -> None:
     with pytest.raises(NixferryError, match=words):
-        derivation_outputs(Store(), path)  # type: ignore[arg-type]
+        derivation_outputs(Store(), path, step="build")  # type: ignore[arg-type]
 
 
 def test_the_toplevel_is_the_named_output() -> None:

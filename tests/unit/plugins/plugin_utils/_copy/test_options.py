@@ -16,12 +16,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options impo
     TRAILER_BYTES,
     CopyRequest,
     CopyResult,
-    Item,
-    batches,
     diff_text,
     groups,
-    parse_path_info,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item, batches, parse_path_info
 
 A, B, C = (f"/nix/store/{letter * 32}-{name}" for letter, name in (("a", "libc"), ("b", "web"), ("c", "top")))
 MIB = 1024 * 1024

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import Item
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.signed import (
     Proof,
     parse_proofs,
@@ -23,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.signed impor
     unpack_commands,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
 
 LIBC, WEB = (f"/nix/store/{letter * 32}-{name}" for letter, name in (("a", "libc"), ("b", "web")))
 NARS = {LIBC: os.urandom(3_000_000), WEB: b"n" * 17}

@@ -18,11 +18,7 @@ import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import stream as _copy_stream
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import task as _copy
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import (
-    CopyRequest,
-    Item,
-    diff_text,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import CopyRequest, diff_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.store import TargetStore, render_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.stream import Stream
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
@@ -39,6 +35,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream im
     Result,
     Start,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
 
 LIBC, WEB, TOP = (
     f"/nix/store/{letter * 32}-{name}" for letter, name in (("a", "libc"), ("b", "web"), ("c", "top"))
@@ -178,9 +175,21 @@ class ControllerNix:
         *,
         output: IO[bytes] | None = None,
         extra_environment: Mapping[str, str] | None = None,
+        check: bool = True,
         **_options: Any,
     ) -> NixResult:
         self.calls.append(tuple(arguments))
+        result = self.answer(arguments, output, extra_environment)
+        if check and result.return_code != 0:
+            raise result.error(step="copy")
+        return result
+
+    def answer(
+        self,
+        arguments: Sequence[str],
+        output: IO[bytes] | None,
+        extra_environment: Mapping[str, str] | None,
+    ) -> NixResult:
         match arguments:
             case ["nix-store", "--query", "--requisites", *paths]:
                 if any(path not in CLOSURES for path in paths):
@@ -266,7 +275,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     clock = Clock()
     monkeypatch.setattr(_copy, "choose_transport", lambda shell: shell.transport)
     monkeypatch.setattr(_copy, "time", clock)
-    monkeypatch.setattr(_copy_stream.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    monkeypatch.setattr(_copy_stream, "controller_temporary", lambda: str(tmp_path))
     return Scene(host, ControllerNix(), Progress(), clock)
 
 

@@ -324,7 +324,7 @@ class TestProgramDirectory:
     def test_only_the_owner_may_read_it_and_it_goes_away(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(_transport.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+        monkeypatch.setattr(_transport, "controller_temporary", lambda: str(tmp_path))
         connection = ssh_connection(password=PASSWORD)
         connection._shell = shell_loader.get("sh")
         seen: list[Path] = []
@@ -349,7 +349,7 @@ class TestProgramDirectory:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         real = os.statvfs
-        monkeypatch.setattr(_transport.constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+        monkeypatch.setattr(_transport, "controller_temporary", lambda: str(tmp_path))
         monkeypatch.setattr(_transport.tempfile, "gettempdir", lambda: "/")
 
         class NoExec:

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import new_activation_id
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import probe as _guard_probe
@@ -98,7 +99,7 @@ def test_requests_that_the_guard_could_not_serve_are_refused(wrong: dict[str, ob
 
 
 def test_ids_are_fresh_and_sort_by_time() -> None:
-    ids = {_guard.new_activation_id() for _index in range(50)}
+    ids = {new_activation_id() for _index in range(50)}
     assert len(ids) == 50
     assert all(re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", identifier) for identifier in ids)
 
@@ -185,7 +186,7 @@ def test_lock_holder_is_part_of_the_message() -> None:
 def test_every_error_and_reason_of_the_guard_is_explained() -> None:
     text = guard_text()
     errors = set(re.findall(r"\b(?:error|abandon) ([a-z]+_[a-z_]+)", text))
-    installed = Path(_guard.__file__).parents[1] / "target" / "installed.sh"
+    installed = Path(_guard.__file__).parents[1] / "target/guard/installed.sh"
     errors |= set(re.findall(r"\brefuse ([a-z_]+) \"", installed.read_text()))
     assert errors == set(_guard_texts.ERRORS)
     reasons = set(re.findall(r"(?:REASON=|judge_refusal )([a-z_]+)", text)) | set(

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,19 +12,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from local_shell import LocalShell, checks, option
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
-    HEALTH_CHECK_OPTIONS,
-    HealthCheck,
     HealthResult,
     host_script,
-    parse_health_checks,
     parse_host_output,
     run_health_checks,
     total_budget,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
 
 SHELLS = [
     pytest.param(
@@ -33,30 +29,6 @@ SHELLS = [
     )
     for argv in (["dash"], ["bash", "--posix"], ["busybox", "sh"])
 ]
-
-
-def option(**given: Any) -> dict[str, Any]:
-    defaults = {name: spec.get("default") for name, spec in HEALTH_CHECK_OPTIONS.items()}
-    return {**defaults, "retries": 0, "delay": 0, "timeout": 2, **given}
-
-
-def checks(*options: dict[str, Any]) -> tuple[HealthCheck, ...]:
-    return parse_health_checks(options)
-
-
-class LocalShell:
-    """Runs the scripts here, in place of a managed host."""
-
-    address = "127.0.0.1"
-
-    def __init__(self, argv: list[str]) -> None:
-        self.argv = argv
-        self.scripts: list[str] = []
-
-    def run(self, script: str, **_step: str) -> RemoteResult:
-        self.scripts.append(script)
-        done = subprocess.run(self.argv, input=script.encode(), capture_output=True, check=False, timeout=30)
-        return RemoteResult(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def run(argv: list[str], *options: dict[str, Any]) -> list[HealthResult]:

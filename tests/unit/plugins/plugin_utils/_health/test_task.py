@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from test_health import LocalShell, checks, option
+from local_shell import LocalShell, checks, option
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.task import check_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress

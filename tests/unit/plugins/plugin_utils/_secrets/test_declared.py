@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,7 +146,7 @@ def test_a_command_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_that_cannot_be_read() -> None:
     def refuse(_name: str) -> bytes:
-        raise AnsibleError("Decryption failed (no vault secrets were found that could decrypt)")
+        raise OSError("Decryption failed (no vault secrets were found that could decrypt)")
 
     with pytest.raises(NixferryError, match="file of the secret app cannot be read: Decryption failed"):
         read_contents(parse_secrets({"app": {"file": "x"}}), refuse, directory="/")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_switch import LOST, Clock, Host, Lines, answer
+from scripted_host import LOST, Clock, Host, Lines, answer
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import new_activation_id
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import kind_named
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
     StartRequest,
-    new_activation_id,
     start_script,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.activation import Switch
