@@ -37,6 +37,11 @@ ERRORS = {
         "start",
         "Make room on, or mount, the file system of the guard's state directory. Nothing was changed.",
     ),
+    "unsafe_state": (
+        "guard",
+        "Give that directory to root alone, or to the user whose home it is (chmod go-w, chown), and look what became "
+        "of what is in it. Nothing was changed.",
+    ),
     "invalid_toplevel": ("start", "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
     "missing_files": ("start", "Check that kind fits what was built. Nothing was changed."),
     "wrong_system": ("start", "Build for the platform of the host. Nothing was changed."),

@@ -13,9 +13,9 @@ sudo lecture) is not part of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields
+from typing import Any, Protocol, TypeVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 
@@ -99,6 +99,29 @@ class Answer:
         return NixferryError(
             f"the guard's answer to {self.verb!r} makes no sense: {what}", step="guard", remedy=BUG_REMEDY
         )
+
+
+_Decoded = TypeVar("_Decoded")
+_READERS: Mapping[str, Callable[[Answer, str], object]] = {
+    "str": Answer.text,
+    "int | None": Answer.integer,
+    "bool": Answer.flag,
+    "tuple[str, ...]": Answer.all,
+}
+
+
+def key_of(field: Field[Any]) -> str:
+    """Return the key of an answer that ``field`` is read from: its name, unless its metadata has another."""
+    return str(field.metadata.get("key", field.name))
+
+
+def decode_answer(answer: Answer, result: type[_Decoded]) -> _Decoded:
+    """Make a dataclass of an answer: each field by its annotation, or by the function ``read`` of its metadata."""
+    values = {}
+    for field in fields(result):  # type: ignore[arg-type]  # a dataclass, which has no type of its own
+        read = field.metadata.get("read")
+        values[field.name] = read(answer) if read else _READERS[str(field.type)](answer, key_of(field))
+    return result(**values)
 
 
 def parse_answer(verb: str, completed: Completed) -> Answer:

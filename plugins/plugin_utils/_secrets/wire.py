@@ -193,8 +193,6 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
             "BOOT_SCRIPT": host_script({}, (*COMMON_PARTS, "secrets/boot.sh")).rstrip("\n")
             if on_disk
             else "",
-            # The guard's own text, which this script has no use for.
-            "NIXFERRY_GUARD": "",
         },
         (*COMMON_PARTS, "secrets/units.sh", "secrets/place.sh"),
     ).encode()

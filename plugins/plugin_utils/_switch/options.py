@@ -102,7 +102,7 @@ def _reboot_of(options: Mapping[str, Any], kind: Kind, action: str) -> str:
     reboot = str(options["reboot"])
     if reboot == NEVER or action == "dry-activate":
         return NEVER
-    if not kind.prepare_boot:
+    if not kind.has_boot_default:
         raise NixferryError(
             f"reboot: {reboot} has no meaning for kind {kind.name}, which no boot loader knows",
             step=STEP,

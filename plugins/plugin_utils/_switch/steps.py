@@ -12,16 +12,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    ProbeRequest,
-    probe_script,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     parse_health_checks,
     total_budget,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 from .follow import (
@@ -88,7 +84,7 @@ def deferred(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settle_host(
-    shell: RemoteShell,
+    guard: Guard,
     options: Mapping[str, Any],
     progress: Progress,
     *,
@@ -111,13 +107,13 @@ def settle_host(
     if confirms and earlier.outcome in (COMMITTED, TESTED):
         return {**earlier.result, "failed": False, "changed": False}
     if not confirms and options["take_back"] and earlier.outcome in (COMMITTED, TESTED):
-        return _take_back(shell, options, earlier, progress)
+        return _take_back(guard, options, earlier, progress)
     try:
-        result = _settle(shell, options, earlier, progress)
+        result = _settle(guard, options, earlier, progress)
     except NixferryError as error:
         if not earlier.result:
             raise
-        result = {**earlier.result, **error.result(shell.host), "outcome": UNKNOWN}
+        result = {**earlier.result, **error.result(guard.shell.host), "outcome": UNKNOWN}
         result["msg"] += "\nIts guard rolls back by itself unless it was confirmed before."
         result[DEFERRED] = False
     if result["outcome"] != UNCHANGED:
@@ -125,15 +121,13 @@ def settle_host(
     return result
 
 
-def _settle(
-    shell: RemoteShell, options: Mapping[str, Any], earlier: Begun, progress: Progress
-) -> dict[str, Any]:
+def _settle(guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: Progress) -> dict[str, Any]:
     checks = parse_health_checks(options["health_checks"])
     # Waiting longer than the host does would change nothing.
     confirms = options["step"] == "confirm"
     patience = int(options["timeout_confirm"])
     settlement = Settlement(
-        Follower(shell, earlier.activation_id, progress),
+        Follower(guard, earlier.activation_id, progress),
         first_wait=max(patience, earlier.seconds_left() - total_budget(checks)) if confirms else patience,
         timeout_activation=int(options["timeout_activation"]),
         # Going back may take a reboot.
@@ -142,7 +136,7 @@ def _settle(
     reason = str(options["reason"])
     followed = settlement.confirm(checks) if confirms else settlement.abort(reason)
     status = followed.status
-    result = switch_result(shell.host, followed)
+    result = switch_result(guard.shell.host, followed)
     told = {name: earlier.result.get(name, "") for name in ("revision", "deploy")}
     result.update(kind=status.kind, profile=status.profile, **told)
     if confirms:
@@ -153,19 +147,19 @@ def _settle(
         error = NixferryError(
             f"it was rolled back to {status.old_system}: {reason or status.message}", step="deploy"
         )
-        result["msg"] = error.text(shell.host)
+        result["msg"] = error.text(guard.shell.host)
     elif result["outcome"] in (COMMITTED, TESTED):
         error = NixferryError(
             f"it had been confirmed before and runs {status.system}",
             step="abort",
             remedy="Go back with nix_rollback, or abort with `take_back: true`.",
         )
-        result.update(error.result(shell.host))
+        result.update(error.result(guard.shell.host))
     return result
 
 
 def _take_back(
-    shell: RemoteShell, options: Mapping[str, Any], earlier: Begun, progress: Progress
+    guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: Progress
 ) -> dict[str, Any]:
     """Deploy the old generation of a host that was confirmed, through the guard like every roll-back by hand."""
     result = dict(earlier.result)
@@ -175,10 +169,10 @@ def _take_back(
         if not old:
             raise NixferryError("there was no system before", step="take back", remedy="Look at the host.")
         probe = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
-        chosen = choose_generation(parse_probe(shell.run(probe_script(probe), step="probe")), old)
+        chosen = choose_generation(guard.probe(probe), old)
         progress.line(f"taking back what was confirmed: to {chosen.text()}")
         request = start_request(options, chosen.path, "switch", is_rollback=True)
-        taken = switch_host(shell, request, [], progress, check_mode=False, diff_mode=False)
+        taken = switch_host(guard, request, [], progress, check_mode=False, diff_mode=False)
         if taken["failed"]:
             raise NixferryError(str(taken["msg"]), step="take back", remedy="Go back with nix_rollback.")
     except NixferryError as error:
@@ -188,7 +182,7 @@ def _take_back(
             step="take back",
             remedy=error.remedy,
         )
-        result.update(failure.result(shell.host))
+        result.update(failure.result(guard.shell.host))
         return result
     result.update(
         outcome=ROLLED_BACK,
@@ -200,5 +194,5 @@ def _take_back(
     undone = NixferryError(
         f"it had been confirmed and was taken back to {chosen.text()}: {reason}", step="deploy"
     )
-    result["msg"] = undone.text(shell.host)
+    result["msg"] = undone.text(guard.shell.host)
     return result

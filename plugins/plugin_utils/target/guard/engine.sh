@@ -14,7 +14,7 @@
 
 # The whole of it, in the process that outlives the login.
 run_activation() {
-    load_variables
+    load_activation
     if [ -n "$(result rebooting)" ]; then
         come_back
         return
@@ -33,7 +33,7 @@ run_activation() {
             roll_back state_unwritable "the state directory $STATE takes no more writes"
             return
         fi
-        run_program_when_free "$(request timeout_activation)" "$(request activate)" abortable
+        run_program_when_free "$(request timeout_activation)" activate abortable
         if judge_activation; then
             remember_what_runs
         else
@@ -62,7 +62,7 @@ run_activation() {
 # The worker is gone but the host did not go down: undo, whatever it was about to do.
 rescue_activation() {
     kill_program
-    load_variables
+    load_activation
     roll_back "$1" "$2"
 }
 
@@ -77,7 +77,7 @@ recover_activation() {
         rescue_activation guard_killed "the guard was killed in the phase $(phase)"
         return
     fi
-    load_variables
+    load_activation
     if [ -z "$TOPLEVEL" ] || [ -z "$PROFILE" ]; then
         # The record reaches the disk before anything is activated: this one never got that far.
         set_result reason interrupted
@@ -86,7 +86,7 @@ recover_activation() {
         return
     fi
     recovered_phase=$(phase)
-    recovered_current=$(current_system "$(request current)" "$PROFILE")
+    recovered_current=$(current_system "$KIND_CURRENT" "$PROFILE")
     case $recovered_current in "$SYSTEM" | "$TOPLEVEL") new_runs=1 ;; *) new_runs='' ;; esac
     profile_now=$(resolved "$PROFILE")
     if [ "$recovered_phase" = committing ] && [ -n "$new_runs" ] && [ "$profile_now" = "$TOPLEVEL" ]; then
@@ -94,7 +94,7 @@ recover_activation() {
         commit
         return
     fi
-    if wanted has_boot_default; then
+    if [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then
         # The boot has activated the boot default, which is the new system only if the commit had begun.
         if [ -z "$new_runs" ] || [ -z "$(result commit_begun)" ]; then set_result activation_begun ''; fi
     else

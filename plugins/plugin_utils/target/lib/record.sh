@@ -23,9 +23,11 @@ wanted() { [ "$(request "$1")" = 1 ]; }
 
 phase() { get "$DIR/phase"; }
 
+ROOM_BYTES=131072
+
 # A record keeps some room on the disk to itself until its end: whatever fills the disk meanwhile, how the activation
 # ends can be written down, and the programs of the old system can print.
-keep_room() { printf '%s' "$NIXFERRY_GUARD" >"$DIR/room"; }
+keep_room() { printf "%${ROOM_BYTES}s" '' >"$DIR/room"; }
 
 has_room() {
     printf '%16384s' '' 2>/dev/null >"$DIR/test"
@@ -93,7 +95,7 @@ use_activation() {
     DIR=$STATE/activations/$1
 }
 
-# What the kind's snippets see; `shellcheck` cannot know that.
+# What the kind's programs see
 # shellcheck disable=SC2034
 load_variables() {
     TOPLEVEL=$(request toplevel)
@@ -112,7 +114,8 @@ prepare_state() {
     if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
         error state_unwritable "cannot make the state directory $STATE"
     fi
-    if ! printf '%s' "$NIXFERRY_GUARD$NIXFERRY_GUARD" >"$STATE/test.$$"; then
+    # For the program and for the room that the record keeps
+    if ! printf "%$((2 * ROOM_BYTES))s" '' >"$STATE/test.$$"; then
         rm -f "$STATE/test.$$"
         error state_unwritable "cannot write to the state directory $STATE"
     fi
