@@ -6,7 +6,7 @@
 # The nixferry guard: activates a new system on this host, waits for somebody to confirm over a fresh login that it
 # is healthy, and makes it permanent; or else goes back to the old system, whatever became of the controller.
 #
-# Its parts, joined in the order of GUARD_PARTS in _guard/script.py; no function calls one of a later part:
+# Its parts, joined in the order of GUARD_PARTS in _guard/program.py; no function calls one of a later part:
 #   lib/      this file, the answer to the controller, the clock, files, processes, claims, the service manager, the
 #             system as it is, the record of an activation, the deploy lock
 #   guard/    gcroots deployed look program judge units end reboot roll_back commit boot_once engine: the way of an

@@ -11,7 +11,7 @@ import pytest
 from guard_host import SHELLS, Host
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.script import GUARD_PARTS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import GUARD_PARTS
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 OLD = "/nix/store/0ld-nixos-system-web1-24.05"
