@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import (
-    WIRE_VERSION,
+    ANSWER_BEGIN,
     Answer,
     Completed,
     parse_answer,
@@ -31,7 +31,6 @@ from .status import GuardStatus, read_status
 REASON_BYTES = 256
 # The longest text that an installed guard takes.
 PLAIN_LENGTH = 1000
-_ANSWER = f"nixferry={WIRE_VERSION}\n"
 _MISSING = "missing"
 _INSTALL = "Let somebody who may become root install it once for this user (nixferry.deploy.nix_guard)."
 # What sudo and the shell say when there is no rule, no program or no sudo.
@@ -147,7 +146,7 @@ class InstalledGuard(Guard):
         result = self.shell.run_command(
             f"/bin/sh -c {shlex.quote(command)}", data=installed_request(verb, values), step=verb
         )
-        if result.return_code != 0 and _ANSWER not in result.stdout:
+        if result.return_code != 0 and ANSWER_BEGIN not in result.stdout:
             raise self._no_answer(result, verb)
         return parse_answer(verb, result)
 

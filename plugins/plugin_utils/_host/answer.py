@@ -20,7 +20,7 @@ from typing import Any, Protocol, TypeVar
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 
 WIRE_VERSION = "1"
-_BEGIN = f"nixferry={WIRE_VERSION}"
+ANSWER_BEGIN = f"nixferry={WIRE_VERSION}"
 _LINE = re.compile(r"(?P<key>[a-z_]+)=(?P<value>(?:[ -$&-~]|%[0-9a-f]{2})*)")
 _ESCAPE = re.compile(rb"%([0-9a-f]{2})")
 BUG_REMEDY = (
@@ -132,7 +132,7 @@ def parse_answer(verb: str, completed: Completed) -> Answer:
     """
     lines = completed.stdout.splitlines()
     try:
-        begin = len(lines) - 1 - lines[::-1].index(_BEGIN)
+        begin = len(lines) - 1 - lines[::-1].index(ANSWER_BEGIN)
     except ValueError:
         kind = AnswerLost if completed.return_code < 0 else NixferryError
         raise kind(

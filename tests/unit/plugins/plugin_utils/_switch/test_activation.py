@@ -93,7 +93,7 @@ def test_checks_that_fail_abort_and_name_themselves() -> None:
     host = Host(
         answer("start", "activating"),
         answer("status", "awaiting-confirmation"),
-        ("checks", "check 0 3 1 bm90IHlldA=="),
+        ("checks", "check=0 3 1 not yet"),
         answer("abort", "rolled-back", reason="aborted", message="the web server is ill"),
     )
     result = switch(host, command_check())

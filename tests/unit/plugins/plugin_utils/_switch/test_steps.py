@@ -23,8 +23,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.settle import Settlement
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.steps import settle_host
 
-HEALTHY = ("checks", "check 0 0 1 b2s=")
-ILL = ("checks", "check 0 3 1 bm90IHlldA==")
+HEALTHY = ("checks", "check=0 0 1 ok")
+ILL = ("checks", "check=0 3 1 not yet")
 AWAITING = answer("status", "awaiting-confirmation", seconds_left="50")
 
 
