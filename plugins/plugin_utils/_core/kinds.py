@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .errors import NixferryError
+from .errors import NixferryError, Step
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def kind_named(name: str) -> Kind:
     except KeyError:
         raise NixferryError(
             f"{name!r} is not a kind of system",
-            step="choose the kind",
+            step=Step.CHOOSE_KIND,
             remedy=f"Use one of {', '.join(KINDS)}.",
         ) from None
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import (
     ANSWER_BEGIN,
     Answer,
@@ -123,7 +123,7 @@ class Guard:
         lines = request_lines(self.program.name, verb, iter(values))
         for whole in (False, True):
             script = guard_script(self.program, verb, lines, activation_id=activation_id, whole=whole)
-            answer = parse_answer(verb, self.shell.run(script, step=verb))
+            answer = parse_answer(verb, self.shell.run(script, step=Step(verb)))
             if answer.text("guard") != _MISSING:
                 return answer
         raise answer.broken("it lacks the program that it has just been sent")
@@ -144,13 +144,13 @@ class InstalledGuard(Guard):
         # Root needs no sudo, and may have none.
         command = f'if [ "$(id -u)" = 0 ]; then exec {program}; else exec sudo -n {program}; fi'
         result = self.shell.run_command(
-            f"/bin/sh -c {shlex.quote(command)}", data=installed_request(verb, values), step=verb
+            f"/bin/sh -c {shlex.quote(command)}", data=installed_request(verb, values), step=Step(verb)
         )
         if result.return_code != 0 and ANSWER_BEGIN not in result.stdout:
-            raise self._no_answer(result, verb)
+            raise self._no_answer(result, Step(verb))
         return parse_answer(verb, result)
 
-    def _no_answer(self, result: Completed, step: str) -> NixferryError:
+    def _no_answer(self, result: Completed, step: Step) -> NixferryError:
         output = [*result.stdout.splitlines(), *result.stderr.splitlines()]
         user = self.shell.login_user or "this user"
         reason = next((text for sign, text in _REASONS if sign.search("\n".join(output))), "did not answer")

@@ -17,13 +17,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import Kind
 
 from .program import guard_program, target_text
 from .requests import encode_value
 
-STEP = "ask the installed guard"
+STEP = Step.ASK_INSTALLED_GUARD
 # What the program starts from instead of its caller's environment.
 ENVIRONMENT: Mapping[str, str] = {"HOME": "/root"}
 

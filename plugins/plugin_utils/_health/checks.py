@@ -18,12 +18,12 @@ from urllib.error import HTTPError
 from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import open_url
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import ANSWER_BEGIN, decode_value
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
 
-STEP = "health check"
+STEP = Step.HEALTH_CHECK
 # A page that is longer than this is not searched any further.
 URL_BODY_LIMIT_BYTES = 1024 * 1024
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, Protocol, TypeVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
 WIRE_VERSION = "1"
 ANSWER_BEGIN = f"nixferry={WIRE_VERSION}"
@@ -53,7 +53,7 @@ class GuardRefusal(NixferryError):
     """The guard has understood and says no; ``code`` is a key of ``ERRORS``."""
 
     def __init__(
-        self, code: str, message: str, *, step: str, remedy: str = "", output: Sequence[str] = ()
+        self, code: str, message: str, *, step: Step, remedy: str = "", output: Sequence[str] = ()
     ) -> None:
         super().__init__(message, step=step, remedy=remedy, output=output)
         self.code = code
@@ -97,7 +97,7 @@ class Answer:
     def broken(self, what: str) -> NixferryError:
         """The error for an answer that breaks the contract."""
         return NixferryError(
-            f"the guard's answer to {self.verb!r} makes no sense: {what}", step="guard", remedy=BUG_REMEDY
+            f"the guard's answer to {self.verb!r} makes no sense: {what}", step=Step.GUARD, remedy=BUG_REMEDY
         )
 
 
@@ -137,7 +137,7 @@ def parse_answer(verb: str, completed: Completed) -> Answer:
         kind = AnswerLost if completed.return_code < 0 else NixferryError
         raise kind(
             f"the host did not answer {verb!r} (exit code {completed.return_code})",
-            step="guard",
+            step=Step.GUARD,
             remedy="Make sure that the connection user can run /bin/sh there, with become if it is in use.",
             output=_tail(completed),
         ) from None
@@ -147,7 +147,7 @@ def parse_answer(verb: str, completed: Completed) -> Answer:
         if match is None:
             raise NixferryError(
                 f"the guard's answer to {verb!r} has a line that is not key=value: {line!r}",
-                step="guard",
+                step=Step.GUARD,
                 remedy=BUG_REMEDY,
                 output=_tail(completed),
             )
@@ -158,7 +158,7 @@ def parse_answer(verb: str, completed: Completed) -> Answer:
         values.setdefault(match["key"], []).append(decode_value(match["value"]))
     raise AnswerLost(
         f"the guard's answer to {verb!r} was cut off (exit code {completed.return_code})",
-        step="guard",
+        step=Step.GUARD,
         remedy="Run it again: the guard works on without the connection and keeps its state.",
         output=_tail(completed),
     )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthResult
@@ -94,7 +94,7 @@ class Follower:
             if silent or self.clock() > deadline:
                 trouble = trouble or NixferryError(
                     f"the guard was still {status.phase} after {longest_wait} s",
-                    step="wait for the guard",
+                    step=Step.WAIT_FOR_GUARD,
                     remedy=f"Look at the log on the host: {status.log_path}.",
                 )
                 return Followed(status, self.health, trouble)
@@ -115,7 +115,7 @@ class Follower:
                 if trouble is None and is_away(status):
                     self.progress.line("rebooting: waiting for it to come back")
                 elif trouble is None:
-                    self.progress.line(f"{error.message.splitlines()[0]}; it rolls back unless that passes")
+                    self.progress.line(f"{error.cause.splitlines()[0]}; it rolls back unless that passes")
                 trouble = error
                 self.sleep(RECONNECT_SECONDS)
         return Followed(status, self.health)

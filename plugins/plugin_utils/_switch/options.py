@@ -16,7 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id im
     deployer_name,
     new_activation_id,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import (
     KINDS,
     Kind,
@@ -33,7 +33,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks imp
 
 from .reboot import NEVER
 
-STEP = "read the options"
+STEP = Step.READ_OPTIONS
 
 SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
     "kind": {"type": "str", "choices": list(KINDS), "default": "nixos"},

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import ClosureDiff
@@ -31,11 +31,11 @@ FAILURES = (ROLLED_BACK, FAILED, UNKNOWN)
 
 # What failed, in the user's words, by the guard's reason.
 _STEPS = {
-    "not_confirmed": "confirm",
-    "aborted": "health check",
-    "commit_failed": "commit",
-    "commit_timeout": "commit",
-    "other_system": "commit",
+    "not_confirmed": Step.CONFIRM,
+    "aborted": Step.HEALTH_CHECK,
+    "commit_failed": Step.COMMIT,
+    "commit_timeout": Step.COMMIT,
+    "other_system": Step.COMMIT,
 }
 
 
@@ -86,7 +86,7 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
     if outcome == DRY_ACTIVATED and result["failed"]:
         error = NixferryError(
             f"the dry activation failed with exit code {status.exit_code}; nothing was changed",
-            step="dry-activate",
+            step=Step.FORECAST,
             remedy="Read the log.",
         )
         result["msg"] = error.text(host)
@@ -130,7 +130,7 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
     status = followed.status
     if followed.lost is not None:
         return NixferryError(
-            f"the host could not be reached again: {followed.lost.message}. "
+            f"the host could not be reached again: {followed.lost.cause}. "
             + (lost_text(status) or "Its guard rolls back by itself unless the deploy was confirmed before"),
             step=followed.lost.step,
             remedy=f"When it is back, run the status playbook and read {status.log_path}.",
@@ -149,7 +149,7 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
     text = f"{message}{units}. {end}"
     if log:
         text += "\nThe end of its log:\n" + "\n".join(log.splitlines()[-15:])
-    return NixferryError(text, step=_STEPS.get(status.reason, "activate"), remedy=status.remedy)
+    return NixferryError(text, step=_STEPS.get(status.reason, Step.ACTIVATE), remedy=status.remedy)
 
 
 def check_result(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
@@ -37,7 +37,7 @@ from .rollback import choose_generation
 from .settle import Settlement
 from .task import switch_host
 
-STEP = "settle"
+STEP = Step.SETTLE
 DEFERRED = "deferred_failure"
 """The key of a result that is a failure although it does not say ``failed``: a later task is to report it."""
 
@@ -145,13 +145,13 @@ def _settle(guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: 
         # That is what was asked for.
         result.update(failed=False, changed=followed.acted)
         error = NixferryError(
-            f"it was rolled back to {status.old_system}: {reason or status.message}", step="deploy"
+            f"it was rolled back to {status.old_system}: {reason or status.message}", step=Step.DEPLOY
         )
         result["msg"] = error.text(guard.shell.host)
     elif result["outcome"] in (COMMITTED, TESTED):
         error = NixferryError(
             f"it had been confirmed before and runs {status.system}",
-            step="abort",
+            step=Step.ABORT,
             remedy="Go back with nix_rollback, or abort with `take_back: true`.",
         )
         result.update(error.result(guard.shell.host))
@@ -167,19 +167,19 @@ def _take_back(
     reason = str(options["reason"])
     try:
         if not old:
-            raise NixferryError("there was no system before", step="take back", remedy="Look at the host.")
+            raise NixferryError("there was no system before", step=Step.TAKE_BACK, remedy="Look at the host.")
         probe = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
         chosen = choose_generation(guard.probe(probe), old)
         progress.line(f"taking back what was confirmed: to {chosen.text()}")
         request = start_request(options, chosen.path, "switch", is_rollback=True)
         taken = switch_host(guard, request, [], progress, check_mode=False, diff_mode=False)
         if taken["failed"]:
-            raise NixferryError(str(taken["msg"]), step="take back", remedy="Go back with nix_rollback.")
+            raise NixferryError(str(taken["msg"]), step=Step.TAKE_BACK, remedy="Go back with nix_rollback.")
     except NixferryError as error:
         failure = NixferryError(
-            f"it was confirmed and could not be taken back, so it runs {result.get('new')}: {error.message}. "
+            f"it was confirmed and could not be taken back, so it runs {result.get('new')}: {error.cause}. "
             f"It was to be taken back because of {reason}",
-            step="take back",
+            step=Step.TAKE_BACK,
             remedy=error.remedy,
         )
         result.update(failure.result(guard.shell.host))
@@ -192,7 +192,7 @@ def _take_back(
         phases=taken["phases"],
     )
     undone = NixferryError(
-        f"it had been confirmed and was taken back to {chosen.text()}: {reason}", step="deploy"
+        f"it had been confirmed and was taken back to {chosen.text()}: {reason}", step=Step.DEPLOY
     )
     result["msg"] = undone.text(guard.shell.host)
     return result

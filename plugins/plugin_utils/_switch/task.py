@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
@@ -115,7 +115,7 @@ def probe_host(guard: Guard, request: StartRequest, *, dry_activate: bool) -> Pr
     if probe.toplevel_missing:
         raise NixferryError(
             f"{request.toplevel} lacks {', '.join(probe.toplevel_missing)}",
-            step="probe",
+            step=Step.PROBE,
             remedy=f"Check that it is a system of kind {request.kind.name}.",
         )
     return probe
@@ -133,7 +133,7 @@ def compare_closures(probe: ProbeResult, toplevel: str) -> ClosureDiff | None:
 def closure_on_controller(toplevel: str) -> dict[str, int]:
     """The closure of ``toplevel`` in the controller's store, with NAR sizes in bytes; empty when it is not there."""
     try:
-        return {item.path: item.nar_size for item in closure(Nix(), [toplevel], step="compare closures")}
+        return {item.path: item.nar_size for item in closure(Nix(), [toplevel], step=Step.COMPARE_CLOSURES)}
     except NixferryError:
         # Not built yet, or no Nix here: the diff then says that it cannot compare.
         return {}

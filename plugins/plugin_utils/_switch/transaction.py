@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
 from .follow import AWAITING_CONFIRMATION
 from .result import (
@@ -28,7 +28,7 @@ WITHOUT_BARRIER = ("free", "host_pinned")
 LOST_PEERS = "lost_peers"
 """The key of a result of a host where nothing was activated because others had been lost."""
 HOSTS_NAMED = 3
-STEP = "deploy together"
+STEP = Step.TRANSACTION
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def test_live_lock_names_its_holder(host: Host) -> None:
     host.awaited(first.activation_id)
     with pytest.raises(NixferryError) as caught:
         host.start(host.toplevel("other"))
-    assert f"alice@laptop: it's 5 o'clock (activation {first.activation_id} for" in caught.value.message
+    assert f"alice@laptop: it's 5 o'clock (activation {first.activation_id} for" in caught.value.cause
     holder = host.probe().lock_holder
     assert holder is not None
     assert (holder.activation_id, holder.deployer) == (first.activation_id, "alice@laptop: it's 5 o'clock")
@@ -216,7 +216,7 @@ def test_of_simultaneous_starts_exactly_one_wins(host: Host, stale: bool) -> Non
     winners = [answer for answer in answers if isinstance(answer, GuardStatus)]
     losers = [answer for answer in answers if isinstance(answer, NixferryError)]
     assert len(winners) == 1, [str(answer) for answer in answers]
-    assert all("somebody else is deploying" in loser.message for loser in losers)
+    assert all("somebody else is deploying" in loser.cause for loser in losers)
     assert host.awaited(winners[0].activation_id).phase == "awaiting-confirmation"
     assert len(host.actions) == 1
 

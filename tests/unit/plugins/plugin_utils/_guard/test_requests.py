@@ -193,7 +193,7 @@ def test_what_is_empty_is_left_out() -> None:
 def test_answers_that_break_the_contract_are_errors(stdout: str, words: str) -> None:
     with pytest.raises(NixferryError) as caught:
         status_of("status", Completed(stdout))
-    assert words in caught.value.message
+    assert words in caught.value.cause
     assert caught.value.remedy
 
 
@@ -242,7 +242,7 @@ def test_lock_holder_is_part_of_the_message() -> None:
     )
     with pytest.raises(NixferryError) as caught:
         status_of("start", answer("start", *lines))
-    assert caught.value.message == "busy: alice@laptop (activation 20260101T000000-1 for 90 s)"
+    assert caught.value.cause == "busy: alice@laptop (activation 20260101T000000-1 for 90 s)"
 
 
 def test_every_error_and_reason_of_the_guard_is_explained() -> None:

@@ -165,7 +165,14 @@ def test_every_kind_of_drift() -> None:
 
 
 def test_a_source_that_cannot_be_evaluated_is_no_drift() -> None:
-    failed = {"failed": True, "step": "evaluate", "remedy": "", "msg": "web1: evaluate failed: no\nmore"}
+    failed = {
+        "failed": True,
+        "step": "evaluate",
+        "cause": "no\nmore",
+        "remedy": "",
+        "where": "controller",
+        "msg": "web1: evaluate failed: no\nmore",
+    }
     found = facts(build={"hosts": {"web1": failed}})
     assert found["drift"] == []
     assert found["notes"] == ["what a deploy would bring is not known: no"]

@@ -193,7 +193,7 @@ def test_a_deploy_that_nobody_knows_is_not_taken_for_its_time() -> None:
     """A mistyped id has a time in it all the same, and this host has held something then."""
     with pytest.raises(NixferryError, match=f"no host that was asked knows the deploy {MISTYPED}") as caught:
         choose_generation(fleet_host(), f"deploy:{MISTYPED}", [run_at(20), run_at(55)])
-    nearest = caught.value.message.split("come nearest are ")[1].split(", ")
+    nearest = caught.value.cause.split("come nearest are ")[1].split(", ")
     assert nearest[0] == run_at(10)
     assert len(nearest) == 3
     assert "time:2026-09-21T14:10:00Z" in caught.value.remedy
