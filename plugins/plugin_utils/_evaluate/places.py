@@ -13,8 +13,6 @@ from dataclasses import replace
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
 
-from .option_lines import with_lines
-
 # Errors that Nix finds far from the mistake.
 _PLACELESS = re.compile(r"infinite recursion encountered|stack overflow|max-call-depth exceeded")
 _POSITION = re.compile(r"^\s*(?:… .*)?at (?P<place>/\S+:\d+:\d+)(?::|$)", re.MULTILINE)
@@ -25,7 +23,6 @@ PLACES = 3
 
 def with_places(nix: Nix, request: NixRequest, error: NixferryError, *, step: Step) -> NixferryError:
     """``error`` of ``request``, with the user's own places in its message where Nix had none to tell."""
-    error = error.with_(cause=with_lines(error.cause))
     if not _PLACELESS.search(error.cause):
         return error
     traced = replace(request, arguments=(*request.arguments, "--show-trace"))

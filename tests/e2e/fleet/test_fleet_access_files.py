@@ -89,7 +89,7 @@ def test_access_that_contradicts_itself_is_deployed_nowhere(network: Path, forma
         assert "nixferry.sshAccess.web1.hostKeys.ed25519' has conflicting definition values" in answer.cause
         assert re.search("In `ssh_access': .*CCCC", answer.cause), answer.cause
         if not SHARED[format_][1]:
-            assert re.search(r"In `[^']*network\.nix:1': .*BBBB", answer.cause), answer.cause
+            assert re.search(r"In `[^']*network\.nix': .*BBBB", answer.cause), answer.cause
 
 
 def test_a_host_that_does_not_know_its_name_gets_no_access_in_silence(network: Path) -> None:
