@@ -157,19 +157,15 @@ class NixferryError(Exception):
 
     def result(self, host: str) -> dict[str, Any]:
         """Return the error as the result of an Ansible task on ``host``."""
-        result: dict[str, Any] = {
-            "failed": True,
-            "changed": False,
-            "msg": self.text(host),
-            **self.facts(host),
-        }
+        result: dict[str, Any] = {"failed": True, "changed": False, **self.told(host)}
         if self._output:
             result["output"] = self.output
         return result
 
-    def facts(self, host: str) -> dict[str, str]:
-        """Return the parts of the text as data."""
+    def told(self, host: str) -> dict[str, str]:
+        """Return the text, and its parts as data."""
         return {
+            "msg": self.text(host),
             "where": self.where or host,
             "step": str(self.step),
             "cause": self.cause.rstrip(),

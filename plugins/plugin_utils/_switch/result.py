@@ -29,6 +29,8 @@ FAILED = "failed"
 UNKNOWN = "unknown"
 FAILURES = (ROLLED_BACK, FAILED, UNKNOWN)
 
+SHOWN_LOG_LINES = 15
+
 # What failed, in the user's words, by the guard's reason.
 _STEPS = {
     "not_confirmed": Step.CONFIRM,
@@ -89,9 +91,12 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
             step=Step.FORECAST,
             remedy="Read the log.",
         )
-        result["msg"] = error.text(host)
+        result.update(error.told(host))
     elif result["failed"]:
-        result["msg"] = _error(followed, outcome).text(host)
+        error = _error(followed, outcome)
+        result.update(error.told(host))
+        if followed.lost is None:
+            result["msg"] = _with_log(error, status).text(host)
     return result
 
 
@@ -137,7 +142,6 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
         )
     message = status.message or status.reason.replace("_", " ")
     units = f" (failed now: {', '.join(status.failed_units)})" if status.failed_units else ""
-    log = status.log.strip()
     if outcome == ROLLED_BACK:
         end = f"The host was rolled back to {status.old_system or 'what it ran before'}"
     elif status.other_system:
@@ -146,24 +150,37 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
         end = f"It is still running: {status.system}"
     else:
         end = "The host was NOT rolled back"
-    text = f"{message}{units}. {end}"
-    if log:
-        text += "\nThe end of its log:\n" + "\n".join(log.splitlines()[-15:])
-    return NixferryError(text, step=_STEPS.get(status.reason, Step.ACTIVATE), remedy=status.remedy)
+    return NixferryError(
+        f"{message}{units}. {end}", step=_STEPS.get(status.reason, Step.ACTIVATE), remedy=status.remedy
+    )
+
+
+def _with_log(error: NixferryError, status: GuardStatus) -> NixferryError:
+    """Return ``error`` with the end of the log in its words, for those who see only the message."""
+    log = status.log.strip()
+    if not log:
+        return error
+    tail = "\n".join(log.splitlines()[-SHOWN_LOG_LINES:])
+    return error.with_(cause=f"{error.cause}\nThe end of its log:\n{tail}")
 
 
 def check_result(
     probe: ProbeResult, toplevel: str, action: str, closure: ClosureDiff | None
 ) -> dict[str, Any]:
-    """The result in check mode: what would happen if all went well."""
+    """Return the result in check mode, with the keys of a real one: what would happen if all went well."""
     would = {"switch": COMMITTED, "boot": COMMITTED, "test": TESTED, "dry-activate": DRY_ACTIVATED}[action]
     result: dict[str, Any] = {
         "failed": False,
         "changed": not probe.unchanged and would in (COMMITTED, TESTED),
         "outcome": UNCHANGED if probe.unchanged else would,
         "old": probe.current,
+        "old_generation": probe.generation or 0,
         "new": probe.toplevel_system or toplevel,
         "generation": probe.generation or 0,
+        "phases": [],
+        "failed_units": [],
+        "health_checks": [],
+        "log": [],
         "rebooted": probe.reboot,
         "reboot_required": bool(probe.toplevel_reboot_reasons) and not probe.reboot,
         "reboot_reasons": list(probe.toplevel_reboot_reasons),

@@ -147,7 +147,7 @@ def _settle(guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: 
         error = NixferryError(
             f"it was rolled back to {status.old_system}: {reason or status.message}", step=Step.DEPLOY
         )
-        result["msg"] = error.text(guard.shell.host)
+        result.update(error.told(guard.shell.host))
     elif result["outcome"] in (COMMITTED, TESTED):
         error = NixferryError(
             f"it had been confirmed before and runs {status.system}",
@@ -194,5 +194,5 @@ def _take_back(
     undone = NixferryError(
         f"it had been confirmed and was taken back to {chosen.text()}: {reason}", step=Step.DEPLOY
     )
-    result["msg"] = undone.text(guard.shell.host)
+    result.update(undone.told(guard.shell.host))
     return result
