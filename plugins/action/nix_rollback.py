@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import guard_on
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
@@ -41,7 +42,7 @@ class ActionModule(NixferryAction):
         progress.line(f"going back to {chosen.text()}")
         result = switch_host(
             guard,
-            start_request(options, chosen.path, "switch", is_rollback=True),
+            start_request(options, chosen.path, Action.SWITCH, is_rollback=True),
             options["health_checks"],
             progress,
             check_mode=bool(self._task.check_mode),

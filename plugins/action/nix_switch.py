@@ -16,7 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard, guard_on
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ACTIONS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
@@ -26,7 +26,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options im
     SWITCH_OPTIONS,
     start_request,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import UNCHANGED
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.outcome import Outcome
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.steps import deferred, settle_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.task import switch_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import (
@@ -47,7 +47,7 @@ class ActionModule(NixferryAction):
             **STEP_OPTIONS,
             "toplevel": {"type": "str"},
             "build": BUILD_OPTION,
-            "action": {"type": "str", "choices": list(ACTIONS), "default": "switch"},
+            "action": {"type": "str", "choices": list(map(str, Action)), "default": str(Action.SWITCH)},
             "specialisation": {"type": "str", "default": ""},
             "rollback": {"type": "bool", "default": True},
             "secrets": {"type": "str", "default": "", "no_log": False},
@@ -63,7 +63,7 @@ class ActionModule(NixferryAction):
             return self._step(options, guard, progress)
         if options["step"] == "abort":
             result = self._step(options, guard, progress)
-            return {**result, "failed": result.get("outcome") != UNCHANGED}
+            return {**result, "failed": result.get("outcome") != Outcome.UNCHANGED}
         refuse_unsuitable(strategy_of(self._task), options["action"], rolls_back=options["rollback"])
         try:
             lost = lost_peers(peers, self.batch) if options["step"] == "activate" else None
@@ -96,7 +96,7 @@ class ActionModule(NixferryAction):
         request = start_request(
             options,
             toplevel,
-            options["action"],
+            Action(options["action"]),
             options["specialisation"],
             revision=revision,
             environment=self.environment(),

@@ -26,9 +26,7 @@ from dataclasses import dataclass, fields
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import Kind
 
-ACTIONS = ("switch", "boot", "test", "dry-activate")
-FAILED_UNITS_POLICIES = ("rollback", "ignore")
-REBOOTS = ("never", "if-required", "always")
+from .words import Action, FailedUnits, Reboot
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,62}")
 # Everything else is written as %xx: a request is printable ASCII, and stands between single quotes in a script.
@@ -53,8 +51,7 @@ class StartRequest:
     """Fresh for each activation (``new_activation_id``): an old confirmation can never count for a new run."""
     kind: Kind
     toplevel: str
-    action: str = "switch"
-    """``switch``, ``boot`` (commit only), ``test`` (activate and confirm, no commit) or ``dry-activate``."""
+    action: Action = Action.SWITCH
     profile: str = ""
     """The profile link; empty: the kind's default."""
     specialisation: str = ""
@@ -64,15 +61,15 @@ class StartRequest:
     """Seconds from the end of the activation within which the confirmation has to come."""
     timeout_roll_back: int = 300
     """Seconds the roll back may take before its processes are killed."""
-    failed_units: str = "rollback"
-    """What newly failed units mean: ``rollback`` or ``ignore`` (a note). Units that failed before never count."""
+    failed_units: FailedUnits = FailedUnits.ROLLBACK
+    """What newly failed units mean: a roll back, or a note. Units that failed before never count."""
     force: bool = False
     """Activate even when the host already runs and boots the toplevel."""
     roll_back_on_failure: bool = True
     """Whether a system that fails or is not confirmed is rolled back. If not, the activation ends ``failed`` and the
     system runs on. All the same a failed commit is undone in the profile and the boot loader, and what a power cut
     has interrupted is rolled back."""
-    reboot: str = "never"
+    reboot: Reboot = Reboot.NEVER
     """``if-required``: boot the new system once, and confirm it then, when only a reboot brings all of it. ``always``:
     also when not."""
     timeout_reboot: int = 600
@@ -101,10 +98,8 @@ class StartRequest:
 
     def __post_init__(self) -> None:
         check_id(self.activation_id)
-        if self.action not in ACTIONS or self.failed_units not in FAILED_UNITS_POLICIES:
-            raise ValueError(f"unknown action or policy: {self.action!r}, {self.failed_units!r}")
-        if self.reboot not in REBOOTS:
-            raise ValueError(f"unknown reboot: {self.reboot!r}")
+        # Raises ValueError for any other word.
+        Action(self.action), FailedUnits(self.failed_units), Reboot(self.reboot)
         timeouts = (
             self.timeout_activation,
             self.timeout_confirm,
@@ -124,7 +119,7 @@ class ProbeRequest:
     toplevel: str = ""
     """Also report on this path: valid, complete, reasons for a reboot."""
     specialisation: str = ""
-    reboot: str = "never"
+    reboot: Reboot = Reboot.NEVER
     """As in ``StartRequest``: also report whether the host would reboot, and whether it could."""
     history: bool = False
     """Also tell of deploys whose generations may be gone."""

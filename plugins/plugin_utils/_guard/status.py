@@ -12,11 +12,15 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Answer, decode_answer
 
 from .texts import REASONS
+from .words import Phase
 
-PHASES_RUNNING = ("prepared", "activating", "awaiting-confirmation", "committing", "rolling-back")
-PHASES_FINAL = ("committed", "rolled-back", "failed")
-NO_PHASE = "none"
-"""The phase of a ``start`` that started nothing: no change was needed, or it was a dry activation."""
+
+def _phase(answer: Answer) -> Phase:
+    text = answer.text("phase")
+    try:
+        return Phase(text)
+    except ValueError:
+        raise answer.broken(f"there is no phase {text!r}") from None
 
 
 def _phase_times(answer: Answer) -> tuple[tuple[str, int], ...]:
@@ -46,8 +50,7 @@ class GuardStatus:
     """The state of one activation: the answer to ``start``, ``status``, ``confirm``, ``abort`` and ``recover``."""
 
     activation_id: str = field(metadata={"key": "id"})
-    phase: str
-    """One of ``PHASES_RUNNING``, ``PHASES_FINAL`` or ``NO_PHASE``."""
+    phase: Phase = field(metadata={"read": _phase})
     unchanged: bool
     """``start`` found the host already running and booting what was asked for."""
     action: str
@@ -104,12 +107,12 @@ class GuardStatus:
     @property
     def final(self) -> bool:
         """Whether nothing will change any more."""
-        return self.phase in PHASES_FINAL or self.phase == NO_PHASE
+        return self.phase.final
 
     @property
     def remedy(self) -> str:
         """What the user can do about it, as a sentence; may be empty."""
-        if self.phase == "failed":
+        if self.phase == Phase.FAILED:
             if self.other_system:
                 return f"{REASONS['other_system']} Log: {self.log_path}."
             if self.left_running:
@@ -124,7 +127,4 @@ class GuardStatus:
 
 def read_status(answer: Answer) -> GuardStatus:
     """Read an answer about an activation. Raises ``NixferryError`` when its phase does not exist."""
-    status = decode_answer(answer, GuardStatus)
-    if status.phase not in (*PHASES_RUNNING, *PHASES_FINAL, NO_PHASE):
-        raise answer.broken(f"there is no phase {status.phase!r}")
-    return status
+    return decode_answer(answer, GuardStatus)

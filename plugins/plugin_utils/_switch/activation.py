@@ -21,6 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Reboot
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck, total_budget
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
@@ -33,7 +34,7 @@ from .follow import (
     ProgressLike,
 )
 from .judge import Judge
-from .reboot import NEVER, time_for_reboots
+from .reboot import time_for_reboots
 
 # The revision on the host may be another one each time, when others deploy meanwhile.
 START_ATTEMPTS = 3
@@ -116,7 +117,7 @@ class Switch:
         Raises the first error when the host cannot be reached anew, or knows nothing of the activation.
         """
         # A host that has begun to reboot is away for a while.
-        deadline = self.clock() + (0 if self.request.reboot == NEVER else MARGIN_SECONDS)
+        deadline = self.clock() + (0 if self.request.reboot == Reboot.NEVER else MARGIN_SECONDS)
         while True:
             try:
                 return self._follower.look()

@@ -18,6 +18,7 @@ from typing import Protocol
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import UNDER_WAY, Phase
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
 
@@ -30,10 +31,6 @@ LONG_POLL_SECONDS = 15
 RECONNECT_SECONDS = 1.0
 # What the controller waits beyond the sum of the host's own deadlines before it gives up.
 MARGIN_SECONDS = 60
-
-AWAITING_CONFIRMATION = "awaiting-confirmation"
-# Phases that end by themselves, and soon.
-UNDER_WAY = ("prepared", "activating", "committing", "rolling-back")
 
 
 class ProgressLike(Protocol):
@@ -101,11 +98,11 @@ class Follower:
             try:
                 with self.guard.fresh() as fresh:
                     status = self.wait(fresh)
-                if status.phase == AWAITING_CONFIRMATION:
+                if status.phase == Phase.AWAITING_CONFIRMATION:
                     # That login may be older than the end of the activation; the one that counts is not.
                     with self.guard.fresh() as fresh:
                         status = my_turn(fresh)
-                    if hold and status.phase == AWAITING_CONFIRMATION:
+                    if hold and status.phase == Phase.AWAITING_CONFIRMATION:
                         break
                 trouble = None
                 heard = self.clock()

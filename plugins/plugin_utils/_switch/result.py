@@ -12,24 +12,27 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import (
+    Action,
+    Phase,
+    RebootProgress,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import ClosureDiff
 
 from .follow import (
-    AWAITING_CONFIRMATION,
     Followed,
 )
-from .reboot import DONE, lost_text
-
-UNCHANGED = "unchanged"
-COMMITTED = "committed"
-TESTED = "tested"
-DRY_ACTIVATED = "dry-activated"
-ROLLED_BACK = "rolled-back"
-FAILED = "failed"
-UNKNOWN = "unknown"
-FAILURES = (ROLLED_BACK, FAILED, UNKNOWN)
+from .outcome import Outcome
+from .reboot import lost_text
 
 SHOWN_LOG_LINES = 15
+# What each action ends with if all goes well.
+WOULD: dict[str, Outcome] = {
+    Action.SWITCH: Outcome.COMMITTED,
+    Action.BOOT: Outcome.COMMITTED,
+    Action.TEST: Outcome.TESTED,
+    Action.DRY_ACTIVATE: Outcome.DRY_ACTIVATED,
+}
 
 # What failed, in the user's words, by the guard's reason.
 _STEPS = {
@@ -41,18 +44,18 @@ _STEPS = {
 }
 
 
-def outcome_of(followed: Followed) -> str:
-    """The one word that says how an activation ended."""
+def outcome_of(followed: Followed) -> Outcome:
+    """Return the word that says how an activation ended."""
     status = followed.status
     if followed.lost is not None:
-        return UNKNOWN
+        return Outcome.UNKNOWN
     if status.unchanged:
-        return UNCHANGED
-    if status.action == "dry-activate":
-        return DRY_ACTIVATED
-    if status.phase == "committed" and status.action == "test":
-        return TESTED
-    return status.phase
+        return Outcome.UNCHANGED
+    if status.action == Action.DRY_ACTIVATE:
+        return Outcome.DRY_ACTIVATED
+    if status.phase == Phase.COMMITTED and status.action == Action.TEST:
+        return Outcome.TESTED
+    return Outcome(status.phase)
 
 
 def switch_result(host: str, followed: Followed) -> dict[str, Any]:
@@ -60,9 +63,10 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
     status = followed.status
     outcome = outcome_of(followed)
     result: dict[str, Any] = {
-        "failed": outcome in FAILURES or (outcome == DRY_ACTIVATED and bool(status.exit_code)),
-        "changed": followed.acted and outcome in (COMMITTED, TESTED, AWAITING_CONFIRMATION),
-        "outcome": outcome,
+        "failed": outcome.is_failure or (outcome == Outcome.DRY_ACTIVATED and bool(status.exit_code)),
+        "changed": followed.acted
+        and outcome in (Outcome.COMMITTED, Outcome.TESTED, Outcome.AWAITING_CONFIRMATION),
+        "outcome": str(outcome),
         "old": status.old_system,
         "old_generation": status.old_generation or 0,
         "new": status.system,
@@ -71,13 +75,13 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
         "failed_units": list(status.failed_units),
         "health_checks": [health.result() for health in followed.health],
         "log": status.log.splitlines(),
-        "rebooted": status.reboot == DONE,
+        "rebooted": status.reboot == RebootProgress.DONE,
         "reboot_required": status.reboot_required,
         "reboot_reasons": list(status.reboot_reasons),
     }
-    if outcome not in (UNCHANGED, DRY_ACTIVATED):
+    if outcome not in (Outcome.UNCHANGED, Outcome.DRY_ACTIVATED):
         result["activation"] = status.activation_id
-    if outcome == AWAITING_CONFIRMATION:
+    if outcome == Outcome.AWAITING_CONFIRMATION:
         left = status.seconds_left or 0
         result["seconds_left"] = left
         result["deadline"] = (datetime.now(UTC) + timedelta(seconds=left)).isoformat(timespec="seconds")
@@ -85,7 +89,7 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
         result["other_system"] = status.other_system
     if status.notes:
         result["notes"] = list(status.notes)
-    if outcome == DRY_ACTIVATED and result["failed"]:
+    if outcome == Outcome.DRY_ACTIVATED and result["failed"]:
         error = NixferryError(
             f"the dry activation failed with exit code {status.exit_code}; nothing was changed",
             step=Step.FORECAST,
@@ -103,18 +107,18 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
 def summary_line(result: dict[str, Any]) -> str:
     """One line for the person who watches."""
     words = {
-        UNCHANGED: "runs and boots it already",
-        COMMITTED: "committed as generation {generation}",
-        TESTED: "runs the new system; the boot default is the old one",
-        DRY_ACTIVATED: "dry activation only",
-        AWAITING_CONFIRMATION: "healthy, waits {seconds_left} s for the confirmation",
-        ROLLED_BACK: "rolled back to {old}",
-        FAILED: "FAILED and not rolled back",
-        UNKNOWN: "state UNKNOWN: the host could not be reached again",
+        Outcome.UNCHANGED: "runs and boots it already",
+        Outcome.COMMITTED: "committed as generation {generation}",
+        Outcome.TESTED: "runs the new system; the boot default is the old one",
+        Outcome.DRY_ACTIVATED: "dry activation only",
+        Outcome.AWAITING_CONFIRMATION: "healthy, waits {seconds_left} s for the confirmation",
+        Outcome.ROLLED_BACK: "rolled back to {old}",
+        Outcome.FAILED: "Outcome.FAILED and not rolled back",
+        Outcome.UNKNOWN: "state Outcome.UNKNOWN: the host could not be reached again",
     }
     line = words[result["outcome"]].format(**result)
     if result.get("other_system"):
-        line = f"FAILED: it runs {result['other_system']}, to which a third party has switched it"
+        line = f"Outcome.FAILED: it runs {result['other_system']}, to which a third party has switched it"
     if result.get("rebooted"):
         line += " after a reboot"
     if result["reboot_required"]:
@@ -131,7 +135,7 @@ def _phases(status: GuardStatus) -> list[dict[str, Any]]:
     ]
 
 
-def _error(followed: Followed, outcome: str) -> NixferryError:
+def _error(followed: Followed, outcome: Outcome) -> NixferryError:
     status = followed.status
     if followed.lost is not None:
         return NixferryError(
@@ -142,7 +146,7 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
         )
     message = status.message or status.reason.replace("_", " ")
     units = f" (failed now: {', '.join(status.failed_units)})" if status.failed_units else ""
-    if outcome == ROLLED_BACK:
+    if outcome == Outcome.ROLLED_BACK:
         end = f"The host was rolled back to {status.old_system or 'what it ran before'}"
     elif status.other_system:
         end = f"The host was left with what a third party has switched it to: {status.other_system}"
@@ -168,11 +172,11 @@ def check_result(
     probe: ProbeResult, toplevel: str, action: str, closure: ClosureDiff | None
 ) -> dict[str, Any]:
     """Return the result in check mode, with the keys of a real one: what would happen if all went well."""
-    would = {"switch": COMMITTED, "boot": COMMITTED, "test": TESTED, "dry-activate": DRY_ACTIVATED}[action]
+    would = WOULD[action]
     result: dict[str, Any] = {
         "failed": False,
-        "changed": not probe.unchanged and would in (COMMITTED, TESTED),
-        "outcome": UNCHANGED if probe.unchanged else would,
+        "changed": not probe.unchanged and would in (Outcome.COMMITTED, Outcome.TESTED),
+        "outcome": str(Outcome.UNCHANGED if probe.unchanged else would),
         "old": probe.current,
         "old_generation": probe.generation or 0,
         "new": probe.toplevel_system or toplevel,

@@ -14,6 +14,7 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     parse_health_checks,
     total_budget,
@@ -24,12 +25,8 @@ from .follow import (
     Follower,
 )
 from .options import kind_of, start_request
+from .outcome import Outcome
 from .result import (
-    COMMITTED,
-    ROLLED_BACK,
-    TESTED,
-    UNCHANGED,
-    UNKNOWN,
     summary_line,
     switch_result,
 )
@@ -97,26 +94,26 @@ def settle_host(
     earlier = begun(options["activation"])
     confirms = options["step"] == "confirm"
     if check_mode and earlier.activation_id:
-        outcome = COMMITTED if confirms else ROLLED_BACK
+        outcome = Outcome.COMMITTED if confirms else Outcome.ROLLED_BACK
         return {**earlier.result, "failed": False, "changed": True, "outcome": outcome}
-    if earlier.result.get(DEFERRED) and earlier.outcome != UNKNOWN:
+    if earlier.result.get(DEFERRED) and earlier.outcome != Outcome.UNKNOWN:
         return {**earlier.result, DEFERRED: False, "failed": True, "changed": False}
     if not earlier.activation_id:
         # It ran that system already: there is nothing to confirm and nothing to take back.
-        return {"outcome": UNCHANGED, **earlier.result, "failed": False, "changed": False}
-    if confirms and earlier.outcome in (COMMITTED, TESTED):
+        return {"outcome": str(Outcome.UNCHANGED), **earlier.result, "failed": False, "changed": False}
+    if confirms and earlier.outcome in (Outcome.COMMITTED, Outcome.TESTED):
         return {**earlier.result, "failed": False, "changed": False}
-    if not confirms and options["take_back"] and earlier.outcome in (COMMITTED, TESTED):
+    if not confirms and options["take_back"] and earlier.outcome in (Outcome.COMMITTED, Outcome.TESTED):
         return _take_back(guard, options, earlier, progress)
     try:
         result = _settle(guard, options, earlier, progress)
     except NixferryError as error:
         if not earlier.result:
             raise
-        result = {**earlier.result, **error.result(guard.shell.host), "outcome": UNKNOWN}
+        result = {**earlier.result, **error.result(guard.shell.host), "outcome": str(Outcome.UNKNOWN)}
         result["msg"] += "\nIts guard rolls back by itself unless it was confirmed before."
         result[DEFERRED] = False
-    if result["outcome"] != UNCHANGED:
+    if result["outcome"] != Outcome.UNCHANGED:
         progress.line(summary_line(result))
     return result
 
@@ -141,14 +138,14 @@ def _settle(guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: 
     result.update(kind=status.kind, profile=status.profile, **told)
     if confirms:
         return result
-    if result["outcome"] == ROLLED_BACK:
+    if result["outcome"] == Outcome.ROLLED_BACK:
         # That is what was asked for.
         result.update(failed=False, changed=followed.acted)
         error = NixferryError(
             f"it was rolled back to {status.old_system}: {reason or status.message}", step=Step.DEPLOY
         )
         result.update(error.told(guard.shell.host))
-    elif result["outcome"] in (COMMITTED, TESTED):
+    elif result["outcome"] in (Outcome.COMMITTED, Outcome.TESTED):
         error = NixferryError(
             f"it had been confirmed before and runs {status.system}",
             step=Step.ABORT,
@@ -171,7 +168,7 @@ def _take_back(
         probe = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
         chosen = choose_generation(guard.probe(probe), old)
         progress.line(f"taking back what was confirmed: to {chosen.text()}")
-        request = start_request(options, chosen.path, "switch", is_rollback=True)
+        request = start_request(options, chosen.path, Action.SWITCH, is_rollback=True)
         taken = switch_host(guard, request, [], progress, check_mode=False, diff_mode=False)
         if taken["failed"]:
             raise NixferryError(str(taken["msg"]), step=Step.TAKE_BACK, remedy="Go back with nix_rollback.")
@@ -185,7 +182,7 @@ def _take_back(
         result.update(failure.result(guard.shell.host))
         return result
     result.update(
-        outcome=ROLLED_BACK,
+        outcome=str(Outcome.ROLLED_BACK),
         failed=False,
         changed=True,
         generation=taken["generation"],

@@ -16,6 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests im
     ProbeRequest,
     StartRequest,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import parse_health_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import (
     ClosureDiff,
@@ -26,10 +27,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import closure
 
 from .activation import Switch
-from .follow import AWAITING_CONFIRMATION
+from .outcome import Outcome
 from .reboot import check_reboot
 from .result import (
-    UNCHANGED,
     check_result,
     prepared_diff,
     summary_line,
@@ -65,7 +65,7 @@ def switch_host(
     difference = compare_closures(probe, request.toplevel) if not probe.unchanged else None
     if check_mode:
         check_reboot(probe)
-        if not probe.unchanged and request.action != "dry-activate" and probe.deployed is not None:
+        if not probe.unchanged and request.action != Action.DRY_ACTIVATE and probe.deployed is not None:
             revisions.allow(probe.deployed)
         result = check_result(probe, request.toplevel, request.action, difference)
         result.update(
@@ -73,7 +73,11 @@ def switch_host(
         )
         if hold and result["changed"]:
             # For the tasks that would come next.
-            result.update(activation=request.activation_id, outcome=AWAITING_CONFIRMATION, seconds_left=hold)
+            result.update(
+                activation=request.activation_id,
+                outcome=str(Outcome.AWAITING_CONFIRMATION),
+                seconds_left=hold,
+            )
     else:
         result = _switch(guard, switch, progress)
     if diff_mode:
@@ -89,7 +93,7 @@ def _switch(guard: Guard, switch: Switch, progress: Progress) -> dict[str, Any]:
     request = switch.request
     profile = followed.status.profile or request.profile or request.kind.profile
     result.update(kind=request.kind.name, profile=profile, revision=request.revision, deploy=request.deploy)
-    if result["outcome"] != UNCHANGED:
+    if result["outcome"] != Outcome.UNCHANGED:
         progress.line(summary_line(result))
     return result
 
