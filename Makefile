@@ -43,7 +43,7 @@ export PYTHONUNBUFFERED := 1
 SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh'; \
 	git grep --untracked -lE '^#!(/bin/sh|/usr/bin/env bash)' -- ':!*.sh' ':!*.py' ':!*.nix' ':!*.rst' ':!*.md')
 
-.PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-unit \
+.PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-full test-unit \
 	test-unit-newest test-e2e test-faults lab lint lint-python lint-types lint-shell lint-yaml \
 	lint-ansible lint-docs lint-changelog format sanity sanity-newest molecule bench docs build install-check clean
 
@@ -94,12 +94,22 @@ demo-fleet: venv-test link lab-programs ## The same with a fleet of hosts in con
 
 # --- tests ------------------------------------------------------------------------------------------------------
 
-test: ## Everything: linters, sanity, package, unit, molecule, demonstrations, faults, end to end
+# The part of the matrix that the commit chooses (tests/tools/choose.py). Tests selected by name all run.
+export NIXFERRY_TEST_PART ?= $(if $(K),,1)
+
+# Linters and packages use one processor; what starts hosts waits for them half of the time.
+STEPS := setup lint,install-check+docs+test-unit-newest,test-unit \
+	sanity+sanity-newest,molecule+demo+demo-fleet,test-faults test-e2e
+
+test: ## All kinds of tests; of the matrix of versions and shells, the part that is this commit's turn
 	@status=0; \
-	$(TOOLS)/run-steps.sh setup lint,install-check,docs test-unit test-unit-newest sanity,sanity-newest \
-		molecule demo demo-fleet test-faults test-e2e || status=$$?; \
+	$(TOOLS)/run-steps.sh $(STEPS) || status=$$?; \
 	tests/lab/scripts/stop-docker .build/lab >/dev/null || status=$$?; \
 	exit $$status
+
+test-full: ## The same with the whole matrix, longer random walks, and a process of its own for each playbook
+	@NIXFERRY_TEST_PART= NIXFERRY_TEST_REAL_PROCESS=1 NIXFERRY_WALK_STEPS=$${NIXFERRY_WALK_STEPS:-300} \
+		$(MAKE) --no-print-directory test
 
 test-unit: venv-unit ## Unit tests: seconds, neither Nix nor network (K=expression selects)
 	@$(TOOLS)/run-tests.sh $(BIN)/python tests/unit $(PARALLEL) $(PYTEST_SELECTION)
@@ -159,14 +169,14 @@ format: venv-test ## Sort imports and apply the formatter
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-sanity: venv-test ## ansible-test sanity, every Python found here
+sanity: venv-test ## ansible-test sanity, with Python versions found here
 	@$(TOOLS)/ensure-programs.sh git shellcheck
 	@$(TOOLS)/run-sanity.sh $(VENV)
 
 sanity-newest: venv-newest
 	@$(TOOLS)/ensure-programs.sh git shellcheck
 	@if [ -x $(VENV_NEWEST)/bin/python ]; then \
-		$(TOOLS)/run-sanity.sh $(VENV_NEWEST); \
+		$(TOOLS)/run-sanity.sh $(VENV_NEWEST) again; \
 	else \
 		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \
 	fi

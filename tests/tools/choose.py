@@ -4,9 +4,10 @@
 
 """Choose the part of a test matrix that runs for this commit: choose.py TOPIC CHOICE...
 
-The commit's hash chooses one of the choices, so that commit after commit all of them get their turn, and one commit
-always runs the same. Changes that are not committed do not count. NIXFERRY_TEST_FULL=1 chooses all of them, which is
-what ``make test-full`` does; NIXFERRY_TEST_COMMIT=... chooses as for another commit.
+With NIXFERRY_TEST_PART=1, as in ``make test``, the commit's hash chooses one of the choices, so that commit after
+commit all of them get their turn, and one commit always runs the same. Changes that are not committed do not count;
+NIXFERRY_TEST_COMMIT=... chooses as for another commit. Without it, as in ``make test-full`` and when pytest is run by
+hand, all of them are chosen.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-FULL = "NIXFERRY_TEST_FULL"
+PART = "NIXFERRY_TEST_PART"
 COMMIT = "NIXFERRY_TEST_COMMIT"
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -37,15 +38,23 @@ def commit() -> str:
 
 def everything() -> bool:
     """Whether the whole matrix is to run."""
-    return os.environ.get(FULL) == "1"
+    return os.environ.get(PART) != "1"
+
+
+def has_its_turn(topic: str, turns: int) -> bool:
+    """Whether this is among the commits, one of so many, that run a topic."""
+    return everything() or _number(topic) % turns == 0
 
 
 def chosen(topic: str, choices: Sequence[str]) -> list[str]:
     """One of the choices, or all of them; topics choose independently of each other."""
     if everything() or not choices:
         return list(choices)
-    number = int.from_bytes(hashlib.sha256(f"{commit()} {topic}".encode()).digest()[:8], "big")
-    return [choices[number % len(choices)]]
+    return [choices[_number(topic) % len(choices)]]
+
+
+def _number(topic: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{commit()} {topic}".encode()).digest()[:8], "big")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@
 # VENV is the virtual environment whose ansible-core supplies ansible-test. All tests run. Code is compiled by every
 # Python version that is installed here, and imported by the oldest, the newest and one that choose.py chooses: each
 # needs an environment of its own. With "again", which says that another ansible-core has run all tests already, what
-# judges files without knowing ansible-core is left out. NIXFERRY_TEST_FULL=1 leaves nothing out. The run fails too
-# when a test was left out because a program that it wants is missing.
+# judges files without knowing ansible-core is left out. All this only with NIXFERRY_TEST_PART=1: otherwise nothing is
+# left out. The run fails too when a test did not run because a program that it wants is missing.
 #
 # ansible-test insists on a path that ends in ansible_collections/NAMESPACE/NAME, on a git repository and on a home
 # directory that it fills with virtual environments. All of that lies under .build/sanity.
@@ -78,7 +78,7 @@ imported_by=$(printf '%s\n' "$oldest" "$newest" $("$venv/bin/python" "$choose" "
 
 # Tests that judge files by themselves: one ansible-core is as good as another.
 left_out=
-if [ -n "$again" ] && [ "${NIXFERRY_TEST_FULL-}" != 1 ]; then
+if [ -n "$again" ] && [ "${NIXFERRY_TEST_PART-}" = 1 ]; then
     left_out="pylint pep8 yamllint shellcheck pslint changelog line-endings shebang symlinks
         no-illegal-filenames no-smart-quotes no-assert no-get-exception replace-urlopen use-argspec-type-path"
     # This version of pylint and of its plugins gets its turn.
