@@ -31,7 +31,7 @@ PYTEST_SELECTION := $(if $(K),-k "$(K)") $(PYTEST_ARGS)
 PARALLEL := $(if $(K),,--numprocesses auto)
 # Tests with real hosts wait more than they compute; each worker has a lab of its own. The tests of some files share
 # hosts, so a file stays in one worker.
-LAB_WORKERS ?= 3
+LAB_WORKERS ?= 4
 PARALLEL_LABS := $(if $(K),,--numprocesses $(LAB_WORKERS) --dist loadfile)
 
 # The checkout serves as the collection that playbooks see; the community package supplies the connection plugins.
