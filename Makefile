@@ -55,7 +55,7 @@ help: ## Show this list
 
 setup: ## Install programs and Python packages that the other targets need
 	@$(TOOLS)/ensure-programs.sh python git ssh shellcheck nix docker busybox mmdebstrap
-	@$(MAKE) --no-print-directory venv-test venv-newest link
+	@$(MAKE) --no-print-directory --jobs 2 venv-test venv-newest link
 
 venv-demo:
 	@$(TOOLS)/ensure-programs.sh python

@@ -4,8 +4,8 @@
 
 """Runs of Ansible's programs in children of a process that has imported Ansible: see ansible_server.py.
 
-NIXFERRY_TEST_REAL_PROCESS=1 starts the programs themselves. Tests of processes, signals and start-up do so anyway: they
-take the command line from `Project.prepare`.
+NIXFERRY_TEST_REAL_PROCESS=1 starts the programs themselves, and in `make test` the tests do that have their turn. Tests
+of processes, signals and start-up do so anyway: they take the command line from `Project.prepare`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import choose
+
 SERVER = Path(__file__).with_name("ansible_server.py")
 REAL_PROCESS = "NIXFERRY_TEST_REAL_PROCESS"
 PROGRAMS = ("ansible-playbook", "ansible-inventory")
 # What the server's Ansible is set to, and so what most runs may have without being started afresh.
 SETTINGS = ("host_key_checking = True", "[ssh_connection]", "pipelining = True")
+# One test of so many starts the programs themselves when a part of the matrix is chosen.
+TURNS = 10
 STOP_DEADLINE = 20  # seconds until the server must have killed a run, or ended
 
 
@@ -148,7 +152,14 @@ def served(argv: Sequence[str]) -> bool:
         program.name in PROGRAMS
         and program.parent == Path(sys.executable).parent
         and os.environ.get(REAL_PROCESS) != "1"
+        and not _is_turn_of_real_process()
     )
+
+
+def _is_turn_of_real_process() -> bool:
+    # A variable of pytest's: the test's name, and whether it is being set up.
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    return not choose.everything() and choose.has_its_turn(f"a real process for {test}", TURNS)
 
 
 def run_program(

@@ -254,6 +254,23 @@ def test_a_killed_run_ends_with_the_signal(server: AnsibleServer, project: Path)
     assert forked(server, project, "kill.yml").returncode == -9
 
 
+def test_what_runs_in_a_child_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(ansible_runs.REAL_PROCESS, raising=False)
+    monkeypatch.setenv(ansible_runs.choose.PART, "")
+    assert ansible_runs.served([PLAYBOOK, "play.yml"])
+    assert not ansible_runs.served(["docker", "exec", "x", "ansible-playbook", "play.yml"])
+    assert not ansible_runs.served(["/elsewhere/bin/ansible-playbook", "play.yml"])
+    # In a part of the matrix some tests start the programs themselves.
+    monkeypatch.setenv(ansible_runs.choose.PART, "1")
+    turns = []
+    for number in range(200):
+        monkeypatch.setenv("PYTEST_CURRENT_TEST", f"tests/test_x.py::test_{number} (call)")
+        turns.append(ansible_runs.served([PLAYBOOK, "play.yml"]))
+    assert 2 <= turns.count(False) <= 60
+    monkeypatch.setenv(ansible_runs.REAL_PROCESS, "1")
+    assert not any(ansible_runs.served([PLAYBOOK, "play.yml"]) for _number in turns)
+
+
 def test_the_server_ends_with_what_it_runs(project: Path) -> None:
     own = AnsibleServer(SESSION)
     (project / "play.yml").write_text(play({"debug": {"msg": "x"}}))
