@@ -33,6 +33,8 @@ PARALLEL := $(if $(K),,--numprocesses auto)
 # hosts, so a file stays in one worker.
 LAB_WORKERS ?= 4
 PARALLEL_LABS := $(if $(K),,--numprocesses $(LAB_WORKERS) --dist loadfile)
+# A fault finds its hosts as they are or makes them anew: any worker can take it.
+PARALLEL_FAULTS := $(if $(K),,--numprocesses $(LAB_WORKERS) --dist worksteal)
 
 # The checkout serves as the collection that playbooks see; the community package supplies the connection plugins.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
@@ -127,7 +129,7 @@ test-e2e: venv-test link lab-programs ## End-to-end tests: real Nix, real hosts 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m "not faults" $(PARALLEL_LABS) $(PYTEST_SELECTION)
 
 test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken networks in the lab (K=expression selects)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m faults $(PARALLEL_LABS) $(PYTEST_SELECTION)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m faults $(PARALLEL_FAULTS) $(PYTEST_SELECTION)
 
 lab-programs:
 	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap
