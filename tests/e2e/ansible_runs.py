@@ -51,7 +51,7 @@ class AnsibleServer:
             listener.listen()
             self._address: bytes = listener.getsockname()
             self._process = subprocess.Popen(
-                [sys.executable, str(SERVER), str(listener.fileno())],
+                [sys.executable, str(SERVER), str(listener.fileno()), self._directory.name],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A process that has imported Ansible and forks a child for each run: ansible_server.py LISTENER
+"""A process that has imported Ansible and forks a child for each run: ansible_server.py LISTENER DIRECTORY
 
 The importing is most of what a short run of ansible-playbook costs. A child has to be what a fresh process is: it
 leads a session, it has the environment, directory and files of its run and no other, and Ansible reads its settings
@@ -11,7 +11,7 @@ the environment changes how Python itself starts, the child becomes a fresh proc
 
 `ansible_runs.py` is the client. A connection stands for a run: it carries the request with the files for standard
 output and error, then the exit status. When the client closes its side first, the run's session is killed. The server
-ends with its standard input.
+ends with its standard input, and removes the directory then, because a client that was killed cannot.
 """
 
 from __future__ import annotations
@@ -345,6 +345,8 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(sys.executable).parent)
     _baseline = Baseline()
     _child = Server(int(sys.argv[1])).next_child()
-    if _child is not None:
+    if _child is None:
+        shutil.rmtree(sys.argv[2], ignore_errors=True)
+    else:
         # The last thing that this program does: the child ends as a fresh process does, with its exit handlers.
         runpy.run_path(become(_baseline, *_child), run_name="__main__")

@@ -280,6 +280,32 @@ def test_the_server_ends_with_what_it_runs(project: Path) -> None:
         forked(own, project, "play.yml")
 
 
+KILLED = """
+import os, signal, sys
+import ansible_runs
+server = ansible_runs.AnsibleServer({})
+print(server._process.pid, server._directory.name, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_client_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    path = os.pathsep.join(
+        str(Path(str(module.__file__)).parent) for module in (ansible_runs, ansible_runs.choose)
+    )
+    environment = {**os.environ, **SESSION, "PYTHONPATH": path, "TMPDIR": str(tmp_path)}
+    run = subprocess.run(
+        [sys.executable, "-c", KILLED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == -9, run.stderr
+    process, directory = run.stdout.split()
+    end = time.monotonic() + DEADLINE
+    while (Path("/proc", process).exists() or Path(directory).exists()) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not Path(directory).exists()
+    assert not Path("/proc", process).exists()
+
+
 SAY_STATE = """
 import json, sys
 sys.argv = ["x"]
