@@ -52,7 +52,7 @@ def limits(max_memory: int | None) -> Any:
     from ansible.plugins.loader import init_plugin_loader
 
     init_plugin_loader([str(COLLECTIONS)])
-    from ansible_collections.nixferry.deploy.plugins.plugin_utils import _evaluate_limits
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import limits as _evaluate_limits
 
     return _evaluate_limits.default_limits(max_memory)
 
@@ -60,13 +60,11 @@ def limits(max_memory: int | None) -> Any:
 def inside(what: str, file: str, max_memory: int | None) -> None:
     """In a process of its own: list the fleet or evaluate it, as the inventory plugin and nix_build do."""
     limited = limits(max_memory)
-    from ansible_collections.nixferry.deploy.plugins.plugin_utils import (
-        _evaluate,
-        _evaluate_jobs,
-        _fleet,
-        _fleet_source,
-        _nix,
-    )
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import evaluate as _evaluate
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import jobs as _evaluate_jobs
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import command as _nix
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources import fleet as _fleet_source
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources import listing as _fleet
 
     nix = _nix.Nix()
     fleet = _fleet_source.fleet_from([file], directory="/")

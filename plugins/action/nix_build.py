@@ -9,25 +9,25 @@ from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import STEP
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_host import BuildHostRealiser
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.build_host import BuildHostRealiser
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
     ON_TARGET,
     SPECIFICATION,
     base_directory,
     build_options,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_target import TargetRealiser
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_task import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import STEP
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import TargetRealiser
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import (
     BuildTask,
     Realiser,
     task_result,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._run_memory import add_findings
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.shared_results import add_findings
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 
 class ActionModule(NixferryAction):

@@ -8,22 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
     PROGRESS_OPTION,
     NixferryAction,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.explain import STEP
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import CopyRequest, diff_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
     BUILD_OPTION,
     built_toplevel,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import copy_closure
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_errors import STEP
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy_plan import CopyRequest, diff_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import parse_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "paths": {"type": "list", "elements": "str", "aliases": ["path"]},

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import BUILD_OPTION
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._drift import deploy_facts
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import BUILD_OPTION
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    ProbeRequest,
+    probe_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.drift import deploy_facts
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import SWITCH_OPTIONS, kind_of
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import generations_result
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.rollback import (
     nearest_deploys,
     remembered_deploys,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import SWITCH_OPTIONS, kind_of
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import generations_result
 
 
 class ActionModule(NixferryAction):
@@ -35,6 +39,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Ask the host in one round trip."""
+        shell = guarded(shell, options["guard"])
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
         result = generations_result(probe)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_install import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.install import (
     STEP,
     checked_file,
     install_script,
@@ -18,15 +17,16 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_install imp
     settings_of,
     sudoers_rule,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._installed_guard import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import (
     guard_program,
     guard_version,
     installed_guard,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import read_signing_key
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import SWITCH_OPTIONS, kind_of
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._trusted_keys import checked_keys
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import read_signing_key
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.trusted import checked_keys
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import SWITCH_OPTIONS, kind_of
 
 
 class ActionModule(NixferryAction):

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION, NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
+    PROGRESS_OPTION,
+    NixferryAction,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     HEALTH_CHECKS_OPTION,
     parse_health_checks,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health_task import check_host
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.task import check_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 
 class ActionModule(NixferryAction):

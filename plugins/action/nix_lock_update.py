@@ -8,20 +8,23 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION, NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
+    PROGRESS_OPTION,
+    NixferryAction,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
     base_directory,
     setting_text,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._pins_task import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pins.task import (
     PLACES,
     LockRequest,
     diff_of,
     run_lock_task,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
 
 
 class ActionModule(NixferryAction):

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ProbeRequest, probe_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._rollback import choose_generation
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    ProbeRequest,
+    probe_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
     SWITCH_OPTIONS,
     kind_of,
     start_request,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_task import switch_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.rollback import choose_generation
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.task import switch_host
 
 
 class ActionModule(NixferryAction):
@@ -34,6 +38,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Choose the generation on the host, then switch to it as to any other system."""
+        shell = guarded(shell, options["guard"])
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
         chosen = choose_generation(probe, options["to"], options["known_deploys"])

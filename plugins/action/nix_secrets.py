@@ -7,16 +7,21 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import PROGRESS_OPTION, NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets import STORAGES
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_fleet import (
+from ansible.errors import AnsibleError
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
+    PROGRESS_OPTION,
+    NixferryAction,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.declared import STORAGES
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.fleet import (
     FLEET_OPTIONS,
     fleet_of,
     read_fleet_secrets,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_task import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.task import (
     ALL,
     PHASES,
     place_secrets,
@@ -56,6 +61,12 @@ class ActionModule(NixferryAction):
         return place_secrets(task, shell, progress, self._read_file, directory=directory)
 
     def _read_file(self, name: str) -> bytes:
-        """The content of a file on the controller; one that a vault encrypts is decrypted in memory, not to a file."""
-        content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))
+        """The content of a file on the controller; one that a vault encrypts is decrypted in memory, not to a file.
+
+        Raises ``OSError`` when it is missing, or when the vault cannot be opened.
+        """
+        try:
+            content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))
+        except AnsibleError as error:
+            raise OSError(str(error)) from None
         return bytes(content)

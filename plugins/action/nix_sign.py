@@ -7,22 +7,22 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
     BUILD_OPTION,
     built_toplevels,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import (
     STEP,
     read_signing_key,
     sign,
     unsigned,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._store_path import parse_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 
 class ActionModule(NixferryAction):

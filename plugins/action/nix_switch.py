@@ -7,28 +7,29 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import base_directory
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_result import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import base_directory
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
     BUILD_OPTION,
     built_revision,
     built_toplevel,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import ACTIONS
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_begun import deferred, settle_host
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_options import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ACTIONS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
     REVISION_OPTIONS,
     STEP,
     STEP_OPTIONS,
     SWITCH_OPTIONS,
     start_request,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_result import UNCHANGED
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch_task import switch_host
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._transaction import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import UNCHANGED
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.steps import deferred, settle_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.task import switch_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import (
     LOST_PEERS,
     lost_peers,
     refuse_unsuitable,
@@ -56,6 +57,7 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Do the step; among peers a failure that the others have to know of first is left for them to see."""
+        shell = guarded(shell, options["guard"])
         peers = options["peers"]
         if not peers or options["step"] == "all":
             return self._step(options, shell, progress)

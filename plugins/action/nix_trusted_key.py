@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 
 from ansible.utils.display import Display
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sign import read_signing_key
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._trusted_keys import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import read_signing_key
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.trusted import (
     STEP,
     checked_keys,
     parse_trusted_keys,
     trusted_keys_script,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 
 class ActionModule(NixferryAction):

@@ -43,18 +43,23 @@ from typing import Any, ClassVar
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._report import BUILD, COPY, SWITCHES, RunReport
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._report_plays import actions_of
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._report_text import (
-    Line,
-    json_text,
-    summary_lines,
-)
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._status_table import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.fleet import (
     STATUS,
     FleetStatus,
     deploy_lines,
     status_lines,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plays import actions_of
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.run import (
+    BUILD,
+    COPY,
+    SWITCHES,
+    RunReport,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.text import (
+    Line,
+    json_text,
+    summary_lines,
 )
 
 COLOURS = {

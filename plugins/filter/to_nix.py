@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix_literal import nix_literal
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._vaulted import refuse_vaulted
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.vault import refuse_vaulted
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal
 
 
 def to_nix(value: object, allow_vaulted: bool = False) -> str:

@@ -34,7 +34,9 @@ options:
     type: raw
     required: true
   format:
-    description: The tool that the file was written for. V(auto) finds out.
+    description:
+      - The tool that the file was written for. V(auto) finds out, from what the tools return, and evaluates no host.
+      - A file with one NixOS configuration a host has to be called V(nixos).
     type: str
     choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
     default: auto
@@ -78,6 +80,9 @@ options:
     default: 600
 notes:
   - Every host is in the group of its kind, V(nixos), V(darwin) or V(home_manager), and in a group for each of its tags.
+    A node of deploy-rs that has no profile C(system) is in the group V(profile).
+  - The profiles of a node of deploy-rs beside its system are in C(fleet_profiles), for the role
+    P(nixferry.deploy.profile#role).
   - A host whose entry in the fleet file cannot be read stays in the inventory, with the reason in C(fleet_error). Its
     build fails with the same reason, and the others are deployed.
   - Hosts that the fleet file keeps from being deployed are left out; C(-v) says which and why.
@@ -126,15 +131,17 @@ from typing import Any
 from ansible.errors import AnsibleParserError
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet import FleetListing, read_fleet
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_options import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.inventory_options import (
     OPTIONS,
     FleetOptions,
     fleet_options,
     selected,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.listing import FleetListing, read_fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.variables import (
     HostVariables,
     host_variables,
     left_out,
@@ -142,8 +149,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._fleet_variables i
     shared_addresses,
     shared_warnings,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host_names import names_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
@@ -176,6 +181,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             )
         absent = left_out(listing)
         hosts = [host_variables(listing, name, options.common) for name in names if name not in absent]
+        if not listing.hosts and not listing.errors:
+            self.display.warning(
+                f"{path}: there are no hosts in it; it was read in the format {listing.format}"
+            )
         for warning, concerned in shared_warnings(hosts).items():
             self.display.warning(f"{path}: {names_text(concerned)}: {warning}")
         for host in hosts:

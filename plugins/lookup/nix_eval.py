@@ -133,20 +133,20 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_options import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.query import search
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.vault import refuse_vaulted
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
     base_directory,
     setting_text,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build_source import source_from
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate_data import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.data import (
     DATA_SOURCES,
     data_attributes,
     evaluate_data,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._jmespath import search
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._vaulted import refuse_vaulted
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import source_from
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no types

@@ -73,7 +73,8 @@ options:
   fleet_format:
     description:
       - The tool that O(fleet) was written for. V(auto), which is the default, finds out.
-      - With V(deploy-rs) the systems are those in the flake's C(nixosConfigurations) that are called as the nodes.
+      - With V(deploy-rs) the system of a node is the one that its profile C(system) activates. O(ssh_access) can be
+        added to it where the entry of C(nixosConfigurations) that is called as the node is that system.
     type: str
     choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
   drv_path:

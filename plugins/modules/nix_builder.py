@@ -217,13 +217,13 @@ remedy:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder import BuilderError
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder_registration import (
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.builder import BuilderError
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.machines import MachinesError
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.registration import (
     SYSTEM_SSH_CONFIG,
     Registration,
 )
-from ansible_collections.nixferry.deploy.plugins.module_utils._edit import EditError, unchangeable
-from ansible_collections.nixferry.deploy.plugins.module_utils._machines import MachinesError
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.edit import EditError, unchangeable
 
 
 def argument_spec():

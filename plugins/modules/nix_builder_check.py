@@ -158,16 +158,16 @@ remedy:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder_check import (
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.check import (
     DEFAULT,
     STEPS,
     Check,
     Failed,
 )
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder_failures import Failure
-from ansible_collections.nixferry.deploy.plugins.module_utils._edit import EditError
-from ansible_collections.nixferry.deploy.plugins.module_utils._machines import MachinesError
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import find
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.failures import Failure
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.machines import MachinesError
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.edit import EditError
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.here import find
 
 
 def main():

@@ -129,21 +129,12 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder import (
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.builder import (
     BuilderError,
     checked_name,
     nix_value,
 )
-from ansible_collections.nixferry.deploy.plugins.module_utils._edit import (
-    Change,
-    EditError,
-    locked,
-    make_directory,
-    read_text,
-    unchangeable,
-    write,
-)
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_conf import (
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.conf import (
     ConfError,
     assigned,
     has_settings,
@@ -156,8 +147,17 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._nix_conf import (
     with_settings,
     without_include,
 )
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_daemon import older_than, service
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import find, manager, settings
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.daemon import older_than, service
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.edit import (
+    Change,
+    EditError,
+    locked,
+    make_directory,
+    read_text,
+    unchangeable,
+    write,
+)
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.here import find, manager, settings
 
 # Neither the settings of the user who runs this nor those of its environment.
 NEUTRAL = {"NIX_CONFIG": None, "NIX_USER_CONF_FILES": os.devnull}

@@ -66,13 +66,13 @@ remedy:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_daemon import (
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.daemon import (
     DaemonError,
     service,
     start,
     wait_for,
 )
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import find
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.here import find
 
 REMEDIES = {
     "systemd": "See `journalctl -u nix-daemon.service` on the host.",

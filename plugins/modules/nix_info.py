@@ -161,17 +161,17 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.nixferry.deploy.plugins.module_utils._builder_probe import parsed_store
-from ansible_collections.nixferry.deploy.plugins.module_utils._edit import EditError, read_text
-from ansible_collections.nixferry.deploy.plugins.module_utils._machines import (
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.machines import (
     MachinesError,
     entries,
     hazards,
     host_of,
     parse,
 )
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_daemon import service
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix_here import (
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.probe import parsed_store
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.daemon import service
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.edit import EditError, read_text
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.here import (
     EXPERIMENTAL,
     daemon_socket,
     find,

@@ -105,6 +105,10 @@ target_generation:
   description: The number of the generation that was chosen; V(0) when a store path was given.
   returned: when the host was reached
   type: int
+other_system:
+  description: The store path of the system that runs, when a third party has switched the host to it meanwhile.
+  returned: when that has happened
+  type: str
 old:
   description: The store path of the system that ran before.
   returned: when the host was reached

@@ -241,13 +241,20 @@ outcome:
     - How it ended. V(unchanged), nothing had to be done. V(committed), the new system runs (with O(action=boot), will
       run after the next boot) and is the boot default. V(tested), the new system runs and the old one is the boot
       default. V(dry-activated), nothing was changed. V(rolled-back), the old system runs and is the boot default.
-      V(failed), the new system failed and the old one could not, or was not to, be put back. V(unknown), the host
-      could not be reached again before every deadline had passed. V(awaiting-confirmation), the new system runs, is
-      healthy and waits for O(step=confirm); the old system is the boot default.
+      V(failed), the new system failed and the old one could not, or was not to, be put back; or a third party has
+      switched the host to yet another system meanwhile, which RV(other_system) and the message name. V(unknown), the
+      host could not be reached again before every deadline had passed. V(awaiting-confirmation), the new system runs,
+      is healthy and waits for O(step=confirm); the old system is the boot default.
     - In check mode, what the outcome would be if all went well.
   returned: always
   type: str
   choices: [unchanged, awaiting-confirmation, committed, tested, dry-activated, rolled-back, failed, unknown]
+other_system:
+  description:
+    - The store path of the system that runs, when a third party (another administrator, an automatic upgrade) has
+      switched the host to it while the deploy was under way. It is left alone, and the new system is not committed.
+  returned: when that has happened
+  type: str
 old:
   description: The store path of the system that ran before; empty when there was none.
   returned: when the host was reached

@@ -20,17 +20,9 @@ import lab as lab_module
 import pytest
 from fault_rows import Fault
 from fleets import lay_out
+from hosts import CONTROLLERS, HOSTS
 from lab import Lab, LabHost
 from project import Project, make_project
-
-HOSTS = (
-    {"name": "web1", "release": "bookworm"},
-    {"name": "web2", "release": "trixie"},
-    {"name": "web3", "release": "trixie"},
-    # A host that never had a system: no profile, no boot default.
-    {"name": "fresh1", "release": "trixie", "fresh": True},
-)
-CONTROLLERS = ("bookworm", "trixie", "forky")  # Nix 2.8, 2.26 and 2.34
 
 # pytest calls the hooks that it finds here.
 pytest_sessionfinish = fault_table.pytest_sessionfinish

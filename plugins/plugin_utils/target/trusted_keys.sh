@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Public keys that this host's Nix takes signatures of: a block of our own in its configuration. Runs behind base.sh, with
+# Public keys that this host's Nix takes signatures of: a block of our own in its configuration. Runs behind lib/base.sh, with
 # KEYS (words), WANTED (present or absent) and DRY_RUN (1 or 0). The rest of the file is never shown: it may hold tokens.
 
 BLOCK_BEGINS='# BEGIN public keys of deploys, kept by nixferry.deploy.nix_trusted_key'
@@ -88,7 +88,7 @@ restart_daemon() {
 }
 
 manage_trusted_keys() {
-    # shellcheck disable=SC2034 # base.sh ends the answer with it
+    # shellcheck disable=SC2034 # lib/base.sh ends the answer with it
     VERB=trusted_keys
     exec 3>&1 1>&2
     answer_begins

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import pytest
 from fault_rows import Fault
+from fault_state import HostState
 from fault_systems import FAULTS, script
 from lab import SYSTEM_PROFILE
 
 pytestmark = pytest.mark.faults
 
 STATE = "/var/lib/nixferry"
+# As nix.gc does daily: the links of old generations go first.
+COLLECT = "PATH=$PATH:/usr/bin:/bin nix-collect-garbage -d >/dev/null"
 FULL_DISK = f"cat /dev/zero >{STATE}/filler 2>/dev/null || true"
 # What the guard and the boot loader write to lies on a disk of a megabyte. The records of earlier rows would fill it.
 SMALL_DISK = f"""
@@ -158,6 +161,99 @@ def test_garbage_collection_in_the_middle(fault: Fault) -> None:
     assert "freed" in collected.stdout + collected.stderr
     after = fault.assert_settled(report, outcome="rolled-back")
     assert after.runs == old
+
+
+def test_garbage_collection_after_the_profile_was_set(fault: Fault) -> None:
+    """The commit has made the new generation, and fails: the old one has been removed meanwhile."""
+    host = fault.use("web2")
+    host.execute("nix-collect-garbage -d")
+    fault.remember()
+    collects = {"preSwitchChecks": {"collects": f"case $NIXOS_ACTION in boot) {COLLECT}; false ;; esac"}}
+    report = fault.deploy({"version": "2", **collects})
+    assert "commit failed" in report["msg"]
+    after = fault.assert_settled(report, outcome="rolled-back")
+    assert_survives_collection(fault, after)
+
+
+def test_garbage_collection_after_a_reboot_inside_the_deploy(fault: Fault) -> None:
+    """The new system has a generation before it is confirmed, and only the old one's link goes."""
+    host = fault.use("web1")
+    host.execute("nix-collect-garbage -d")
+    fault.remember()
+    toplevel = fault.install({"version": "2", **FAULTS["new_kernel"]})
+    check = {"command": f"{COLLECT}; false", "retries": 0, "delay": 0}
+    options = {"reboot": "if-required", "timeout_reboot": 60, "timeout_activation": 60}
+    report = fault.switch(toplevel, health_checks=[check], **options)
+    assert report.get("rebooted"), report
+    after = fault.assert_settled(report, outcome="rolled-back")
+    assert_survives_collection(fault, after)
+
+
+def test_garbage_collection_while_a_profile_waits(fault: Fault) -> None:
+    """The kind whose activation is the new generation."""
+    host = fault.use("web2")
+    profile = "/nix/var/nix/profiles/collected"
+    old, new = fault.install({"version": "profile-1"}), fault.install({"version": "profile-2"})
+    options = {"kind": "profile", "profile": profile}
+    assert fault.switch(old, **options)["outcome"] == "committed"
+    fault.remember()
+    check = {"command": f"{COLLECT}; false", "retries": 0, "delay": 0}
+    report = fault.switch(new, health_checks=[check], **options)
+    assert report["outcome"] == "rolled-back", report
+    assert host.ask(f"readlink -e {profile}") == old
+    fault.assert_settled(report, outcome="rolled-back", next_deploy=False)
+    host.execute("nix-collect-garbage")
+    assert host.ask(f"readlink -e {profile}") == old
+    assert host.has_path(old)
+    host.execute(f"rm -f {profile} {profile}-*-link")
+    fault.assert_next_deploy_works()
+
+
+def assert_survives_collection(fault: Fault, after: HostState) -> None:
+    """What runs and boots is still there after another collection."""
+    fault.host.execute("nix-collect-garbage -d")
+    assert fault.host.has_path(after.runs)
+    assert fault.host.has_path(after.boots)
+
+
+@pytest.mark.parametrize(
+    ("host", "healthy"),
+    [pytest.param("web1", True, id="confirmed"), pytest.param("web2", False, id="unhealthy")],
+)
+def test_third_party_switches_meanwhile(fault: Fault, host: str, healthy: bool) -> None:
+    """Another administrator calls another tool while the health checks run."""
+    used = fault.use(host)
+    third = fault.install({"version": "by-hand"})
+    toplevel = fault.install({"version": "2"})
+    check = {"command": f"until [ -e /run/by-hand ]; do sleep 0.1; done; {'true' if healthy else 'false'}"}
+    checks = [{**check, "retries": 0, "delay": 0, "timeout": 60}]
+    with fault.switching(toplevel, health_checks=checks, timeout_confirm=60) as controller:
+        fault.wait_for_phase("awaiting-confirmation")
+        fault.third_party_switches(third)
+        used.execute("touch /run/by-hand")
+        report = fault.report(controller)
+    used.execute("rm /run/by-hand")
+    assert report["other_system"] == third
+    assert f"a third party has switched it to: {third}" in report["msg"]
+    assert f"a third party has changed the profile {SYSTEM_PROFILE}" in report["msg"]
+    fault.assert_settled(report, outcome="failed", new=toplevel)
+
+
+def test_third_party_changes_what_boots_meanwhile(fault: Fault) -> None:
+    """As `nixos-rebuild boot` does: the deploy's system is not confirmed, and the choice is kept."""
+    host = fault.use("web1")
+    fault.spoil()
+    old = fault.before.runs
+    third, toplevel = fault.install({"version": "by-hand"}), fault.install({"version": "2"})
+    boots = f"nix-env --profile {SYSTEM_PROFILE} --set {third} && {third}/bin/switch-to-configuration boot"
+    report = fault.switch(
+        toplevel, health_checks=[{"command": boots, "retries": 0, "delay": 0, "timeout": 60}]
+    )
+    assert report["outcome"] == "rolled-back", report
+    assert f"a third party has changed the profile {SYSTEM_PROFILE}" in report["msg"]
+    assert host.ask("readlink -e /run/current-system") == old
+    assert host.ask(f"readlink -e {SYSTEM_PROFILE}") == third
+    assert host.ask("cat /boot/nixferry-lab/default") == third
 
 
 def test_specialisation_was_active(fault: Fault) -> None:

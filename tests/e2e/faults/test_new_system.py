@@ -125,6 +125,30 @@ def test_another_switch_holds_its_lock_for_good(fault: Fault) -> None:
     fault.assert_next_deploy_works()
 
 
+@pytest.mark.parametrize("errno", [11, 4, 100, 1])
+def test_program_ends_half_way_with_an_error_number(fault: Fault, errno: int) -> None:
+    """Everything is activated, and what was stopped is not started again."""
+    fault.use("web1")
+    report = fault.deploy({"version": "2", "errnoAfterActivation": errno})
+    assert f"exit code {errno}" in report["msg"]
+    after = fault.assert_settled(report, outcome="rolled-back")
+    assert "web.service" in after.services
+
+
+def test_programs_wait_for_the_lock_of_another_switch_for_good(fault: Fault) -> None:
+    """Neither the new system's program nor the old one's gets its turn."""
+    host = fault.use("web2")
+    host.install_system(fault.install({"version": "patient", "waitsForLock": True}))
+    toplevel = fault.install({"version": "2", "waitsForLock": True})
+    hold_switch_lock(host, 600)
+    fault.remember()
+    report = fault.switch(toplevel, timeout_activation=6)
+    assert "/run/nixos/switch-to-configuration.lock" in report["msg"]
+    fault.assert_settled(report, outcome="rolled-back", next_deploy=False)
+    host.execute("systemctl stop lock-holder")
+    fault.assert_next_deploy_works()
+
+
 def test_another_switch_holds_its_lock_for_a_while(fault: Fault) -> None:
     host = fault.use("web2")
     toplevel = fault.install({"version": "2"})

@@ -22,10 +22,11 @@ from pathlib import Path
 import pytest
 from guard_programs import NIX_ENV, NIX_STORE, SWITCH_TO_CONFIGURATION, SYSTEMCTL, SYSTEMD_RUN
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils import _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_probe import ProbeResult, parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard_status import GuardStatus, parse_status
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._kinds import KINDS, Kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import new_activation_id
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, Kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
 
 SHELLS = {
     "dash": "exec dash",
@@ -63,21 +64,41 @@ class Host:
     def state(self) -> Path:
         return self.directory / "var/lib/nixferry"
 
-    def toplevel(self, name: str, *, test: str = ":", boot: str = ":") -> str:
-        """Add a system to the store; ``test`` and ``boot`` are shell code that its program runs on the way."""
+    def toplevel(self, name: str, *, first: str = ":", test: str = ":", boot: str = ":") -> str:
+        """Add a system to the store; ``test`` and ``boot`` are shell code that its program runs on the way.
+
+        ``first`` is what it does before the system is the current one.
+        """
         path = self.directory / "store" / name
         (path / "bin").mkdir(parents=True)
         (path / "nixos-version").write_text(name)
         text = SWITCH_TO_CONFIGURATION.replace("@self@", str(path)).replace("@name@", name)
         program = path / "bin" / "switch-to-configuration"
-        program.write_text(text.replace("@test@", test).replace("@boot@", boot))
+        text = text.replace("@first@", first).replace("@test@", test).replace("@boot@", boot)
+        program.write_text(text)
         program.chmod(0o755)
         return str(path)
 
-    def run_system(self, toplevel: str) -> None:
-        """The host runs and boots ``toplevel``, which is a new generation of the profile."""
+    def set_profile(self, toplevel: str) -> None:
+        """Make ``toplevel`` a new generation of the profile."""
         command = [self.programs / "nix-env", "-p", self.profile, "--set", toplevel]
         subprocess.run(command, check=True, env=self.env())
+
+    def switch_to(self, toplevel: str) -> None:
+        """Let the host run ``toplevel``, as a third party does by calling its program."""
+        link = self.directory / "run/current-system"
+        link.unlink(missing_ok=True)
+        link.symlink_to(toplevel)
+
+    def collect_old_generations(self) -> None:
+        """Remove the links of all generations but the one that the profile leads to, as `nix-collect-garbage -d`."""
+        for link in self.profile.parent.glob(f"{self.profile.name}-*-link"):
+            if link.name != str(self.profile.readlink()):
+                link.unlink()
+
+    def run_system(self, toplevel: str) -> None:
+        """The host runs and boots ``toplevel``, which is a new generation of the profile."""
+        self.set_profile(toplevel)
         for name in ("current-system", "booted-system"):
             link = self.directory / "run" / name
             link.unlink(missing_ok=True)
@@ -153,7 +174,7 @@ class Host:
 
     def request(self, toplevel: str, **options: object) -> _guard.StartRequest:
         request = _guard.StartRequest(
-            _guard.new_activation_id(),
+            new_activation_id(),
             self.kind,
             toplevel,
             timeout_activation=100,

@@ -102,7 +102,9 @@ SWITCH_TO_CONFIGURATION = """\
 echo "$1 @self@" >>"$HOST/actions"
 echo "this is @name@ doing $1"
 case $1 in
-    test) ln -sfn @self@ "$HOST/run/current-system"
+    test)
+        @first@
+        ln -sfn @self@ "$HOST/run/current-system"
         @test@
         ;;
     boot)

@@ -17,8 +17,8 @@ from typing import Any
 
 from guard_host import Completed, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import RemoteResult
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets_task import place_secrets, secrets_task
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.task import place_secrets, secrets_task
 
 # Whoever runs the tests is root here.
 STAT = """\

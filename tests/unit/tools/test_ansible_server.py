@@ -26,7 +26,7 @@ PLAYBOOK = str(Path(sys.executable).with_name("ansible-playbook"))
 INVENTORY = str(Path(sys.executable).with_name("ansible-inventory"))
 SESSION = {
     "ANSIBLE_NOCOLOR": "1",
-    "ANSIBLE_CALLBACK_PLUGINS": str(REPOSITORY / "tests/e2e/callback"),
+    "ANSIBLE_CALLBACK_PLUGINS": str(REPOSITORY / "tests/e2e/support/callback"),
     "ANSIBLE_CALLBACKS_ENABLED": "record",
     "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".build/collections"),
 }

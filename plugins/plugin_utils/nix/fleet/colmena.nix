@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # colmena: `meta` (or `network`), `defaults`, and hosts; a file, or the output `colmena` of a flake.
-{ value, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
+{ value, module, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
 
 let
   inherit (builtins) attrNames elem filter head isAttrs isList isPath listToAttrs map mapAttrs;
@@ -49,7 +49,7 @@ let
             else lib.mkOptionDefault (packages.config or { });
         })
         (located (value.defaults or { }))
-      ] ++ map located modules ++ extra names name ++ (if check then [ ] else [{ _module.check = false; }]);
+      ] ++ map (each: located (module name each)) modules ++ extra names name ++ (if check then [ ] else [{ _module.check = false; }]);
       specialArgs = { inherit name; nodes = unchecked; } // (meta.specialArgs or { }) // (meta.nodeSpecialArgs.${name} or { });
     };
   evaluateAll = check: listToAttrs (map (name: { inherit name; value = evaluate check name; }) names);

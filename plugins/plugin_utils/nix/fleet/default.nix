@@ -18,5 +18,7 @@ import ./main.nix {
   nixpkgs = import ./nixpkgs.nix;
   nixus = import ./nixus.nix;
   options = import ./options.nix;
+  shape = import ./shape.nix;
   systems = import ./systems.nix;
+  unwrap = import ./unwrap.nix;
 }

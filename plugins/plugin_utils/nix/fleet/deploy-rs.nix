@@ -2,58 +2,83 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# deploy-rs: the output `deploy` of a flake, or a file with the attribute `deploy`. A node's profile `system` is what
-# counts. Its path wraps the system for deploy-rs; the system itself is built from nixosConfigurations.
-{ value, ... }:
+# deploy-rs: the output `deploy` of a flake, or a file with the attribute `deploy`. What the role nixos deploys is a node's
+# profile `system`. Its path wraps the system for deploy-rs' own activation, and the system inside is what is built: it may
+# be that of any configuration, whatever the node is called.
+{ value, added, setsOf, unwrap, ... }:
 
 let
-  inherit (builtins) attrNames concatLists filter mapAttrs;
+  inherit (builtins) attrNames concatLists concatStringsSep elem filter head isString map mapAttrs;
 
   deploy = value.deploy or value;
+  nodes = setsOf { all = "`deploy.nodes`"; each = "a node of deploy-rs, with `hostname` and `profiles`"; }
+    (deploy.nodes or (throw "`deploy` has no attribute `nodes`"));
 
   toHost = name: node:
     let
-      profile = (node.profiles or { }).system or (throw
-        "node '${name}' has no profile `system`, but ${if (node.profiles or { }) == { } then "none at all" else builtins.concatStringsSep ", " (attrNames node.profiles)}: only whole systems are deployed from `deploy.nodes`");
-      levels = [ profile node deploy ];
-      setting = attribute: default:
-        let found = filter (level: level ? ${attribute}) levels; in
-        if found == [ ] then default else (builtins.head found).${attribute};
-      login = setting "sshUser" null;
-      owner = setting "user" login;
-      remoteBuild = setting "remoteBuild" false;
+      where = "deploy.nodes.${name}.profiles";
+      profiles = node.profiles or { };
+      system = profiles.system or { };
+      # What a profile says goes before what its node says, and that before what is said for all.
+      setting = profile: attribute: default:
+        let found = filter (level: level ? ${attribute}) [ profile node deploy ]; in
+        if found == [ ] then default else (head found).${attribute};
+      login = setting system "sshUser" null;
+      owner = setting system "user" login;
+
+      first = filter (each: profiles ? ${each}) (node.profilesOrder or [ ]);
+      others = filter (each: each != "system") (first ++ filter (each: !elem each first) (attrNames profiles));
+      describe = each:
+        let
+          profile = profiles.${each};
+          user = setting profile "user" (setting profile "sshUser" null);
+        in
+        {
+          name = each;
+          inherit user;
+          login_user = setting profile "sshUser" null;
+          profile_path = profile.profilePath or (if user == null then null else "/nix/var/nix/profiles/per-user/${user}/${each}");
+        };
     in
     {
       deployment = {
-        kind = "nixos";
+        # Where there is no system, there is nothing for the role nixos.
+        kind = if profiles ? system then "nixos" else "profile";
         target_host = node.hostname or (throw "node '${name}' has no `hostname`");
         target_port = null;
         target_user = login;
-        ssh_options = concatLists (map (level: level.sshOpts or [ ]) [ deploy node profile ]);
+        ssh_options = concatLists (map (level: level.sshOpts or [ ]) [ deploy node system ]);
         privilege_escalation_command =
           if owner == login then [ ]
-          else filter (word: builtins.isString word && word != "") (builtins.split " +" (setting "sudo" "sudo -u"));
+          else filter (word: isString word && word != "") (builtins.split " +" (setting system "sudo" "sudo -u"));
         escalate_to = owner;
         tags = [ ];
         owners = [ ];
-        build_on_target = remoteBuild;
-        substitute_on_destination = !(setting "fastConnection" false);
-        timeout_confirm = setting "confirmTimeout" 30;
-        timeout_activation = setting "activationTimeout" 240;
-        rollback = setting "autoRollback" true;
+        build_on_target = setting system "remoteBuild" false;
+        substitute_on_destination = !(setting system "fastConnection" false);
+        timeout_confirm = setting system "confirmTimeout" 30;
+        timeout_activation = setting system "activationTimeout" 240;
+        rollback = setting system "autoRollback" true;
         health_checks = [ ];
         pre_deploy_checks = [ ];
         keys = { };
         ssh_access = null;
-        other_profiles = filter (each: each != "system") (attrNames node.profiles);
+        further_profiles =
+          if profiles == { } then throw "node '${name}' has no profile at all: `${where}.system` is what is deployed"
+          else map describe others;
         left_out = null;
       };
       secrets = { };
-      toplevel = profile.path;
+      toplevel =
+        if !(profiles ? system) then
+          throw "node '${name}' has no profile `system`, but ${concatStringsSep ", " others}: only whole systems are deployed from `deploy.nodes` by the role nixos"
+        else if added (attrNames nodes) name != [ ] then
+          throw "node '${name}': access between hosts cannot be added to a system that deploy-rs has wrapped"
+        else unwrap "${where}.system" system.path;
     };
 in
 {
   meta = { description = ""; options = { }; };
-  places = [ (deploy.nodes or { }) ];
-  hosts = mapAttrs toHost (deploy.nodes or (throw "`deploy` has no attribute `nodes`"));
+  places = [ nodes ];
+  hosts = mapAttrs toHost nodes;
 }

@@ -3,10 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # colmena's `makeHive` has evaluated the hosts already: the output `colmenaHive` of a flake.
-{ value, deployment, extend, keys, chosen, ... }:
+{ value, deployment, extend, keys, chosen, setsOf, ... }:
 
 let
-  names = builtins.attrNames value.deploymentConfig;
+  hosts = setsOf { all = "deploymentConfig of what colmena's makeHive returns"; each = "a set of options"; }
+    (value.deploymentConfig or (throw "this is not a result of colmena's makeHive: it has `__schema`, but no attribute `deploymentConfig`"));
+  names = builtins.attrNames hosts;
 in
 {
   meta = {
@@ -24,5 +26,5 @@ in
       toplevel = (extend names name (value.nodes.${name} or { config.system.build.toplevel = value.toplevel.${name}; }))
         .config.system.build.toplevel;
     })
-    value.deploymentConfig;
+    hosts;
 }

@@ -21,21 +21,34 @@ parts:
 { files ? [ ], value ? null, format ? null, arguments ? { }, access ? { }, system ? null }:
 
 let
-  inherit (builtins) attrNames concatStringsSep deepSeq filter functionArgs head intersectAttrs isAttrs isFunction length
-    listToAttrs map mapAttrs typeOf;
+  inherit (builtins) attrNames concatStringsSep deepSeq filter functionArgs head intersectAttrs isAttrs isFunction
+    isPath isString length listToAttrs map mapAttrs substring;
 
-  call = value:
-    if isAttrs value && value ? __functor then call (value.__functor value)
-    else if !isFunction value then value
-    else call (value (if functionArgs value == { } then arguments else intersectAttrs (functionArgs value) arguments));
+  # As all the tools do it: once. What then is a function still is a mistake, and may be one without end.
+  call = name: value:
+    let
+      function = if isAttrs value && value ? __functor then value.__functor value else value;
+      wanted = functionArgs function;
+      missing = filter (argument: !wanted.${argument} && !(arguments ? ${argument})) (attrNames wanted);
+    in
+    if !isFunction function then value
+    else if missing != [ ] then
+      throw "${name} is a function that has to be given ${concatStringsSep ", " missing}. Give it with the option `args`; or, if this is the module of one host, name the file that has the hosts"
+    else function (if wanted == { } then arguments else intersectAttrs wanted arguments);
 
   sources =
-    if files == [ ] then [{ name = ""; value = checked "the flake's output" (call value); }]
-    else map (file: { name = toString file; value = checked (toString file) (call (import file)); }) files;
+    if files == [ ] then [{ name = ""; value = checked "the flake's output" (call "the flake's output" value); }]
+    else map (file: { name = toString file; value = checked (toString file) (call (toString file) (import file)); }) files;
 
+  # What is not a set of hosts is told before anything of it is taken for a host. What nixus returns is a derivation as well,
+  # and deploy-rs' hosts are an output of a flake.
   checked = name: value:
-    if isAttrs value then value
-    else throw "${name} is a ${typeOf value}, but a fleet file is a set of hosts";
+    let what = parts.shape value; in
+    if what == null || isAttrs value && (if format == null then parts.detect parts.shape [ value ] != null else format == "nixus" || value ? deploy) then value
+    else
+      throw "${name} is ${what}, but ${
+        if format == null then "a fleet is an attribute set of hosts, as NixOps, morph, colmena and nixus read it"
+        else "the format ${format} is an attribute set of hosts"}. Name the file or the output that has the hosts, and with the option `format` (`fleet_format` of a build) the tool that it was written for: ${concatStringsSep ", " (attrNames formats)}";
 
   first = (head sources).value;
 
@@ -50,7 +63,7 @@ let
     home-manager = parts.systems "home-manager";
   };
 
-  chosen = if format != null then format else parts.detect (map (source: source.value) sources);
+  chosen = if format != null then format else parts.detect parts.shape (map (source: source.value) sources);
 
   # Where the first of `sets` that has the attribute has it.
   place = name: sets:
@@ -66,12 +79,35 @@ let
     if found.success then found.value
     else
       throw "file 'nixpkgs' was not found in the Nix search path, where it is looked for since ${
-        if where == null then "there is no ${section}.${attribute} in ${concatStringsSep ", " (map (source: source.name) sources)}"
+        if where == null then "there is no ${section}.${attribute} in ${concatStringsSep ", " (map (source: source.name) sources)}${
+          if format != null then "" else ", which was taken for a file of ${chosen}. If it was written for another tool, name it with the option `format`"}"
         else "`${section}` has no `${attribute}` at ${where}"}";
 
+  # The value of a host where a module is expected. It is looked at when the host is evaluated.
+  module = name: value:
+    let
+      what = if isAttrs value && !(value ? __functor) then parts.shape value else null;
+      usable = isAttrs value || isFunction value || isPath value || (isString value && substring 0 1 value == "/");
+    in
+    if usable && what == null then value
+    else
+      throw "host '${name}' is ${if what == null then parts.shape value else what}, but in the format ${chosen} a host is a NixOS module: a set, a function, or the path of a file with one. If the file was written for another tool, name it with the option `format`${
+        if what == "one configuration that has been evaluated already" then ": `nixos` is a set of such configurations" else ""}";
+
+  # The values of `set`, each of which has to be a set itself; `what` says what it should be.
+  setsOf = what: set:
+    let otherwise = "If this was written for another tool than ${chosen}, name it with the option `format`"; in
+    if !isAttrs set then throw "${what.all} is ${parts.shape set}, but it should be an attribute set. ${otherwise}"
+    else
+      mapAttrs
+        (name: value:
+          if isAttrs value then value
+          else throw "host '${name}' is ${parts.shape value}, but it should be ${what.each}. ${otherwise}")
+        set;
+
   fleet = formats.${chosen} {
-    inherit arguments call chosen searched sources system;
-    inherit (parts) deployment keys nixpkgs;
+    inherit arguments call chosen module searched setsOf sources system;
+    inherit (parts) deployment keys nixpkgs unwrap;
     options = arguments: parts.options (arguments // { inherit (parts) key-options; });
     value =
       if length sources == 1 then first

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # morph: `network` with pkgs, lib, evalConfig and specialArgs, `defaults`, and hosts.
-{ value, sources, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
+{ value, module, sources, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
 
 let
   inherit (builtins) attrNames head listToAttrs map mapAttrs removeAttrs typeOf isString;
@@ -20,7 +20,7 @@ let
   evaluate = check: name: evalConfig ({
     specialArgs = network.specialArgs or { };
     modules = [
-      { _file = file; imports = [ value.${name} ]; }
+      { _file = file; imports = [ (module name value.${name}) ]; }
       { _file = file; imports = [ (value.defaults or { }) ]; }
       {
         _file = "nixferry.deploy: what morph adds to every host";

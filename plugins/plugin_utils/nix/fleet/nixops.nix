@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # NixOps 1.7 and 2.0: one or several network files, or `nixopsConfigurations` of a flake.
-{ arguments, call, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
+{ arguments, call, module, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
 
 let
   inherit (builtins)
@@ -11,11 +11,11 @@ let
     listToAttrs map mapAttrs removeAttrs;
 
   # In a flake, the network is the one called default.
-  output = value: if value ? default && !(value ? network) then call value.default else value;
+  output = value: if value ? default && !(value ? network) then call "nixopsConfigurations.default" value.default else value;
 
   networks = map (item: item.network // { _file = item.key; }) (genericClosure {
     startSet = map (source: { key = source.name; network = if purely then output source.value else source.value; }) sources;
-    operator = item: map (file: { key = toString file; network = call (import file); }) (item.network.require or [ ]);
+    operator = item: map (file: { key = toString file; network = call (toString file) (import file); }) (item.network.require or [ ]);
   });
 
   settings = foldl' (all: network: all // network) { } (concatMap (each: if each ? network then [ each.network ] else [ ]) networks);
@@ -66,7 +66,7 @@ let
       value = evalConfig ({
         # Which file it was, so that messages of the module system can say it.
         modules = concatMap
-          (network: if hasAttr name network then [{ imports = [ (getAttr name network) ]; inherit (network) _file; }] else [ ])
+          (network: if hasAttr name network then [{ imports = [ (module name (getAttr name network)) ]; inherit (network) _file; }] else [ ])
           networks
         ++ map (network: { imports = [ network.defaults ]; inherit (network) _file; })
           (concatMap (network: if network ? defaults then [ network ] else [ ]) networks)

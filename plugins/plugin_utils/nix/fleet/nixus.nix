@@ -6,14 +6,15 @@
 { value, added, ssh-access, ... }:
 
 let
-  inherit (builtins) attrNames filter listToAttrs map mapAttrs;
+  inherit (builtins) attrNames filter isAttrs listToAttrs map mapAttrs;
 
   names = attrNames value.config.nodes;
   modules = filter (each: each.value.configuration.imports != [ ])
     (map (name: { inherit name; value.configuration.imports = added names name; }) names);
   config =
     if modules == [ ] then value.config
-    else (value.extendModules { modules = [{ nodes = listToAttrs modules; }]; }).config;
+    # Its nixpkgs may be older than this function.
+    else ((value.extendModules or (throw "the nixpkgs that nixus itself uses is too old for access between hosts to be added from outside: say it in the file, with nixus' option ssh.access")) { modules = [{ nodes = listToAttrs modules; }]; }).config;
 
   secretOf = directory: secret:
     let
@@ -62,10 +63,10 @@ let
     toplevel = node.configuration.system.build.toplevel;
   };
 in
-if !(value ? config.nodes) then
-  throw "this is no result of nixus: it has no attribute `config.nodes`"
+if !(value ? config.nodes) || !isAttrs value.config.nodes then
+  throw "this is not a result of nixus: it has no set `config.nodes`. Name the file that calls nixus with the network, or say with the option `format` which tool it was written for"
 else {
   meta = { description = ""; options = { }; };
-  places = filter builtins.isAttrs (value.options.nodes.definitions or [ ]);
+  places = filter isAttrs (value.options.nodes.definitions or [ ]);
   hosts = mapAttrs toHost config.nodes;
 }

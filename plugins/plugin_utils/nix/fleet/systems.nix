@@ -4,10 +4,14 @@
 
 # Outputs of flakes with one evaluation a host: nixosConfigurations, darwinConfigurations, homeConfigurations.
 # A NixOS host that has the options of options.nix, or the like, says there how to reach it.
-kind: { value, deployment, extend, keys, ssh-access, chosen, ... }:
+kind: { value, deployment, extend, keys, setsOf, ssh-access, chosen, ... }:
 
 let
-  said = system: if kind == "nixos" && system.config ? deployment then system.config.deployment else { };
+  systems = setsOf { all = "the set of hosts"; each = "a NixOS configuration, as `nixosSystem` and eval-config.nix return it"; } value;
+  said = system:
+    if !(system ? config) then
+      throw "a host in the format nixos is a NixOS configuration, with an attribute `config`, but there is a set that has ${builtins.concatStringsSep ", " (builtins.attrNames system)}"
+    else if kind == "nixos" && system.config ? deployment then system.config.deployment else { };
 in
 {
   meta = { description = ""; options = { }; };
@@ -18,5 +22,5 @@ in
       secrets = (keys { keys = (said system).keys or { }; secrets = (said system).secrets or { }; }).complete;
       toplevel = if kind == "nixos" then extend (builtins.attrNames value) name system else system;
     })
-    value;
+    (if kind == "nixos" then systems else value);
 }

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._connection import HostUnreachable, RemoteResult
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health import (
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     HEALTH_CHECK_OPTIONS,
     HealthCheck,
     parse_health_checks,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteResult,
 )
 
 OLD, NEW = (f"/nix/store/{letter * 32}-system" for letter in "ab")

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, nixferry contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+# Private to this collection: it can change at any time, without notice.
+"""The Nix daemon as a service of this machine: systemd's or launchd's."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .here import EXPERIMENTAL, Nix, run
+
+UNIT = "nix-daemon.service"
+# Upstream's and nix-darwin's, Determinate's
+LABELS = ("org.nixos.nix-daemon", "systems.determinate.nix-daemon")
+PLISTS = "/Library/LaunchDaemons"
+RESTART_DEADLINE = 60  # seconds until a daemon that was started has to answer
+_ETIME = re.compile(r"^\s*(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)\s+(.*)$")
+
+
+class Service(NamedTuple):
+    """``manager`` is systemd, launchd or empty; ``name`` is the unit's or the label."""
+
+    manager: str
+    name: str
+    running: bool
+    # launchd has a file for it, but has not loaded it.
+    loaded: bool = True
+
+
+class DaemonError(Exception):
+    """The daemon cannot be started."""
+
+
+def service(module: Any) -> Service:
+    """The service that this machine has for the daemon. Only macOS has launchctl."""
+    launchctl = module.get_bin_path("launchctl")
+    if launchctl:
+        return _launchd(launchctl)
+    systemctl = module.get_bin_path("systemctl")
+    if systemctl and Path("/run/systemd/system").is_dir():
+        known = run([systemctl, "cat", UNIT]).status == 0
+        active = run([systemctl, "is-active", "--quiet", UNIT]).status == 0
+        return Service("systemd", UNIT if known else "", active)
+    return Service("", "", False)
+
+
+def _launchd(launchctl: str) -> Service:
+    for label in LABELS:
+        done = run([launchctl, "print", f"system/{label}"])
+        if done.status == 0:
+            return Service("launchd", label, "state = running" in done.stdout or "pid = " in done.stdout)
+    for label in LABELS:
+        if Path(f"{PLISTS}/{label}.plist").exists():
+            return Service("launchd", label, False, loaded=False)
+    return Service("launchd", "", False)
+
+
+def started_at(processes: str, now: float) -> float | None:
+    """When the oldest Nix daemon started, from the output of ``ps -axo etime=,args=``; None when there is none."""
+    found = []
+    for line in processes.splitlines():
+        match = _ETIME.match(line)
+        if not match:
+            continue
+        words = match.group(5).split()
+        if words and words[0].rpartition("/")[2] == "nix-daemon" and "--stdio" not in words:
+            days, hours, minutes, seconds = (int(part or 0) for part in match.groups()[:4])
+            found.append(now - (((days * 24 + hours) * 60 + minutes) * 60 + seconds))
+    return min(found) if found else None
+
+
+def older_than(path: str) -> bool:
+    """Whether a daemon runs that was started before a file got its present content."""
+    done = run(["ps", "-axo", "etime=,args="])
+    begun = started_at(done.stdout, time.time()) if done.status == 0 else None
+    file = Path(path)
+    # ps counts in whole seconds.
+    return begun is not None and file.exists() and begun + 2 < file.stat().st_mtime
+
+
+def start(module: Any, found: Service, again: bool) -> None:
+    """Start the daemon, or start it again. Builds that run go on: they are processes of their own."""
+    if found.manager == "systemd":
+        systemctl = module.get_bin_path("systemctl", required=True)
+        # Several restarts in a row are no reason to refuse the last.
+        run([systemctl, "reset-failed", UNIT, "nix-daemon.socket"])
+        _expect([systemctl, "restart" if again else "start", UNIT])
+    elif found.manager == "launchd":
+        launchctl = module.get_bin_path("launchctl", required=True)
+        target = f"system/{found.name}"
+        if found.loaded:
+            # Without -k nothing happens to a daemon that runs.
+            _expect([launchctl, "kickstart", *(["-k"] if again else []), target])
+        else:
+            run([launchctl, "enable", target])
+            _expect([launchctl, "bootstrap", "system", f"{PLISTS}/{found.name}.plist"])
+
+
+def _expect(arguments: list[str]) -> None:
+    done = run(arguments, timeout=RESTART_DEADLINE)
+    if done.status != 0:
+        said = (done.stderr or done.stdout).strip() or f"it ended with {done.status}"
+        raise DaemonError(f"`{' '.join(arguments)}` failed: {said}")
+
+
+def answers(nix: Nix) -> bool:
+    """Whether the daemon answers. Later versions of Nix have another name for the command, and take this one too."""
+    done = run(
+        [nix.program, *EXPERIMENTAL, "store", "ping", "--store", "daemon"], environment={"NIX_REMOTE": None}
+    )
+    return done.status == 0
+
+
+def wait_for(nix: Nix, deadline: float) -> None:
+    """Raises ``DaemonError`` when the daemon does not answer in time."""
+    end = time.monotonic() + deadline
+    while not answers(nix):
+        if time.monotonic() > end:
+            raise DaemonError(f"the daemon does not answer within {deadline:.0f} seconds")
+        time.sleep(0.2)

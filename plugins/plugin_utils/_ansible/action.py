@@ -1,0 +1,68 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What every action plugin of the collection does alike: read arguments, show progress, explain failures."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+
+PROGRESS_OPTION: dict[str, Any] = {"type": "str", "choices": ["auto", "lines", "none"], "default": "auto"}
+
+
+class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no types
+    """An action plugin whose ``perform`` gets checked arguments and may raise ``NixferryError``."""
+
+    _supports_check_mode = True
+    _supports_async = False
+    _requires_connection = True
+    TRANSFERS_FILES = False
+
+    specification: ClassVar[dict[str, Any]]
+    """The keyword arguments of ``validate_argument_spec``."""
+    batch: tuple[str, ...] = ()
+    """The hosts that Ansible works on at the same time as on this one."""
+
+    @abstractmethod
+    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Do the work on ``shell.host`` and return the task's result."""
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """What the keyword ``environment`` of the task, its blocks and its play says together."""
+        found: dict[str, Any] = {}
+        self._compute_environment_string(found)
+        return tuple(sorted((str(name), str(value)) for name, value in found.items()))
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Called by Ansible. A host that cannot be reached before anything was changed is UNREACHABLE."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        del tmp
+        host = str((task_vars or {}).get("inventory_hostname", "localhost"))
+        self.batch = tuple(map(str, (task_vars or {}).get("ansible_play_batch", ())))
+        _validation, options = self.validate_argument_spec(**self.specification)
+        progress = Progress(
+            Display(), prefix=host, muted=bool(self._task.no_log), mode=options.get("progress", "auto")
+        )
+        try:
+            result.update(self.perform(options, RemoteShell(self, host), progress))
+        except HostUnreachable as error:
+            # Ansible would append the cause, which the text holds already.
+            raise AnsibleConnectionFailure(error.text(host)) from None
+        except NixferryError as error:
+            result.update(error.result(host))
+        finally:
+            progress.close()
+        return result

@@ -1,0 +1,100 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Building for all hosts on one host of the inventory, and bringing what it has built to the controller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from .realise import Target, missing, realise
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+from .target import HostPlace
+from .task import (
+    BuildTask,
+    HostBuild,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable, RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.back import copy_back
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+
+
+class BuildHostRealiser:
+    """Realises on the host of ``shell`` for ``BuildTask.run``, which leaves the results on the controller."""
+
+    def __init__(self, task: BuildTask, shell: RemoteShell) -> None:
+        self._task = task
+        self._shell = shell
+        self._place = HostPlace(task, shell)
+
+    def __call__(
+        self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
+    ) -> dict[str, HostBuild]:
+        """One build a host. That the build host fails is the failure of those whose system is not there yet."""
+        absent = missing(nix, targets)
+        if self._task.options.dry_run:
+            return self._planned(targets, absent)
+        return self._task.settled(nix, targets, absent, self._build(nix, absent, deadline))
+
+    def _planned(self, targets: Mapping[str, Target], absent: Mapping[str, Target]) -> dict[str, HostBuild]:
+        try:
+            lacking = self._place.missing(absent) if absent else {}
+        except NixferryError as error:
+            named = self._named(error)
+            return {
+                host: HostBuild(host, target, plan=Plan(), error=named if host in absent else None)
+                for host, target in targets.items()
+            }
+        plans = dict.fromkeys(targets, Plan())
+        for host, target in absent.items():
+            # The host could only tell more once it had the derivation. What it has is only brought here.
+            if host in lacking:
+                plans[host] = Plan(would_build=(target.realisable,))
+            else:
+                plans[host] = Plan(would_fetch=tuple(target.outputs.values()))
+        return {host: HostBuild(host, target, plan=plans[host]) for host, target in targets.items()}
+
+    def _build(
+        self, nix: Nix, absent: Mapping[str, Target], deadline: float | None
+    ) -> dict[str, NixferryError]:
+        """Build what the build host lacks and bring it here; the errors by host."""
+        if not absent:
+            return {}
+        errors: dict[str, NixferryError] = {}
+        try:
+            lacking = self._place.missing(absent)
+            if lacking:
+                derivations = [each.derivation for each in lacking.values() if each.derivation is not None]
+                if derivations:
+                    self._place.copy(derivations, nix, deadline)
+                self._task.progress.phase(f"building {names_text(list(lacking))} on {self._shell.host}")
+                failed = realise(nix, lacking, self._place, deadline=deadline)
+                errors = {host: self._named(error) for host, error in failed.items()}
+            built = [target for host, target in absent.items() if host not in errors]
+            paths = list(dict.fromkeys(path for target in built for path in target.outputs.values()))
+            if paths:
+                self._task.progress.phase(f"copying what was built from {self._shell.host}")
+                seconds = None if deadline is None else max(1.0, deadline - time.monotonic())
+                copy_back(self._shell, paths, nix=nix, timeout=seconds)
+        except NixferryError as error:
+            named = self._named(error)
+            errors = {host: errors.get(host, named) for host in absent}
+        return errors
+
+    def _named(self, error: NixferryError) -> NixferryError:
+        """The error with the name of the build host, since its text begins with that of the host that is built for."""
+        name = self._shell.host
+        if isinstance(error, HostUnreachable):
+            return NixferryError(
+                f"the build host {name} cannot be reached: {error.message}",
+                step=f"build on {name}",
+                remedy=error.remedy
+                or f"Make sure that `ansible {name} -m raw -a true` works, or change `build_on`.",
+                output=error.output,
+            )
+        step = f"build on {name}" if error.step == "build" else f"{error.step} (build host {name})"
+        return NixferryError(error.message, step=step, remedy=error.remedy, output=error.output)

@@ -1,0 +1,111 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What Nix's log says of remote builders that could not be used.
+
+Nix passes over such a builder. It builds here what can be built here, with success and without the user's knowledge,
+and says of anything else that the platform does not match. Neither names the cause.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.module_utils._builders.failures import (
+    Failure,
+    classified,
+    explained,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
+    LogEvent,
+    Message,
+    PlainLine,
+    Start,
+)
+
+_NOT_USED = re.compile(r"cannot build on '(?P<uri>[^']*)': (?P<reason>.*)", re.DOTALL)
+# Nix 2.8 and later announce a connection as an activity; what ssh says of it follows as plain lines.
+_CONNECTING = "connecting to '"
+# Errors that only say that nobody is left who could build, and not why.
+_CONSEQUENCES = frozenset({"client_mismatch", "no_builder", "no_jobs"})
+# Errors of a builder that was reached. For these Nix's words are the same as if the fault were this machine's.
+_OF_BUILDERS = frozenset({"builder_mismatch", "untrusted", "sandbox", "no_sandbox_shell", "disconnected"})
+_REMOTE = re.compile(r"\bon 'ssh(?:-ng)?://|remote store 'ssh|Nix daemon disconnected")
+LINES_KEPT = 20
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A builder that was not used, and why."""
+
+    uri: str
+    failure: Failure
+
+    @property
+    def text(self) -> str:
+        """What happened, without what to do about it."""
+        return (
+            f"the builder {self.uri} could not be used ({self.failure.stage}): "
+            f"{self.failure.cause}: {self.failure.evidence}"
+        )
+
+
+class BuilderNews:
+    """Listens to Nix's log. ``troubles`` has one entry a builder, the last that was heard of it."""
+
+    def __init__(self) -> None:
+        self._troubles: dict[str, Trouble] = {}
+        self._lines: list[str] = []
+
+    @property
+    def troubles(self) -> list[Trouble]:
+        return list(self._troubles.values())
+
+    def event(self, event: LogEvent) -> None:
+        if isinstance(event, Start) and event.text.startswith(_CONNECTING):
+            self._lines = []
+        elif isinstance(event, PlainLine):
+            self._plain(event.text)
+        elif isinstance(event, Message):
+            match = _NOT_USED.search(event.text)
+            if match is not None:
+                self._note(match["uri"], match["reason"])
+
+    def warnings(self) -> list[str]:
+        """A warning for each builder that could not be used."""
+        return [f"{each.text}. What to do: {each.failure.hint}" for each in self.troubles]
+
+    def _plain(self, text: str) -> None:
+        match = _NOT_USED.search(text)
+        if match is not None:
+            self._note(match["uri"], match["reason"])
+        else:
+            self._lines = [*self._lines, text][-LINES_KEPT:]
+
+    def _note(self, uri: str, reason: str) -> None:
+        failure = explained("\n".join([*self._lines, reason]), "connect")
+        self._troubles[uri] = Trouble(uri, failure)
+        self._lines = []
+
+
+def with_builders(error: NixferryError, troubles: Sequence[Trouble]) -> NixferryError:
+    """``error`` with the cause that lies at a builder, where it does."""
+    # What Nix said of the builders is among its errors, before the one that follows from it.
+    lines = [line for line in error.message.rstrip().splitlines() if not _NOT_USED.match(line)]
+    if troubles and any(_is_consequence(line) for line in lines):
+        message = "; ".join(["\n".join(lines), *(each.text for each in troubles)])
+        return NixferryError(message, step=error.step, remedy=troubles[0].failure.hint, output=error.output)
+    text = "\n".join([error.message, *error.output])
+    failure = classified(error.message) or classified(text)
+    if failure is not None and failure.code in _OF_BUILDERS and _REMOTE.search(text):
+        return NixferryError(error.message, step=error.step, remedy=failure.hint, output=error.output)
+    return error
+
+
+def _is_consequence(line: str) -> bool:
+    failure = classified(line)
+    return failure is not None and failure.code in _CONSEQUENCES

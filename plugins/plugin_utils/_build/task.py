@@ -1,0 +1,267 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The whole of a nix_build task, without Ansible: from options to one result a host."""
+
+from __future__ import annotations
+
+from .realise import STEP
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .realise import Controller, Target, missing, not_available, plan, realise, target_of, target_of_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
+from .options import BuildOptions
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+from .gcroots import keep, roots_directory
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import Source
+from .builder_news import (
+    BuilderNews,
+    with_builders,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate import Answers, Evaluation, evaluate
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import Limits
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import PLACEHOLDER, Attribute
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.profile import other_systems
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import Fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import LogEvent
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import BuildLogs
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import Revision
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import sign
+
+
+@dataclass(frozen=True)
+class HostBuild:
+    """What became of one host. ``target`` is None when the evaluation failed already."""
+
+    host: str
+    target: Target | None = None
+    built: bool = False
+    plan: Plan | None = None
+    error: NixferryError | None = None
+    revision: Revision = field(default_factory=Revision)
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was built or fetched, or would be."""
+        if self.plan is None or self.error is not None:
+            return self.built
+        return not self.plan.empty
+
+    def facts(self) -> dict[str, Any]:
+        """The host's part of the task's result; the same keys in check mode and after a failure."""
+        facts: dict[str, Any] = {
+            "failed": False,
+            "drv_path": self.target.derivation if self.target else None,
+            "outputs": dict(self.target.outputs) if self.target else {},
+            # What was not built must not be copied by mistake.
+            "toplevel": self.target.toplevel if self.target and self.error is None else None,
+            "built": self.built,
+            "revision": self.revision.revision,
+            "repository": self.revision.repository,
+        }
+        if self.plan is not None:
+            facts.update(
+                would_build=list(self.plan.would_build),
+                would_fetch=list(self.plan.would_fetch),
+                download_size=self.plan.download_size,
+                unpacked_size=self.plan.unpacked_size,
+            )
+        if self.error is not None:
+            facts.update(self.error.result(self.host))
+            del facts["changed"]
+        return facts
+
+
+Share = Callable[[dict[str, dict[str, Any]]], dict[str, dict[str, Any]]]
+Realiser = Callable[[Nix, Mapping[str, Target], float | None], dict[str, HostBuild]]
+
+
+class BuildTask:
+    """Evaluates and builds for all hosts of ``options``. ``warnings`` is filled while it runs."""
+
+    def __init__(self, options: BuildOptions, progress: Progress) -> None:
+        self.options = options
+        self.progress = progress
+        self.logs = BuildLogs()
+        self.builders = BuilderNews()
+        self.warnings: list[str] = []
+        self._fleets: dict[Fleet, Fleet] = {}
+        self.nix = Nix(
+            options=options.settings,
+            working_directory=options.directory,
+            on_event=self._event,
+            on_tick=progress.tick,
+        )
+
+    def run(self, realiser: Realiser | None = None) -> list[HostBuild]:
+        """One build a host, in the order of the hosts. ``realiser`` builds elsewhere than on the controller.
+
+        Raises ``NixferryError`` when nothing could be attempted for any host.
+        """
+        # Limits differ from process to process, as the memory that is available does.
+        wanted = replace(self.options, dry_run=False, limits=Limits(0, 0), timeout=None)
+        name = hashlib.sha256(repr(wanted).encode()).hexdigest()
+        with locked(name, state_directory(), waiting=self._tell_waiting):
+            seconds = self.options.timeout
+            deadline = None if seconds is None else time.monotonic() + seconds
+            revisions = self._revisions()
+            targets = self._targets(deadline)
+            good = {host: target for host, target in targets.items() if isinstance(target, Target)}
+            builds = (realiser or self._on_controller)(self.nix, good, deadline)
+            for host, error in targets.items():
+                if isinstance(error, NixferryError):
+                    builds[host] = HostBuild(host, error=error)
+        return [replace(builds[host], revision=revisions[host]) for host in self.options.hosts]
+
+    def _revisions(self) -> dict[str, Revision]:
+        """What each host's source is built from; git is asked once for each place."""
+        known: dict[tuple[str, str, tuple[str, ...]], Revision] = {}
+        revisions = {}
+        for host, source in self.options.sources:
+            if isinstance(source, NixferryError):
+                revisions[host] = Revision()
+                continue
+            place = (source.flake.partition("#")[0].replace(PLACEHOLDER, host), source.file, source.fleet)
+            if place not in known:
+                known[place] = source.revision(host, self.options.directory)
+                if known[place].warning:
+                    self.warnings.append(f"git does not tell the revision: {known[place].warning}")
+            revisions[host] = known[place]
+        return revisions
+
+    def _event(self, event: LogEvent) -> None:
+        self.logs.event(event)
+        self.builders.event(event)
+        self.progress.event(event)
+
+    def _tell_waiting(self) -> None:
+        self.progress.line("waiting for another process that builds the same")
+
+    def _targets(self, deadline: float | None) -> dict[str, Target | NixferryError]:
+        targets: dict[str, Target | NixferryError] = {}
+        attributes: dict[str, Attribute] = {}
+        fleets: dict[str, Fleet] = {}
+        for host, source in self.options.sources:
+            if isinstance(source, NixferryError):
+                targets[host] = source
+                continue
+            try:
+                if source.store_path:
+                    targets[host] = target_of_store_path(source.store_path)
+                elif source.drv_path:
+                    outputs = derivation_outputs(self.nix, source.drv_path, step=STEP)
+                    targets[host] = target_of(source.drv_path, outputs, self.options.output)
+                elif source.fleet:
+                    fleets[host] = self._fleet(source)
+                    attributes[host] = fleets[host].attribute(host)
+                else:
+                    attributes[host] = self.options.attribute(host, source)
+            except NixferryError as error:
+                targets[host] = error
+        if attributes:
+            self.nix.version()
+            self.progress.phase(f"evaluating {names_text(list(attributes))}")
+            limits = self.options.limits
+            refused = other_systems(self.nix, fleets, limits=limits, deadline=deadline)
+            targets.update(refused)
+            answers = evaluate(
+                self.nix,
+                {host: attribute for host, attribute in attributes.items() if host not in refused},
+                limits=limits,
+                deadline=deadline,
+                eval_jobs=self.options.nix_eval_jobs,
+                on_warning=self.warnings.append,
+            )
+            targets.update(self._evaluated(answers))
+        return targets
+
+    def _fleet(self, source: Source) -> Fleet:
+        """The fleet that ``source`` names. Raises ``NixferryError`` when it cannot be understood."""
+        fleet = source.fleet_in(self.options.directory, write_lock_file=not self.options.dry_run)
+        if fleet not in self._fleets:
+            self._fleets[fleet] = fleet.settled(self.nix)
+        return self._fleets[fleet]
+
+    def _evaluated(self, answers: Answers) -> dict[str, Target | NixferryError]:
+        targets: dict[str, Target | NixferryError] = {}
+        for host, answer in answers.items():
+            if isinstance(answer, Evaluation):
+                try:
+                    targets[host] = target_of(answer.drv_path, answer.outputs, self.options.output)
+                except NixferryError as error:
+                    targets[host] = error
+            else:
+                targets[host] = answer
+        return targets
+
+    def _on_controller(
+        self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
+    ) -> dict[str, HostBuild]:
+        absent = missing(nix, targets)
+        if self.options.dry_run:
+            plans = plan(nix, absent, parallel=self.options.limits.evaluators, deadline=deadline)
+            return {host: _planned(host, target, plans.get(host, Plan())) for host, target in targets.items()}
+        if absent:
+            self.progress.phase(f"building {names_text(list(absent))}")
+        errors = {
+            host: with_builders(error, self.builders.troubles)
+            for host, error in realise(nix, absent, Controller(nix, self.logs), deadline=deadline).items()
+        }
+        # What could be built here was built here, which may not be what the user thinks.
+        self.warnings += self.builders.warnings()
+        return self.settled(nix, targets, absent, errors)
+
+    def settled(
+        self,
+        nix: Nix,
+        targets: Mapping[str, Target],
+        absent: Mapping[str, Target],
+        errors: Mapping[str, NixferryError],
+    ) -> dict[str, HostBuild]:
+        """The builds of ``targets``, of which ``absent`` came into the controller's store but for those with errors.
+
+        What is there is signed if that is wanted, and kept from the garbage collector.
+        """
+        builds = {
+            host: HostBuild(host, target, built=host in absent and host not in errors, error=errors.get(host))
+            for host, target in targets.items()
+        }
+        present = {host: target.toplevel for host, target in targets.items() if host not in errors}
+        if self.options.signing_key is not None and present:
+            # One call for all hosts. Nobody may go on with what is not signed.
+            sign(nix, sorted(set(present.values())), self.options.signing_key)
+        self.warnings += keep(nix, roots_directory(self.options.directory, state_directory()), present)
+        return builds
+
+
+def _planned(host: str, target: Target, plan: Plan) -> HostBuild:
+    unknown = target.realisable in plan.unknown
+    return HostBuild(host, target, plan=plan, error=not_available(target) if unknown else None)
+
+
+def task_result(builds: Sequence[HostBuild], share: Share | None = None) -> dict[str, Any]:
+    """The task's result: the only host's part at the top, or with ``share`` a part for each host.
+
+    ``share`` gets the parts of ``builds`` and returns them with those that other processes have found.
+    """
+    changed = any(build.changed for build in builds)
+    if share is None:
+        return {**builds[0].facts(), "changed": changed}
+    hosts = share({build.host: build.facts() for build in builds})
+    return {
+        "changed": changed,
+        "failed": False,
+        "hosts": hosts,
+        "failed_hosts": [host for host, facts in hosts.items() if facts["failed"]],
+    }

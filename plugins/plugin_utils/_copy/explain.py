@@ -1,0 +1,176 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Why a copy failed, in the user's words, and whether another attempt can help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import strip_terminal_escapes
+
+STEP = "copy"
+
+
+class CopyError(NixferryError):
+    """A copy failed.
+
+    ``transient`` tells whether the same attempt may succeed a moment later, ``untrusted`` whether the host refused
+    paths for want of a signature.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        remedy: str = "",
+        output: Sequence[str] = (),
+        transient: bool = False,
+        untrusted: bool = False,
+    ) -> None:
+        super().__init__(message, step=STEP, remedy=remedy, output=output)
+        self.transient = transient
+        self.untrusted = untrusted
+
+
+class Cause(NamedTuple):
+    """``signs`` are regular expressions for a line of output; ``message`` may be empty: then the line itself is it."""
+
+    signs: tuple[str, ...]
+    message: str
+    remedy: str
+    transient: bool = False
+
+
+UNTRUSTED = "the host's Nix does not take unsigned paths from this user: {line}"
+
+# The first cause that any line shows decides: the specific ones stand first, since Nix adds a general one behind.
+CAUSES = (
+    Cause(
+        (
+            r"lacks a (valid )?signature",
+            r"is not trusted",
+            r"not a trusted user",
+            r"not privileged to",
+            r"because it has no signature",
+        ),
+        UNTRUSTED,
+        "Three ways out: copy as root (`become: true`); or sign what you build with a deploy key (nix_sign) that is "
+        "among the `trusted-public-keys` of the host (nix_trusted_key adds it); or put the paths into a binary cache "
+        "that the host has among its `substituters`. Adding the user to `trusted-users` on the host works as well, "
+        "and makes that user as good as root.",
+    ),
+    Cause(
+        (r"no space left on device", r"disk quota exceeded", r"database or disk is full"),
+        "the disk of the host is full: {line}",
+        "Free space on the host, for instance with nix-collect-garbage --delete-older-than 14d, and run again: "
+        "paths that have arrived are not sent a second time.",
+    ),
+    Cause(
+        (r"nix-store: not found", r"nix-store: command not found", r"nix-daemon: not found", r"exec: nix"),
+        "there is no Nix on the host: {line}",
+        "Install Nix on the host, or link its programs into /usr/local/bin.",
+    ),
+    Cause(
+        (
+            r"a password is required",
+            r"sudo: a terminal is required",
+            r"incorrect password attempt",
+            r"doas: authorization required",
+        ),
+        "privilege escalation asks for a password: {line}",
+        "Give ansible_become_password (or --ask-become-pass), or allow this user to become another without one.",
+    ),
+    Cause(
+        (r"cannot connect to (socket|daemon) at", r"daemon-socket/socket.*(denied|refused|no such)"),
+        "the Nix daemon of the host cannot be reached: {line}",
+        "Check that nix-daemon runs on the host and that the user may use it (`allowed-users`), or use `become: true`.",
+    ),
+    Cause(
+        (
+            r"(permission denied|read-only file system).*/nix",
+            r"/nix.*(permission denied|read-only file system)",
+            r"attempt to write a readonly database",
+        ),
+        "this user may not write to the Nix store of the host: {line}",
+        "Use `become: true`, or an installation of Nix with a daemon.",
+    ),
+    Cause(
+        (
+            r"connection (closed|reset|refused|timed out)",
+            r"broken pipe",
+            r"client_loop",
+            r"mux_client",
+            r"kex_exchange",
+            r"control socket connect",
+            r"permission denied \(",
+            r"failed to connect to the host",
+            r"timeout, server .* not responding",
+            r"no route to host",
+        ),
+        "the connection to the host broke: {line}",
+        "Run again: paths that have arrived are not sent a second time.",
+        transient=True,
+    ),
+    Cause(
+        (r"is not valid$", r"path '.*' does not exist", r"don't know how to build", r"cannot find path"),
+        "{line}",
+        "Build the path first (nixferry.deploy.nix_build), or say with `from` which store has it.",
+    ),
+    Cause(
+        (
+            r"input doesn't look like",
+            r"wrong format",
+            r"unexpected end-of-file",
+            r"hash mismatch importing",
+            r"gzip|gunzip",
+            r"not in gzip format",
+        ),
+        "what arrived is not what was sent: {line}",
+        "Run again: paths that have arrived are not sent a second time.",
+        transient=True,
+    ),
+    Cause(
+        (
+            r"cannot connect to 'nixferry-target'",
+            r"end of file",
+            r"protocol mismatch",
+            r"failed to start ssh",
+        ),
+        "the store of the host could not be opened: {line}",
+        "Check that `ansible -m raw -a 'nix-store --version'` works on this host with the same become settings.",
+        transient=True,
+    ),
+)
+_COMPILED = tuple((re.compile("|".join(cause.signs), re.IGNORECASE), cause) for cause in CAUSES)
+
+
+def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) -> CopyError:
+    """The error that ``lines`` of output stand for; ``otherwise`` is the message when they tell nothing.
+
+    ``transient`` is for causes that are not known here.
+    """
+    kept = [strip_terminal_escapes(line).rstrip() for line in lines if line.strip()]
+    # Nix warns an untrusted user of settings that it ignores, whatever fails later.
+    telling = [line for line in kept if not line.lower().startswith("warning:")]
+    for pattern, cause in _COMPILED:
+        for line in telling:
+            if pattern.search(line):
+                return CopyError(
+                    cause.message.format(line=_tidy(line)),
+                    remedy=cause.remedy,
+                    output=kept,
+                    transient=cause.transient,
+                    untrusted=cause.message == UNTRUSTED,
+                )
+    last = next((line for line in reversed(kept) if "error" in line.lower()), "")
+    return CopyError(_tidy(last) or otherwise, output=kept, transient=transient)
+
+
+def _tidy(line: str) -> str:
+    """``line`` without Nix's own prefix and the invented host name."""
+    return re.sub(r"^\s*(error:\s*)+", "", line).strip()

@@ -1,0 +1,124 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What is asked of a copy, what travels, and in which pieces."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import size_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
+
+# Ansible hands the input of a command over in one piece of memory, and several hosts are served at once.
+PIECE_BYTES = 32 * 1024 * 1024
+# An exported path is its NAR and a trailer with the names of its references.
+TRAILER_BYTES = 4096
+_SSH_STORE = re.compile(r"ssh(-ng)?://")
+
+
+@dataclass(frozen=True)
+class CopyRequest:
+    """What to copy, and how.
+
+    ``source`` is the address of a Nix store, None for the controller's. ``root`` is a directory on the host
+    that has the store as ``root/nix/store``. ``compress`` False leaves that to the connection. ``retries`` are
+    further attempts after the first. ``timeout`` is in seconds for everything; None is for ever.
+    """
+
+    paths: tuple[str, ...]
+    source: str | None = None
+    root: str | None = None
+    substitute: bool = True
+    compress: bool = False
+    check_signatures: bool = False
+    retries: int = 3
+    timeout: float | None = None
+    dry_run: bool = False
+
+    @property
+    def source_is_ssh(self) -> bool:
+        """Whether the source is another host, which the controller logs in to; a cache is read by the host."""
+        return self.source is not None and _SSH_STORE.match(self.source) is not None
+
+    @property
+    def host_fetches(self) -> bool:
+        """Whether the host itself reads the source: a binary cache, that is."""
+        return self.source is not None and not self.source_is_ssh
+
+
+@dataclass(frozen=True)
+class CopyResult:
+    """What a copy did, or would do.
+
+    ``missing`` are the paths that the host lacked, ``copied`` those of them that travelled over the connection
+    (the others were fetched by the host from its substituters), and ``transport`` is ``ssh``, ``stream``,
+    ``local``, ``fetch`` (the host read a cache), or ``none`` when there was nothing to do. ``unbuilt`` are paths
+    that do not exist yet, which a dry run counts among the missing ones with size 0.
+    """
+
+    transport: str
+    missing: tuple[Item, ...] = ()
+    copied: tuple[str, ...] = ()
+    attempts: int = 0
+    unbuilt: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return bool(self.missing)
+
+    @property
+    def nar_size(self) -> int:
+        """Bytes of what was or would be copied, uncompressed."""
+        wanted = set(self.copied)
+        return sum(item.nar_size for item in self.missing if item.path in wanted)
+
+    def facts(self) -> dict[str, Any]:
+        """The result for Ansible, the same keys whatever happened."""
+        missing = {item.path for item in self.missing}
+        copied = set(self.copied)
+        return {
+            "changed": self.changed,
+            "failed": False,
+            "transport": self.transport,
+            "missing": [{"path": item.path, "nar_size": item.nar_size} for item in self.missing],
+            "copied": list(self.copied),
+            "copied_paths": len(copied),
+            "substituted": sorted(missing - copied),
+            "nar_size": self.nar_size,
+            "attempts": self.attempts,
+            "unbuilt": list(self.unbuilt),
+        }
+
+
+def diff_text(result: CopyResult) -> str:
+    """The paths that travel, with sizes, for ``--diff``."""
+    sizes = {item.path: size_text(item.nar_size) for item in result.missing}
+    sizes.update(dict.fromkeys(result.unbuilt, "not built yet, with what it refers to"))
+    lines = [f"+ {path} ({size})" for path, size in sizes.items()]
+    return "\n".join([*lines, count_text(result.missing), ""])
+
+
+def count_text(items: Sequence[Item]) -> str:
+    """How many paths and how large, such as ``3 paths, 2.0 MiB``."""
+    noun = "path" if len(items) == 1 else "paths"
+    return f"{len(items)} {noun}, {size_text(sum(item.nar_size for item in items))}"
+
+
+def groups(items: Iterable[Item], limit: int = PIECE_BYTES) -> Iterator[list[Item]]:
+    """``items`` in order, in groups that fit into ``limit`` bytes; one that is larger comes alone."""
+    group: list[Item] = []
+    size = 0
+    for item in items:
+        weight = item.nar_size + TRAILER_BYTES
+        if group and size + weight > limit:
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += weight
+    if group:
+        yield group

@@ -1,0 +1,277 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Store paths with their closures, from the controller or another store to the host of a task.
+
+One round trip when there is nothing to do. Otherwise a second one for the list of what is missing, and then one
+of these roads (``_transport.choose_transport``):
+
+- ``ssh``: ``nix copy`` over Ansible's own ssh connection and with its privilege escalation;
+- ``stream``: exported paths through whatever else the connection is;
+- ``fetch`` and ``local``: the host runs ``nix copy`` itself, from a cache or into another root.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
+    ActivityType,
+    LogEvent,
+    Start,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import (
+    Item,
+    closure,
+    closure_elsewhere,
+    invalid_paths,
+    parse_path_info,
+)
+
+from .explain import STEP, CopyError, explain
+from .options import CopyRequest, CopyResult, count_text
+from .store import (
+    NIX_COMMAND,
+    QUICK_SUBSTITUTION,
+    TargetStore,
+    store_option,
+)
+from .stream import Stream
+from .transport import (
+    TARGET_ALIAS,
+    Transport,
+    choose_transport,
+    search_path_with,
+    ssh_program,
+)
+
+# Seconds before the second, third, ... attempt: a router that reboots, an sshd that restarts.
+BACK_OFF_SECONDS = (1.0, 3.0, 10.0, 30.0)
+TIMEOUT_NAME = "the timeout of the copy"
+
+
+def copy_closure(shell: RemoteShell, request: CopyRequest, *, nix: Nix, progress: Progress) -> CopyResult:
+    """Make ``request.paths`` and all they refer to valid on the host of ``shell``.
+
+    Derivations (``.drv``) are copied as such, with what building them needs. Raises ``NixferryError``.
+    """
+    return _Copy(shell, request, nix, progress).run()
+
+
+class _Copy:
+    def __init__(self, shell: RemoteShell, request: CopyRequest, nix: Nix, progress: Progress) -> None:
+        self.shell = shell
+        self.request = request
+        self.nix = nix
+        self.progress = progress
+        self.target = TargetStore(shell, request.root)
+        self.deadline = None if request.timeout is None else time.monotonic() + request.timeout
+        self.attempts = 0
+        # In the order in which they went, without duplicates of further attempts.
+        self.copied: dict[str, None] = {}
+
+    def run(self) -> CopyResult:
+        absent = self.target.missing(self.request.paths)
+        if not absent:
+            return CopyResult(transport="none")
+        transport = choose_transport(self.shell)
+        on_host = self.request.host_fetches or transport is Transport.LOCAL
+        # A dry run of a deploy comes here before anything was built.
+        future = self.unbuilt(absent) if self.request.dry_run and not on_host else ()
+        built = [path for path in absent if path not in future]
+        wanted = (*self.wanted(built, on_host), *(Item(path, 0) for path in future))
+        name = "fetch" if self.request.host_fetches else transport.value
+        result = CopyResult(name, missing=wanted, copied=tuple(item.path for item in wanted), unbuilt=future)
+        if self.request.dry_run:
+            return result
+        self.progress.line(f"copying {count_text(wanted)}")
+        if on_host:
+            self.retried(lambda: self.by_host(absent))
+            return replace(result, attempts=self.attempts)
+        if transport is Transport.SSH:
+            self.retried(lambda: self.by_ssh(absent))
+        else:
+            self.by_stream(absent, wanted)
+        names = {item.path for item in wanted}
+        return replace(
+            result, copied=tuple(path for path in self.copied if path in names), attempts=self.attempts
+        )
+
+    def unbuilt(self, absent: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``absent`` that the controller has not built; what another store has is not asked here."""
+        if self.request.source is not None:
+            return ()
+        invalid = invalid_paths(self.nix, absent, step=STEP, timeout=self.seconds_left())
+        return tuple(path for path in absent if path in invalid)
+
+    def closure(self, paths: Sequence[str]) -> list[Item]:
+        """The closure of ``paths`` in the controller's store. Raises ``CopyError`` with the remedies of a copy."""
+        try:
+            return closure(self.nix, paths, step=STEP, timeout=self.seconds_left())
+        except NixferryError as error:
+            raise explain(error.output, error.message) from error
+
+    def wanted(self, absent: Sequence[str], on_host: bool) -> tuple[Item, ...]:
+        """What the host lacks of the closure of ``absent``."""
+        if not absent:
+            return ()
+        source = self.request.source
+        if on_host and (source or self.request.root):
+            from_source = f" --store {shlex.quote(source)}" if source else ""
+            answer = self.target.ask(
+                [f"{NIX_COMMAND} path-info --recursive --size{from_source} {shlex.join(absent)}"]
+            )
+            items = parse_path_info(answer.text)
+        elif source is not None:
+            items = closure_elsewhere(self.nix, source, absent, step=STEP, timeout=self.seconds_left())
+        else:
+            items = self.closure(absent)
+        missing = set(self.target.missing([item.path for item in items]))
+        return tuple(item for item in items if item.path in missing)
+
+    def by_host(self, absent: Sequence[str]) -> None:
+        """The host itself copies, from a cache or into another root."""
+        options = ["--from", self.request.source] if self.request.source else []
+        options += ["--to", self.request.root] if self.request.root else []
+        self.target.ask(
+            f"{NIX_COMMAND} copy {shlex.join([*options, *self.signature_options(), *arguments])}"
+            for arguments in self.installables(absent)
+        )
+
+    def by_ssh(self, absent: Sequence[str]) -> None:
+        """Nix speaks with a Nix on the host, over the command line that Ansible's connection would run."""
+        store = store_option(self.request.root)
+        # Signatures are checked by the receiving side, and only the newer protocol can ask it to.
+        checks = self.request.check_signatures
+        scheme = "ssh-ng" if checks else "ssh"
+        quick = f" {QUICK_SUBSTITUTION}" if self.request.substitute else ""
+        remote = f"nix-daemon --stdio{store}" if checks else f"nix-store{quick} --serve --write{store}"
+        options = ["--from", self.request.source] if self.request.source else []
+        options += ["--to", f"{scheme}://{TARGET_ALIAS}", *self.signature_options()]
+        if self.request.substitute:
+            options.append("--substitute-on-destination")
+        nix = self.nix.listening(self.note)
+        with ssh_program(self.shell, f"exec {remote}", compress=self.request.compress) as directory:
+            for arguments in self.installables(absent):
+                result = nix.run(
+                    ["nix", "copy", *options, *arguments],
+                    step=STEP,
+                    timeout=self.seconds_left(),
+                    extra_environment={"PATH": search_path_with(directory)},
+                    check=False,
+                )
+                if result.timed_out:
+                    raise timeout_expired()
+                if result.return_code != 0:
+                    raise self.explained(result)
+
+    def by_stream(self, absent: Sequence[str], wanted: Sequence[Item]) -> None:
+        """Exactly the missing paths, through the connection itself."""
+        if self.request.source is not None:
+            self.progress.line(f"fetching from {self.request.source} to the controller")
+            for arguments in self.installables(absent):
+                options = ["--from", self.request.source, *self.signature_options()]
+                self.nix.run(
+                    ["nix", "copy", *options, *arguments],
+                    step=STEP,
+                    timeout=self.seconds_left(),
+                    deadline_name=TIMEOUT_NAME,
+                )
+            wanted = self.closure(absent)
+        names = [item.path for item in wanted]
+        rest = self.target.substitute(names) if self.request.substitute else self.target.missing(names)
+
+        def send() -> None:
+            remaining = set(rest if self.attempts == 1 else self.target.missing(names))
+            stream = Stream(
+                self.target,
+                self.nix,
+                compress=self.request.compress,
+                on_event=self.progress.event,
+                seconds_left=self.seconds_left,
+                check_signatures=self.request.check_signatures,
+            )
+            try:
+                stream.send([item for item in wanted if item.path in remaining])
+            finally:
+                self.copied.update(dict.fromkeys(stream.arrived))
+
+        self.retried(send)
+
+    def note(self, event: LogEvent) -> None:
+        """Take down which paths Nix copies, and show it."""
+        if isinstance(event, Start) and event.type == ActivityType.COPY_PATH and event.fields:
+            self.copied[str(event.fields[0])] = None
+        self.progress.event(event)
+
+    def explained(self, result: NixResult) -> CopyError:
+        error = explain(
+            result.stderr.splitlines(), f"nix copy ended with exit code {result.return_code} and said nothing"
+        )
+        if error.untrusted and self.request.check_signatures:
+            error.remedy = (
+                "Add the key to `trusted-public-keys` on the host and sign the paths with it (`secret-key-files` in "
+                "nix.conf of the controller, or nix store sign), or take unsigned paths with `check_sigs: false`."
+            )
+        return error
+
+    def signature_options(self) -> list[str]:
+        return [] if self.request.check_signatures else ["--no-check-sigs"]
+
+    def installables(self, paths: Sequence[str]) -> list[list[str]]:
+        """Arguments for one ``nix copy`` each: a derivation would otherwise stand for its outputs."""
+        derivations = [path for path in paths if path.endswith(".drv")]
+        others = [path for path in paths if not path.endswith(".drv")]
+        return [*([others] if others else []), *([["--derivation", *derivations]] if derivations else [])]
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the deadline, None without one. Raises ``CopyError`` when it has passed."""
+        if self.deadline is None:
+            return None
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise timeout_expired()
+        return left
+
+    def retried(self, attempt: Callable[[], None]) -> None:
+        """Call ``attempt`` until it succeeds, fails for good, or the attempts are used up."""
+        while True:
+            self.attempts += 1
+            try:
+                if self.attempts > 1:
+                    self.shell.reconnect(step=STEP)
+                attempt()
+                return
+            except NixferryError as error:
+                if self.attempts > self.request.retries or not is_transient(error):
+                    raise
+                pause = BACK_OFF_SECONDS[min(self.attempts, len(BACK_OFF_SECONDS)) - 1]
+                left = self.seconds_left()
+                self.progress.line(
+                    f"attempt {self.attempts} failed ({error.message.splitlines()[0]}); again in {pause:.0f} s"
+                )
+                time.sleep(pause if left is None else min(pause, left))
+
+
+def is_transient(error: NixferryError) -> bool:
+    """Whether the same attempt may succeed a moment later."""
+    return isinstance(error, HostUnreachable) or (isinstance(error, CopyError) and error.transient)
+
+
+def timeout_expired() -> CopyError:
+    """The error for a copy that takes too long."""
+    return CopyError(
+        f"{TIMEOUT_NAME} expired",
+        remedy="Raise `timeout`, or run again: paths that have arrived are not sent a second time.",
+    )

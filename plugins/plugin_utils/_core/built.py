@@ -1,0 +1,62 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What the tasks after a build make of its result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import NixferryError
+
+STEP = "read the result of nix_build"
+
+BUILD_OPTION: dict[str, Any] = {"type": "dict"}
+
+
+def _own_part(host: str, build: Mapping[str, Any]) -> Mapping[str, Any]:
+    if "hosts" in build:
+        own: Mapping[str, Any] = build["hosts"].get(host, {})
+        return own
+    return build
+
+
+def built_revision(host: str, build: Mapping[str, Any]) -> tuple[str, str]:
+    """The revision that the system of ``host`` was built from and the checkout it is in; empty when not known."""
+    own = _own_part(host, build)
+    return str(own.get("revision") or ""), str(own.get("repository") or "")
+
+
+def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
+    """The toplevel of ``host`` in a result of ``nix_build``, of that host alone or of many.
+
+    Raises the build's own ``NixferryError`` when it failed for this host: whoever builds for many hosts in one task
+    goes on with those that succeeded.
+    """
+    if "hosts" in build and host not in build["hosts"]:
+        raise NixferryError(
+            "nothing was built for this host",
+            step=STEP,
+            remedy=f"It was built for {', '.join(build['hosts'])}: name the host in `hosts` or `sources`.",
+        )
+    own = _own_part(host, build)
+    if own.get("failed"):
+        raise NixferryError.of_result(host, own)
+    toplevel = own.get("toplevel")
+    if not toplevel:
+        raise NixferryError(
+            "`build` holds no toplevel", step=STEP, remedy="Give the result that nix_build registered."
+        )
+    return str(toplevel)
+
+
+def built_toplevels(host: str, build: Mapping[str, Any]) -> list[str]:
+    """The toplevels of all hosts in a result of ``nix_build``, without those whose build failed.
+
+    Raises ``NixferryError`` like ``built_toplevel`` for a result of one host alone.
+    """
+    if "hosts" not in build:
+        return [built_toplevel(host, build)]
+    return [str(own["toplevel"]) for own in build["hosts"].values() if own.get("toplevel")]

@@ -1,0 +1,106 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Who deployed a generation, as the host remembers it (``target/guard/deployed.sh`` has the form)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .errors import NixferryError
+
+DIRTY = "-dirty"
+REVISION_SHOWN = 12
+_DEPLOY = "deploy="
+
+
+@dataclass(frozen=True)
+class DeployRecord:
+    """One deploy that was committed."""
+
+    generation: int
+    """0 when the profile has no generations."""
+    toplevel: str
+    time: int
+    """Seconds since the epoch, by the host's clock."""
+    activation_id: str
+    action: str
+    """``switch`` or ``boot``, or ``rollback`` when somebody went back on purpose."""
+    revision: str
+    """The commit, with ``-dirty`` when the working tree was modified; empty when it is not known."""
+    deployer: str
+    """``user@controller``."""
+    deploy: str = ""
+    """What all hosts of the run have in common; empty for a deploy of an older version."""
+
+    @property
+    def moment(self) -> str:
+        """The time in UTC, for people."""
+        return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+    def facts(self) -> dict[str, Any]:
+        """As part of a task's result."""
+        return {
+            "generation": self.generation,
+            "toplevel": self.toplevel,
+            "time": datetime.fromtimestamp(self.time, UTC).isoformat(),
+            "activation": self.activation_id,
+            "action": self.action,
+            "revision": self.revision,
+            "deployer": self.deployer,
+            "deploy": self.deploy,
+        }
+
+
+class OtherRevision(NixferryError):
+    """The host refuses to replace a revision that it does not know to be contained in the new one."""
+
+    def __init__(self, record: DeployRecord) -> None:
+        super().__init__(
+            f"{record.deployer or 'somebody'} has deployed another revision",
+            step="start",
+            remedy="Deploy from a revision that contains it, or use force.",
+        )
+        self.record = record
+
+
+def base_revision(revision: str) -> str:
+    """The commit that a modified working tree is based on."""
+    return revision.removesuffix(DIRTY)
+
+
+def shown_revision(revision: str) -> str:
+    """A revision as people like to read it: the beginning of the commit, and whether it was modified."""
+    base = base_revision(revision)
+    return base[:REVISION_SHOWN] + revision[len(base) :]
+
+
+def parse_record(line: str) -> DeployRecord | None:
+    """Read ``GENERATION TOPLEVEL TIME ACTIVATION ACTION REVISION deploy=ID DEPLOYER``; ``None`` for what is none.
+
+    A host's disk may hold anything: a damaged record is no reason not to deploy.
+    """
+    fields = line.split(" ", 6)
+    if len(fields) != 7 or not fields[0].isdigit() or not fields[2].isdigit():
+        return None
+    try:
+        datetime.fromtimestamp(int(fields[2]), UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+    revision = "" if fields[5] == "-" else fields[5]
+    deployer, deploy = fields[6].strip(), ""
+    if deployer.startswith(_DEPLOY):
+        deploy, _space, deployer = deployer.removeprefix(_DEPLOY).partition(" ")
+    return DeployRecord(
+        int(fields[0]), fields[1], int(fields[2]), fields[3], fields[4], revision, deployer, deploy
+    )
+
+
+def parse_records(lines: Iterable[str]) -> tuple[DeployRecord, ...]:
+    """All records that can be read, by generation."""
+    found = (parse_record(line) for line in lines)
+    return tuple(sorted((record for record in found if record), key=lambda record: record.generation))

@@ -1,0 +1,101 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What the processes of one ansible-playbook have told each other.
+
+Under the free strategy a task with ``run_once`` runs for every host all the same, each time in a process of its own,
+and Ansible registers what each returns for all hosts (``get_task_hosts`` in ansible-core's
+``plugins/strategy/__init__.py``). Whoever ends last overwrites what the others found, although it may have begun when
+it knew of fewer hosts. So each adds its own to what the ones before it have found, and returns it all.
+
+The memory is an anonymous file: Ansible's main process loads the action plugin, and with it this file, before it
+forks the first process that uses it, and it is gone when the last of them ends. Where a strategy does otherwise,
+each process merely has a memory of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from .errors import NixferryError
+from .process import ParentWatch
+
+# Seconds until whoever holds the lock must have ended; it does nothing but hand over its result, unless the user
+# lets the task be repeated (`until`).
+LOCK_TIMEOUT_SECONDS = 600.0
+LOCK_POLL_SECONDS = 0.02
+_CHUNK_BYTES = 1 << 20
+
+
+def new_memory() -> int:
+    """The descriptor of an empty memory for this process and those that it forks."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("nixferry")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+_MEMORY = new_memory()
+
+
+def add_findings(
+    key: str,
+    own: Mapping[str, Any],
+    *,
+    of: Collection[str],
+    memory: int = _MEMORY,
+    timeout: float = LOCK_TIMEOUT_SECONDS,
+) -> dict[str, Any]:
+    """Add ``own``, a value for JSON a host, to what was found under ``key``; returns all there is about ``of``.
+
+    The lock that this takes is held until the process ends, which it does once Ansible has its result: the order in
+    which results are registered is that in which this returns. The same process may call it again.
+    Raises ``NixferryError`` when another process holds the lock for more than ``timeout`` seconds.
+    """
+    # A lock of the process and not of the open file, which all of them share.
+    deadline = time.monotonic() + timeout
+    watch = ParentWatch()
+    while True:
+        with contextlib.suppress(BlockingIOError, PermissionError):
+            fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        if time.monotonic() > deadline:
+            raise NixferryError(
+                f"the result lock timeout expired: the same task of another host has not ended for "
+                f"{timeout:.0f} seconds",
+                step="return the result",
+                remedy="Run it again; if it hangs again, without the keyword `until`.",
+            )
+        watch.check()
+        time.sleep(LOCK_POLL_SECONDS)
+    everything: dict[str, dict[str, Any]] = {}
+    # Whoever was killed while it wrote leaves half of it.
+    with contextlib.suppress(ValueError):
+        everything = json.loads(_read(memory))
+    found = everything.setdefault(key, {})
+    found.update(own)
+    _write(memory, json.dumps(everything).encode())
+    return {**{host: found[host] for host in found if host in of}, **own}
+
+
+def _read(descriptor: int) -> bytes:
+    # The position is shared by all processes, so it is not used.
+    text = b""
+    while chunk := os.pread(descriptor, _CHUNK_BYTES, len(text)):
+        text += chunk
+    return text
+
+
+def _write(descriptor: int, text: bytes) -> None:
+    os.ftruncate(descriptor, 0)
+    written = 0
+    while written < len(text):
+        written += os.pwrite(descriptor, text[written:], written)

@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The collection's own directory on the controller, and locks in it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from .errors import NixferryError
+from .process import ParentWatch
+
+# Seconds that another process with the very same task may take, and between two looks at its lock.
+LOCK_TIMEOUT_SECONDS = 3600.0
+
+
+LOCK_POLL_SECONDS = 0.2
+
+
+def state_directory(environment: Mapping[str, str] | None = None) -> Path:
+    """Where the collection keeps its state for this user."""
+    environment = os.environ if environment is None else environment
+    base = environment.get("XDG_STATE_HOME", "")
+    # The specification wants relative values to be ignored (XDG Base Directory Specification, "Basics").
+    return Path(base if base.startswith("/") else Path("~/.local/state").expanduser()) / "nixferry"
+
+
+@contextlib.contextmanager
+def locked(
+    name: str,
+    state: Path,
+    *,
+    waiting: Callable[[], None] = lambda: None,
+    timeout: float = LOCK_TIMEOUT_SECONDS,
+) -> Iterator[None]:
+    """Hold the lock called ``name`` among this user's processes; ``waiting`` is called when another holds it.
+
+    With strategy free a ``run_once`` task runs for every host: the same work must not run many times at once.
+    Raises ``NixferryError`` when the lock is not free in ``timeout`` seconds. A state directory that cannot be
+    written is no reason to fail: the work is then done without a lock.
+    """
+    directory = state / "locks"
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(directory / file_name(name), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        yield
+        return
+    try:
+        _wait_for_lock(descriptor, waiting, timeout)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _wait_for_lock(descriptor: int, waiting: Callable[[], None], timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    watch = ParentWatch()
+    told = False
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not told:
+                waiting()
+                told = True
+            if time.monotonic() > deadline:
+                raise NixferryError(
+                    f"the lock timeout expired: another process has been busy with the same build for "
+                    f"{timeout:.0f} seconds",
+                    step="wait for the same build",
+                    remedy="Look for another ansible-playbook that builds the same, and end it or wait for it.",
+                ) from None
+            watch.check()
+            time.sleep(LOCK_POLL_SECONDS)
+
+
+def file_name(text: str) -> str:
+    """``text`` as the name of a file: what is not plain is replaced, and a digest keeps different names apart."""
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:100]
+    if plain == text:
+        return plain
+    return f"{plain}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

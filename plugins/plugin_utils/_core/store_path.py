@@ -1,0 +1,64 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Store paths: their form, and packages with versions read off their names."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import NixferryError
+
+STORE_DIRECTORY = "/nix/store"
+
+# Nix's base-32 leaves out e, o, u and t; names may hold these characters only and are at most 211 long
+# (src/libstore/path.cc and src/libutil/hash.cc of Nix).
+_STORE_PATH = re.compile(
+    r"(?P<path>/nix/store/(?P<hash>[0-9abcdfghijklmnpqrsvwxyz]{32})-(?P<name>[0-9a-zA-Z+\-._?=]{1,211}))"
+)
+
+
+@dataclass(frozen=True, order=True)
+class StorePath:
+    """A store path without anything below it."""
+
+    path: str
+    hash: str
+    name: str
+
+    def __str__(self) -> str:
+        return self.path
+
+    @property
+    def package(self) -> tuple[str, str]:
+        """The name split as Nix splits it: the version begins at the first dash that no letter follows.
+
+        Source: ``DrvName`` in src/libstore/names.cc of Nix.
+        """
+        for position, character in enumerate(self.name):
+            following = self.name[position + 1 : position + 2]
+            if character == "-" and following and not following.isalpha():
+                return self.name[:position], self.name[position + 1 :]
+        return self.name, ""
+
+
+def is_store_path(text: str) -> bool:
+    """Whether ``text`` is exactly a store path, with nothing below it."""
+    return _STORE_PATH.fullmatch(text) is not None
+
+
+def parse_store_path(text: str, *, step: str = "read the store path") -> StorePath:
+    """Parse ``text``; a trailing slash is forgiven.
+
+    Raises ``NixferryError`` when it is not a store path.
+    """
+    match = _STORE_PATH.fullmatch(text.rstrip("/"))
+    if match is None:
+        raise NixferryError(
+            f"{text!r} is not a store path",
+            step=step,
+            remedy=f"Give a path such as {STORE_DIRECTORY}/<32 characters>-<name>, with nothing below it.",
+        )
+    return StorePath(path=match["path"], hash=match["hash"], name=match["name"])

@@ -1,0 +1,171 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What the guard on the host answers about an activation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed, parse_answer
+
+from .refusal import raise_refusal
+from .texts import REASONS
+
+PHASES_RUNNING = ("prepared", "activating", "awaiting-confirmation", "committing", "rolling-back")
+PHASES_FINAL = ("committed", "rolled-back", "failed")
+NO_PHASE = "none"
+"""The phase of a ``start`` that started nothing: no change was needed, or it was a dry activation."""
+
+
+@dataclass(frozen=True)
+class GuardStatus:
+    """The state of one activation: the answer to ``start``, ``status``, ``confirm``, ``abort`` and ``recover``."""
+
+    activation_id: str
+    phase: str
+    """One of ``PHASES_RUNNING``, ``PHASES_FINAL`` or ``NO_PHASE``."""
+    unchanged: bool
+    """``start`` found the host already running and booting what was asked for."""
+    action: str
+    kind: str
+    toplevel: str
+    system: str
+    """What is activated: the toplevel or its specialisation (real path)."""
+    profile: str
+    deployer: str
+    old_toplevel: str
+    """Where the profile pointed before; empty on a first deploy."""
+    old_system: str
+    """The real path of what ran before; empty on a first deploy."""
+    old_generation: int | None
+    """The number of the profile's generation before."""
+    new_generation: int | None
+    """The number of the generation that the profile points to now."""
+    boot_default: str
+    """``new`` or ``old``: where the profile points, which is what starts after a power cut. Empty when it is
+    neither, and in the phase ``committing``, when nobody can tell."""
+    reason: str
+    """Why it was rolled back, one word (a key of ``REASONS``); empty otherwise."""
+    message: str
+    """The same in a sentence, with exit codes and times."""
+    exit_code: int | None
+    """Of the activation program; above 128 it was killed by that signal minus 128."""
+    commit_exit_code: int | None
+    roll_back_exit_code: int | None
+    failed_units: tuple[str, ...]
+    """Units that failed and had not failed before the activation."""
+    failed_units_before: tuple[str, ...]
+    reboot_reasons: tuple[str, ...]
+    """What differs between the booted and the new system: ``kernel initrd kernel-modules kernel-params
+    init-interface-version switch-inhibitors``."""
+    reboot_required: bool
+    reboot: str
+    """A reboot inside the activation: ``planned``, ``under-way`` or ``done``; empty when there is none."""
+    seconds_left: int | None
+    """Until the roll back, in the phase ``awaiting-confirmation``."""
+    left_running: bool
+    """It failed and was not rolled back, as the request had asked for."""
+    other_system: str
+    """What runs, when a third party has switched the host to it meanwhile: it was left alone. Empty otherwise."""
+    interrupted: bool
+    """The phase is not final but nothing works on it: the host went down or the guard was killed; ``recover``."""
+    notes: tuple[str, ...]
+    phase_times: tuple[tuple[str, int], ...]
+    """Phases in order with the time they began (seconds since the epoch, the host's clock)."""
+    log: str
+    """The end of what the programs printed."""
+    log_path: str
+    """Where the whole log is on the host."""
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.phase in PHASES_FINAL or self.phase == NO_PHASE
+
+    @property
+    def remedy(self) -> str:
+        """What the user can do about it, as a sentence; may be empty."""
+        if self.phase == "failed":
+            if self.other_system:
+                return f"{REASONS['other_system']} Log: {self.log_path}."
+            if self.left_running:
+                remedy = f"Look at what fails there, then deploy again. Log: {self.log_path}."
+            else:
+                remedy = f"Look at the host: the old system could not be restored completely. Log: {self.log_path}."
+            if self.kind in KINDS and KINDS[self.kind].has_boot_default and self.boot_default == "old":
+                remedy += " Its boot default is still the old system, so a reboot brings that back."
+            return remedy
+        return REASONS.get(self.reason, "")
+
+
+def parse_status(verb: str, completed: Completed) -> GuardStatus:
+    """Read the answer to ``start``, ``status``, ``confirm``, ``abort`` or ``recover``.
+
+    Raises ``NixferryError`` for an ``error`` that the guard reports, and for an answer that breaks the contract,
+    such as a phase that does not exist.
+    """
+    answer = parse_answer(verb, completed)
+    raise_refusal(answer)
+    phase = answer.text("phase")
+    if phase not in (*PHASES_RUNNING, *PHASES_FINAL, NO_PHASE):
+        raise answer.broken(f"there is no phase {phase!r}")
+    return GuardStatus(
+        activation_id=answer.text("id"),
+        phase=phase,
+        unchanged=answer.flag("unchanged"),
+        action=answer.text("action"),
+        kind=answer.text("kind"),
+        toplevel=answer.text("toplevel"),
+        system=answer.text("system"),
+        profile=answer.text("profile"),
+        deployer=answer.text("deployer"),
+        old_toplevel=answer.text("old_toplevel"),
+        old_system=answer.text("old_system"),
+        old_generation=answer.integer("old_generation"),
+        new_generation=answer.integer("new_generation"),
+        boot_default=answer.text("boot_default"),
+        reason=answer.text("reason"),
+        message=answer.text("message"),
+        exit_code=answer.integer("exit_code"),
+        commit_exit_code=answer.integer("commit_exit_code"),
+        roll_back_exit_code=answer.integer("roll_back_exit_code"),
+        failed_units=answer.all("failed_unit"),
+        failed_units_before=answer.all("failed_unit_before"),
+        reboot_reasons=answer.all("reboot_reason"),
+        reboot_required=answer.flag("reboot_required"),
+        reboot=answer.text("reboot"),
+        seconds_left=answer.integer("seconds_left"),
+        left_running=answer.flag("left_running"),
+        other_system=answer.text("other_system"),
+        interrupted=answer.flag("interrupted"),
+        notes=answer.all("note"),
+        phase_times=_phase_times(answer.all("phase_time")),
+        log=answer.text("log"),
+        log_path=answer.text("log_path"),
+    )
+
+
+def _phase_times(lines: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Phases with the time they began, in seconds since the epoch by a clock that nobody set meanwhile.
+
+    A line is ``PHASE EPOCH UPTIME``. Only differences of the uptime count, and those of the clock where the host has
+    booted in between. What else stands in the file, such as half a line on a full disk, is passed over.
+    """
+    times: list[tuple[str, int]] = []
+    last: tuple[int, int] | None = None
+    for line in lines:
+        phase, *fields = line.split(" ")
+        numbers = [int(field) for field in fields if field.isdecimal()]
+        if not numbers or len(numbers) != len(fields):
+            continue
+        clock, uptime = numbers[0], numbers[-1]
+        moment = clock
+        if last is not None:
+            moment = times[-1][1] + (uptime - last[1] if uptime >= last[1] else max(0, clock - last[0]))
+        times.append((phase, moment))
+        last = clock, uptime
+    return tuple(times)

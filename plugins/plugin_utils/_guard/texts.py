@@ -1,0 +1,104 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What the guard's words mean to the user: why an activation was undone, why a request was refused."""
+
+from __future__ import annotations
+
+# The remedy for each reason for a roll back.
+REASONS = {
+    "activation_failed": "Read the log above; the old system is running.",
+    "activation_timeout": "Find out what hangs, or raise timeout_activation.",
+    "failed_units": "Mend the units, or set failed_units to ignore.",
+    "reboot_required": "Deploy with reboot: if-required, which boots the new system once and confirms it then; or with "
+    "the action boot, and reboot the host yourself.",
+    "boot_not_prepared": "Read the log above; nothing was activated, and the old system boots.",
+    "reboot_failed": "Find out what keeps the host from going down, or raise timeout_reboot.",
+    "boot_failed": "Look at the console and at the journal of that boot (journalctl -b -1); the old system is running.",
+    "secrets": "See the log on the host, and what nix_secrets declares; the old secrets are in their places.",
+    "locked": "Wait for the other activation to end, then run it again.",
+    "other_system": "Find out who has switched the host or its profile meanwhile (another administrator, an automatic "
+    "upgrade), then deploy again.",
+    "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
+    "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
+    "aborted": "A health check failed or somebody asked for it; the old system is running.",
+    "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in the log.",
+    "commit_timeout": "Find out what hangs when the boot loader is installed, or raise timeout_activation.",
+    "state_unwritable": "Make room on the file system of the guard's state directory on the host.",
+    "guard_killed": "Something killed the guard on the host (out of memory?); the old system is running.",
+    "interrupted": "The host went down before the deploy was confirmed; the old system is running. Run it again.",
+}
+
+# For each error the step that failed and the remedy.
+ERRORS = {
+    "bad_request": ("guard", "This is a bug in nixferry.deploy: please report it."),
+    "state_unwritable": (
+        "start",
+        "Make room on, or mount, the file system of the guard's state directory. Nothing was changed.",
+    ),
+    "invalid_toplevel": ("start", "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
+    "missing_files": ("start", "Check that kind fits what was built. Nothing was changed."),
+    "wrong_system": ("start", "Build for the platform of the host. Nothing was changed."),
+    "no_specialisation": (
+        "start",
+        "Choose one of the specialisations of the new system. Nothing was changed.",
+    ),
+    "no_reboot": (
+        "start",
+        "Deploy with reboot: never, or with the action boot and reboot the host yourself. Nothing was changed.",
+    ),
+    "no_nix": ("start", "Install Nix on the host, or check the PATH of the connection user."),
+    "gc_root_failed": (
+        "start",
+        "The closure could not be protected from garbage collection. Nothing was changed.",
+    ),
+    "lock_held": ("start", "Wait until the other deploy has ended, then run this one again."),
+    "other_revision": (
+        "start",
+        "Deploy from a revision that contains what is deployed, or use force. Nothing was changed.",
+    ),
+    "no_secrets": (
+        "start",
+        "Run the deploy again, from the task that stages them. Nothing was changed.",
+    ),
+    "profile_unwritable": (
+        "start",
+        "Use `become: true`: only root switches a system. `become_user` may name another user for the copy alone. "
+        "Nothing was changed.",
+    ),
+    "id_used": ("start", "This is a bug in nixferry.deploy: please report it."),
+    "runner_not_started": (
+        "start",
+        "Look at the service manager's journal on the host. Nothing was changed.",
+    ),
+    "recovery_failed": (
+        "start",
+        "An interrupted activation could not be put in order: look at its log on the host.",
+    ),
+    "no_activation": (
+        "status",
+        "The guard on the host does not know this activation; was its state removed?",
+    ),
+    "not_awaiting": (
+        "confirm",
+        "The guard was not waiting for a confirmation (any more): look at its status.",
+    ),
+    "too_late": ("abort", "The commit had begun: deploy the old toplevel to go back."),
+    "refused": (
+        "guard",
+        "The guard that is installed on the host allows what it was installed for, and nothing else. "
+        "Nothing was changed.",
+    ),
+    "not_signed": (
+        "start",
+        "Sign what you build with the deploy key (`sign_key` of nix_build, or nix_sign) before it is copied. What lies "
+        "on the host without a signature already goes away with nix-collect-garbage, and is then copied anew. "
+        "Nothing was changed.",
+    ),
+    "other_version": (
+        "guard",
+        "Let somebody who may become root install the guard anew (nixferry.deploy.nix_guard with the version of the "
+        "collection that you use). Nothing was changed.",
+    ),
+}

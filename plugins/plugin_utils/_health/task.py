@@ -1,0 +1,47 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""One task that runs health checks on a host, whatever runs there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+
+from .checks import HealthCheck, run_health_checks
+
+REMEDY = "Look for the cause, or leave the check out. Nothing was changed by this task."
+COMMAND = "command"
+
+
+def check_host(
+    checks: Sequence[HealthCheck],
+    shell: RemoteShell,
+    progress: Progress,
+    *,
+    title: str,
+    check_mode: bool,
+    sleep: Callable[[float], None] = time.sleep,
+) -> dict[str, Any]:
+    """Run ``checks`` and return the task's result, a failed one if any of them fails.
+
+    ``title`` is what a check is called in messages. In check mode no command is run: nobody knows what it does, and it
+    may lie in a closure that would have been copied before. Raises ``HostUnreachable`` when the host cannot be reached.
+    """
+    left_out = [check.name for check in checks if check_mode and check.kind == COMMAND]
+    to_run = [check for check in checks if not check_mode or check.kind != COMMAND]
+    if to_run:
+        progress.line(f"running {len(to_run)} checks")
+    results = run_health_checks(to_run, shell, sleep=sleep)
+    told = {"health_checks": [result.result() for result in results], "not_run": left_out}
+    unhealthy = [f"{result.check.name}: {result.detail}" for result in results if not result.healthy]
+    if not unhealthy:
+        return {"failed": False, "changed": False, **told}
+    error = NixferryError("; ".join(unhealthy), step=title, remedy=REMEDY)
+    return {**error.result(shell.host), **told}

@@ -1,0 +1,145 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The form of what the guard prints.
+
+An answer is a block of lines ``key=value`` that begins with ``nixferry=1`` (the version of this form) and ends
+with ``end=<verb>``. A key may come several times: it is a list. In a value every byte outside printable ASCII, and
+``%`` itself, is written as ``%`` and two hexadecimal digits; what the host prints before the block (a banner, a
+sudo lecture) is not part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+
+WIRE_VERSION = "1"
+_BEGIN = f"nixferry={WIRE_VERSION}"
+_LINE = re.compile(r"(?P<key>[a-z_]+)=(?P<value>(?:[ -$&-~]|%[0-9a-f]{2})*)")
+_ESCAPE = re.compile(rb"%([0-9a-f]{2})")
+BUG_REMEDY = (
+    "This is a bug in nixferry.deploy, or something on the host changes what sh prints: please report it."
+)
+
+
+class AnswerLost(NixferryError):
+    """The guard was not heard to the end: it may have done what it was asked for all the same."""
+
+
+class Completed(Protocol):
+    """What running a script on the host gave back."""
+
+    @property
+    def return_code(self) -> int: ...
+    @property
+    def stdout(self) -> str: ...
+    @property
+    def stderr(self) -> str: ...
+
+
+def decode_value(text: str) -> str:
+    """Undo the percent encoding; bytes that are no UTF-8 become U+FFFD."""
+    raw = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode("ascii")), text.encode("ascii"))
+    return raw.decode("utf-8", errors="replace")
+
+
+class GuardRefusal(NixferryError):
+    """The guard has understood and says no; ``code`` is a key of ``ERRORS``."""
+
+    def __init__(
+        self, code: str, message: str, *, step: str, remedy: str = "", output: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, step=step, remedy=remedy, output=output)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A decoded block of lines. Every accessor raises ``NixferryError`` when the guard broke the contract."""
+
+    verb: str
+    values: Mapping[str, tuple[str, ...]]
+
+    def all(self, key: str) -> tuple[str, ...]:
+        """All values of a list key, in order; empty when there is none."""
+        return self.values.get(key, ())
+
+    def text(self, key: str, default: str = "") -> str:
+        """The value of a key that comes once at most."""
+        found = self.all(key)
+        if len(found) > 1:
+            raise self.broken(f"the key {key!r} came {len(found)} times")
+        return found[0] if found else default
+
+    def integer(self, key: str) -> int | None:
+        """The value as an integer; ``None`` when it is absent or empty."""
+        text = self.text(key)
+        if not text:
+            return None
+        try:
+            return int(text)
+        except ValueError:
+            raise self.broken(f"{key} should be a number, not {text!r}") from None
+
+    def flag(self, key: str) -> bool:
+        """A yes-or-no value: ``1`` or ``0`` (also when absent)."""
+        text = self.text(key, "0")
+        if text not in ("0", "1"):
+            raise self.broken(f"{key} should be 0 or 1, not {text!r}")
+        return text == "1"
+
+    def broken(self, what: str) -> NixferryError:
+        """The error for an answer that breaks the contract."""
+        return NixferryError(
+            f"the guard's answer to {self.verb!r} makes no sense: {what}", step="guard", remedy=BUG_REMEDY
+        )
+
+
+def parse_answer(verb: str, completed: Completed) -> Answer:
+    """Find and decode the block that answers ``verb``.
+
+    Raises ``NixferryError`` when there is no complete block: the shell never ran, or garbled it; ``AnswerLost`` when it
+    was cut off, or a signal ended what carries the connection.
+    """
+    lines = completed.stdout.splitlines()
+    try:
+        begin = len(lines) - 1 - lines[::-1].index(_BEGIN)
+    except ValueError:
+        kind = AnswerLost if completed.return_code < 0 else NixferryError
+        raise kind(
+            f"the host did not answer {verb!r} (exit code {completed.return_code})",
+            step="guard",
+            remedy="Make sure that the connection user can run /bin/sh there, with become if it is in use.",
+            output=_tail(completed),
+        ) from None
+    values: dict[str, list[str]] = {}
+    for line in lines[begin + 1 :]:
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise NixferryError(
+                f"the guard's answer to {verb!r} has a line that is not key=value: {line!r}",
+                step="guard",
+                remedy=BUG_REMEDY,
+                output=_tail(completed),
+            )
+        if match["key"] == "end":
+            if match["value"] != verb:
+                raise Answer(verb, {}).broken(f"it ends as the answer to {match['value']!r}")
+            return Answer(verb, {key: tuple(found) for key, found in values.items()})
+        values.setdefault(match["key"], []).append(decode_value(match["value"]))
+    raise AnswerLost(
+        f"the guard's answer to {verb!r} was cut off (exit code {completed.return_code})",
+        step="guard",
+        remedy="Run it again: the guard works on without the connection and keeps its state.",
+        output=_tail(completed),
+    )
+
+
+def _tail(completed: Completed) -> Sequence[str]:
+    return [*completed.stdout.splitlines(), *completed.stderr.splitlines()]

@@ -1,0 +1,281 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Shell scripts on the managed host, over whatever connection Ansible uses for it.
+
+The one place that knows Ansible's connection. Nothing here reads a variable such as ``ansible_port``: every
+setting is asked of the connection plugin itself, which honours configuration, environment, inventory and
+command line alike.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Any
+
+from ansible import constants
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+
+from .login import (
+    explain_exception,
+    explain_refusal,
+    wants_terminal,
+)
+from .ssh import ssh_command_line, ssh_setting
+
+# A link that swallows packets is noticed after this many seconds of silence times the count below.
+SERVER_ALIVE_INTERVAL_SECONDS = 5
+SERVER_ALIVE_COUNT = 3
+
+SSH_TRANSPORT = "ssh"
+# Other connections over the network, by the last part of their names.
+NETWORK_TRANSPORTS = ("paramiko", "paramiko_ssh", "libssh")
+LOCAL_ADDRESS = "127.0.0.1"
+
+
+def controller_temporary() -> str:
+    """The directory for temporary files on the controller that Ansible empties at its end (``local_tmp``)."""
+    return str(constants.DEFAULT_LOCAL_TMP)
+
+
+class HostUnreachable(NixferryError):
+    """The host could not be reached, or the connection broke while a script ran."""
+
+
+@dataclass(frozen=True)
+class RemoteResult:
+    """What a script on the host printed; text that is not UTF-8 has replacement characters."""
+
+    return_code: int
+    stdout: str
+    stderr: str
+
+
+def _private_file() -> IO[bytes]:
+    """A file in main memory that has no name. Connections that copy files only get its contents from there."""
+    if not hasattr(os, "memfd_create"):
+        raise AnsibleError(
+            "this connection takes files only, and this controller has none that is not on its disk"
+        )
+    return os.fdopen(os.memfd_create("nixferry"), "w+b")
+
+
+class RemoteShell:
+    """Runs POSIX sh scripts on the host of one task, with that task's privilege escalation."""
+
+    def __init__(self, action: ActionBase, host: str) -> None:
+        self.action = action
+        self.host = host
+        # The escalation program of this host has refused to work without a terminal.
+        self._refused_without_terminal = False
+
+    @property
+    def connection(self) -> Any:
+        """Ansible's connection plugin of the task."""
+        return self.action._connection
+
+    @property
+    def transport(self) -> str:
+        """The name of the connection plugin, such as ``ssh``, ``local`` or ``community.docker.docker``."""
+        return str(self.connection.transport)
+
+    @property
+    def is_ssh(self) -> bool:
+        """Whether OpenSSH's own programs carry the connection."""
+        return self.transport == SSH_TRANSPORT
+
+    @property
+    def becomes(self) -> bool:
+        """Whether scripts run as another user than the one who logs in."""
+        become = self.connection.become
+        if become is None:
+            return False
+        return bool(
+            become.get_option("become_user", playcontext=self.action._play_context) != self.login_user
+        )
+
+    @property
+    def login_user(self) -> str | None:
+        """The user who logs in, when the connection has such a setting."""
+        user = self.action._get_remote_user()
+        return None if user is None else str(user)
+
+    @property
+    def address(self) -> str:
+        """The address that the controller connects to; ``127.0.0.1`` where the connection has none."""
+        if self.is_ssh and hasattr(self.connection, "_build_command"):
+            # The name may be an alias of an ssh configuration file.
+            command = ssh_command_line(self.connection)
+            return ssh_setting(command, "hostname") or command[-1]
+        if self.is_ssh or self.transport.rpartition(".")[2] in NETWORK_TRANSPORTS:
+            return str(self.action._play_context.remote_addr or LOCAL_ADDRESS)
+        return LOCAL_ADDRESS
+
+    @property
+    def needs_terminal(self) -> bool:
+        """Whether privilege escalation works on a terminal only, so that commands get no standard input.
+
+        Some escalation plugins say so of themselves; a ``requiretty`` of sudo shows at the first attempt.
+        """
+        if not self.becomes:
+            return False
+        become = self.connection.become
+        return self._refused_without_terminal or become.require_tty or not become.pipelining
+
+    def run(self, script: str, *, step: str) -> RemoteResult:
+        """Run ``script`` with ``/bin/sh`` on the host, in one round trip.
+
+        The script travels on standard input, so no terminal is allocated, standard error stays apart, and
+        nothing of it shows in a process list. Commands in the script that might read standard input have to
+        be given another one, because the shell reads its own text from there.
+
+        Raises ``HostUnreachable`` when the host cannot be reached or the connection breaks.
+        """
+        return self.run_command("/bin/sh", data=script.encode(), step=step)
+
+    def run_command(self, command: str, *, data: bytes, step: str, private: bool = False) -> RemoteResult:
+        """Run ``command``, a line for the shell on the host, with ``data`` on its standard input.
+
+        The data is held in memory, so whoever has much of it sends it in pieces. ``private`` data reaches no file on
+        the controller, and on the host none outside main memory but where there is no such file system.
+        Raises ``HostUnreachable`` like ``run``.
+        """
+        try:
+            result = self._send(command, data, private)
+            if self._wants_terminal(result):
+                # Nothing was run yet.
+                self._refused_without_terminal = True
+                result = self._send(command, data, private)
+        except AnsibleError as error:
+            cause = explain_exception(str(error), unreachable=isinstance(error, AnsibleConnectionFailure))
+            kind = HostUnreachable if cause.unreachable else NixferryError
+            raise kind(cause.message, step=step, remedy=cause.remedy, output=cause.output) from error
+        # A script of this collection that ran signs its answer.
+        if result.return_code != 0 and self.becomes and "nixferry" not in result.stdout:
+            refusal = explain_refusal([*result.stderr.splitlines(), *result.stdout.splitlines()])
+            if refusal is not None:
+                raise NixferryError(refusal.message, step=step, remedy=refusal.remedy, output=refusal.output)
+        return result
+
+    def _send(self, command: str, data: bytes, private: bool) -> RemoteResult:
+        if self.connection.has_pipelining and not self.needs_terminal:
+            return self._execute(command, data)
+        with self._input_file(data, private) as name:
+            return self._execute(f"{command} <{name}")
+
+    def _wants_terminal(self, result: RemoteResult) -> bool:
+        if result.return_code == 0 or not self.becomes or self.needs_terminal:
+            return False
+        return wants_terminal(result.stderr.splitlines())
+
+    def _execute(self, command: str, data: bytes | None = None, *, escalate: bool = True) -> RemoteResult:
+        # An explicit executable keeps ansible-core 2.19 from appending "sleep 0", which costs a fork.
+        raw = self.action._low_level_execute_command(
+            command, sudoable=escalate, in_data=data, executable="/bin/sh", encoding_errors="replace"
+        )
+        return RemoteResult(
+            return_code=int(raw["rc"]),
+            # A connection that insists on a terminal for privilege escalation ends lines its way.
+            stdout=str(raw["stdout"]).replace("\r\n", "\n"),
+            stderr=str(raw["stderr"]).replace("\r\n", "\n"),
+        )
+
+    @contextmanager
+    def _input_file(self, data: bytes, private: bool) -> Iterator[str]:
+        """A file on the host with ``data``, for a connection that passes no input to commands.
+
+        The file belongs to the user who logs in. Root can read it without being asked; another user can because
+        he is told its name, which nobody else can list or guess.
+        """
+        parent = "/dev/shm" if private and self._has_shared_memory() else "/tmp"  # noqa: S108
+        # Made with mkdir, which fails if it is there.
+        directory = f"{parent}/nixferry-{secrets.token_hex(16)}"
+        name = f"{directory}/{secrets.token_hex(16)}"
+        root = not self.becomes or self.action.get_become_option("become_user") in (None, "root")
+        made = self._execute(f"umask {'077' if root else '066'} && mkdir {directory}", escalate=False)
+        if made.return_code != 0:
+            raise AnsibleConnectionFailure(
+                f"cannot make the directory {directory} on the host: {made.stderr.strip()}"
+            )
+        try:
+            self._put(data, name, private)
+            if not root:
+                self._execute(f"chmod 644 {name}", escalate=False)
+            yield name
+        finally:
+            self._execute(f"rm -rf {directory}", escalate=False)
+
+    def _has_shared_memory(self) -> bool:
+        return self._execute("test -d /dev/shm && test -w /dev/shm", escalate=False).return_code == 0
+
+    def _put(self, data: bytes, name: str, private: bool) -> None:
+        """Write ``data`` into a new file on the host, as the user who logs in."""
+        if private and self.connection.has_pipelining:
+            # Without privilege escalation there is no terminal that would be in the way.
+            made = self._execute(f"umask 066 && cat >{name}", data, escalate=False)
+            if made.return_code != 0:
+                raise AnsibleConnectionFailure(f"cannot write {name} on the host: {made.stderr.strip()}")
+            return
+        with _private_file() if private else tempfile.NamedTemporaryFile() as local:
+            local.write(data)
+            local.flush()
+            self.connection.put_file(
+                f"/proc/{os.getpid()}/fd/{local.fileno()}" if private else local.name, name
+            )
+
+    def reconnect(self, *, step: str) -> None:
+        """Log in again after a failure: a multiplexed connection may still answer while its link is dead.
+
+        Raises ``HostUnreachable``.
+        """
+        if self.is_ssh:
+            with suppress(AnsibleError):
+                self.connection.reset()
+        self.run("exit 0", step=step)
+
+    @contextmanager
+    def fresh(self) -> Iterator[RemoteShell]:
+        """A shell on a brand-new connection with the same settings.
+
+        A multiplexed ssh connection outlives a firewall, an sshd or a key that would refuse everybody else,
+        so it proves nothing about the next login. OpenSSH takes the first value that it sees of a setting,
+        hence the ones that switch multiplexing off go before the user's own.
+        """
+        old = self.action._connection
+        loader = self.action._shared_loader_obj.connection_loader
+        new = loader.get(
+            getattr(old, "ansible_name", None) or old._load_name, self.action._play_context, None
+        )
+        options = {name: value for name, value in old.get_options().items() if value is not None}
+        if self.is_ssh:
+            options["ssh_args"] = " ".join(
+                [
+                    "-o ControlMaster=no -o ControlPath=none",
+                    f"-o ServerAliveInterval={SERVER_ALIVE_INTERVAL_SECONDS}",
+                    f"-o ServerAliveCountMax={SERVER_ALIVE_COUNT}",
+                    str(options.get("ssh_args") or ""),
+                ]
+            )
+            # Of this one, which may stand among the user's own, ssh takes the last.
+            options["ssh_extra_args"] = f"{options.get('ssh_extra_args') or ''} -S none"
+        new.set_options(direct=options)
+        if old.become is not None:
+            new.set_become_plugin(old.become)
+        if not self.is_ssh:
+            # Paramiko hands the open connection to whoever asks for another one.
+            old.close()
+        self.action._connection = new
+        try:
+            yield self
+        finally:
+            self.action._connection = old
+            new.close()

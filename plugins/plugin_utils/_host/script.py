@@ -1,0 +1,56 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Small scripts for the host beside the guard: made of parts of ``target/``, answering in the guard's form."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+
+from .answer import (
+    Answer,
+    Completed,
+    parse_answer,
+)
+
+# What every script of the collection needs, in this order.
+LIBRARY = ("lib/base.sh", "lib/answer.sh", "lib/time.sh", "lib/files.sh", "lib/process.sh")
+# What a script needs that takes the deploy lock or reads records of activations.
+RECORDS = (*LIBRARY, "lib/claim.sh", "lib/record.sh", "lib/lock.sh")
+
+
+def host_script(settings: Mapping[str, str], parts: Sequence[str]) -> str:
+    """The files of ``target/`` called ``parts``, one after the other, behind ``settings`` as shell variables."""
+    directory = Path(__file__).parent.parent / "target"
+    return "\n".join(
+        [
+            *(f"{name}={shlex.quote(value)}" for name, value in settings.items()),
+            *((directory / part).read_text(encoding="utf-8") for part in parts),
+        ]
+    )
+
+
+def answer_of_script(verb: str, completed: Completed, *, step: str, remedies: Mapping[str, str]) -> Answer:
+    """What the script answered. Raises ``NixferryError`` for an error that it reports, with the remedy for its code."""
+    answer = parse_answer(verb, completed)
+    code = answer.text("error")
+    if not code:
+        return answer
+    if code not in remedies:
+        raise answer.broken(f"there is no error {code!r}")
+    # What a script prints may be part of its answer, where a terminal would mix the two.
+    output = [*answer.all("output"), *completed.stderr.splitlines()]
+    raise NixferryError(answer.text("message"), step=step, remedy=remedies[code], output=output)
+
+
+# Where Nix may be on a host whose PATH for commands without a login does not have it: NixOS, a multi-user and a
+# single-user installation, distributions.
+EXTEND_SEARCH_PATH = (
+    'PATH="${PATH:-/usr/bin:/bin}:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin'
+    ':${HOME:-/root}/.nix-profile/bin:/usr/local/bin:/usr/bin:/bin"; export PATH'
+)

@@ -1,0 +1,144 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Signing closures on the controller with a deploy key, so that hosts take them from users whom they do not trust.
+
+Nix reads the secret key from its file by itself: its content is in no argument, no environment and no log. What is
+read here of the file is whether it holds a key at all, and the public half, which is the end of the secret one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
+
+STEP = "sign"
+TIMEOUT_NAME = "the timeout of the signing"
+# A closure of ten thousand paths takes seconds.
+TIMEOUT_SECONDS = 1800
+HOW_TO_MAKE_A_KEY = (
+    "Make a key with (umask 077; nix --extra-experimental-features nix-command key generate-secret "
+    "--key-name example-1 > deploy.key)."
+)
+# Ed25519 as libsodium keeps it: the secret half is the seed and the public half (src/libutil/signature of Nix).
+SECRET_BYTES = 64
+PUBLIC_BYTES = 32
+_NAME = re.compile(r"[0-9A-Za-z._+@-]+")
+# What Nix says in the end, the same in every version (src/nix/sigs.cc).
+_ADDED = re.compile(r"added (\d+) signatures")
+_UNTRUSTED = re.compile(r"path '(/nix/store/[^']+)' is untrusted")
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A file with a secret key, and what of it is no secret."""
+
+    path: str
+    name: str
+    public_key: str
+    """As ``trusted-public-keys`` of nix.conf takes it: ``name:base64``."""
+
+
+def read_signing_key(path: str) -> SigningKey:
+    """Look at the file of a secret key.
+
+    Raises ``NixferryError`` when it cannot be read, when others than its owner and group may read it or others than
+    its owner may change it, and when it holds no secret key. The message never holds what the file does.
+    """
+    file = Path(path)
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode)
+        content = file.read_text(encoding="ascii", errors="replace").strip()
+    except OSError as error:
+        raise NixferryError(
+            f"the key file {path} cannot be read: {error.strerror}", step=STEP, remedy=HOW_TO_MAKE_A_KEY
+        ) from None
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        raise NixferryError(
+            f"the key file {path} has the mode {mode:04o}, so others may read or change it",
+            step=STEP,
+            remedy=f"Make a new key if others could have read it, and run chmod 600 {path}.",
+        )
+    name, _colon, secret = content.partition(":")
+    key = decoded(secret)
+    if _NAME.fullmatch(name) is None or key is None or len(key) != SECRET_BYTES:
+        raise NixferryError(
+            f"{path} holds no secret key of Nix"
+            + (", but a public one" if key is not None and len(key) == PUBLIC_BYTES else ""),
+            step=STEP,
+            remedy=HOW_TO_MAKE_A_KEY,
+        )
+    public = base64.b64encode(key[-PUBLIC_BYTES:]).decode("ascii")
+    return SigningKey(path=path, name=name, public_key=f"{name}:{public}")
+
+
+def is_public_key(text: str) -> bool:
+    """Whether ``text`` is a public key as ``trusted-public-keys`` of nix.conf takes it."""
+    name, _colon, encoded = text.partition(":")
+    key = decoded(encoded)
+    return _NAME.fullmatch(name) is not None and key is not None and len(key) == PUBLIC_BYTES
+
+
+def decoded(text: str) -> bytes | None:
+    """The bytes that ``text`` stands for in base 64; None when it is something else."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def sign(nix: Nix, paths: Sequence[str], key: SigningKey, *, timeout: float = TIMEOUT_SECONDS) -> int:
+    """Sign the closures of ``paths`` in the controller's store; the number of signatures that were added.
+
+    What has the key's signature already is passed over. Raises ``NixferryError``.
+    """
+    result = nix.run(
+        ["nix", "store", "sign", "--recursive", "--key-file", key.path, *paths],
+        step=STEP,
+        timeout=timeout,
+        deadline_name=TIMEOUT_NAME,
+    )
+    added = _ADDED.search(result.stderr)
+    return int(added[1]) if added else 0
+
+
+def unsigned(
+    nix: Nix, paths: Sequence[str], key: SigningKey, *, timeout: float = TIMEOUT_SECONDS
+) -> list[str]:
+    """Those of the closures of ``paths`` that signing would give a signature.
+
+    Raises ``NixferryError`` when a path is not in the store.
+    """
+    listing = nix.run(
+        ["nix", "path-info", "--recursive", "--sigs", *paths],
+        step=STEP,
+        timeout=timeout,
+        deadline_name=TIMEOUT_NAME,
+    )
+    lacking = without_signature_of(listing.stdout, key.name)
+    # There may be signatures by an older key of the same name.
+    verify = ["nix", "store", "verify", "--recursive", "--no-contents", "--sigs-needed", "1"]
+    verify += ["--option", "trusted-public-keys", key.public_key, *paths]
+    request = NixRequest(tuple(verify), keep_messages=True)
+    checked = nix.run_many([request], step=STEP, parallel=1)[0]
+    wrong = _UNTRUSTED.findall("\n".join((*checked.messages, *checked.errors)))
+    return list(dict.fromkeys([*lacking, *wrong]))
+
+
+def without_signature_of(listing: str, name: str) -> list[str]:
+    """The paths in ``listing`` of ``nix path-info --sigs`` that no key called ``name`` has signed."""
+    lacking = []
+    for line in listing.splitlines():
+        path, *words = line.split()
+        if path.startswith("/") and not any(word.startswith(f"{name}:") for word in words):
+            lacking.append(path)
+    return lacking

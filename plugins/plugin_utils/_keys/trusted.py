@@ -1,0 +1,91 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The public keys that a host's Nix takes signatures of (``target/trusted_keys.sh``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
+    LIBRARY,
+    answer_of_script,
+    host_script,
+)
+
+from .signing import is_public_key
+
+STEP = "trust the keys"
+PARTS = (*LIBRARY, "trusted_keys.sh")
+_REMEDIES = {
+    "no_nix": "Install Nix on the host.",
+    "generated": "On NixOS and nix-darwin add the key to `nix.settings.trusted-public-keys` of the host's "
+    "configuration and deploy that once as root. Nothing was changed.",
+    "not_root": "Use `become: true` for this task; it is needed once. Nothing was changed.",
+    "unwritable": "Check the file system of /etc on the host. Nothing was changed.",
+    "ineffective": "Run `nix show-config` on the host and mend what it complains of. The file is as it was before.",
+    "daemon_not_restarted": "Run `systemctl status nix-daemon` on the host.",
+    "still_trusted": "Remove it from nix.conf, or from the file that this includes, by hand.",
+}
+
+
+@dataclass(frozen=True)
+class TrustedKeys:
+    """What the block in the host's configuration held, and holds."""
+
+    file: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        return self.before != self.after
+
+    def diff(self) -> dict[str, str]:
+        """For ``--diff``."""
+
+        def text(keys: Sequence[str]) -> str:
+            return "".join(f"{key}\n" for key in keys)
+
+        header = f"{self.file} (extra-trusted-public-keys)"
+        return {
+            "before_header": header,
+            "after_header": header,
+            "before": text(self.before),
+            "after": text(self.after),
+        }
+
+
+def checked_keys(keys: Sequence[str]) -> list[str]:
+    """``keys`` without duplicates and surrounding space. Raises ``NixferryError`` for what is no public key."""
+    found = list(dict.fromkeys(key.strip() for key in keys))
+    for key in found:
+        if not is_public_key(key):
+            # It may be the secret one.
+            raise NixferryError(
+                f"the key {key.partition(':')[0]!r} is no public key of Nix",
+                step=STEP,
+                remedy="Give it as name:base64, which `nix key convert-secret-to-public < deploy.key` prints.",
+            )
+    return found
+
+
+def trusted_keys_script(keys: Sequence[str], *, wanted: str, dry_run: bool) -> str:
+    """The script for the host; ``wanted`` is ``present`` or ``absent``."""
+    return host_script({"KEYS": " ".join(keys), "WANTED": wanted, "DRY_RUN": str(int(dry_run))}, PARTS)
+
+
+def parse_trusted_keys(completed: Completed) -> TrustedKeys:
+    """Read the answer of the script. Raises ``NixferryError`` for an error that it reports."""
+    answer = answer_of_script("trusted_keys", completed, step=STEP, remedies=_REMEDIES)
+    return TrustedKeys(
+        file=answer.text("file"),
+        before=answer.all("before"),
+        after=answer.all("after"),
+        notes=answer.all("note"),
+    )

@@ -1,0 +1,116 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What changes between two closures, package by package."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
+
+from .progress import size_text
+
+# Nix's own "store diff-closures" writes this for a path whose name holds no version.
+NO_VERSION = "∅"
+
+
+def change_text(number_of_bytes: int) -> str:
+    """A difference in size for people, with its sign."""
+    sign = "-" if number_of_bytes < 0 else "+" if number_of_bytes else ""
+    return sign + size_text(abs(number_of_bytes))
+
+
+@dataclass(frozen=True)
+class PackageChange:
+    """One package name whose paths differ; sizes are NAR sizes in bytes."""
+
+    name: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    size_delta: int
+
+    @property
+    def word(self) -> str:
+        """``added``, ``removed``, ``changed`` (other versions) or ``rebuilt`` (versions kept)."""
+        if not self.before:
+            return "added"
+        if not self.after:
+            return "removed"
+        return "rebuilt" if self.before == self.after else "changed"
+
+    def line(self) -> str:
+        """One line for a person."""
+        before, after = (", ".join(versions) or "-" for versions in (self.before, self.after))
+        versions = after if self.word in ("added", "rebuilt") else f"{before} -> {after}"
+        versions = before if self.word == "removed" else versions
+        return f"{self.word:8} {self.name} {versions} ({change_text(self.size_delta)})"
+
+
+@dataclass(frozen=True)
+class ClosureDiff:
+    """The difference between two closures; sizes in bytes."""
+
+    changes: tuple[PackageChange, ...]
+    size_before: int
+    size_after: int
+
+    def text(self) -> str:
+        """The changes, one a line, and a line with the sizes."""
+        lines = [change.line() for change in self.changes]
+        sizes = f"{size_text(self.size_before)} -> {size_text(self.size_after)}"
+        lines.append(f"closure  {sizes} ({change_text(self.size_after - self.size_before)})")
+        return "\n".join(lines) + "\n"
+
+    def result(self) -> dict[str, Any]:
+        """The difference as data for an Ansible result."""
+        return {
+            "packages": [
+                {
+                    "name": change.name,
+                    "change": change.word,
+                    "before": list(change.before),
+                    "after": list(change.after),
+                    "size_delta": change.size_delta,
+                }
+                for change in self.changes
+            ],
+            "size_before": self.size_before,
+            "size_after": self.size_after,
+        }
+
+
+def _versions(paths: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
+    packages: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for path in paths:
+        name, version = parse_store_path(path).package
+        packages[name].append((version or NO_VERSION, path))
+    return packages
+
+
+def diff_closures(before: Mapping[str, int], after: Mapping[str, int]) -> ClosureDiff:
+    """Compare two closures, each a mapping of store path to NAR size in bytes.
+
+    A package is listed when the set of its paths differs. Raises ``NixferryError`` when a key is not a
+    store path.
+    """
+    old, new = _versions(before), _versions(after)
+    changes = []
+    for name in sorted(old.keys() | new.keys()):
+        old_paths = {path for _version, path in old.get(name, [])}
+        new_paths = {path for _version, path in new.get(name, [])}
+        if old_paths == new_paths:
+            continue
+        changes.append(
+            PackageChange(
+                name=name,
+                before=tuple(sorted({version for version, _path in old.get(name, [])})),
+                after=tuple(sorted({version for version, _path in new.get(name, [])})),
+                size_delta=sum(after[path] for path in new_paths) - sum(before[path] for path in old_paths),
+            )
+        )
+    return ClosureDiff(tuple(changes), sum(before.values()), sum(after.values()))

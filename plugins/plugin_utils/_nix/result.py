@@ -1,0 +1,139 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""How a Nix program ended, read off its log: on the controller as it runs, or on a host afterwards."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import (
+    OUTPUT_TAIL_LINES,
+    NixferryError,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import Outcome
+
+from .explain import cause_of, remedy_for
+from .log_stream import (
+    WARNING,
+    Level,
+    LogEvent,
+    Message,
+    PlainLine,
+    parse_line,
+)
+
+
+@dataclass(frozen=True)
+class NixResult:
+    """How a Nix program ended.
+
+    ``stderr`` is the end of the log, ``errors`` are Nix's own error texts, ``messages`` is the whole log
+    without what builds print, where the request asked for it.
+    """
+
+    return_code: int
+    stdout: str
+    stderr: str
+    argv: tuple[str, ...]
+    errors: tuple[str, ...] = ()
+    timed_out: bool = False
+    messages: tuple[str, ...] = ()
+
+    def error(self, *, step: str, deadline_name: str = "") -> NixferryError:
+        """The failure as the user should read it."""
+        program = Path(self.argv[0]).name
+        output = self.stderr.splitlines()
+        if self.timed_out:
+            return NixferryError(
+                f"{deadline_name or 'the timeout'} expired while {program} was running",
+                step=step,
+                remedy="Raise the timeout, or look at the output for what it waited for.",
+                output=output,
+            )
+        causes = list(dict.fromkeys(cause for cause in map(cause_of, self.errors) if cause))
+        message = "\n".join(causes) or _last_line(output) or _ending(program, self.return_code)
+        # Warnings of an unreachable substituter must not explain an error that has its own cause.
+        remedy = remedy_for("\n".join(self.errors) or self.stderr)
+        return NixferryError(message, step=step, remedy=remedy, output=output)
+
+
+def result_of_log(
+    argv: Sequence[str],
+    return_code: int,
+    stdout: str,
+    log: str,
+    *,
+    on_event: Callable[[LogEvent], None] | None = None,
+    timed_out: bool = False,
+) -> NixResult:
+    """The result of a Nix program that ran elsewhere, on a host, from the ``log`` that it left."""
+    reader = LogReader(on_event, keep_messages=False)
+    for line in log.splitlines():
+        reader.line(line)
+    outcome = Outcome(return_code, stdout.encode(errors="replace"), timed_out)
+    return reader.result(tuple(argv), outcome)
+
+
+class LogReader:
+    """Keeps of one program's log what an error will need, and passes the events on."""
+
+    def __init__(self, on_event: Callable[[LogEvent], None] | None, keep_messages: bool) -> None:
+        self._on_event = on_event
+        self._messages: list[str] | None = [] if keep_messages else None
+        self._errors: list[str] = []
+        self._tail: deque[str] = deque(maxlen=4 * OUTPUT_TAIL_LINES)
+
+    def line(self, line: str) -> None:
+        event = parse_line(line)
+        if event is None:
+            return
+        if isinstance(event, Message):
+            if event.text.startswith("(use '--show-trace'"):
+                # A hint about an option that the user of a playbook does not have, logged as an error.
+                return
+            if event.level == Level.ERROR:
+                self._errors.append(event.text)
+            if event.level <= Level.INFO:
+                self._tail.extend(event.text.splitlines())
+                if self._messages is not None:
+                    self._messages.append(event.text)
+        elif isinstance(event, PlainLine):
+            # An error before the log format is in force (an unknown option, a broken nix.conf) is plain.
+            if event.text.startswith("error:"):
+                self._errors.append(event.text)
+            self._tail.append(event.text)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def result(self, argv: tuple[str, ...], outcome: Outcome) -> NixResult:
+        return NixResult(
+            return_code=outcome.return_code,
+            stdout=outcome.stdout.decode("utf-8", errors="replace"),
+            stderr="\n".join(self._tail),
+            argv=argv,
+            errors=tuple(self._errors),
+            timed_out=outcome.timed_out,
+            messages=tuple(self._messages or ()),
+        )
+
+
+def _last_line(lines: Sequence[str]) -> str:
+    """The last line that says something; a warning only when there is nothing else."""
+    said = [line.strip() for line in reversed(lines) if line.strip()]
+    return next((line for line in said if not line.startswith(WARNING)), said[0] if said else "")
+
+
+def _ending(program: str, return_code: int) -> str:
+    if return_code >= 0:
+        return f"{program} ended with exit code {return_code} and said nothing"
+    try:
+        name = signal.Signals(-return_code).name
+    except ValueError:
+        name = str(-return_code)
+    return f"{program} was ended by the signal {name}"

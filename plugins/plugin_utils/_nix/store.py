@@ -1,0 +1,121 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Questions to a Nix store: which paths are valid, what belongs to a closure, how large it is.
+
+Every function takes the ``step`` that an error names, raises ``NixferryError`` when Nix fails or does not answer in
+time, and takes a ``timeout`` in seconds (``None``: no limit).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
+
+from .command import Nix
+
+QUERY_TIMEOUT_SECONDS = 300.0
+# Paths on one command line: about 50 KiB, far below what any system allows.
+PATHS_PER_COMMAND = 500
+
+
+@dataclass(frozen=True)
+class Item:
+    """A store path, and its size in bytes as a NAR, which is close to its size on disk."""
+
+    path: str
+    nar_size: int
+
+
+def batches(paths: Sequence[str], size: int = PATHS_PER_COMMAND) -> Iterator[Sequence[str]]:
+    """Yield ``paths`` in order, at most ``size`` at a time."""
+    for start in range(0, len(paths), size):
+        yield paths[start : start + size]
+
+
+def invalid_paths(
+    nix: Nix, paths: Iterable[str], *, step: str, timeout: float | None = QUERY_TIMEOUT_SECONDS
+) -> set[str]:
+    """Return those of ``paths`` that the controller's store does not have."""
+    wanted = sorted(set(paths))
+    if not wanted:
+        return set()
+    check = ["nix-store", "--check-validity", "--print-invalid", *wanted]
+    return set(query(nix, check, step=step, timeout=timeout).split())
+
+
+def derivation_outputs(nix: Nix, drv_path: str, *, step: str) -> dict[str, str]:
+    """Return the outputs of a derivation in the controller's store, by name.
+
+    Output paths are named like the derivation, with ``-<output>`` unless it is ``out``
+    (``outputPathName`` in src/libstore/derivations.cc of Nix).
+    Raises ``NixferryError`` also when ``drv_path`` is not a valid derivation.
+    """
+    derivation = parse_store_path(drv_path, step=step)
+    if not derivation.path.endswith(".drv"):
+        raise NixferryError(
+            f"{drv_path} is not a derivation: its name does not end in .drv",
+            step=step,
+            remedy="Give a store path that is built already as `store_path`.",
+        )
+    if invalid_paths(nix, [derivation.path], step=step):
+        raise NixferryError(
+            f"the derivation {derivation.path} is not in the controller's store",
+            step=step,
+            remedy="Evaluate it here first, or copy it here with `nix copy --derivation --from`.",
+        )
+    answer = query(nix, ["nix-store", "--query", "--outputs", derivation.path], step=step)
+    name = derivation.name.removesuffix(".drv")
+    outputs = {}
+    for path in answer.split():
+        output = parse_store_path(path, step=step).name.removeprefix(name).removeprefix("-")
+        outputs[output or "out"] = path
+    return outputs
+
+
+def closure(nix: Nix, paths: Sequence[str], *, step: str, timeout: float | None = None) -> list[Item]:
+    """Return the closure of ``paths`` in the controller's store, every path behind those it refers to.
+
+    The closure of a derivation is what building it needs, without its outputs.
+    Raises ``NixferryError`` also when a path is not there.
+    """
+    names = query(nix, ["nix-store", "--query", "--requisites", *paths], step=step, timeout=timeout).split()
+    sizes: list[str] = []
+    for batch in batches(names):
+        sizes += query(nix, ["nix-store", "--query", "--size", *batch], step=step, timeout=timeout).split()
+    if len(sizes) != len(names):
+        raise NixferryError(
+            f"nix-store --query --size told {len(sizes)} sizes for {len(names)} paths", step=step
+        )
+    return [Item(path, int(size)) for path, size in zip(names, sizes, strict=True)]
+
+
+def closure_elsewhere(
+    nix: Nix, source: str, paths: Sequence[str], *, step: str, timeout: float | None = None
+) -> list[Item]:
+    """Return the closure of ``paths`` in the store ``source``, in no particular order."""
+    listing = ["nix", "path-info", "--recursive", "--size", "--store", source, *paths]
+    return parse_path_info(query(nix, listing, step=step, timeout=timeout))
+
+
+def parse_path_info(text: str) -> list[Item]:
+    """Read ``nix path-info --size``: a path and a number on each line."""
+    items = []
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) == 2 and words[1].isdigit():
+            items.append(Item(words[0], int(words[1])))
+    return items
+
+
+def query(
+    nix: Nix, arguments: Sequence[str], *, step: str, timeout: float | None = QUERY_TIMEOUT_SECONDS
+) -> str:
+    """Return what a Nix program answers on standard output."""
+    return nix.run(
+        arguments, step=step, timeout=timeout, deadline_name="the wait for the Nix store's answer"
+    ).stdout

@@ -1,0 +1,108 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Where a branch of a git repository is, and what a source hashes to: what an update of a pin needs to know."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import time
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import Command, run_all
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal
+
+from .pins import STEP, holds_password
+
+GIT_TIMEOUT_SECONDS = 120.0
+FETCH_TIMEOUT_NAME = "the timeout for the update of the pins"
+_COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40}(?:[0-9a-f]{24})?)\t")
+_PASSWORD = "the URL holds a password or a token, which would be visible in the process list"  # noqa: S105
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Asks git and Nix. ``deadline`` is a time of ``time.monotonic``, None for no limit."""
+
+    nix: Nix
+    deadline: float | None = None
+
+    def head_of(self, url: str, branch: str) -> str:
+        """The commit of a branch of a remote repository. Raises ``NixferryError`` when there is none."""
+        lines: list[str] = []
+        command = Command(
+            # `--`: what begins with a dash is a name here and never an option.
+            argv=("git", "ls-remote", "--", url, f"refs/heads/{branch}"),
+            environment={
+                **os.environ,
+                "GIT_TERMINAL_PROMPT": "0",
+                "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
+                "LC_ALL": "C",
+            },
+            deadline=time.monotonic() + GIT_TIMEOUT_SECONDS,
+        )
+        try:
+            outcome = run_all([command], on_line=lambda _index, line: lines.append(line))[0]
+        except OSError as error:
+            raise NixferryError(
+                f"git could not be started: {error}", step=STEP, remedy="Install git."
+            ) from error
+        if outcome.timed_out:
+            raise NixferryError(f"the wait for git ls-remote {url} expired", step=STEP, output=lines)
+        if outcome.return_code != 0:
+            last = next(
+                (line for line in reversed(lines) if line.strip()), f"exit code {outcome.return_code}"
+            )
+            raise NixferryError(
+                f"git ls-remote {url}: {last}",
+                step=STEP,
+                remedy="Check the repository, the network and the credentials of git on the controller.",
+                output=lines,
+            )
+        match = _COMMIT.match(outcome.stdout.decode(errors="replace"))
+        if match is None:
+            raise NixferryError(f"{url} has no branch {branch}", step=STEP)
+        return match["commit"]
+
+    def download_hash(self, url: str, *, unpack: bool) -> str:
+        """The SHA-256 hash of a file, or of what an archive holds, in Nix's base 32."""
+        # The name is that of builtins.fetchTarball, so that the build does not download again.
+        flags = ["--unpack", "--name", "source"] if unpack else []
+        return self._run("nix-prefetch-url", "--type", "sha256", *flags, url).strip()
+
+    def checkout_hash(self, url: str, branch: str, revision: str, *, submodules: bool) -> str:
+        """The SHA-256 hash of a checkout, as builtins.fetchGit checks it, in the form sha256-BASE64."""
+        source = {"url": url, "rev": revision, "ref": f"refs/heads/{branch}", "submodules": submodules}
+        expression = f"(builtins.fetchGit {nix_literal(source)}).narHash"
+        argv = ("nix-instantiate", "--eval", "--json", "--read-write-mode", "-")
+        return str(json.loads(self._run(*argv, input=expression.encode())))
+
+    def base64_form(self, base32: str) -> str:
+        """A hash in Nix's base 32 in the form sha256-BASE64."""
+        digits = self._run("nix-hash", "--type", "sha256", "--to-base16", base32).strip()
+        return "sha256-" + base64.b64encode(bytes.fromhex(digits)).decode()
+
+    def base32_form(self, sri: str) -> str:
+        """A hash in the form sha256-BASE64 in Nix's base 32."""
+        digits = base64.b64decode(sri.removeprefix("sha256-")).hex()
+        return self._run("nix-hash", "--type", "sha256", "--to-base32", digits).strip()
+
+    def _run(self, *arguments: str, input: bytes | None = None) -> str:
+        request = NixRequest(arguments, input=input, deadline=self.deadline)
+        result = self.nix.run_many([request], step=STEP, parallel=1)[0]
+        if result.return_code != 0 or result.timed_out:
+            raise result.error(step=STEP, deadline_name=FETCH_TIMEOUT_NAME)
+        return result.stdout
+
+
+def url_refusal(url: str) -> str:
+    """Why nothing may be fetched from ``url``; empty when it may."""
+    if not url:
+        return "it names no repository"
+    return _PASSWORD if holds_password(url) else ""

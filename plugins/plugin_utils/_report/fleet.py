@@ -1,0 +1,209 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The state of a fleet: collected from the results of nix_generations, as data and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DIRTY, base_revision
+
+from .run import (
+    COLLECTION,
+    SCHEMA,
+    message_of,
+    moment,
+    plain,
+)
+from .text import (
+    BAD,
+    GOOD,
+    WARN,
+    WIDTH,
+    Line,
+    cause,
+    cut,
+    duration,
+)
+
+STATUS = f"{COLLECTION}nix_generations"
+# What is taken of a result; all of it is None for a host that did not answer.
+STATUS_FIELDS = (
+    "current",
+    "booted",
+    "boot_default",
+    "generation",
+    "generation_time",
+    "deployed",
+    "drift",
+    "reboot_required",
+    "reboot_reasons",
+    "failed_units",
+    "nix_version",
+    "lock",
+    "notes",
+)
+NO_ANSWER: dict[str, Any] = dict.fromkeys(STATUS_FIELDS)
+# How many deploys are told of, in the data and below the table.
+DEPLOYS_TOLD = 20
+DEPLOYS_SHOWN = 5
+
+
+@dataclass
+class FleetStatus:
+    """Takes note of what every host of a fleet says about itself."""
+
+    hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    asked: bool = False
+    """Whether any host was, or was to be, asked."""
+    runs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The runs that deployed to these hosts, by their ids, each with the hosts that it changed."""
+
+    def play(self, hosts: Iterable[str]) -> None:
+        """A play begins that asks its hosts: those that never come to answer get a row, too."""
+        self.asked = True
+        for host in hosts:
+            self.hosts.setdefault(host, {"reachable": False, "message": "was not asked", **NO_ANSWER})
+
+    def task_ends(self, host: str, action: str, status: str, result: Mapping[str, Any]) -> None:
+        """A task ended: ``status`` is ok, failed, ignored or unreachable."""
+        if action == STATUS:
+            self.asked = True
+            answered = status == "ok" and "current" in result
+            fields = {name: plain(result.get(name)) for name in STATUS_FIELDS} if answered else NO_ANSWER
+            message = "" if answered else message_of(result)
+            self.hosts[host] = {"reachable": status != "unreachable", "message": message, **fields}
+            self._take_runs(host, plain(result.get("history")) if answered else ())
+        elif status in ("failed", "unreachable") and host in self.hosts:
+            told = message_of(result) if status == "unreachable" else "a task before it failed"
+            self.hosts[host] = {"reachable": status != "unreachable", "message": told, **NO_ANSWER}
+
+    def _take_runs(self, host: str, history: Iterable[Mapping[str, Any]] | None) -> None:
+        for record in history or ():
+            if not record["deploy"]:
+                continue
+            told = {name: record[name] for name in ("deploy", "time", "deployer", "revision", "action")}
+            run = self.runs.setdefault(record["deploy"], {**told, "hosts": []})
+            if host not in run["hosts"]:
+                # Hosts answer in any order.
+                run["hosts"] = sorted([*run["hosts"], host])
+
+    @property
+    def deploys(self) -> list[dict[str, Any]]:
+        """The newest runs, the newest first."""
+        return [run for _id, run in sorted(self.runs.items(), reverse=True)][:DEPLOYS_TOLD]
+
+    def report(self, now: float) -> dict[str, Any]:
+        """The whole as data; ``now`` is in seconds since the epoch."""
+        hosts = list(self.hosts.values())
+        return {
+            "schema": SCHEMA,
+            "time": moment(now),
+            "totals": {
+                "hosts": len(hosts),
+                "unreachable": sum(not host["reachable"] for host in hosts),
+                "reboot-required": sum(bool(host["reboot_required"]) for host in hosts),
+                "failed-units": sum(bool(host["failed_units"]) for host in hosts),
+                "drift": sum(bool(host["drift"]) for host in hosts),
+            },
+            "hosts": self.hosts,
+            "deploys": self.deploys,
+        }
+
+
+_HEAD = ("HOST", "RUNS", "BOOTS", "GEN", "AGE", "DEPLOYED BY", "REVISION", "REBOOT", "FAILED", "DRIFT")
+# What gives way when the table is too wide, and how far.
+_SHRINKS = ((5, 11), (9, 9), (0, 16), (5, 6), (0, 6))
+_GAP = "  "
+
+
+def status_lines(hosts: Mapping[str, Mapping[str, Any]], now: float, width: int = WIDTH) -> list[Line]:
+    """One row for each host, and below what needs more words."""
+    rows = {name: _row(name, host, now) for name, host in hosts.items()}
+    cells = [_HEAD, *[row for row in rows.values() if row]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(_HEAD))]
+    widths[0] = max([widths[0], *map(len, hosts)])
+    for column, least in _SHRINKS:
+        excess = sum(widths) + len(_GAP) * (len(widths) - 1) - width
+        if excess > 0:
+            widths[column] = max(min(least, widths[column]), widths[column] - excess)
+    lines = [Line(_joined(_HEAD, widths))]
+    remarks = []
+    for name, host in hosts.items():
+        row = rows[name]
+        tone = _status_tone(host)
+        if row is None:
+            how = "no answer" if host["reachable"] else "unreachable"
+            text = f"{cut(name, widths[0]).ljust(widths[0])}{_GAP}{how}: {cause(name, host['message'])}"
+            lines.append(Line(cut(text, width), tone))
+            continue
+        lines.append(Line(_joined(row, widths), tone))
+        remarks += [Line(cut(f"  {name}: {remark}", width), tone) for remark in _remarks(host)]
+    return [*lines, *([Line("")] if remarks else []), *remarks]
+
+
+def deploy_lines(deploys: Sequence[Mapping[str, Any]], width: int = WIDTH) -> list[Line]:
+    """The newest deploys, for whoever wants to go back to one."""
+    lines = [Line("")] if deploys else []
+    for run in deploys[:DEPLOYS_SHOWN]:
+        what = "rollback" if run["action"] == "rollback" else short_revision(run["revision"]) or "-"
+        cells = (f"deploy:{run['deploy']}", run["deployer"] or "somebody", what, ", ".join(run["hosts"]))
+        lines.append(Line(cut(f"  {_GAP.join(cells)}", width)))
+    return lines
+
+
+def _row(name: str, host: Mapping[str, Any], now: float) -> tuple[str, ...] | None:
+    if host["current"] is None:
+        return None
+    deployed = host["deployed"] or {}
+    moment = deployed.get("time") or host["generation_time"]
+    same = host["current"] == host["boot_default"]
+    return (
+        name,
+        short_path(host["current"]),
+        "same" if same and host["current"] else short_path(host["boot_default"]),
+        str(host["generation"] or "-"),
+        duration(now - datetime.fromisoformat(moment).timestamp()) if moment else "-",
+        deployed.get("deployer") or "-",
+        short_revision(deployed.get("revision") or "") or "-",
+        "yes" if host["reboot_required"] else "no",
+        str(len(host["failed_units"] or ())),
+        "+".join(host["drift"] or ()) or "no",
+    )
+
+
+def _status_tone(host: Mapping[str, Any]) -> str:
+    if host["current"] is None or host["failed_units"]:
+        return BAD
+    return WARN if host["reboot_required"] or host["drift"] else GOOD
+
+
+def _remarks(host: Mapping[str, Any]) -> list[str]:
+    remarks = []
+    if host["failed_units"]:
+        remarks.append(f"failed: {', '.join(host['failed_units'])}")
+    if host["reboot_required"]:
+        remarks.append(f"a reboot brings: {', '.join(host['reboot_reasons'] or ())}")
+    remarks += host["notes"] or ()
+    if host["lock"]:
+        remarks.append(f"being deployed to by {host['lock']}")
+    return remarks
+
+
+def short_path(path: str) -> str:
+    """The beginning of a store path's hash; ``-`` for none."""
+    return path.rpartition("/")[2][:8] or "-"
+
+
+def short_revision(revision: str) -> str:
+    """Eight characters of a commit, with ``*`` for a modified working tree."""
+    return base_revision(revision)[:8] + ("*" if revision.endswith(DIRTY) else "")
+
+
+def _joined(row: Sequence[str], widths: Sequence[int]) -> str:
+    return _GAP.join(cut(cell, size).ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()

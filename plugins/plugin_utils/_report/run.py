@@ -1,0 +1,313 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What became of every host in a run: collected from task results, and put together at the end.
+
+Only fields that this collection itself returns are taken, by name; nothing else of a result can get into a report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+SCHEMA = 1
+
+COLLECTION = "nixferry.deploy."
+SWITCHES = (f"{COLLECTION}nix_switch", f"{COLLECTION}nix_rollback")
+BUILD = f"{COLLECTION}nix_build"
+COPY = f"{COLLECTION}nix_copy"
+DEPLOYS = (*SWITCHES, BUILD, COPY)
+# What says for itself why it failed.
+EXPLAINED = (*DEPLOYS, f"{COLLECTION}nix_health_check")
+
+NOT_ATTEMPTED = "not-attempted"
+UNREACHABLE = "unreachable"
+HIDDEN = "hidden"
+# The worst first: a host with several systems is told about by the worst of them.
+OUTCOMES = (
+    "unknown",
+    "failed",
+    "rolled-back",
+    "awaiting-confirmation",
+    UNREACHABLE,
+    NOT_ATTEMPTED,
+    "tested",
+    "committed",
+    "dry-activated",
+    "copied",
+    "built",
+    HIDDEN,
+    "unchanged",
+)
+# What is taken of a switch's result, with what stands for what is missing.
+_FIELDS: dict[str, Any] = {
+    "kind": "",
+    "profile": "",
+    "old": "",
+    "new": "",
+    "generation": 0,
+    "revision": "",
+    "deploy": "",
+    "failed_units": [],
+    "health_checks": [],
+    "activation": "",
+    "rebooted": False,
+    "reboot_required": False,
+    "reboot_reasons": [],
+    "notes": [],
+    "phases": [],
+}
+
+
+@dataclass
+class HostRun:
+    """What is known about one host so far."""
+
+    activations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The last result for each profile."""
+    progress: str = ""
+    """``built`` or ``copied``."""
+    changed: bool = False
+    failure: dict[str, Any] | None = None
+    """The last task that failed: its name, whether the host was unreachable, and the message if it is ours."""
+    seconds: float = 0.0
+    began: float | None = None
+    batch: int = -1
+
+
+@dataclass
+class RunReport:
+    """Takes note of a run's events. Times are seconds since the epoch."""
+
+    playbook: str = ""
+    check_mode: bool = False
+    began: float = 0.0
+    hosts: dict[str, HostRun] = field(default_factory=dict)
+    deploys: bool = False
+    """Whether anything was, or was to be, deployed in this run."""
+    planned: bool = False
+    """Whether a play was there to deploy."""
+    batch: int = -1
+    build_failures: dict[int, dict[str, Any]] = field(default_factory=dict)
+    """Builds for many hosts that failed as a whole, by batch: the other hosts have no result of their own."""
+
+    @property
+    def attempted(self) -> bool:
+        """Whether a host was copied to or switched, or was to be: then the state of a fleet is not what matters."""
+        return self.planned or any(run.activations or run.progress == "copied" for run in self.hosts.values())
+
+    def play(self, hosts: Iterable[str], batch: Iterable[str], *, deploys: bool) -> None:
+        """A batch of a play begins. ``hosts`` are all of the play; with ``deploys`` it is there to deploy to them."""
+        self.batch += 1
+        if not deploys:
+            return
+        self.deploys = self.planned = True
+        for host in hosts:
+            self.host(host)
+        for host in batch:
+            self.host(host).batch = self.batch
+
+    def host(self, name: str) -> HostRun:
+        """What is known about a host."""
+        return self.hosts.setdefault(name, HostRun())
+
+    def task_begins(self, host: str, action: str, now: float) -> None:
+        """A task of ours begins on a host."""
+        if action in DEPLOYS:
+            self.host(host).began = now
+
+    def task_ends(
+        self, host: str, action: str, task: str, status: str, result: Mapping[str, Any], now: float
+    ) -> None:
+        """A task ended: ``status`` is ok, failed, ignored or unreachable."""
+        if action in DEPLOYS:
+            self.deploys = True
+            self._time(host, now)
+            for item in _items(result):
+                self._deployed(host, action, status, item)
+        if status in ("failed", UNREACHABLE) and (action in DEPLOYS or host in self.hosts):
+            ours = action in EXPLAINED
+            known = self.host(host).failure
+            if status == "failed" and not ours and known is not None and not known["task"]:
+                # That a build for many hosts failed for this one is told by a task that cannot explain it.
+                known["task"] = task
+                return
+            self.host(host).failure = {
+                "task": task,
+                "unreachable": status == UNREACHABLE,
+                "message": message_of(result) if ours or status == UNREACHABLE else "",
+                "step": str(result.get("step", "")) if ours else "",
+                "ours": ours,
+            }
+
+    def _time(self, host: str, now: float) -> None:
+        run = self.host(host)
+        if run.began is not None:
+            run.seconds += max(0.0, now - run.began)
+            run.began = None
+
+    def _deployed(self, host: str, action: str, status: str, result: Mapping[str, Any]) -> None:
+        if action == BUILD and "hosts" in result:
+            for name, part in result["hosts"].items():
+                self._built(str(name), part)
+            return
+        run = self.host(host)
+        run.changed = run.changed or bool(result.get("changed"))
+        if action == BUILD:
+            if status == "failed":
+                self.build_failures[self.batch] = {"step": result.get("step"), "message": message_of(result)}
+            self._built(host, result)
+        elif action == COPY:
+            if status == "ok":
+                run.progress = "copied"
+        elif result.get("outcome") in OUTCOMES:
+            facts = {name: plain(result.get(name, default)) for name, default in _FIELDS.items()}
+            facts["outcome"] = str(result["outcome"])
+            failed = status != "ok" or bool(result.get("deferred_failure"))
+            facts["message"] = message_of(result) if failed else ""
+            # A later word on the same profile replaces the earlier one: that is what the host is like now.
+            run.activations[_profile(run, facts)] = facts
+        elif status == "ok" and "censored" in result:
+            run.activations[""] = {**_FIELDS, "outcome": HIDDEN, "message": ""}
+
+    def _built(self, host: str, result: Mapping[str, Any]) -> None:
+        run = self.host(host)
+        if result.get("failed"):
+            step, message = str(result.get("step", "")), message_of(result)
+            run.failure = {"task": "", "unreachable": False, "message": message, "step": step, "ours": True}
+        elif not run.progress:
+            run.progress = "built"
+
+    # --- the end ----------------------------------------------------------------------------------------------
+
+    def report(self, now: float | None, failed: Iterable[str] = ()) -> dict[str, Any]:
+        """The whole as data. ``now`` is None while it runs; ``failed`` are the hosts that Ansible counts as failed."""
+        failed = set(failed)
+        stopped = bool(failed) or any(run.failure for run in self.hosts.values())
+        hosts = {name: self._host_report(name, run, failed, stopped) for name, run in self.hosts.items()}
+        return {
+            "schema": SCHEMA,
+            "playbook": self.playbook,
+            "check_mode": self.check_mode,
+            "started": moment(self.began),
+            "finished": None if now is None else moment(now),
+            "seconds": None if now is None else round(now - self.began, 1),
+            "result": "running" if now is None else overall(hosts.values()),
+            "totals": totals(hosts.values()),
+            "hosts": hosts,
+        }
+
+    def _host_report(self, name: str, run: HostRun, failed: set[str], stopped: bool) -> dict[str, Any]:
+        activations = sorted(
+            run.activations.values(), key=lambda activation: OUTCOMES.index(activation["outcome"])
+        )
+        failure = run.failure
+        if failure is None and not activations and run.batch in self.build_failures:
+            failure = {"task": "", "unreachable": False, "ours": True, **self.build_failures[run.batch]}
+        if activations:
+            worst = activations[0]
+        else:
+            outcome, message = _without_activation(run, failure, stopped)
+            worst = {**_FIELDS, "outcome": outcome, "message": message}
+        report = {"outcome": worst["outcome"], "message": worst["message"], "changed": run.changed, **worst}
+        report["step"] = failure["step"] or "" if failure and not activations else ""
+        # A task that was rescued does not make a host failed; a later one that was not does, whatever runs by now.
+        later = (
+            failure is not None
+            and bool(activations)
+            and report["outcome"] not in ("failed", "unknown", "rolled-back")
+        )
+        report["failed_task"] = (
+            {"task": failure["task"], "unreachable": failure["unreachable"]}
+            if failure and later and (name in failed or failure["unreachable"])
+            else None
+        )
+        report["seconds"] = round(run.seconds, 1)
+        if len(activations) > 1:
+            report["activations"] = activations
+        return report
+
+
+def _profile(run: HostRun, facts: Mapping[str, Any]) -> str:
+    """The profile that a result is about; a step that confirms or aborts may name no more than the activation."""
+    for profile, earlier in run.activations.items():
+        if facts["activation"] and facts["activation"] == earlier["activation"]:
+            return profile
+    return str(facts["profile"])
+
+
+def _without_activation(run: HostRun, failure: Mapping[str, Any] | None, stopped: bool) -> tuple[str, str]:
+    """Outcome and message of a host on which nothing was activated."""
+    if failure is not None:
+        if failure["unreachable"]:
+            return UNREACHABLE, failure["message"]
+        return "failed", failure["message"] or f"the task {failure['task']!r} failed"
+    # Who would have gone on had the run not been stopped was not attempted, however far it came.
+    return (NOT_ATTEMPTED if stopped or not run.progress else run.progress), ""
+
+
+def totals(hosts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many hosts there are of each outcome, and of what else matters."""
+    found = list(hosts)
+    return {
+        "hosts": len(found),
+        **{outcome: sum(host["outcome"] == outcome for host in found) for outcome in OUTCOMES},
+        "changed": sum(bool(host["changed"]) for host in found),
+        "reboot-required": sum(bool(host["reboot_required"]) for host in found),
+        "failed-task": sum(host["failed_task"] is not None for host in found),
+    }
+
+
+def overall(hosts: Iterable[Mapping[str, Any]]) -> str:
+    """One word for a whole run: the worst that happened."""
+    found = list(hosts)
+    outcomes = {host["outcome"] for host in found}
+    if outcomes & {"unknown", "failed"} or any(
+        host["failed_task"] and not host["failed_task"]["unreachable"] for host in found
+    ):
+        return "failed"
+    for outcome in ("rolled-back", "awaiting-confirmation"):
+        if outcome in outcomes:
+            return outcome
+    if UNREACHABLE in outcomes or any(host["failed_task"] for host in found):
+        return UNREACHABLE
+    return "incomplete" if NOT_ATTEMPTED in outcomes else "ok"
+
+
+def _items(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The results of a loop, or the only one."""
+    items = result.get("results")
+    if isinstance(items, list) and "outcome" not in result:
+        return [item for item in items if isinstance(item, Mapping)]
+    return [result]
+
+
+def message_of(result: Mapping[str, Any]) -> str:
+    """What a failed task of ours says; nothing of what no_log hides."""
+    if "censored" in result:
+        return "hidden by no_log"
+    # What Ansible puts before the message of a host that was lost.
+    return str(result.get("msg") or "").removeprefix("Task failed: ")
+
+
+def plain(value: Any) -> Any:
+    """A copy without Ansible's own types, which JSON and comparisons stumble over."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bool) or value is None:
+        return value
+    for simple in (int, float):
+        if isinstance(value, simple):
+            return simple(value)
+    return str(value)
+
+
+def moment(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -1,0 +1,133 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The end of a run, for people."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .run import OUTCOMES
+
+WIDTH = 100
+GOOD, CHANGED, BAD, WARN = "good", "changed", "bad", "warn"
+_LABEL = 22
+_TONES = {
+    "unknown": BAD,
+    "failed": BAD,
+    "rolled-back": BAD,
+    "awaiting-confirmation": WARN,
+    "unreachable": BAD,
+    "not-attempted": WARN,
+    "tested": CHANGED,
+    "committed": CHANGED,
+}
+_WOULD = {"committed": "would be committed", "tested": "would be tested"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of text and what it means: ``good``, ``changed``, ``bad`` or ``warn``."""
+
+    text: str
+    tone: str = GOOD
+
+
+def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
+    """The hosts of a run by outcome, the worst last, where people look first."""
+    hosts: Mapping[str, Mapping[str, Any]] = report["hosts"]
+    head = f"{_count(len(hosts), 'host')} in {duration(report['seconds'] or 0)}: {report['result']}"
+    if report["check_mode"]:
+        head += " (check mode, nothing was changed)"
+    lines = [Line(head, GOOD if report["result"] == "ok" else BAD)]
+    for outcome in reversed(OUTCOMES):
+        names = [name for name, host in hosts.items() if host["outcome"] == outcome]
+        if not names:
+            continue
+        label = _WOULD.get(outcome, outcome) if report["check_mode"] else outcome
+        tone = _TONES.get(outcome, GOOD)
+        lines += _labelled(
+            f"{label} ({len(names)})",
+            [_told(name, hosts[name], sure=not report["check_mode"]) for name in names],
+            tone,
+            width,
+        )
+        for name in names:
+            message = hosts[name]["message"]
+            if message:
+                lines += [Line(text, tone) for text in _told_cause(f"{name}: {cause(name, message)}", width)]
+    due = [_with(name, host["reboot_reasons"]) for name, host in hosts.items() if host["reboot_required"]]
+    if due:
+        lines += _labelled(f"reboot required ({len(due)})", due, WARN, width)
+    rebooted = [name for name, host in hosts.items() if host["rebooted"]]
+    if rebooted:
+        would = "would be rebooted" if report["check_mode"] else "rebooted"
+        lines += _labelled(f"{would} ({len(rebooted)})", rebooted, CHANGED, width)
+    units = [_with(name, host["failed_units"]) for name, host in hosts.items() if host["failed_units"]]
+    if units:
+        lines += _labelled(f"failed units ({len(units)})", units, WARN, width)
+    for name, host in hosts.items():
+        if host["failed_task"]:
+            how = "lost the host" if host["failed_task"]["unreachable"] else "failed"
+            text = (
+                f"    {name}: was {host['outcome']}, but then the task {host['failed_task']['task']!r} {how}"
+            )
+            lines.append(Line(cut(text, width), BAD))
+    return lines
+
+
+def json_text(report: Mapping[str, Any]) -> str:
+    """A report as the text of a JSON file."""
+    return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+
+
+def _told(name: str, host: Mapping[str, Any], *, sure: bool) -> str:
+    """A host with its new generation, if it has got one."""
+    committed = sure and host["outcome"] == "committed" and host["generation"]
+    return _with(name, [f"generation {host['generation']}"] if committed else [])
+
+
+def _told_cause(text: str, width: int) -> list[str]:
+    """A sentence or two below the hosts; the whole stands where the task failed."""
+    lines = textwrap.wrap(text, width - 6, max_lines=3, placeholder=" ..")
+    return [f"{'    ' if line is lines[0] else '      '}{line}" for line in lines]
+
+
+def _with(name: str, words: Sequence[str]) -> str:
+    return f"{name} ({', '.join(words)})" if words else name
+
+
+def cause(name: str, message: str) -> str:
+    """The first line of a message, without the name that stands before it already."""
+    return message.splitlines()[0].removeprefix(f"{name}: ")
+
+
+def _labelled(label: str, items: Sequence[str], tone: str, width: int) -> list[Line]:
+    """``label   item, item, ...`` over as many lines as it takes."""
+    joined = ", ".join(item.replace(" ", "\0") for item in items)
+    first = f"  {label}".ljust(_LABEL + 6)
+    lines = textwrap.wrap(joined, max(20, width - len(first)), break_long_words=False, break_on_hyphens=False)
+    heads = [first, *[" " * len(first)] * (len(lines) - 1)]
+    return [Line((head + line).replace("\0", " "), tone) for head, line in zip(heads, lines, strict=True)]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: ``12s``, ``5m``, ``3h``, ``12d``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{max(0, int(seconds))}s"
+
+
+def cut(text: str, width: int) -> str:
+    """The text in at most ``width`` characters, with two dots for what is missing."""
+    return text if len(text) <= width else text[: max(0, width - 2)] + ".."
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -1,0 +1,112 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The contents of secrets, read on the controller when they are placed, and held in its memory only."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+
+from .declared import STEP, Secret
+
+COMMAND_DEADLINE = 120
+"""Seconds that a command may take to print a secret; a person may have to touch a key."""
+LARGEST_TOTAL = 256 * 1024 * 1024
+"""Bytes of all contents that travel together."""
+
+
+def read_contents(
+    secrets: Sequence[Secret], read_file: Callable[[str], bytes], *, directory: str
+) -> dict[str, bytes]:
+    """The contents of ``secrets`` by name.
+
+    ``read_file`` reads a file on the controller, and decrypts one of a vault; commands run in ``directory`` unless the
+    secret says another one.
+    Raises ``NixferryError``, whose text holds nothing of a content.
+    """
+    contents: dict[str, bytes] = {}
+    total = 0
+    for secret in secrets:
+        content = _content(secret, read_file, directory)
+        total += len(content)
+        if total > LARGEST_TOTAL:
+            raise NixferryError(
+                f"the secrets are larger than {LARGEST_TOTAL // 2**20} MiB together",
+                step=STEP,
+                remedy="Place them with several tasks, or send what is that large by other means.",
+            )
+        contents[secret.name] = content
+    return contents
+
+
+def _content(secret: Secret, read_file: Callable[[str], bytes], directory: str) -> bytes:
+    if secret.source == "text":
+        return str(secret.value).encode("utf-8", "surrogateescape")
+    if secret.source == "command":
+        return _output(secret, secret.working_directory or directory)
+    try:
+        return read_file(str(secret.value))
+    except OSError as error:
+        # A vault that cannot be opened says which file and why.
+        raise NixferryError(
+            f"the file of the secret {secret.name} cannot be read: {error}",
+            step=STEP,
+            remedy="Check the path, which is relative to the playbook, and the vault password.",
+        ) from None
+
+
+def _output(secret: Secret, directory: str) -> bytes:
+    """What the command of the secret prints. What it says on standard error is shown if it fails, and nothing else."""
+    argv = _argv(secret)
+    try:
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=directory,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise _failed(secret, f"cannot be started: {error.strerror}") from None
+    try:
+        content, errors = process.communicate(timeout=COMMAND_DEADLINE)
+    except subprocess.TimeoutExpired:
+        raise _failed(secret, f"did not end within {COMMAND_DEADLINE} s") from None
+    finally:
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    if process.returncode != 0:
+        output = errors.decode("utf-8", "replace").splitlines()
+        raise _failed(secret, f"failed with exit code {process.returncode}", output)
+    return content
+
+
+def _argv(secret: Secret) -> list[str]:
+    command = secret.value
+    try:
+        words = shlex.split(command) if isinstance(command, str) else [str(word) for word in command]
+    except (TypeError, ValueError):
+        words = []
+    if not words:
+        raise _failed(secret, "is neither a list of words nor a line that can be split into words")
+    return words
+
+
+def _failed(secret: Secret, problem: str, output: Sequence[str] = ()) -> NixferryError:
+    return NixferryError(
+        f"the command of the secret {secret.name} {problem}",
+        step=STEP,
+        remedy="Run it by hand on the controller. It is run without a shell, and nobody answers its questions.",
+        output=output,
+    )

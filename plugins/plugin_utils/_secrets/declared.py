@@ -1,0 +1,188 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Secrets as the user declares them: checked, and without any content in what can be printed.
+
+The words are those of NixOps' ``deployment.keys``, in Ansible's spelling or in NixOps' own, so that metadata of fleet
+files can be handed over as it is. No message repeats a value: it may stand in the wrong place.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+
+STEP = "read the secrets"
+UPLOADS = ("pre-activation", "post-activation")
+TMPFS, PERSISTENT, SEALED = STORAGES = ("tmpfs", "persistent", "sealed")
+SOURCES = ("text", "file", "command")
+DIRECTORIES: Mapping[str, str] = {
+    TMPFS: "/run/keys",
+    SEALED: "/run/keys",
+    PERSISTENT: "/var/lib/nixferry-keys",
+}
+# In the order of NixOps' documentation; what has no Ansible spelling of its own is called the same.
+SPELLINGS: Mapping[str, str] = {
+    "keyFile": "file",
+    "keyCommand": "command",
+    "destDir": "dest_dir",
+    "uploadAt": "upload_at",
+    "restartUnits": "restart_units",
+    "reloadUnits": "reload_units",
+}
+_TEXTS = ("text", "file", "name", "dest_dir", "path", "user", "group", "permissions", "upload_at", "storage")
+_LISTS = ("restart_units", "reload_units")
+_KNOWN = (*_TEXTS, *_LISTS, "command")
+# Not the collection's own directory, and nothing that a shell or systemd would have to be asked about.
+_NAME = re.compile(r"[^/\x00-\x1f\x7f.][^/\x00-\x1f\x7f]{0,199}")
+_OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+_PERMISSIONS = re.compile(r"0?[0-7]{3}")
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,255}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_RESERVED = ".nixferry"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """One secret of a host, and where its content comes from."""
+
+    name: str
+    path: str
+    user: str
+    group: str
+    mode: str
+    """Octal digits as ``stat`` prints them: ``600``."""
+    upload_at: str
+    storage: str
+    restart_units: tuple[str, ...]
+    reload_units: tuple[str, ...]
+    source: str
+    """The option that says where the content comes from."""
+    value: Any = field(repr=False)
+    """What the option says; with ``text`` that is the content itself."""
+    working_directory: str = ""
+    """Where on the controller its command runs; empty for the directory of the playbook."""
+
+    @property
+    def directory(self) -> str:
+        return posixpath.dirname(self.path)
+
+    @property
+    def owner(self) -> str:
+        return f"{self.user}:{self.group}"
+
+
+def parse_secrets(declared: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> list[Secret]:
+    """Read the option ``secrets``; ``defaults`` holds for all of them. Raises ``NixferryError``."""
+    secrets = [_secret(str(name), entry, defaults or {}) for name, entry in declared.items()]
+    names: dict[str, str] = {}
+    for secret in secrets:
+        if secret.path in names:
+            raise _error(secret.name, f"has the same path as {names[secret.path]}: {secret.path}")
+        names[secret.path] = secret.name
+    return secrets
+
+
+def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
+    if not isinstance(entry, Mapping):
+        raise _error(
+            name, "is no dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
+        )
+    given: dict[str, Any] = dict(defaults)
+    if entry.get("path") is not None:
+        # It says more than the directory of all.
+        given.pop("dest_dir", None)
+    for key, value in entry.items():
+        word = SPELLINGS.get(str(key), str(key))
+        if word not in _KNOWN:
+            raise _error(name, f"has no option {word}", f"There are: {', '.join(_KNOWN)}.")
+        # Nix says null for what is not given.
+        if value is not None:
+            given[word] = value
+    for word in _TEXTS:
+        if word in given and not isinstance(given[word], str):
+            raise _error(name, f"has a {word} that is no string", "Quote it.")
+    for word in _LISTS:
+        units = given.get(word, [])
+        units = [units] if isinstance(units, str) else units
+        if not isinstance(units, Sequence) or not all(isinstance(unit, str) for unit in units):
+            raise _error(name, f"has {word} that are no list of names")
+        if not all(_UNIT.fullmatch(unit) for unit in units):
+            raise _error(name, f"has something in {word} that is not the name of a unit")
+        given[word] = tuple(unit if "." in unit else f"{unit}.service" for unit in map(str, units))
+    sources = [word for word in SOURCES if word in given]
+    if len(sources) != 1:
+        found = " and ".join(sources) if sources else "none"
+        raise _error(name, f"needs one of {', '.join(SOURCES)}, and has {found}")
+    return Secret(
+        name=name,
+        path=_path(name, given),
+        user=_owner(name, given, "user"),
+        group=_owner(name, given, "group"),
+        mode=_mode(name, given),
+        upload_at=_choice(name, given, "upload_at", UPLOADS),
+        storage=_choice(name, given, "storage", STORAGES),
+        restart_units=given["restart_units"],
+        reload_units=given["reload_units"],
+        source=sources[0],
+        value=given[sources[0]],
+    )
+
+
+def _path(name: str, given: Mapping[str, Any]) -> str:
+    file_name = str(given.get("name", name))
+    if _NAME.fullmatch(file_name) is None:
+        raise _error(name, "has a name that is not the name of a file")
+    storage = _choice(name, given, "storage", STORAGES)
+    # NixOps' dest_dir may end with a slash.
+    directory = str(given.get("dest_dir", DIRECTORIES[storage])).rstrip("/")
+    path = str(given.get("path", f"{directory}/{file_name}"))
+    if "path" in given and "dest_dir" in given and posixpath.dirname(path) != directory:
+        raise _error(name, "has a path that is not in its dest_dir", "Give one of the two.")
+    if (
+        not path.startswith("/")
+        or path.startswith("//")
+        or posixpath.normpath(path) != path
+        or posixpath.dirname(path) == "/"
+        or path != path.strip()
+        or _CONTROL.search(path)
+        or _RESERVED in path.split("/")
+    ):
+        raise _error(name, "has a path that cannot be used", "Give an absolute path without `.` and `..`.")
+    if path.startswith("/nix/store/"):
+        raise _error(name, "is to lie in the Nix store, which everybody can read", "Choose another place.")
+    return path
+
+
+def _owner(name: str, given: Mapping[str, Any], word: str) -> str:
+    owner = str(given.get(word, "root"))
+    if _OWNER.fullmatch(owner) is None:
+        raise _error(name, f"has a {word} that is none")
+    return owner
+
+
+def _mode(name: str, given: Mapping[str, Any]) -> str:
+    permissions = str(given.get("permissions", "0600"))
+    if _PERMISSIONS.fullmatch(permissions) is None:
+        raise _error(name, "has permissions that are not octal digits", 'Write them as "0640", with quotes.')
+    number = int(permissions, 8)
+    if number & 0o002:
+        raise _error(name, "has permissions with which everybody could change it")
+    return f"{number:o}"
+
+
+def _choice(name: str, given: Mapping[str, Any], word: str, choices: Sequence[str]) -> str:
+    chosen = str(given.get(word, choices[0]))
+    if chosen not in choices:
+        raise _error(name, f"has a {word} that is not one of {', '.join(choices)}")
+    return chosen
+
+
+def _error(name: str, problem: str, remedy: str = "") -> NixferryError:
+    return NixferryError(f"the secret {name} {problem}", step=STEP, remedy=remedy)

@@ -1,0 +1,259 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What a host is asked and sent about its secrets (``target/secrets_*.sh``).
+
+One round trip compares: the host gets keyed hashes, under a key that is never used again, and answers which secrets
+differ. One more sends what has to change. Everything travels on standard input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets as random
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
+    EXTEND_SEARCH_PATH,
+    RECORDS,
+    answer_of_script,
+    host_script,
+)
+
+from .declared import SEALED, TMPFS, Secret
+
+STEP = "place the secrets"
+COMMON_PARTS = (*RECORDS, "secrets/sets.sh", "secrets/check.sh")
+NOT_ASKED = "-"
+_VERB = "secrets"
+# What a unit may be called without systemd's own escapes, with room for what it ends with
+_UNIT_NAME = re.compile(r"[A-Za-z0-9:_.-]{1,200}")
+_STORAGES = {TMPFS: "memory", SEALED: "sealed"}
+_NOTHING = "Nothing was changed."
+_REMEDIES = {
+    "not_root": f"Use `become: true` for this task. {_NOTHING}",
+    "not_linux": _NOTHING,
+    "unsafe_directory": "Choose a directory that belongs to root, like all above it, and that nobody else can write "
+    f"to; a service can read a secret there that belongs to its user. {_NOTHING}",
+    "not_in_memory": "Choose a directory on a tmpfs or ramfs, or `storage: persistent` for a secret that may lie on "
+    f"the disk. {_NOTHING}",
+    "no_owner": "Create them first. A secret with `upload_at: pre-activation` that is placed before the activation, "
+    f"by the role, may belong to a user that the new system brings. {_NOTHING}",
+    "not_a_file": f"Remove it, or choose another path. {_NOTHING}",
+    "no_systemd_creds": f"Choose `storage: tmpfs` or `storage: persistent` for this host. {_NOTHING}",
+    "no_sha256sum": f"Install coreutils or busybox on the host. {_NOTHING}",
+    "incomplete": "The connection broke, or the host has too little memory left in /run. Run it again. "
+    f"{_NOTHING}",
+    "lock_held": "Wait until the other deploy has ended.",
+    "state_unwritable": f"Check the file system of /var/lib on the host. {_NOTHING}",
+    "not_placed": "See the output for the reason, such as a full disk. Nothing was changed.",
+    "half_placed": "Look at the file systems of the host, and run it again.",
+}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What is not as declared about one secret."""
+
+    what: tuple[str, ...]
+    """Of ``new``, ``content``, ``owner``, ``mode``."""
+    owner: str
+    """Who owns what is there, as ``user:group``; ``-`` for nobody."""
+    mode: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the host has found. Secrets are known by their index in the list that it was asked about."""
+
+    differences: Mapping[int, Difference]
+    later: frozenset[int]
+    """Those whose owner does not exist yet."""
+    missing: frozenset[int]
+    """Those that are not there, and whose content was not asked about."""
+    ours: tuple[str, ...]
+    """Paths that were placed earlier."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What is to become of the secrets of a host."""
+
+    secrets: Sequence[Secret]
+    comparison: Comparison
+    contents: Mapping[str, bytes]
+    exclusive: bool
+    apply: bool
+    deployer: str
+
+
+def compare_script(
+    secrets: Sequence[Secret],
+    contents: Mapping[str, bytes],
+    *,
+    owners_may_come: bool,
+) -> str:
+    """The question; the content of a secret that is not among ``contents`` is not asked about."""
+    salt = random.token_hex(16)
+
+    def keyed(text: str) -> str:
+        return hashlib.sha256(f"{salt}{text}".encode()).hexdigest()
+
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    lines = []
+    for number, secret in enumerate(secrets):
+        fields = (
+            number,
+            keyed(digests[secret.name]) if secret.name in digests else NOT_ASKED,
+            secret.user,
+            secret.group,
+            secret.mode,
+            _storage(secret),
+            "may" if owners_may_come and secret.upload_at == "pre-activation" else "must",
+            secret.path,
+        )
+        lines.append("\t".join(map(str, fields)))
+    everything = [digests.get(secret.name) for secret in secrets]
+    all_known = None not in everything
+    settings = {
+        "SALT": salt,
+        "ENTRIES": "\n".join(lines),
+        # For the usual case, that nothing has changed, without a program for each of them.
+        "ALL_HASH": keyed("\n".join(map(str, everything))) if all_known else "",
+        "DIRECTORIES": _directories(secrets),
+        "SEALS": str(int(any(secret.storage == SEALED for secret in secrets))),
+    }
+    return host_script(settings, (*COMMON_PARTS, "secrets/compare.sh"))
+
+
+def parse_comparison(completed: Completed) -> Comparison:
+    """Read the answer. Raises ``NixferryError`` for an error that it reports."""
+    answer = answer_of_script(_VERB, completed, step=STEP, remedies=_REMEDIES)
+    differences: dict[int, Difference] = {}
+    later = {_number(text) for text in answer.all("later")}
+    for text in answer.all("entry"):
+        number, what, owner, mode = text.split(" ")
+        words = what.split(",")
+        if "later" in words:
+            later.add(_number(number))
+        differences[_number(number)] = Difference(
+            tuple(word for word in words if word != "later"), owner, mode
+        )
+    return Comparison(
+        differences=differences,
+        later=frozenset(later),
+        missing=frozenset(_number(text) for text in answer.all("missing")),
+        ours=answer.all("ours"),
+    )
+
+
+def place_command(placement: Placement) -> tuple[str, bytes]:
+    """The command that places what has to change, and what it needs on its standard input."""
+    comparison = placement.comparison
+    set_name = f"s{random.token_hex(8)}"
+    contents: list[bytes] = []
+    offset = 0
+    lines: list[str] = []
+    units: list[str] = []
+    key_units: list[str] = []
+    for number, secret in enumerate(placement.secrets):
+        if number in comparison.missing:
+            continue
+        difference = comparison.differences.get(number)
+        source = "keep" if difference is None else "copy"
+        if difference is not None and {"new", "content"} & set(difference.what):
+            content = placement.contents[secret.name]
+            source = f"{offset}:{len(content)}"
+            offset += len(content)
+            contents.append(content)
+        when = "later" if number in comparison.later else "now"
+        fields = (number, when, secret.owner, secret.mode, _storage(secret), source, secret.path)
+        lines.append("\t".join(map(str, fields)))
+        if _UNIT_NAME.fullmatch(secret.name):
+            key_units.append(f"{secret.name}\t{secret.path}")
+        units += [f"{number}\trestart\t{unit}\n" for unit in secret.restart_units]
+        units += [f"{number}\treload\t{unit}\n" for unit in secret.reload_units]
+    on_disk = any(secret.storage != TMPFS for secret in placement.secrets)
+    script = host_script(
+        {
+            "SET": set_name,
+            "ENTRIES": "\n".join(lines),
+            "UNITS": "".join(units),
+            "KEY_UNITS": "\n".join(key_units),
+            "DIRECTORIES": _directories(placement.secrets),
+            "EXCLUSIVE": str(int(placement.exclusive)),
+            "APPLY": str(int(placement.apply)),
+            "DEPLOYER": placement.deployer,
+            "BOOT_SCRIPT": host_script({}, (*COMMON_PARTS, "secrets/boot.sh")).rstrip("\n")
+            if on_disk
+            else "",
+            # The guard's own text, which this script has no use for.
+            "NIXFERRY_GUARD": "",
+        },
+        (*COMMON_PARTS, "secrets/units.sh", "secrets/place.sh"),
+    ).encode()
+    return _receiver(len(script), len(script) + offset), b"".join([script, *contents])
+
+
+def _receiver(script_bytes: int, total_bytes: int) -> str:
+    """The command line that receives a script with contents behind it, all of it or nothing, and runs the script.
+
+    The contents of a file that a shell reads its text from would be lost in its buffer.
+    """
+    place = '"$directory/received"'
+    receive = " && ".join(
+        [
+            'mkdir "$directory"',
+            f"cat >{place}",
+            f'[ "$(wc -c <{place})" -eq {total_bytes} ]',
+            f'head -c {script_bytes} {place} >"$directory/script"',
+        ]
+    )
+    incomplete = r"nixferry=1\nerror=incomplete\nmessage=the secrets did not arrive completely\nend=secrets"
+    script = (
+        f"{EXTEND_SEARCH_PATH}; umask 077; trap '' HUP PIPE; "
+        f"directory=${{NIXFERRY_ROOT:-}}/run/nixferry-{random.token_hex(16)}; "
+        f"if {receive}; then NIXFERRY_SKIP={script_bytes} NIXFERRY_RECEIVED={place} "
+        '${NIXFERRY_SH:-/bin/sh} "$directory/script" </dev/null; result=$?; '
+        f"else result=1; printf '\\n{incomplete}\\n'; fi; "
+        'rm -rf "$directory"; exit "$result"'
+    )
+    return f"/bin/sh -c {shlex.quote(script)}"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What a host has done."""
+
+    set_name: str
+    failed_units: tuple[str, ...]
+    output: tuple[str, ...]
+    """What the programs printed."""
+
+
+def parse_placed(completed: Completed) -> Placed:
+    """Read the answer of ``place_command``. Raises ``NixferryError`` for an error that it reports."""
+    answer = answer_of_script(_VERB, completed, step=STEP, remedies=_REMEDIES)
+    return Placed(answer.text("set"), answer.all("unit_failed"), answer.all("output"))
+
+
+def _storage(secret: Secret) -> str:
+    return _STORAGES.get(secret.storage, "disk")
+
+
+def _directories(secrets: Sequence[Secret]) -> str:
+    found = {(("disk" if _storage(secret) == "disk" else "memory"), secret.directory) for secret in secrets}
+    return "\n".join(f"{storage} {directory}" for storage, directory in sorted(found))
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise NixferryError(f"the host answered {text!r} where a number belongs", step=STEP) from None

@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The options of the inventory plugin in their typed form, and its choice of hosts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.query import search
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import arguments_literal
+
+from .fleet import (
+    FileFleet,
+    Fleet,
+    fleet_from,
+    fleet_words,
+)
+from .listing import FleetListing
+from .outputs import STEP
+
+OPTIONS = ("fleet", "format", "args", "argstrs", "include", "override_inputs", "impure")
+
+
+@dataclass(frozen=True)
+class FleetOptions:
+    """Which fleet to read. ``common`` is what a build of its hosts needs besides, as names of nix_build."""
+
+    fleet: Fleet
+    directory: str
+    common: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Differs from that of any other fleet."""
+        return hashlib.sha256(repr(self.fleet).encode()).hexdigest()[:16]
+
+
+def fleet_options(options: Mapping[str, Any], path: str) -> FleetOptions:
+    """The typed form of the options in the configuration ``path``. Raises ``NixferryError`` for what is wrong."""
+    words = fleet_words(options["fleet"])
+    if not words:
+        raise NixferryError("`fleet` is empty", step=STEP, remedy="Name a fleet file or a flake.")
+    # A relative path in a link's target would depend on who follows it.
+    directory = str(Path(os.path.abspath(path)).parent)  # noqa: PTH100  (links stay)
+    include = tuple(_entry(str(entry), directory) for entry in options["include"])
+    fleet = fleet_from(
+        words,
+        directory=directory,
+        format_=str(options["format"]),
+        arguments=arguments_literal(options["args"], options["argstrs"]),
+        include=include,
+        override_inputs={str(name): str(value) for name, value in options["override_inputs"].items()},
+        impure=bool(options["impure"]),
+        write_lock_file=False,
+    )
+    named: dict[str, Any] = {"args": options["args"], "argstrs": options["argstrs"]}
+    if isinstance(fleet, FileFleet):
+        named["include"] = list(include)
+    else:
+        named.update(override_inputs=options["override_inputs"], impure=options["impure"])
+    return FleetOptions(fleet, directory, {name: value for name, value in named.items() if value})
+
+
+def selected(listing: FleetListing, query: str) -> list[str]:
+    """The names of the hosts that the JMESPath expression ``query`` selects; all of them when it is empty.
+
+    Hosts that could not be read are always among them: nobody knows whether they are meant.
+    Raises ``NixferryError`` when the expression is wrong or selects something else than hosts.
+    """
+    if not query:
+        return [*listing.hosts, *listing.errors]
+    hosts = [{"name": name, **host} for name, host in listing.hosts.items()]
+    found = search(query, hosts)
+    items = found if isinstance(found, list) else [found]
+    names = [item.get("name") if isinstance(item, dict) else item for item in items if item is not None]
+    strange = [name for name in names if name not in listing.hosts]
+    if strange:
+        raise NixferryError(
+            f"the query {query!r} selects {strange[0]!r}, which is no host of the fleet",
+            step=STEP,
+            remedy="It has to result in hosts or their names, as in \"[?contains(tags, 'web')].name\".",
+        )
+    return [*dict.fromkeys(map(str, names)), *listing.errors]
+
+
+def _entry(entry: str, directory: str) -> str:
+    """An entry of the search path with its path made absolute."""
+    name, equals, path = entry.rpartition("=")
+    if ":" in path or path.startswith("/"):
+        return entry
+    return f"{name}{equals}{os.path.normpath(Path(directory, Path(path).expanduser()))}"

@@ -1,0 +1,137 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What a fleet's hosts say of themselves: where they are, how to log in, their tags; their systems stay unevaluated."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import available_processors
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.places import with_places
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult
+
+from .fleet import Fleet
+from .outputs import STEP
+
+TIMEOUT_NAME = "the timeout for reading the fleet"
+REMEDY = "Mend the fleet file."
+# A file with a line.
+_PLACE = re.compile(r"\.nix:\d+")
+
+
+@dataclass(frozen=True)
+class FleetListing:
+    """A fleet's hosts by name. ``errors`` has those hosts that could not be read, with the reason.
+
+    ``words`` and ``format`` name the fleet for a build.
+    """
+
+    words: tuple[str, ...]
+    format: str
+    meta: Mapping[str, Any]
+    hosts: Mapping[str, Mapping[str, Any]]
+    errors: Mapping[str, NixferryError] = field(default_factory=dict)
+
+    def data(self) -> dict[str, Any]:
+        """The listing as data for a cache. A listing with errors is no data to keep."""
+        return {
+            "words": list(self.words),
+            "format": self.format,
+            "meta": dict(self.meta),
+            "hosts": {name: dict(host) for name, host in self.hosts.items()},
+        }
+
+    @classmethod
+    def of_data(cls, data: Mapping[str, Any]) -> FleetListing:
+        """The listing that ``data`` was made from."""
+        return cls(tuple(data["words"]), str(data["format"]), data["meta"], data["hosts"])
+
+
+def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> FleetListing:
+    """List the hosts of ``fleet``. A host that cannot be read does not keep the others from being listed.
+
+    Raises ``NixferryError`` when the fleet as a whole cannot be read.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    fleet = fleet.settled(nix)
+    result = _ask(nix, fleet, [None], deadline)[0]
+    if result.return_code == 0 and not result.timed_out:
+        answer = _read(result)
+        return _listing(fleet, answer, answer["hosts"], {})
+    # Which hosts there are can be told without evaluating any of them, unless the file itself is broken.
+    names = _ask(nix, fleet, [[]], deadline)[0]
+    if names.return_code != 0 or names.timed_out:
+        raise _error(names)
+    answer = _read(names)
+    hosts, errors = _read_apart(nix, fleet, answer["names"], deadline)
+    for name, error in errors.items():
+        place = answer["places"][name]
+        if place and not _PLACE.search(error.message):
+            error.message += f"\n{name} is defined at {place}"
+    return _listing(fleet, answer, hosts, errors)
+
+
+def _read_apart(
+    nix: Nix, fleet: Fleet, names: Sequence[str], deadline: float | None
+) -> tuple[dict[str, Any], dict[str, NixferryError]]:
+    """Find the hosts that cannot be read by halves: most hosts are answered for together."""
+    hosts: dict[str, Any] = {}
+    errors: dict[str, NixferryError] = {}
+    groups = _halves(names) if len(names) > 1 else [list(names)]
+    while groups:
+        failed: list[list[str]] = []
+        for group, result in zip(groups, _ask(nix, fleet, groups, deadline), strict=True):
+            if result.return_code == 0 and not result.timed_out:
+                hosts.update(_read(result)["hosts"])
+            elif len(group) == 1:
+                request = replace(fleet.list_request(group), deadline=deadline)
+                errors[group[0]] = with_places(nix, request, _error(result), step=STEP)
+            elif result.timed_out:
+                errors.update(dict.fromkeys(group, _error(result)))
+            else:
+                failed.append(group)
+        groups = [half for group in failed for half in _halves(group)]
+    return hosts, errors
+
+
+def _halves(names: Sequence[str]) -> list[list[str]]:
+    middle = len(names) // 2
+    return [list(names[:middle]), list(names[middle:])]
+
+
+def _ask(
+    nix: Nix, fleet: Fleet, groups: Sequence[Sequence[str] | None], deadline: float | None
+) -> list[NixResult]:
+    requests = [replace(fleet.list_request(group), deadline=deadline) for group in groups]
+    return nix.run_many(requests, step=STEP, parallel=available_processors())
+
+
+def _read(result: NixResult) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = json.loads(result.stdout)
+    except ValueError as error:
+        raise NixferryError(
+            f"the evaluator's answer cannot be read: {error}", step=STEP, output=result.stdout.splitlines()
+        ) from error
+    return answer
+
+
+def _listing(
+    fleet: Fleet, answer: Mapping[str, Any], hosts: Mapping[str, Any], errors: Mapping[str, NixferryError]
+) -> FleetListing:
+    ordered = {name: hosts[name] for name in answer["names"] if name in hosts}
+    return FleetListing(tuple(fleet.words), str(answer["format"]), answer["meta"], ordered, errors)
+
+
+def _error(result: NixResult) -> NixferryError:
+    error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
+    error.remedy = error.remedy or REMEDY
+    return error

@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The controller's half of an activation: start the guard, log in anew, check, confirm or abort.
+
+The host's half is the guard (``target/*.sh``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import (
+    DeployRecord,
+    OtherRevision,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    StartRequest,
+    start_script,
+    status_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck, total_budget
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
+
+from .follow import (
+    MARGIN_SECONDS,
+    RECONNECT_SECONDS,
+    Followed,
+    Follower,
+    ProgressLike,
+)
+from .judge import Judge
+from .reboot import NEVER, time_for_reboots
+
+# The revision on the host may be another one each time, when others deploy meanwhile.
+START_ATTEMPTS = 3
+
+
+@dataclass
+class Switch:
+    """One activation on one host. ``run`` starts it and stays with it to the end."""
+
+    shell: RemoteShell
+    request: StartRequest
+    checks: Sequence[HealthCheck]
+    progress: ProgressLike
+    allow: Callable[[DeployRecord], None] = lambda _record: None
+    """Raises ``NixferryError`` when what is deployed must not be replaced."""
+    hold: int = 0
+    """Seconds for which a healthy host is to wait for the confirmation, which is not given here; 0: it is."""
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _follower: Follower = field(init=False)
+
+    def __post_init__(self) -> None:
+        # The host waits for the checks as well, else a slow but healthy service would be rolled back.
+        budget = self.request.timeout_confirm + total_budget(self.checks)
+        self.request = replace(self.request, timeout_confirm=budget)
+        self._follower = Follower(
+            self.shell, self.request.activation_id, self.progress, clock=self.clock, sleep=self.sleep
+        )
+
+    def run(self) -> Followed:
+        """Start the activation and follow it until it is committed, rolled back or failed, or with ``hold`` healthy.
+
+        Raises ``NixferryError`` when the guard refuses to start (nothing was changed then), and
+        ``HostUnreachable`` when the host cannot be reached to begin with.
+        """
+        try:
+            status = self._start()
+        except (HostUnreachable, AnswerLost) as error:
+            status = self._started_all_the_same(error)
+        # Whoever holds will run the checks once more, before he confirms.
+        judge = Judge(self._follower, self.checks, self.hold and self.hold + total_budget(self.checks))
+        wait = self.longest_wait()
+        followed = self._follower.follow(
+            status,
+            judge,
+            longest_wait=wait,
+            longest_silence=self._longest_silence(wait) if self.hold else None,
+            hold=bool(self.hold),
+        )
+        return self._log_in_once_more(followed)
+
+    def longest_wait(self) -> int:
+        """Seconds until the host has reached a final phase by its own deadlines, with a margin."""
+        request = self.request
+        wait = 2 * request.timeout_activation + request.timeout_confirm + 2 * request.timeout_roll_back
+        if request.reboot_if_unreachable:
+            wait += request.timeout_confirm
+        return wait + time_for_reboots(request) + MARGIN_SECONDS
+
+    def _longest_silence(self, longest_wait: int) -> int:
+        """Seconds after which a host that nobody reaches is not worth waiting for while others wait.
+
+        By then it rolls back, by its own deadlines; how that ends does not matter to the others.
+        """
+        return longest_wait - self.request.timeout_activation - 2 * self.request.timeout_roll_back
+
+    def _start(self) -> GuardStatus:
+        """Start, and once more when a deployed revision that the guard does not know of may be replaced."""
+        for _attempt in range(START_ATTEMPTS):
+            try:
+                return self._follower.ask(self.shell, "start", start_script(self.request))
+            except OtherRevision as error:
+                self.allow(error.record)
+                self.request = replace(self.request, known_revision=error.record.revision)
+        return self._follower.ask(self.shell, "start", start_script(self.request))
+
+    def _started_all_the_same(self, error: NixferryError) -> GuardStatus:
+        """The state of an activation whose start was sent over a connection that then broke.
+
+        Raises the first error when the host cannot be reached anew, or knows nothing of the activation.
+        """
+        # A host that has begun to reboot is away for a while.
+        deadline = self.clock() + (0 if self.request.reboot == NEVER else MARGIN_SECONDS)
+        while True:
+            try:
+                with self.shell.fresh() as fresh:
+                    return self._follower.ask(fresh, "status", status_script(self.request.activation_id))
+            except HostUnreachable:
+                if self.clock() >= deadline:
+                    raise error from None
+                self.sleep(RECONNECT_SECONDS)
+            except NixferryError:
+                raise error from None
+
+    def _log_in_once_more(self, followed: Followed) -> Followed:
+        """Show a host that reboots when it is out of reach that it is not; if it is, wait for it to come back."""
+        if not self.request.reboot_if_unreachable or followed.status.phase not in ("rolled-back", "failed"):
+            return followed
+        deadline = self.clock() + self.request.timeout_confirm + self.request.timeout_reboot
+        while self.clock() < deadline:
+            try:
+                with self.shell.fresh() as fresh:
+                    status = self._follower.ask(fresh, "status", status_script(self.request.activation_id))
+                    return replace(followed, status=status)
+            except NixferryError:
+                self.sleep(RECONNECT_SECONDS)
+        return followed

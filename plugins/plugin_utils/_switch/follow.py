@@ -1,0 +1,156 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Staying with an activation that the guard on the host works on, over one fresh login after the other.
+
+The guard needs nobody: when nothing from here reaches it, it rolls back. So whatever goes wrong here is reported, and
+never leaves the host half-deployed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    recover_script,
+    status_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
+
+from .reboot import is_away, reboot_line
+
+# How long one question waits on the host for the phase to change. Below what firewalls forget idle
+# connections after, and short enough for the user to see signs of life.
+LONG_POLL_SECONDS = 15
+# Between two attempts to reach a host that does not answer.
+RECONNECT_SECONDS = 1.0
+# What the controller waits beyond the sum of the host's own deadlines before it gives up.
+MARGIN_SECONDS = 60
+
+AWAITING_CONFIRMATION = "awaiting-confirmation"
+# Phases that end by themselves, and soon.
+UNDER_WAY = ("prepared", "activating", "committing", "rolling-back")
+
+
+class ProgressLike(Protocol):
+    """The part of ``Progress`` that is used."""
+
+    def line(self, text: str) -> None:
+        """Show a line that stays."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """How an activation ended, as far as the controller could see."""
+
+    status: GuardStatus
+    health: tuple[HealthResult, ...] = ()
+    lost: NixferryError | None = None
+    """Set when nobody got an answer any more before every deadline had passed; ``status`` is then old."""
+    acted: bool = True
+    """Whether this task has changed anything, and not an earlier one that said the same."""
+
+
+@dataclass
+class Follower:
+    """Talks to the guard about one activation."""
+
+    shell: RemoteShell
+    activation_id: str
+    progress: ProgressLike
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    health: tuple[HealthResult, ...] = ()
+    """What the checks said, once they have run."""
+    _shown: str = field(default="", init=False)
+    _reboot: str = field(default="", init=False)
+
+    def follow(
+        self,
+        status: GuardStatus,
+        my_turn: Callable[[RemoteShell], GuardStatus],
+        *,
+        longest_wait: int,
+        longest_silence: int | None = None,
+        hold: bool = False,
+    ) -> Followed:
+        """Stay with the activation to its end, for ``longest_wait`` seconds at most.
+
+        ``my_turn`` is called on a fresh login each time the host awaits a confirmation, and answers with the state
+        that its answer has led to; with ``hold`` it is enough that the host waits on. A host that has not been
+        reached for ``longest_silence`` seconds is given up.
+        """
+        deadline = self.clock() + longest_wait
+        heard = self.clock()
+        trouble: NixferryError | None = None
+        while not status.final:
+            silent = (
+                trouble is not None and longest_silence is not None and self.clock() > heard + longest_silence
+            )
+            if silent or self.clock() > deadline:
+                trouble = trouble or NixferryError(
+                    f"the guard was still {status.phase} after {longest_wait} s",
+                    step="wait for the guard",
+                    remedy=f"Look at the log on the host: {status.log_path}.",
+                )
+                return Followed(status, self.health, trouble)
+            try:
+                with self.shell.fresh() as fresh:
+                    status = self.wait(fresh)
+                if status.phase == AWAITING_CONFIRMATION:
+                    # That login may be older than the end of the activation; the one that counts is not.
+                    with self.shell.fresh() as fresh:
+                        status = my_turn(fresh)
+                    if hold and status.phase == AWAITING_CONFIRMATION:
+                        break
+                trouble = None
+                heard = self.clock()
+            except NixferryError as error:
+                # No way in, or in but not to root any more, or a shell that garbles what it prints: all the same
+                # to the guard, which rolls back what is not confirmed. Then the way in is what it was.
+                if trouble is None and is_away(status):
+                    self.progress.line("rebooting: waiting for it to come back")
+                elif trouble is None:
+                    self.progress.line(f"{error.message.splitlines()[0]}; it rolls back unless that passes")
+                trouble = error
+                self.sleep(RECONNECT_SECONDS)
+        return Followed(status, self.health)
+
+    def wait(self, fresh: RemoteShell) -> GuardStatus:
+        """Wait on the host until it is the controller's turn or the end, for as long as one question may take."""
+        script = status_script(self.activation_id, wait_while=UNDER_WAY, seconds=LONG_POLL_SECONDS)
+        status = self.ask(fresh, "status", script)
+        if status.interrupted:
+            return self.ask(fresh, "recover", recover_script(self.activation_id))
+        return status
+
+    def ask(self, shell: RemoteShell, verb: str, script: str) -> GuardStatus:
+        """Ask, and show a phase that is new. Raises ``NixferryError`` when the guard refuses."""
+        status = parse_status(verb, shell.run(script, step=verb))
+        if status.phase != self._shown and not status.final:
+            self._shown = status.phase
+            self.progress.line(status.phase.replace("-", " "))
+        line = reboot_line(self._reboot, status)
+        self._reboot = status.reboot
+        if line:
+            self.progress.line(line)
+        return status
+
+    def ask_or_look(self, shell: RemoteShell, verb: str, script: str) -> GuardStatus:
+        """Ask, and when the guard refuses because its deadline has just passed, report its state instead."""
+        try:
+            return self.ask(shell, verb, script)
+        except HostUnreachable:
+            raise
+        except NixferryError:
+            return self.ask(shell, "status", status_script(self.activation_id))

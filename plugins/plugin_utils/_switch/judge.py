@@ -1,0 +1,55 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The controller's say over a login that the new system has let in: run the checks, then confirm, hold or abort."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    abort_script,
+    confirm_script,
+    hold_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
+    HealthCheck,
+    run_health_checks,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+
+from .follow import (
+    LONG_POLL_SECONDS,
+    Follower,
+)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Called on a fresh login to a host that awaits its confirmation."""
+
+    follower: Follower
+    checks: Sequence[HealthCheck]
+    hold: int = 0
+    """Seconds for which a healthy host is to wait on; 0: it is confirmed."""
+
+    def __call__(self, fresh: RemoteShell) -> GuardStatus:
+        """Run the checks, then confirm, hold or abort. Raises ``NixferryError`` when the host is lost again."""
+        follower = self.follower
+        if self.checks:
+            follower.progress.line(f"reached over a new login; running {len(self.checks)} health checks")
+            follower.health = tuple(run_health_checks(self.checks, fresh, sleep=follower.sleep))
+        unhealthy = [result for result in follower.health if not result.healthy]
+        if unhealthy:
+            reason = f"{unhealthy[0].check.name}: {unhealthy[0].detail}"
+            follower.progress.line(f"not healthy: {reason.splitlines()[0]}")
+            script = abort_script(follower.activation_id, seconds=LONG_POLL_SECONDS, reason=reason)
+            return follower.ask_or_look(fresh, "abort", script)
+        if self.hold:
+            script = hold_script(follower.activation_id, seconds=self.hold)
+            return follower.ask_or_look(fresh, "hold", script)
+        script = confirm_script(follower.activation_id, seconds=LONG_POLL_SECONDS)
+        return follower.ask_or_look(fresh, "confirm", script)

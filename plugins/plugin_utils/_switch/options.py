@@ -1,0 +1,186 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The options that every switching action takes, and what they mean for the guard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import PROGRESS_OPTION
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import (
+    THIS_RUN,
+    deployer_name,
+    new_activation_id,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import (
+    KINDS,
+    Kind,
+    kind_named,
+    profile_kind,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    FAILED_UNITS_POLICIES,
+    REBOOTS,
+    StartRequest,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HEALTH_CHECKS_OPTION
+
+from .reboot import NEVER
+
+STEP = "read the options"
+
+SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
+    "kind": {"type": "str", "choices": list(KINDS), "default": "nixos"},
+    "profile": {"type": "path"},
+    "activate_command": {"type": "str"},
+    "timeout_activation": {"type": "int", "default": 600},
+    "timeout_confirm": {"type": "int", "default": 60},
+    "timeout_rollback": {"type": "int", "default": 600},
+    "failed_units": {"type": "str", "choices": list(FAILED_UNITS_POLICIES), "default": "rollback"},
+    "health_checks": HEALTH_CHECKS_OPTION,
+    "reboot": {"type": "str", "choices": list(REBOOTS), "default": NEVER},
+    "timeout_reboot": {"type": "int", "default": 600},
+    "reboot_if_unreachable": {"type": "bool", "default": False},
+    "guard": {"type": "path"},
+    "progress": PROGRESS_OPTION,
+}
+
+
+STEPS = ("all", "activate", "confirm", "abort")
+STEP_OPTIONS: dict[str, dict[str, Any]] = {
+    "step": {"type": "str", "choices": list(STEPS), "default": "all"},
+    "activation": {"type": "raw"},
+    "reason": {"type": "str", "default": ""},
+    "take_back": {"type": "bool", "default": False},
+    "timeout_hold": {"type": "int", "default": 600},
+    "peers": {"type": "list", "elements": "str", "default": []},
+}
+
+# Whoever goes back on purpose replaces whatever revision there is.
+REVISION_OPTIONS: dict[str, dict[str, Any]] = {
+    "revision": {"type": "str", "default": ""},
+    "repository": {"type": "path"},
+    "force": {"type": "bool", "default": False},
+}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SET = re.compile(r"[0-9A-Za-z]{1,64}")
+_REVISION = re.compile(r"[!-~]{1,200}")
+
+
+def kind_of(options: Mapping[str, Any]) -> Kind:
+    """The kind that the options name, with the user's command for kind ``profile``.
+
+    Raises ``NixferryError`` when the options contradict each other.
+    """
+    name = str(options["kind"])
+    command = str(options.get("activate_command") or "")
+    if name != "profile":
+        if command:
+            raise NixferryError(
+                f"activate_command has no meaning for kind {name}",
+                step=STEP,
+                remedy="Leave it out, or use kind profile.",
+            )
+        return kind_named(name)
+    if not options.get("profile"):
+        raise NixferryError(
+            "kind profile has no default profile",
+            step=STEP,
+            remedy="Give profile, such as /nix/var/nix/profiles/per-user/root/web.",
+        )
+    return profile_kind(command)
+
+
+def _reboot_of(options: Mapping[str, Any], kind: Kind, action: str) -> str:
+    """The option ``reboot``; raises ``NixferryError`` where it has no meaning."""
+    reboot = str(options["reboot"])
+    if reboot == NEVER or action == "dry-activate":
+        return NEVER
+    if not kind.prepare_boot:
+        raise NixferryError(
+            f"reboot: {reboot} has no meaning for kind {kind.name}, which no boot loader knows",
+            step=STEP,
+            remedy="Leave it out, and reboot the host by other means when it needs that.",
+        )
+    if action == "test":
+        raise NixferryError(
+            f"reboot: {reboot} and action: test contradict each other: a test leaves alone what boots",
+            step=STEP,
+            remedy="Use action: switch, which makes the new system the boot default only after the confirmation.",
+        )
+    return reboot
+
+
+def start_request(
+    options: Mapping[str, Any],
+    toplevel: str,
+    action: str,
+    specialisation: str = "",
+    *,
+    revision: str = "",
+    is_rollback: bool = False,
+    environment: tuple[tuple[str, str], ...] = (),
+) -> StartRequest:
+    """The guard's orders for one activation of ``toplevel``.
+
+    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, the revision is no word, or
+    a variable has no name that a shell knows.
+    """
+    for name, _value in environment:
+        if _VARIABLE.fullmatch(name) is None:
+            raise NixferryError(f"{name!r} is no name of an environment variable", step=STEP)
+    if revision and (_REVISION.fullmatch(revision) is None or revision == "-"):
+        raise NixferryError(
+            f"{revision!r} is no revision",
+            step=STEP,
+            remedy="Give a word without spaces, such as the hash of a commit.",
+        )
+    times = {
+        name: int(options[name])
+        for name in ("timeout_activation", "timeout_confirm", "timeout_rollback", "timeout_reboot")
+    }
+    for name, seconds in times.items():
+        if seconds < 1:
+            raise NixferryError(f"{name} is {seconds}", step=STEP, remedy="Give at least one second.")
+    kind = kind_of(options)
+    return StartRequest(
+        activation_id=new_activation_id(),
+        kind=kind,
+        toplevel=parse_store_path(toplevel, step=STEP).path,
+        action=action,
+        profile=str(options.get("profile") or ""),
+        specialisation=specialisation,
+        timeout_activation=times["timeout_activation"],
+        timeout_confirm=times["timeout_confirm"],
+        timeout_roll_back=times["timeout_rollback"],
+        failed_units=str(options["failed_units"]),
+        roll_back_on_failure=bool(options.get("rollback", True)),
+        reboot=_reboot_of(options, kind, action),
+        timeout_reboot=times["timeout_reboot"],
+        reboot_if_unreachable=bool(options["reboot_if_unreachable"]),
+        deploy=THIS_RUN,
+        deployer=deployer_name(),
+        revision=revision,
+        any_revision=bool(options.get("force", False)),
+        is_rollback=is_rollback,
+        secrets=_secrets_of(options),
+        environment=environment,
+    )
+
+
+def _secrets_of(options: Mapping[str, Any]) -> str:
+    """The option ``secrets``; raises ``NixferryError`` when it is not what nix_secrets returns."""
+    found = str(options.get("secrets") or "")
+    if found and _SET.fullmatch(found) is None:
+        raise NixferryError(
+            "`secrets` is no set of secrets",
+            step=STEP,
+            remedy="Give the `set` that nix_secrets returned with `stage: true`.",
+        )
+    return found

@@ -1,0 +1,59 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""What the controller knows and says about a reboot inside an activation."""
+
+from __future__ import annotations
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.texts import ERRORS
+
+NEVER = "never"
+PLANNED = "planned"
+UNDER_WAY = "under-way"
+DONE = "done"
+
+
+def is_away(status: GuardStatus) -> bool:
+    """Whether it is no surprise that the host does not answer: it reboots, or is about to."""
+    return not status.final and status.reboot in (PLANNED, UNDER_WAY)
+
+
+def time_for_reboots(request: StartRequest) -> int:
+    """Seconds that reboots may add to an activation: one there, and one back when the new system fails."""
+    return 0 if request.reboot == NEVER else 2 * request.timeout_reboot
+
+
+def reboot_line(before: str, status: GuardStatus) -> str:
+    """A line of progress when the reboot has moved on since ``before``; else empty."""
+    if status.reboot == before:
+        return ""
+    return {UNDER_WAY: "rebooting", DONE: "is back after the reboot"}.get(status.reboot, "")
+
+
+def lost_text(status: GuardStatus) -> str:
+    """What is known of a host that went away for a reboot and was not reached again, and what it does by itself."""
+    if status.reboot not in (PLANNED, UNDER_WAY, DONE):
+        return ""
+    if status.phase == "rolling-back":
+        return (
+            "It did not come back within timeout_reboot from its reboot into the old system, the boot default"
+        )
+    return (
+        "It did not come back within timeout_reboot from its reboot into the new system. Its boot default is the old "
+        "one: if the new one runs and only cannot be reached, the guard goes back by itself; if the new one hangs, "
+        "switching the host off and on brings the old one back"
+    )
+
+
+def check_reboot(probe: ProbeResult) -> None:
+    """Raise ``NixferryError`` when the host would have to reboot inside the activation and cannot."""
+    if probe.reboot and probe.reboot_problem:
+        step, remedy = ERRORS["no_reboot"]
+        raise NixferryError(
+            f"the host cannot reboot inside the deploy: {probe.reboot_problem}", step=step, remedy=remedy
+        )

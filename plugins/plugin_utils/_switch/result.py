@@ -1,0 +1,238 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""How an activation, or a look at what one would do, becomes the result of an Ansible task."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import ClosureDiff
+
+from .follow import (
+    AWAITING_CONFIRMATION,
+    Followed,
+)
+from .reboot import DONE, lost_text
+
+UNCHANGED = "unchanged"
+COMMITTED = "committed"
+TESTED = "tested"
+DRY_ACTIVATED = "dry-activated"
+ROLLED_BACK = "rolled-back"
+FAILED = "failed"
+UNKNOWN = "unknown"
+FAILURES = (ROLLED_BACK, FAILED, UNKNOWN)
+
+# What failed, in the user's words, by the guard's reason.
+_STEPS = {
+    "not_confirmed": "confirm",
+    "aborted": "health check",
+    "commit_failed": "commit",
+    "commit_timeout": "commit",
+    "other_system": "commit",
+}
+
+
+def outcome_of(followed: Followed) -> str:
+    """The one word that says how an activation ended."""
+    status = followed.status
+    if followed.lost is not None:
+        return UNKNOWN
+    if status.unchanged:
+        return UNCHANGED
+    if status.action == "dry-activate":
+        return DRY_ACTIVATED
+    if status.phase == "committed" and status.action == "test":
+        return TESTED
+    return status.phase
+
+
+def switch_result(host: str, followed: Followed) -> dict[str, Any]:
+    """The result of the task. A failure has ``msg`` with host, step, cause and remedy."""
+    status = followed.status
+    outcome = outcome_of(followed)
+    result: dict[str, Any] = {
+        "failed": outcome in FAILURES or (outcome == DRY_ACTIVATED and bool(status.exit_code)),
+        "changed": followed.acted and outcome in (COMMITTED, TESTED, AWAITING_CONFIRMATION),
+        "outcome": outcome,
+        "old": status.old_system,
+        "old_generation": status.old_generation or 0,
+        "new": status.system,
+        "generation": status.new_generation or status.old_generation or 0,
+        "phases": _phases(status),
+        "failed_units": list(status.failed_units),
+        "health_checks": [health.result() for health in followed.health],
+        "log": status.log.splitlines(),
+        "rebooted": status.reboot == DONE,
+        "reboot_required": status.reboot_required,
+        "reboot_reasons": list(status.reboot_reasons),
+    }
+    if outcome not in (UNCHANGED, DRY_ACTIVATED):
+        result["activation"] = status.activation_id
+    if outcome == AWAITING_CONFIRMATION:
+        left = status.seconds_left or 0
+        result["seconds_left"] = left
+        result["deadline"] = (datetime.now(UTC) + timedelta(seconds=left)).isoformat(timespec="seconds")
+    if status.other_system:
+        result["other_system"] = status.other_system
+    if status.notes:
+        result["notes"] = list(status.notes)
+    if outcome == DRY_ACTIVATED and result["failed"]:
+        error = NixferryError(
+            f"the dry activation failed with exit code {status.exit_code}; nothing was changed",
+            step="dry-activate",
+            remedy="Read the log.",
+        )
+        result["msg"] = error.text(host)
+    elif result["failed"]:
+        result["msg"] = _error(followed, outcome).text(host)
+    return result
+
+
+def summary_line(result: dict[str, Any]) -> str:
+    """One line for the person who watches."""
+    words = {
+        UNCHANGED: "runs and boots it already",
+        COMMITTED: "committed as generation {generation}",
+        TESTED: "runs the new system; the boot default is the old one",
+        DRY_ACTIVATED: "dry activation only",
+        AWAITING_CONFIRMATION: "healthy, waits {seconds_left} s for the confirmation",
+        ROLLED_BACK: "rolled back to {old}",
+        FAILED: "FAILED and not rolled back",
+        UNKNOWN: "state UNKNOWN: the host could not be reached again",
+    }
+    line = words[result["outcome"]].format(**result)
+    if result.get("other_system"):
+        line = f"FAILED: it runs {result['other_system']}, to which a third party has switched it"
+    if result.get("rebooted"):
+        line += " after a reboot"
+    if result["reboot_required"]:
+        line += f"; a reboot is due ({', '.join(result['reboot_reasons'])})"
+    return line
+
+
+def _phases(status: GuardStatus) -> list[dict[str, Any]]:
+    begins = [moment for _phase, moment in status.phase_times]
+    ends = [*begins[1:], *begins[-1:]]
+    return [
+        {"name": phase, "seconds": max(0, end - begin)}
+        for (phase, begin), end in zip(status.phase_times, ends, strict=True)
+    ]
+
+
+def _error(followed: Followed, outcome: str) -> NixferryError:
+    status = followed.status
+    if followed.lost is not None:
+        return NixferryError(
+            f"the host could not be reached again: {followed.lost.message}. "
+            + (lost_text(status) or "Its guard rolls back by itself unless the deploy was confirmed before"),
+            step=followed.lost.step,
+            remedy=f"When it is back, run the status playbook and read {status.log_path}.",
+        )
+    message = status.message or status.reason.replace("_", " ")
+    units = f" (failed now: {', '.join(status.failed_units)})" if status.failed_units else ""
+    log = status.log.strip()
+    if outcome == ROLLED_BACK:
+        end = f"The host was rolled back to {status.old_system or 'what it ran before'}"
+    elif status.other_system:
+        end = f"The host was left with what a third party has switched it to: {status.other_system}"
+    elif status.left_running:
+        end = f"It is still running: {status.system}"
+    else:
+        end = "The host was NOT rolled back"
+    text = f"{message}{units}. {end}"
+    if log:
+        text += "\nThe end of its log:\n" + "\n".join(log.splitlines()[-15:])
+    return NixferryError(text, step=_STEPS.get(status.reason, "activate"), remedy=status.remedy)
+
+
+def check_result(
+    probe: ProbeResult, toplevel: str, action: str, closure: ClosureDiff | None
+) -> dict[str, Any]:
+    """The result in check mode: what would happen if all went well."""
+    would = {"switch": COMMITTED, "boot": COMMITTED, "test": TESTED, "dry-activate": DRY_ACTIVATED}[action]
+    result: dict[str, Any] = {
+        "failed": False,
+        "changed": not probe.unchanged and would in (COMMITTED, TESTED),
+        "outcome": UNCHANGED if probe.unchanged else would,
+        "old": probe.current,
+        "new": probe.toplevel_system or toplevel,
+        "generation": probe.generation or 0,
+        "rebooted": probe.reboot,
+        "reboot_required": bool(probe.toplevel_reboot_reasons) and not probe.reboot,
+        "reboot_reasons": list(probe.toplevel_reboot_reasons),
+    }
+    if closure is not None:
+        result["closure"] = closure.result()
+    return result
+
+
+def prepared_diff(
+    host: str, old: str, new: str, closure: ClosureDiff | None, dry_activate_log: str
+) -> dict[str, str]:
+    """What ``--diff`` shows."""
+    if old == new:
+        return {"prepared": ""}
+    lines = [f"--- {host}: {old or 'no system yet'}", f"+++ {host}: {new}"]
+    if closure is None:
+        lines.append("the new closure is not built yet, so it cannot be compared")
+    else:
+        lines += closure.text().splitlines()
+    if dry_activate_log:
+        lines += ["dry activation:", *dry_activate_log.splitlines()]
+    return {"prepared": "\n".join(lines) + "\n"}
+
+
+def generations_result(probe: ProbeResult) -> dict[str, Any]:
+    """The result of ``nix_generations``."""
+    generations = [
+        {
+            "number": generation.number,
+            "path": generation.path,
+            "date": ""
+            if generation.date is None
+            else datetime.fromtimestamp(generation.date, UTC).isoformat(),
+            "current": generation.current,
+        }
+        for generation in probe.generations
+    ]
+    holder = "" if probe.lock_holder is None else str(probe.lock_holder)
+    number = probe.generation or 0
+    summary = [
+        f"runs       {probe.current or 'no system of this kind'}",
+        f"boots next {probe.profile_target or 'nothing of this kind'}"
+        + (f" (generation {number})" if number else ""),
+        f"nix        {probe.nix_version or 'not found'} on {probe.system}",
+    ]
+    if probe.reboot_reasons:
+        summary.append(f"reboot due {', '.join(probe.reboot_reasons)}")
+    if probe.failed_units:
+        summary.append(f"failed     {', '.join(probe.failed_units)}")
+    if probe.current != probe.profile_target:
+        summary.append(
+            "differs    what runs is not what boots next: a test, a specialisation, or a reboot is due"
+        )
+    if holder:
+        summary.append(f"locked by  {holder}")
+    return {
+        "failed": False,
+        "changed": False,
+        "current": probe.current,
+        "booted": probe.booted,
+        "boot_default": probe.profile_target,
+        "generation": number,
+        "generations": generations,
+        "nix_version": probe.nix_version,
+        "system": probe.system,
+        "reboot_required": bool(probe.reboot_reasons),
+        "reboot_reasons": list(probe.reboot_reasons),
+        "failed_units": list(probe.failed_units),
+        "lock": holder,
+        "summary": summary,
+    }

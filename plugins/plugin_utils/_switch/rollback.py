@@ -1,0 +1,219 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Which generation "back" means."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import deploy_time
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DeployRecord
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import Generation, ProbeResult
+
+STEP = "choose the generation"
+PREVIOUS = "previous"
+DEPLOY = "deploy:"
+TIME = "time:"
+# Seconds by which the clocks of controller and host may differ before a time counts as one in the future.
+CLOCK_TOLERANCE_SECONDS = 300
+# How many deploys are named to whoever has mistyped one.
+NEAREST_DEPLOYS = 3
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Where to go back to; ``number`` is 0 for a store path that need not be a generation."""
+
+    number: int
+    path: str
+    reason: str = ""
+    """What chose it, where the user did not name it."""
+
+    def text(self) -> str:
+        """For a line of progress."""
+        found = f"generation {self.number}, {self.path}" if self.number else self.path
+        return f"{found}: {self.reason}" if self.reason else found
+
+
+def choose_generation(probe: ProbeResult, to: str, known_deploys: Collection[str] = ()) -> Chosen:
+    """Find what ``to`` means on a host: ``previous``, a number, a store path, ``deploy:ID`` or ``time:WHEN``.
+
+    ``previous`` is the newest generation below the profile's current one that holds another system: going "back" to
+    the same system under another number would help nobody. ``known_deploys`` are the ids that other hosts remember.
+
+    Raises ``NixferryError`` when there is no such generation, or when it cannot be told which one it is.
+    """
+    if is_store_path(to):
+        return Chosen(0, to)
+    if to.startswith(DEPLOY):
+        return _of_deploy(probe, to.removeprefix(DEPLOY), known_deploys)
+    if to.startswith(TIME):
+        moment = _moment(to.removeprefix(TIME))
+        return _at(probe, moment, f"what the profile held at {_shown(moment)}")
+    remedy = _known(probe)
+    if to == PREVIOUS:
+        current = probe.generation or 0
+        for generation in reversed(probe.generations):
+            if generation.number < current and generation.path != probe.profile_target:
+                return Chosen(generation.number, generation.path)
+        raise NixferryError(
+            f"{probe.profile} has no earlier generation with another system", step=STEP, remedy=remedy
+        )
+    if not to.isdigit():
+        raise NixferryError(
+            f"{to!r} is neither {PREVIOUS}, nor a number, a store path, {DEPLOY}ID or {TIME}WHEN",
+            step=STEP,
+            remedy=remedy,
+        )
+    for generation in probe.generations:
+        if generation.number == int(to):
+            return Chosen(generation.number, generation.path)
+    raise NixferryError(f"{probe.profile} has no generation {to}", step=STEP, remedy=remedy)
+
+
+def _of_deploy(probe: ProbeResult, deploy: str, known_deploys: Collection[str]) -> Chosen:
+    """What a deploy brought to this host, or what the host held at that time when the deploy did not change it.
+
+    The second only for a deploy that some host remembers: an id that was mistyped has a time in it all the same.
+    """
+    moment = deploy_time(deploy)
+    if moment is None:
+        raise NixferryError(
+            f"{deploy!r} is no id of a deploy",
+            step=STEP,
+            remedy="An id looks like 20260921T141300-3fa2c1d4; the playbook nixferry.deploy.status shows them.",
+        )
+    remembered = (*probe.deploys, *probe.history)
+    for record in reversed(remembered):
+        if record.deploy == deploy:
+            return _still_there(probe, record, f"deploy {deploy} brought it")
+    if deploy not in known_deploys:
+        raise _unknown(deploy, moment, [*known_deploys, *remembered_deploys(probe)])
+    reason = f"deploy {deploy} did not change this host, which held it at {_shown(moment)}"
+    return _at(probe, moment, reason, _run_time)
+
+
+def nearest_deploys(deploy: str, known: Collection[str]) -> list[str]:
+    """The few ids among ``known`` that are most like ``deploy``, itself first if it is there; none without one."""
+    if not deploy:
+        return []
+    return difflib.get_close_matches(deploy, sorted(set(known) - {""}), n=NEAREST_DEPLOYS, cutoff=0)
+
+
+def remembered_deploys(probe: ProbeResult) -> list[str]:
+    """The ids of the deploys that the host has a record of, in no order, and empty for those of older versions."""
+    return [record.deploy for record in (*probe.deploys, *probe.history)]
+
+
+def _unknown(deploy: str, moment: int, known: Collection[str]) -> NixferryError:
+    nearest = nearest_deploys(deploy, known)
+    told = (
+        f"those that are known and come nearest are {', '.join(nearest)}"
+        if nearest
+        else "none is known at all"
+    )
+    when = datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return NixferryError(
+        f"no host that was asked knows the deploy {deploy}; {told}",
+        step=STEP,
+        remedy="Correct the id (the playbook nixferry.deploy.status shows the newest), or include a host that the "
+        f"deploy has changed. {TIME}{when} goes back to what each profile held then, whatever was deployed.",
+    )
+
+
+def _run_time(record: DeployRecord) -> int:
+    """When the run of a deploy began, by the clock of the controller as long as that is known."""
+    return deploy_time(record.deploy) or record.time
+
+
+def _commit_time(record: DeployRecord) -> int:
+    """When the deploy was committed, by the clock of the host."""
+    return record.time
+
+
+def _at(
+    probe: ProbeResult, moment: int, reason: str, time_of: Callable[[DeployRecord], int] = _commit_time
+) -> Chosen:
+    """What the profile held at a time: the last deploy until then, or what something else has made since that one."""
+    if moment > time.time() + CLOCK_TOLERANCE_SECONDS:
+        raise NixferryError(f"{_shown(moment)} lies in the future", step=STEP)
+    # A run may switch a host twice, as a transaction that takes it back: of equals, max takes the first that it sees.
+    deployed = max(
+        (record for record in reversed(probe.history) if time_of(record) <= moment),
+        key=time_of,
+        default=None,
+    )
+    made = max(
+        (each for each in probe.generations if each.date is not None and each.date <= moment),
+        key=lambda each: (each.date or 0, each.number),
+        default=None,
+    )
+    if made is not None and (deployed is None or (made.date or 0) > deployed.time):
+        _refuse_gap(probe, made.number, moment, time_of)
+        return Chosen(made.number, made.path, reason)
+    if deployed is None:
+        raise NixferryError(
+            f"no generation of {probe.profile} is known to be as old as {_shown(moment)}",
+            step=STEP,
+            remedy=_known(probe),
+        )
+    chosen = _still_there(probe, deployed, reason)
+    _refuse_gap(probe, deployed.generation, moment, time_of)
+    return chosen
+
+
+def _still_there(probe: ProbeResult, record: DeployRecord, reason: str) -> Chosen:
+    """The generation that holds what was deployed; raises ``NixferryError`` when none does any more."""
+    same: list[Generation] = [each for each in probe.generations if each.path == record.toplevel]
+    for generation in same:
+        if generation.number == record.generation:
+            return Chosen(generation.number, generation.path, reason)
+    if same:
+        return Chosen(same[-1].number, same[-1].path, reason)
+    raise NixferryError(
+        f"generation {record.generation}, which was deployed on {record.moment}, was deleted since: "
+        f"{record.toplevel} is in no generation of {probe.profile}",
+        step=STEP,
+        remedy=f"Deploy that revision again. {_known(probe)}",
+    )
+
+
+def _refuse_gap(probe: ProbeResult, number: int, moment: int, time_of: Callable[[DeployRecord], int]) -> None:
+    """Numbers that follow and are gone may have been the one; raises ``NixferryError`` unless they came later."""
+    later = [generation.number for generation in probe.generations if generation.number > number]
+    explained = {record.generation for record in probe.history if time_of(record) > moment}
+    gone = [each for each in range(number + 1, min(later, default=number + 1)) if each not in explained]
+    if gone:
+        raise NixferryError(
+            f"it cannot be told what {probe.profile} held at {_shown(moment)}: "
+            f"{', '.join(map(str, gone))} of its generations, which may have been it, were deleted since",
+            step=STEP,
+            remedy=f"Name a generation or a store path for this host. {_known(probe)}",
+        )
+
+
+def _moment(text: str) -> int:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise NixferryError(
+            f"{text!r} is no time", step=STEP, remedy="Write it as in time:2026-09-21T14:13:00+02:00."
+        ) from error
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
+
+
+def _shown(moment: int) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _known(probe: ProbeResult) -> str:
+    numbers = ", ".join(str(generation.number) for generation in probe.generations) or "none"
+    return f"The generations on the host are: {numbers}."

@@ -1,0 +1,92 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Confirming, or taking back, an activation that an earlier task has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    abort_script,
+    status_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck, total_budget
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import GuardRefusal
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+
+from .follow import (
+    LONG_POLL_SECONDS,
+    MARGIN_SECONDS,
+    RECONNECT_SECONDS,
+    Followed,
+    Follower,
+)
+from .judge import Judge
+
+
+@dataclass
+class Settlement:
+    """The end of one activation, for better or worse, over fresh logins only."""
+
+    follower: Follower
+    first_wait: int
+    """Seconds after which a host that does not answer at all is given up."""
+    timeout_activation: int
+    timeout_roll_back: int
+    _acted: bool = field(default=False, init=False)
+
+    def confirm(self, checks: Sequence[HealthCheck]) -> Followed:
+        """Have the checks run once more, and commit if they pass.
+
+        Raises ``NixferryError`` when the host does not answer, or knows nothing of the activation.
+        """
+        return self._follow(self._look(), Judge(self.follower, checks), extra=total_budget(checks))
+
+    def abort(self, reason: str) -> Followed:
+        """Have the host roll back. What is committed stays committed. Raises like ``confirm``."""
+        follower = self.follower
+        script = abort_script(follower.activation_id, seconds=LONG_POLL_SECONDS, reason=reason)
+
+        def ask(shell: RemoteShell) -> GuardStatus:
+            return follower.ask_or_look(shell, "abort", script)
+
+        status = self._look()
+        if not status.final and not status.interrupted:
+            # At once, whatever it is at: it may still be activating.
+            with suppress(NixferryError), follower.shell.fresh() as fresh:
+                status = ask(fresh)
+            self._acted = True
+        return self._follow(status, ask)
+
+    def _follow(
+        self, status: GuardStatus, my_turn: Callable[[RemoteShell], GuardStatus], *, extra: int = 0
+    ) -> Followed:
+        def acting(fresh: RemoteShell) -> GuardStatus:
+            self._acted = True
+            return my_turn(fresh)
+
+        wait = (status.seconds_left or 0) + 2 * self.timeout_activation + 2 * self.timeout_roll_back + extra
+        followed = self.follower.follow(status, acting, longest_wait=wait + MARGIN_SECONDS)
+        return Followed(followed.status, followed.health, followed.lost, self._acted)
+
+    def _look(self) -> GuardStatus:
+        """What became of it until now."""
+        follower = self.follower
+        script = status_script(follower.activation_id)
+        deadline = follower.clock() + self.first_wait
+        while True:
+            try:
+                with follower.shell.fresh() as fresh:
+                    return follower.ask(fresh, "status", script)
+            except GuardRefusal:
+                raise
+            except NixferryError:
+                if follower.clock() > deadline:
+                    raise
+                follower.sleep(RECONNECT_SECONDS)

@@ -1,0 +1,204 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The steps that come after an activation: read what it returned, and confirm it or take it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    ProbeRequest,
+    probe_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
+    parse_health_checks,
+    total_budget,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+
+from .follow import (
+    Follower,
+)
+from .options import kind_of, start_request
+from .result import (
+    COMMITTED,
+    ROLLED_BACK,
+    TESTED,
+    UNCHANGED,
+    UNKNOWN,
+    summary_line,
+    switch_result,
+)
+from .rollback import choose_generation
+from .settle import Settlement
+from .task import switch_host
+
+STEP = "settle"
+DEFERRED = "deferred_failure"
+"""The key of a result that is a failure although it does not say ``failed``: a later task is to report it."""
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An activation that an earlier task has begun. ``result`` is what that returned, or empty."""
+
+    activation_id: str
+    result: Mapping[str, Any]
+
+    @property
+    def outcome(self) -> str:
+        """The outcome as far as it is known, or nothing."""
+        return str(self.result.get("outcome", ""))
+
+    def seconds_left(self, now: datetime | None = None) -> int:
+        """Until the host rolls back by itself, by the controller's clock; 0 when that is not known."""
+        try:
+            deadline = datetime.fromisoformat(str(self.result.get("deadline", "")))
+        except ValueError:
+            return 0
+        return max(0, int((deadline - (now or datetime.now(UTC))).total_seconds()))
+
+
+def begun(activation: object) -> Begun:
+    """What the option ``activation`` means. Raises ``NixferryError`` when it means nothing."""
+    if isinstance(activation, str):
+        return Begun(activation, {})
+    if isinstance(activation, Mapping):
+        return Begun(str(activation.get("activation") or ""), activation)
+    raise NixferryError(
+        "`activation` is missing",
+        step=STEP,
+        remedy="Give what nix_switch returned with `step: activate`, or its `activation`.",
+    )
+
+
+def deferred(result: Mapping[str, Any]) -> dict[str, Any]:
+    """``result`` with its failure left for a later task to report."""
+    if not result.get("failed"):
+        return dict(result)
+    return {**result, "failed": False, DEFERRED: True}
+
+
+def settle_host(
+    shell: RemoteShell,
+    options: Mapping[str, Any],
+    progress: Progress,
+    *,
+    check_mode: bool,
+) -> dict[str, Any]:
+    """Confirm or abort what was begun, as the options say, and return the task's result.
+
+    Raises ``NixferryError`` when nothing is known of the activation.
+    """
+    earlier = begun(options["activation"])
+    confirms = options["step"] == "confirm"
+    if check_mode and earlier.activation_id:
+        outcome = COMMITTED if confirms else ROLLED_BACK
+        return {**earlier.result, "failed": False, "changed": True, "outcome": outcome}
+    if earlier.result.get(DEFERRED) and earlier.outcome != UNKNOWN:
+        return {**earlier.result, DEFERRED: False, "failed": True, "changed": False}
+    if not earlier.activation_id:
+        # It ran that system already: there is nothing to confirm and nothing to take back.
+        return {"outcome": UNCHANGED, **earlier.result, "failed": False, "changed": False}
+    if confirms and earlier.outcome in (COMMITTED, TESTED):
+        return {**earlier.result, "failed": False, "changed": False}
+    if not confirms and options["take_back"] and earlier.outcome in (COMMITTED, TESTED):
+        return _take_back(shell, options, earlier, progress)
+    try:
+        result = _settle(shell, options, earlier, progress)
+    except NixferryError as error:
+        if not earlier.result:
+            raise
+        result = {**earlier.result, **error.result(shell.host), "outcome": UNKNOWN}
+        result["msg"] += "\nIts guard rolls back by itself unless it was confirmed before."
+        result[DEFERRED] = False
+    if result["outcome"] != UNCHANGED:
+        progress.line(summary_line(result))
+    return result
+
+
+def _settle(
+    shell: RemoteShell, options: Mapping[str, Any], earlier: Begun, progress: Progress
+) -> dict[str, Any]:
+    checks = parse_health_checks(options["health_checks"])
+    # Waiting longer than the host does would change nothing.
+    confirms = options["step"] == "confirm"
+    patience = int(options["timeout_confirm"])
+    settlement = Settlement(
+        Follower(shell, earlier.activation_id, progress),
+        first_wait=max(patience, earlier.seconds_left() - total_budget(checks)) if confirms else patience,
+        timeout_activation=int(options["timeout_activation"]),
+        # Going back may take a reboot.
+        timeout_roll_back=int(options["timeout_rollback"]) + int(options["timeout_reboot"]),
+    )
+    reason = str(options["reason"])
+    followed = settlement.confirm(checks) if confirms else settlement.abort(reason)
+    status = followed.status
+    result = switch_result(shell.host, followed)
+    told = {name: earlier.result.get(name, "") for name in ("revision", "deploy")}
+    result.update(kind=status.kind, profile=status.profile, **told)
+    if confirms:
+        return result
+    if result["outcome"] == ROLLED_BACK:
+        # That is what was asked for.
+        result.update(failed=False, changed=followed.acted)
+        error = NixferryError(
+            f"it was rolled back to {status.old_system}: {reason or status.message}", step="deploy"
+        )
+        result["msg"] = error.text(shell.host)
+    elif result["outcome"] in (COMMITTED, TESTED):
+        error = NixferryError(
+            f"it had been confirmed before and runs {status.system}",
+            step="abort",
+            remedy="Go back with nix_rollback, or abort with `take_back: true`.",
+        )
+        result.update(error.result(shell.host))
+    return result
+
+
+def _take_back(
+    shell: RemoteShell, options: Mapping[str, Any], earlier: Begun, progress: Progress
+) -> dict[str, Any]:
+    """Deploy the old generation of a host that was confirmed, through the guard like every roll-back by hand."""
+    result = dict(earlier.result)
+    old = str(result.get("old_generation") or result.get("old") or "")
+    reason = str(options["reason"])
+    try:
+        if not old:
+            raise NixferryError("there was no system before", step="take back", remedy="Look at the host.")
+        probe = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
+        chosen = choose_generation(parse_probe(shell.run(probe_script(probe), step="probe")), old)
+        progress.line(f"taking back what was confirmed: to {chosen.text()}")
+        request = start_request(options, chosen.path, "switch", is_rollback=True)
+        taken = switch_host(shell, request, [], progress, check_mode=False, diff_mode=False)
+        if taken["failed"]:
+            raise NixferryError(str(taken["msg"]), step="take back", remedy="Go back with nix_rollback.")
+    except NixferryError as error:
+        failure = NixferryError(
+            f"it was confirmed and could not be taken back, so it runs {result.get('new')}: {error.message}. "
+            f"It was to be taken back because of {reason}",
+            step="take back",
+            remedy=error.remedy,
+        )
+        result.update(failure.result(shell.host))
+        return result
+    result.update(
+        outcome=ROLLED_BACK,
+        failed=False,
+        changed=True,
+        generation=taken["generation"],
+        phases=taken["phases"],
+    )
+    undone = NixferryError(
+        f"it had been confirmed and was taken back to {chosen.text()}: {reason}", step="deploy"
+    )
+    result["msg"] = undone.text(shell.host)
+    return result

@@ -1,0 +1,141 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""One task that switches a host, in check mode or for real, with or without a diff."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    ProbeRequest,
+    StartRequest,
+    probe_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import parse_health_checks
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import (
+    ClosureDiff,
+    diff_closures,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import closure
+
+from .activation import Switch
+from .follow import AWAITING_CONFIRMATION
+from .reboot import check_reboot
+from .result import (
+    UNCHANGED,
+    check_result,
+    prepared_diff,
+    summary_line,
+    switch_result,
+)
+from .revision import RevisionCheck
+
+
+def switch_host(
+    shell: RemoteShell,
+    request: StartRequest,
+    health_checks: Sequence[Mapping[str, Any]],
+    progress: Progress,
+    *,
+    check_mode: bool,
+    diff_mode: bool,
+    repository: str = "",
+    hold: int = 0,
+) -> dict[str, Any]:
+    """Do what ``request`` says and return the task's result; in check mode, tell what it would do.
+
+    ``repository`` is the checkout on the controller that knows about the revision of ``request``. With ``hold`` a
+    healthy host is not confirmed, but waits that many seconds for a later task to do it.
+
+    Raises ``NixferryError`` when it cannot be begun, ``HostUnreachable`` when the host cannot be reached.
+    """
+    checks = parse_health_checks(health_checks)
+    revisions = RevisionCheck(request.revision, repository, force=request.any_revision or request.is_rollback)
+    switch = Switch(shell, request, checks, progress, allow=revisions.allow, hold=hold)
+    if not (check_mode or diff_mode):
+        return _switch(shell, switch, progress)
+    probe = probe_host(shell, request, dry_activate=diff_mode)
+    difference = compare_closures(probe, request.toplevel) if not probe.unchanged else None
+    if check_mode:
+        check_reboot(probe)
+        if not probe.unchanged and request.action != "dry-activate" and probe.deployed is not None:
+            revisions.allow(probe.deployed)
+        result = check_result(probe, request.toplevel, request.action, difference)
+        result.update(
+            kind=request.kind.name, profile=probe.profile, revision=request.revision, deploy=request.deploy
+        )
+        if hold and result["changed"]:
+            # For the tasks that would come next.
+            result.update(activation=request.activation_id, outcome=AWAITING_CONFIRMATION, seconds_left=hold)
+    else:
+        result = _switch(shell, switch, progress)
+    if diff_mode:
+        new = probe.toplevel_system or request.toplevel
+        old = new if probe.unchanged else probe.current
+        result["diff"] = prepared_diff(shell.host, old, new, difference, probe.dry_activate_log)
+    return result
+
+
+def _switch(shell: RemoteShell, switch: Switch, progress: Progress) -> dict[str, Any]:
+    followed = switch.run()
+    result = switch_result(shell.host, followed)
+    request = switch.request
+    profile = followed.status.profile or request.profile or request.kind.profile
+    result.update(kind=request.kind.name, profile=profile, revision=request.revision, deploy=request.deploy)
+    if result["outcome"] != UNCHANGED:
+        progress.line(summary_line(result))
+    return result
+
+
+def probe_host(shell: RemoteShell, request: StartRequest, *, dry_activate: bool) -> ProbeResult:
+    """Ask, in one round trip, what the host runs and what it would make of the new system.
+
+    Raises ``NixferryError`` when the new system is on the host and cannot be activated there.
+    """
+    script = probe_script(
+        ProbeRequest(
+            kind=request.kind,
+            profile=request.profile,
+            toplevel=request.toplevel,
+            specialisation=request.specialisation,
+            reboot=request.reboot,
+            closure=True,
+            dry_activate=dry_activate,
+            environment=request.environment,
+            timeout=request.timeout_activation,
+        )
+    )
+    probe = parse_probe(shell.run(script, step="probe"))
+    if probe.toplevel_missing:
+        raise NixferryError(
+            f"{request.toplevel} lacks {', '.join(probe.toplevel_missing)}",
+            step="probe",
+            remedy=f"Check that it is a system of kind {request.kind.name}.",
+        )
+    return probe
+
+
+def compare_closures(probe: ProbeResult, toplevel: str) -> ClosureDiff | None:
+    """What changes between the host's closure and that of ``toplevel``.
+
+    The new closure is read on the host when it is there, else on the controller. ``None`` when it is neither.
+    """
+    new = dict(probe.closure_toplevel) or closure_on_controller(toplevel)
+    return diff_closures(dict(probe.closure_current), new) if new else None
+
+
+def closure_on_controller(toplevel: str) -> dict[str, int]:
+    """The closure of ``toplevel`` in the controller's store, with NAR sizes in bytes; empty when it is not there."""
+    try:
+        return {item.path: item.nar_size for item in closure(Nix(), [toplevel], step="compare closures")}
+    except NixferryError:
+        # Not built yet, or no Nix here: the diff then says that it cannot compare.
+        return {}

@@ -1,0 +1,37 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The boot loader, as far as the guard needs it. Every driver below has the same five functions:
+#   NAME_problem          why it cannot boot an entry just once; nothing if it can
+#   NAME_entry SYSTEM     the name of the entry that boots SYSTEM; nothing if there is none
+#   NAME_default          the system that boots by default; nothing if that cannot be told
+#   NAME_once ENTRY       the next boot, and only that one, is that of ENTRY
+#   NAME_forget           no, it is not
+# Entries are found by the `init=` of their kernel command line, since their names have changed over the years.
+
+# The name of the driver, nothing for an unknown boot loader
+boot_loader() {
+    if [ -d "$ROOT$LAB_BOOT/entries" ]; then
+        echo lab
+    elif without_nul "$(efi_variable LoaderInfo)" | grep -q systemd-boot; then
+        echo systemd_boot
+    elif [ -e "$ROOT$BOOT_DIRECTORY/grub/grub.cfg" ]; then
+        echo grub
+    fi
+}
+
+boot_once_problem() {
+    LOADER=$(boot_loader)
+    if [ -z "$LOADER" ]; then
+        echo "its boot loader is neither systemd-boot nor GRUB, so no entry can be booted just once"
+        return
+    fi
+    "${LOADER}_problem"
+}
+
+boot_entry() { "$(boot_loader)_entry" "$1"; }
+boot_default() { "$(boot_loader)_default"; }
+boot_once() { "$(boot_loader)_once" "$1"; }
+forget_boot_once() { "$(boot_loader)_forget"; }

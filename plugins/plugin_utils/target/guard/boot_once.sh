@@ -1,0 +1,187 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# An activation by a reboot: into the new system for one boot, and what happens when the host is back.
+
+# The program itself has refused: nothing was activated, and only a reboot does it. Nobody had foreseen it.
+reboot_instead() {
+    if [ "$REASON" != reboot_required ] || [ "$(request reboot)" = never ] || [ -z "$(request reboot)" ]; then return 1; fi
+    hindrance=$(reboot_problem "$(request prepare_boot)" "$(request booted)")
+    if [ -z "$hindrance" ] && hindrance=$(install_reboot_unit); then
+        note "$MESSAGE: rebooting into it instead"
+        set_result reboot_planned 1
+        set_result activation_begun ''
+        set_result nothing_activated ''
+        return 0
+    fi
+    MESSAGE="$MESSAGE; the host cannot reboot inside the deploy: $hindrance"
+    return 1
+}
+
+activate_by_reboot() {
+    if ! enter_phase activating || ! set_result boot_prepared 1; then
+        roll_back state_unwritable "the state directory $STATE takes no more writes"
+        return
+    fi
+    durable
+    run_program_when_free "$(request timeout_activation)" "$(request prepare_boot)" abortable
+    if ! judge_preparation || ! mark_entry; then
+        roll_back "$REASON" "$MESSAGE"
+        return
+    fi
+    await_answer
+    note "rebooting into the new system, for one boot"
+    if ! reboot_now; then
+        forget_reboot
+        roll_back reboot_failed "the host did not go down for the reboot within $(request timeout_reboot) s"
+    fi
+}
+
+# Whoever started the activation shall have got the answer before the connection goes away.
+await_answer() {
+    answered_until=$(in_seconds "$START_DEADLINE")
+    begin_waiting
+    while owner_lives "$LOCKS/lock" && [ "$OWNER_PID" != "$$" ] && ! passed "$answered_until"; do nap; done
+}
+
+judge_preparation() {
+    case $OUTCOME in
+        0) return 0 ;;
+        aborted) REASON=aborted MESSAGE=$(abort_message) ;;
+        timeout)
+            REASON=boot_not_prepared
+            MESSAGE="the boot entry of the new system was not written within $(request timeout_activation) s"
+            ;;
+        *) REASON=boot_not_prepared MESSAGE="the boot entry of the new system was not written (exit code $OUTCOME)" ;;
+    esac
+    return 1
+}
+
+mark_entry() {
+    if [ -e "$DIR/abort" ]; then
+        REASON=aborted MESSAGE=$(abort_message)
+        return 1
+    fi
+    REASON=boot_not_prepared
+    default_system=$(boot_default)
+    case $default_system in
+        '') MESSAGE="which system boots by default cannot be told" ;;
+        "$OLD_TOPLEVEL" | "$OLD_SYSTEM") MESSAGE='' ;;
+        *) MESSAGE="the boot default would be $default_system and not the old system" ;;
+    esac
+    if [ -n "$MESSAGE" ]; then return 1; fi
+    new_entry=$(boot_entry "$SYSTEM")
+    if [ -z "$new_entry" ]; then
+        MESSAGE="the boot loader has no entry for $SYSTEM"
+        return 1
+    fi
+    # From here on a host that goes down may come back with the new system.
+    set_result rebooting forth
+    durable
+    if ! boot_once "$new_entry" >>"$DIR/log" 2>&1; then
+        forget_reboot
+        MESSAGE="the boot loader cannot be told to boot the entry $new_entry once"
+        return 1
+    fi
+}
+
+# --- the host is back -----------------------------------------------------------------------------------------------
+
+# Whoever comes first after the boot sets the guard to work again: the unit, the controller, or somebody who wants to
+# deploy, and who then finds the host locked.
+resume_activation() {
+    claim "$DIR/resumer" owner_lives
+    # A full disk must not keep anybody from it.
+    if [ $? -eq 1 ] || ! has_rebooted; then return 0; fi
+    mkdir -p "$LOCKS"
+    if claim "$LOCKS/lock" lock_held_by_another; then put "$LOCKS/deployer" "$(request deployer)"; fi
+    rm -f "$DIR/worker" "$DIR/child"
+    put "$DIR/dead_man" "$(in_seconds "$(longest_duration)")"
+    put "$DIR/boot" "$(boot_identity)"
+    if ! begin_work >>"$DIR/log" 2>&1; then begin_work_alone; fi
+    await_worker || note "the guard did not report after the reboot"
+}
+
+resume_rebooted() {
+    for rebooted_id in $(interrupted_activations); do
+        (
+            use_activation "$rebooted_id"
+            if has_rebooted; then resume_activation; fi
+        )
+    done
+}
+
+# What the guard does first after a reboot
+come_back() {
+    came_from=$(result rebooting)
+    forget_boot_once >>"$DIR/log" 2>&1
+    set_result rebooted 1
+    booted_now=$(resolved "$ROOT$(request booted)")
+    note "the host has rebooted and came back with $booted_now"
+    forget_reboot
+    if [ "$came_from" = back ]; then
+        end_roll_back
+    elif [ "$booted_now" != "$SYSTEM" ]; then
+        case $booted_now in
+            "$OLD_TOPLEVEL" | "$OLD_SYSTEM")
+                MESSAGE="the host came back with the old system by itself: the new one crashed, did not come up, or was reset"
+                if [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
+                    set_result activation_begun 1
+                fi
+                ;;
+            *) MESSAGE="the host came back with $booted_now, neither the new nor the old system" ;;
+        esac
+        roll_back boot_failed "$MESSAGE"
+    else
+        set_result activation_begun 1
+        if ! await_end_of_boot || ! judge_units_after_boot || ! give_new_secrets || ! await_confirmation; then
+            roll_back "$REASON" "$MESSAGE"
+        else
+            commit
+        fi
+    fi
+}
+
+await_end_of_boot() {
+    boot_until=$(in_seconds "$(request timeout_activation)")
+    begin_waiting
+    while has_service_manager; do
+        case $(bounded 30 systemctl is-system-running 2>/dev/null) in
+            initializing | starting) ;;
+            maintenance)
+                REASON=boot_failed MESSAGE="the new system came up in maintenance mode"
+                return 1
+                ;;
+            *) return 0 ;;
+        esac
+        if [ -e "$DIR/abort" ]; then
+            REASON=aborted MESSAGE=$(abort_message)
+            return 1
+        fi
+        if passed "$boot_until"; then
+            REASON=activation_timeout
+            MESSAGE="the new system had not finished booting after $(request timeout_activation) s"
+            return 1
+        fi
+        nap
+    done
+}
+
+judge_units_after_boot() {
+    if judge_units 0; then return 0; fi
+    REASON=failed_units MESSAGE="units failed in the new system: $(listed "$NEW_FAILED")"
+    return 1
+}
+
+end_roll_back() {
+    ROLLED_BACK=rolled-back
+    if [ -n "$(result incomplete)" ]; then ROLLED_BACK=failed; fi
+    if [ "$(resolved "$ROOT$(request booted)")" = "$SYSTEM" ] && [ "$SYSTEM" != "$OLD_SYSTEM" ]; then
+        incomplete "the host came back with the new system again, although the old one is the boot default"
+    elif [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
+        restore_running_system
+    fi
+    end_activation "$ROLLED_BACK"
+}

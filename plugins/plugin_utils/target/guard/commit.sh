@@ -1,0 +1,67 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Wait for the confirmation, then commit.
+
+# Fails with REASON and MESSAGE.
+# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
+await_confirmation() {
+    confirm_until=$(in_seconds "$(request timeout_confirm)")
+    if ! put "$DIR/deadline" "$confirm_until" || ! enter_phase awaiting-confirmation; then
+        REASON=state_unwritable MESSAGE="the state directory $STATE takes no more writes"
+        return 1
+    fi
+    confirm_message="nobody confirmed within $(request timeout_confirm) s"
+    begin_waiting
+    while [ ! -e "$DIR/confirm" ]; do
+        if [ -e "$DIR/abort" ]; then
+            REASON=aborted MESSAGE=$(abort_message)
+            return 1
+        fi
+        # Somebody who has been here has asked for more time.
+        held_until=$(get "$DIR/held")
+        case $held_until in
+            '' | *[!0-9]*) ;;
+            *) confirm_until=$held_until confirm_message="nobody confirmed in the time for which it was held" ;;
+        esac
+        if passed "$confirm_until"; then
+            REASON=not_confirmed MESSAGE=$confirm_message
+            return 1
+        fi
+        nap
+    done
+}
+
+commit() {
+    if ! may_commit; then
+        roll_back "$REASON" "$MESSAGE"
+        return
+    fi
+    if ! set_result commit_begun 1 || ! enter_phase committing; then
+        roll_back state_unwritable "the state directory $STATE takes no more writes"
+        return
+    fi
+    announce_deploy
+    durable
+    OUTCOME=0
+    if [ -n "$(request commit)" ]; then
+        run_program_when_free "$(request timeout_activation)" "$(request commit)"
+    fi
+    if [ "$OUTCOME" = timeout ]; then
+        roll_back commit_timeout "the commit did not end within $(request timeout_activation) s"
+        return
+    fi
+    set_result commit_exit_code "$OUTCOME"
+    if [ "$OUTCOME" != 0 ]; then
+        roll_back commit_failed "the commit failed with exit code $OUTCOME"
+    elif [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ]; then
+        roll_back commit_failed "the commit did not set the profile $PROFILE"
+    else
+        record_deploy
+        remember_secrets
+        durable
+        end_activation committed
+    fi
+}

@@ -1,0 +1,36 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The end of an activation.
+
+end_activation() {
+    if [ "$1" != failed ]; then remove_gc_roots; fi
+    # What only runs, and has neither the profile nor a link of its own, is nobody else's to keep.
+    if [ "$1" = committed ] && [ "$(request action):$(request current)" = test:profile ]; then add_gc_root new "$TOPLEVEL"; fi
+    if [ "$1" = committed ]; then forget_failed; fi
+    enter_phase "$1"
+    rm -f "$DIR/room" "$DIR/child" "$DIR"/exit.*
+    if [ "$1" != failed ] && [ -d "$STATE/secrets" ]; then prune_sets; fi
+    release_lock
+    remove_boot_unit
+    disarm_dead_man
+}
+
+# The old system runs again, but that may not have brought the network back: then the boot default may.
+reboot_if_unreachable() {
+    if ! wanted reboot_if_unreachable || [ "$(phase)" = committed ] || [ -n "$(result rebooted)" ]; then return 0; fi
+    if [ -n "$(result other_system)" ]; then return 0; fi
+    alone_since=$(now)
+    alone_until=$(in_seconds "$(request timeout_confirm)")
+    while ! passed "$alone_until"; do
+        last_contact=$(get "$STATE/contact")
+        if [ "${last_contact:-0}" -ge "$alone_since" ]; then return 0; fi
+        nap
+    done
+    note "nobody got in within $(request timeout_confirm) s after the roll back: rebooting"
+    set_result rebooted 1
+    durable
+    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$DIR/log" 2>&1
+}

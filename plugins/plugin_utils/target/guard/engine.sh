@@ -1,0 +1,104 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The state machine:
+#
+#   prepared -> activating -> awaiting-confirmation -> committing -> committed
+#                   |                  |                   |
+#                   +------------------+-------------------+-> rolling-back -> rolled-back (or failed)
+#
+# Who asked for no roll back gets `failed` at once instead of `rolling-back`, until the commit has begun.
+# Until `committing` nothing that decides what boots is touched (for kinds with a boot default).
+
+# The whole of it, in the process that outlives the login.
+run_activation() {
+    load_variables
+    if [ -n "$(result rebooting)" ]; then
+        come_back
+        return
+    fi
+    if ! place_new_secrets; then
+        roll_back "$REASON" "$MESSAGE"
+        return
+    fi
+    if [ -n "$(result reboot_planned)" ]; then
+        activate_by_reboot
+        return
+    fi
+    if [ "$(request action)" != boot ]; then
+        if ! set_result activation_begun 1 || ! enter_phase activating; then
+            set_result activation_begun ''
+            roll_back state_unwritable "the state directory $STATE takes no more writes"
+            return
+        fi
+        run_program_when_free "$(request timeout_activation)" "$(request activate)" abortable
+        if judge_activation; then
+            remember_what_runs
+        else
+            if reboot_instead; then activate_by_reboot; else roll_back "$REASON" "$MESSAGE"; fi
+            return
+        fi
+        if ! give_new_secrets || ! await_confirmation; then
+            roll_back "$REASON" "$MESSAGE"
+            return
+        fi
+        if [ "$(request action)" = test ]; then
+            if ! may_commit; then
+                roll_back "$REASON" "$MESSAGE"
+                return
+            fi
+            note "activated as a test: the boot default is still the old system"
+            end_activation committed
+            return
+        fi
+    fi
+    commit
+}
+
+# --- after a kill or a power cut ------------------------------------------------------------------------------------
+
+# The worker is gone but the host did not go down: undo, whatever it was about to do.
+rescue_activation() {
+    kill_program
+    load_variables
+    roll_back "$1" "$2"
+}
+
+# Finish or undo what an activation of an earlier boot began. Only what is ours is undone: since then somebody may
+# have deployed by other means.
+recover_activation() {
+    if has_rebooted; then
+        resume_activation
+        return
+    fi
+    if [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then
+        rescue_activation guard_killed "the guard was killed in the phase $(phase)"
+        return
+    fi
+    load_variables
+    if [ -z "$TOPLEVEL" ] || [ -z "$PROFILE" ]; then
+        # The record reaches the disk before anything is activated: this one never got that far.
+        set_result reason interrupted
+        set_result message "the host went down before its record was complete"
+        end_activation rolled-back
+        return
+    fi
+    recovered_phase=$(phase)
+    recovered_current=$(current_system "$(request current)" "$PROFILE")
+    case $recovered_current in "$SYSTEM" | "$TOPLEVEL") new_runs=1 ;; *) new_runs='' ;; esac
+    profile_now=$(resolved "$PROFILE")
+    if [ "$recovered_phase" = committing ] && [ -n "$new_runs" ] && [ "$profile_now" = "$TOPLEVEL" ]; then
+        note "the host went down during the commit and came back with the new system: the commit is finished now"
+        commit
+        return
+    fi
+    if wanted has_boot_default; then
+        # The boot has activated the boot default, which is the new system only if the commit had begun.
+        if [ -z "$new_runs" ] || [ -z "$(result commit_begun)" ]; then set_result activation_begun ''; fi
+    else
+        case $profile_now in "$TOPLEVEL" | "$OLD_TOPLEVEL") ;; *) set_result activation_begun '' ;; esac
+    fi
+    roll_back interrupted "the host went down in the phase ${recovered_phase:-prepared}"
+}

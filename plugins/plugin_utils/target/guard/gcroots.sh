@@ -1,0 +1,52 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Garbage collection: neither the new nor the old system may go away while an activation needs it.
+
+ACTIVATIONS_KEPT=20
+GC_ROOTS=/nix/var/nix/gcroots/nixferry
+
+add_gc_root() {
+    [ -n "$2" ] || return 0
+    if is_root; then
+        mkdir -p "$ROOT$GC_ROOTS" && ln -sfn "$2" "$ROOT$GC_ROOTS/$ID-$1"
+    else
+        nix-store --add-root "$DIR/root-$1" --indirect --realise "$2" >/dev/null
+    fi
+}
+
+remove_gc_roots() {
+    for gc_root_name in new old profile; do rm -f "$ROOT$GC_ROOTS/$ID-$gc_root_name" "$DIR/root-$gc_root_name"; done
+}
+
+# After a failure both systems are kept for whoever repairs the host; a deploy that works ends that.
+forget_failed() {
+    for gc_root in "$ROOT$GC_ROOTS"/*; do
+        gc_root_id=${gc_root##*/}
+        failed_record=$STATE/activations/${gc_root_id%-*}
+        if [ "$(get "$failed_record/phase")" = failed ] && [ "$(get "$failed_record/request/profile")" = "$PROFILE" ]; then
+            rm -f "$gc_root"
+        fi
+    done
+}
+
+# What nobody will ask for again goes, and the protection from garbage collection with it.
+prune_activations() {
+    kept=0
+    for found_id in $(activations); do
+        kept=$((kept + 1))
+        found_phase=$(get "$STATE/activations/$found_id/phase")
+        if [ "$found_id" != "$ID" ] && [ "$kept" -gt "$ACTIVATIONS_KEPT" ] &&
+            { is_final "$found_phase" || ! is_phase "$found_phase"; }; then
+            rm -rf "$STATE/activations/${found_id:?}"
+        fi
+    done
+    # A power cut in prepare_state has left these.
+    rm -f "$STATE"/test.*
+    for gc_root in "$ROOT$GC_ROOTS"/*; do
+        gc_root_id=${gc_root##*/}
+        if [ -L "$gc_root" ] && [ ! -d "$STATE/activations/${gc_root_id%-*}" ]; then rm -f "$gc_root"; fi
+    done
+}

@@ -1,0 +1,166 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# What became of an activation: its exit code, and the units that it started.
+
+# Units that are failed now and were not before; the result is kept for the status.
+compare_failed_units() {
+    failed_units >"$DIR/failed_now"
+    NEW_FAILED=$(while IFS= read -r now_failed; do
+        if ! grep -qxF -e "$now_failed" "$DIR/old/failed_units"; then echo "$now_failed"; fi
+    done <"$DIR/failed_now")
+    rm -f "$DIR/failed_now"
+    for flapping_unit in ${FLAPPING:-}; do
+        names_unit "$NEW_FAILED" "$flapping_unit" || NEW_FAILED="$NEW_FAILED
+$flapping_unit"
+    done
+    set_result failed_units "$NEW_FAILED"
+}
+
+# judge_units EXIT_CODE: are failed units a reason to go back?
+judge_units() {
+    compare_failed_units
+    if [ -z "$NEW_FAILED" ]; then
+        if [ "$1" != 0 ]; then note "exit code $1 (failed units), but no unit failed that had not failed before"; fi
+        return 0
+    fi
+    if [ "$(request failed_units)" = ignore ]; then
+        note "failed units are ignored as asked: $(listed "$NEW_FAILED")"
+        return 0
+    fi
+    return 1
+}
+
+# --- services that were started come to rest ------------------------------------------------------------------------
+
+SETTLE_LOOK=3       # seconds without a restart after which the services that were started count as running
+SETTLE_DEADLINE=15  # seconds after which what still starts or restarts is judged as it is
+
+# The first words of those lines of FILE that are not in OTHER; without a program for each line, as there may be many
+changed_since() { # FILE OTHER
+    changed_from="
+$(cat "$2")
+"
+    while IFS= read -r changed_line; do
+        case $changed_from in *"
+$changed_line
+"*) ;; *) echo "${changed_line%% *}" ;; esac
+    done <"$1"
+}
+
+# Of the units that are new in failing, those that are not just waiting to be started again
+only_failed() {
+    ask_units list-units --state=failed --plain --no-legend --no-pager --full | while read -r only_failed_unit _; do
+        if names_unit "$NEW_FAILED" "$only_failed_unit"; then echo "$only_failed_unit"; fi
+    done
+}
+
+# names_unit LINES UNIT: is it one of them?
+names_unit() { case " $(listed "$1") " in *" $2 "*) ;; *) false ;; esac; }
+
+# Waits until what the activation has started runs or has failed. FLAPPING becomes the services that were still being
+# restarted when it took too long: at the moment of looking they may run.
+settle_units() {
+    FLAPPING=''
+    services_by InvocationID >"$DIR/services_now"
+    # Each start has an id of its own: without a new one there is nothing to watch.
+    started_services=$(changed_since "$DIR/services_now" "$DIR/old/services")
+    rm -f "$DIR/services_now"
+    if [ -z "$started_services" ] && [ -z "$(restless_units)" ]; then return 0; fi
+    settle_until=$(in_seconds "$SETTLE_DEADLINE")
+    quiet_until=$(in_seconds "$SETTLE_LOOK")
+    services_by NRestarts >"$DIR/restarts"
+    begin_waiting
+    until passed "$settle_until"; do
+        compare_failed_units
+        # Failed for good; who is only waiting for the next attempt may yet succeed.
+        if [ -n "$(only_failed)" ]; then break; fi
+        restless=$(restless_units)
+        if [ -n "$restless" ]; then
+            quiet_until=$(in_seconds "$SETTLE_LOOK")
+        elif passed "$quiet_until"; then
+            services_by NRestarts >"$DIR/restarts_now"
+            FLAPPING=$(changed_since "$DIR/restarts_now" "$DIR/restarts")
+            mv -f "$DIR/restarts_now" "$DIR/restarts"
+            if [ -z "$FLAPPING" ]; then break; fi
+            quiet_until=$(in_seconds "$SETTLE_LOOK")
+        fi
+        if [ -e "$DIR/abort" ]; then break; fi
+        nap
+    done
+    if [ -n "${restless:-}" ]; then note "still starting or stopping after the activation: $(listed "$restless")"; fi
+    rm -f "$DIR/restarts"
+}
+
+# --- the verdict ----------------------------------------------------------------------------------------------------
+
+abort_message() {
+    abort_reason=$(get "$DIR/abort")
+    echo "aborted${abort_reason:+: $abort_reason}"
+}
+
+lock_message() {
+    if [ -n "$(other_system)" ]; then
+        echo "another activation was running, and has switched the host"
+    else
+        echo "another activation was running for all of $(request timeout_activation) s: it holds the lock $(request lock)"
+    fi
+}
+
+# judge_refusal REASON MESSAGE: the program claims that it has activated nothing, which is believed if the host agrees
+judge_refusal() {
+    if looks_untouched; then
+        set_result nothing_activated 1
+        REASON=$1 MESSAGE=$2
+    elif [ -n "$(other_system)" ]; then
+        REASON=$1 MESSAGE=$2
+    elif [ "$(running_system)" != "$OLD_SYSTEM" ]; then
+        MESSAGE="$MESSAGE half-way: $(running_system) runs"
+    else
+        MESSAGE="$MESSAGE half-way: $(listed "$(stopped_services)") stopped, or the profile was changed"
+    fi
+}
+
+# Names the cause in REASON and MESSAGE and fails if the activation has to be undone.
+# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
+judge_activation() {
+    case $OUTCOME in timeout | aborted) ;; *) set_result exit_code "$OUTCOME" ;; esac
+    case $OUTCOME in
+        0)
+            if ! wanted check_units; then return 0; fi
+            settle_units
+            if judge_units 0; then return 0; fi
+            REASON=failed_units MESSAGE="units failed: $(listed "$NEW_FAILED")"
+            ;;
+        "$(request exit_failed_units)")
+            if was_cut_short; then
+                REASON=activation_failed MESSAGE="the activation ended half-way with exit code $OUTCOME"
+            elif judge_units "$OUTCOME"; then
+                return 0
+            else
+                REASON=failed_units MESSAGE="units failed (exit code $OUTCOME): $(listed "$NEW_FAILED")"
+            fi
+            ;;
+        timeout)
+            REASON=activation_timeout MESSAGE="the activation did not end within $(request timeout_activation) s"
+            if lock_is_held && has_never_begun; then judge_refusal locked "$(lock_message)"; fi
+            ;;
+        aborted)
+            REASON=aborted MESSAGE=$(abort_message)
+            ;;
+        *)
+            REASON=activation_failed MESSAGE="the activation failed with exit code $OUTCOME"
+            if was_locked_out; then
+                judge_refusal locked "$(lock_message)"
+            elif [ "$OUTCOME" = "$(request exit_reboot_required)" ]; then
+                judge_refusal reboot_required "the new system cannot be activated without a reboot (exit code $OUTCOME)"
+            # A check that comes before anything else; its own words are the only sign.
+            elif has_said "Pre-switch check 'switchInhibitors' failed"; then
+                judge_refusal reboot_required "the new system inhibits a switch while the old one runs (exit code $OUTCOME)"
+            fi
+            ;;
+    esac
+    return 1
+}

@@ -1,0 +1,133 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# A look at what runs. A program's exit code is a claim: NixOS' exits with the errno of whatever went wrong last, before
+# the activation or after it. And a third party (another administrator, an automatic upgrade, the console) may switch the
+# host while the guard waits. What decides is what the host shows.
+
+# Services that come and go with logins
+LOGIN_SERVICES='^\(sshd\{0,1\}@\|user@\|user-runtime-dir@\)'
+
+# --- what runs ------------------------------------------------------------------------------------------------------
+
+running_system() { current_system "$(request current)" "$PROFILE"; }
+
+# The system that runs, if it is neither the old nor the new one; nothing otherwise. A failed activation may have left
+# either. The boot default counts as the old system: a host that went down comes back with it.
+other_system() {
+    found_running=$(running_system)
+    case $found_running in
+        '' | "$SYSTEM" | "$TOPLEVEL" | "$OLD_SYSTEM" | "$OLD_TOPLEVEL") ;;
+        "$(resolved "$SYSTEM")" | "$(resolved "$TOPLEVEL")" | "$(result runs)") ;;
+        *) echo "$found_running" ;;
+    esac
+}
+
+# Where the profile leads, if neither the guard nor a program of the deployed system can have set it; nothing otherwise
+other_profile() {
+    found_target=$(resolved "$PROFILE")
+    case $found_target in
+        '' | "$TOPLEVEL" | "$SYSTEM" | "$OLD_TOPLEVEL" | "$(resolved "$TOPLEVEL")") ;;
+        *) echo "$found_target" ;;
+    esac
+}
+
+# The kinds that have no boot default may tell what runs by a link that only the commit moves.
+remember_what_runs() { if ! wanted has_boot_default; then set_result runs "$(running_system)"; fi; }
+
+# Keeps the name of a third system for the status.
+find_other_system() {
+    third_system=$(other_system)
+    if [ -n "$third_system" ]; then set_result other_system "$third_system"; fi
+}
+
+# Why the new system must not be made permanent; nothing if it may.
+commit_problem() {
+    third_system=$(other_system)
+    third_profile=$(other_profile)
+    if wanted has_boot_default; then expected_system=$(resolved "$SYSTEM"); else expected_system=$(result runs); fi
+    if [ -n "$third_system" ]; then
+        echo "the new system was not committed, since it does not run any more"
+    elif [ "$(request action)" != boot ] && [ "$(running_system)" != "$expected_system" ]; then
+        echo "the new system was not committed, since $(running_system) runs and not $SYSTEM"
+    elif [ -n "$third_profile" ]; then
+        echo "the new system was not committed, since the profile leads to $third_profile now"
+    fi
+}
+
+# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
+# Fails with REASON and MESSAGE. A commit that has begun is past that question.
+may_commit() {
+    if [ -n "$(result commit_begun)" ]; then return 0; fi
+    REASON=other_system MESSAGE=$(commit_problem)
+    [ -z "$MESSAGE" ]
+}
+
+# --- whether anything was activated ---------------------------------------------------------------------------------
+
+# has_said WORDS: did the last program that ran print that?
+has_said() { [ -n "$RUN_BEGAN" ] && tail -c "+$((RUN_BEGAN + 1))" "$DIR/log" | grep -qF -e "$1"; }
+
+# Services that ran before the activation and do not run now
+stopped_services() {
+    if [ ! -s "$DIR/old/services_active" ]; then return 0; fi
+    active_services >"$DIR/services_now"
+    grep -vxF -f "$DIR/services_now" "$DIR/old/services_active"
+    rm -f "$DIR/services_now"
+}
+
+# The last line keeps the list from being empty, which some greps take for a pattern that matches everything.
+active_services() {
+    services_by ActiveState | sed -n 's/ active$//p' | grep -v -e "$LOGIN_SERVICES"
+    echo /
+}
+
+# Is the host as it was before the activation, as far as can be told?
+looks_untouched() {
+    [ "$(running_system)" = "$OLD_SYSTEM" ] && [ "$(resolved "$PROFILE")" = "$OLD_TOPLEVEL" ] &&
+        [ -z "$(stopped_services)" ]
+}
+
+# Has the new system's program come to the point at which it changes something? Only what it has printed can tell, so
+# what was not kept counts as a yes.
+has_never_begun() {
+    [ -n "$(request begun_words)" ] && [ -z "$(result unheard)" ] &&
+        ! grep -qF -e "$(request begun_words)" "$DIR/log" && looks_untouched
+}
+
+# Does a process hold the lock of the kind's own program?
+lock_is_held() {
+    program_lock=$ROOT$(request lock)
+    [ -n "$(request lock)" ] && [ -e "$program_lock" ] || return 1
+    if [ -r "$PROC/locks" ]; then
+        grep -q " $(locked_name "$program_lock") " "$PROC/locks"
+    else
+        have flock && ! flock --nonblock --shared "$program_lock" true
+    fi
+}
+
+# A file as /proc/locks names it: the major and minor number of its device in hexadecimal, and its inode
+locked_name() {
+    lock_device=$(stat -c %d "$1")
+    printf '%02x:%02x:%s\n' "$((lock_device >> 8 & 0xfff))" "$((lock_device & 0xff | lock_device >> 12 & 0xfff00))" \
+        "$(stat -c %i "$1")"
+}
+
+# Did the last program that ran end because another activation holds its lock? The exit code alone is no proof.
+was_locked_out() {
+    [ -n "$(request exit_locked)" ] && [ "$OUTCOME" = "$(request exit_locked)" ] && has_said "$(request locked_words)"
+}
+
+# A list that the program removes when it has come to its end
+was_cut_short() { [ -n "$(request unfinished)" ] && [ -s "$ROOT$(request unfinished)" ]; }
+
+# Some programs wait for the lock instead of refusing. Then nothing was activated, whatever ended the waiting: the
+# program of the old system would have to wait for the same lock.
+recognise_waiting() {
+    if [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)" ] && lock_is_held && has_never_begun; then
+        set_result nothing_activated 1
+        add_message "nothing was activated, since another activation holds the lock $(request lock)"
+    fi
+}

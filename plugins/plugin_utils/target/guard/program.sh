@@ -1,0 +1,115 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Running the programs of a kind of system: with a time limit, in a session of their own, all output to the log.
+
+KILL_GRACE=5      # seconds between SIGTERM and SIGKILL
+LOCKED_PAUSE=2    # seconds until the next try when the program says that it is locked
+SHORTEST_TRY=5    # seconds that a try must have: one that is cut off does not get to answer "locked"
+
+RUNS=0
+RUN_BEGAN=      # where the output of the last program begins in the log; empty if it went nowhere
+
+# run_program SECONDS SNIPPET [abortable]: OUTCOME becomes its exit code, or `timeout`, or `aborted`.
+# The exit code is told by renaming a file, which works on a full disk, too.
+# shellcheck disable=SC2034 # look.sh reads RUN_BEGAN, and the caller OUTCOME
+run_program() {
+    # A name of its own: whoever waited for a program that was killed may report late.
+    RUNS=$((RUNS + 1))
+    run_result=$DIR/exit.$$.$RUNS
+    rm -f "$DIR/child" "$DIR"/exit.*
+    run_log=$(printing_place)
+    RUN_BEGAN=
+    if [ "$run_log" = "$DIR/log" ]; then RUN_BEGAN=$(size_of "$run_log"); else set_result unheard 1; fi
+    : >"$run_result"
+    (
+        unset LC_ALL
+        export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM PROFILE
+        set -a
+        eval "$(request environment)"
+        set +a
+        own_session "$NIXFERRY_SH" -c "$2" </dev/null >>"$run_log" 2>&1 3>&- &
+        put "$DIR/child" "$! $(process_start "$!")"
+        wait "$!"
+        mv -f "$run_result" "$run_result=$?"
+    ) 3>&- &
+    run_until=$(in_seconds "$1")
+    begin_waiting
+    until run_ended; do
+        if [ "${3:-}" = abortable ] && [ -e "$DIR/abort" ] && [ -e "$DIR/child" ]; then
+            kill_program
+            OUTCOME=aborted
+            return
+        fi
+        if passed "$run_until"; then
+            kill_program
+            OUTCOME=timeout
+            return
+        fi
+        nap
+    done
+    OUTCOME=${run_ended##*=}
+    rm -f "$run_ended" "$DIR/child"
+}
+
+run_ended() {
+    for run_ended in "$run_result="*; do
+        if [ -e "$run_ended" ]; then return 0; fi
+    done
+    false
+}
+
+size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
+
+# As run_program; tries again while the program says that another one holds its lock. What the other one has switched
+# to meanwhile is not for us to switch away.
+run_program_when_free() {
+    when_free_until=$(in_seconds "$1")
+    while :; do
+        run_program "$(seconds_until "$when_free_until")" "$2" "${3:-}"
+        if ! was_locked_out; then return; fi
+        note "the program is locked by another activation (exit code $OUTCOME), trying again"
+        if [ "$(seconds_until "$when_free_until")" -le $((LOCKED_PAUSE + SHORTEST_TRY)) ]; then return; fi
+        pause "$LOCKED_PAUSE"
+        if [ -n "$(other_system)$(other_profile)" ]; then return; fi
+    done
+}
+
+# The program that this or an earlier worker has started ends now, with all that it started.
+kill_program() {
+    read -r child child_start <"$DIR/child" 2>/dev/null || return 0
+    if alive "$child" "$child_start"; then
+        kill -TERM "-$child" 2>/dev/null || kill -TERM "$child" 2>/dev/null
+        kill_at=$(in_seconds "$KILL_GRACE")
+        while alive "$child" "$child_start" && ! passed "$kill_at"; do nap; done
+    fi
+    # The group outlives its leader if one of its processes ignored the signal.
+    kill -KILL "-$child" 2>/dev/null || { alive "$child" "$child_start" && kill -KILL "$child"; }
+    for other in $(others_in_units); do kill -KILL "$other" 2>/dev/null; done
+    rm -f "$DIR/child"
+}
+
+# dry_activate KEY_OF_EXIT_CODE KEY_OF_LOG: runs the kind's own forecast in a directory that goes away again
+dry_activate() {
+    if [ -z "$(arg dry_activate)" ]; then
+        say "$2" "This kind of system cannot tell in advance what an activation would do."
+        return
+    fi
+    OLD_TOPLEVEL=$(resolved "$PROFILE")
+    OLD_SYSTEM=$(current_system "$(arg current)" "$PROFILE")
+    export OLD_TOPLEVEL OLD_SYSTEM
+    ID=${ID:-dry}
+    DIR=$(mktemp -d "${TMPDIR:-/tmp}/nixferry.XXXXXX") || error state_unwritable "cannot make a temporary directory"
+    mkdir "$DIR/request" "$DIR/result"
+    put "$DIR/request/environment" "$(arg environment)"
+    run_program "$(arg timeout_activation)" "$(arg dry_activate)"
+    if [ "$OUTCOME" = timeout ]; then
+        OUTCOME=''
+        echo "nixferry: it did not end within $(arg timeout_activation) s" >>"$DIR/log"
+    fi
+    say "$1" "$OUTCOME"
+    say_end_of "$2" "$DIR/log"
+    rm -rf "$DIR"
+}

@@ -1,0 +1,122 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# A reboot inside the activation:
+#
+#   activating               the new system becomes a generation, and the old one's own program writes the boot entries, so
+#                            the old one is the default at any moment; the new entry is marked to be booted once; reboot
+#   activating               came back with the new one: wait until it has booted, look for failed units
+#   awaiting-confirmation    as without a reboot, then the commit, which makes it the default
+#   rolling-back             what the boot loader shows is put back, then a reboot into the old one
+#
+# The phase stays what it was while the host is down; result/rebooting says where it goes, `forth` or `back`. Whatever
+# ends that one boot, be it a crash or a power cut, the next one brings the old system.
+
+GOING_DOWN_BY_FORCE=30      # seconds for a forced reboot, when an orderly one has not happened
+
+# --- whether --------------------------------------------------------------------------------------------------------
+
+# reboot_is_due: would the arguments have the host reboot into SYSTEM? The question is about a change; see is_unchanged.
+reboot_is_due() {
+    case $(arg reboot) in
+        always) true ;;
+        if-required) [ -n "$(reboot_reasons "$(arg booted)" "$SYSTEM" "$(arg current)")" ] ;;
+        *) false ;;
+    esac
+}
+
+# A host that has what is asked for may still have to boot it.
+has_booted_it() {
+    case $(arg reboot) in
+        always) [ "$(resolved "$ROOT$(arg booted)")" = "$SYSTEM" ] ;;
+        *) ! reboot_is_due ;;
+    esac
+}
+
+# Why the host cannot reboot inside the activation; nothing if it can. Takes the arguments, or the record.
+reboot_problem() { # PREPARE_BOOT BOOTED
+    if [ -z "$1" ]; then
+        echo "this kind of system cannot be booted just once"
+    elif ! is_root || ! has_service_manager; then
+        echo "it has no systemd that could look after the activation once it has rebooted"
+    elif [ ! -e "$PROFILE" ]; then
+        echo "it has no old system that it could come back with"
+    elif [ "$(resolved "$PROFILE")" = "$TOPLEVEL" ] && [ -z "$(booted_generation "$2")" ]; then
+        echo "the system that it has booted is no generation of $PROFILE any more, so it has nothing to come back with"
+    else
+        boot_once_problem
+    fi
+}
+
+# booted_generation BOOTED: the link of the generation that holds what was booted, as itself or as a specialisation
+booted_generation() {
+    booted_system=$(resolved "$ROOT$1")
+    if [ -z "$booted_system" ]; then return; fi
+    for generation_link in "$PROFILE"-*-link; do
+        if [ ! -e "$generation_link" ]; then continue; fi
+        for generation_system in "$generation_link" "$generation_link"/specialisation/*; do
+            if [ "$(resolved "$generation_system")" = "$booted_system" ]; then
+                echo "$generation_link"
+                return
+            fi
+        done
+    done
+}
+
+# The boot default is the new system already, which was not booted: then what was booted is what to come back with.
+record_booted_as_old() {
+    old_link=$(booted_generation "$(arg booted)")
+    write "$DIR/old/system" "$(resolved "$ROOT$(arg booted)")" &&
+        write "$DIR/old/toplevel" "$(resolved "$old_link")" &&
+        write "$DIR/old/profile_link" "${old_link##*/}" &&
+        write "$DIR/old/generation" "$(number_of_generation "$old_link")"
+}
+
+number_of_generation() {
+    link_number=${1%-link}
+    echo "${link_number##*-}"
+}
+
+# --- going down -----------------------------------------------------------------------------------------------------
+
+# Returns only when the host has not gone down in time.
+reboot_now() {
+    durable
+    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$DIR/log" 2>&1
+    pause "$(request timeout_reboot)"
+    false
+}
+
+# A file is removed even where the disk takes no more.
+forget_reboot() { rm -f "$DIR/result/rebooting"; }
+
+# Has the host gone down and come up since the reboot began?
+has_rebooted() { [ -n "$(result rebooting)" ] && [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; }
+
+new_was_booted() {
+    [ -n "$(result boot_prepared)" ] && [ "$SYSTEM" != "$OLD_SYSTEM" ] &&
+        [ "$(resolved "$ROOT$(request booted)")" = "$SYSTEM" ]
+}
+
+# The new system runs and cannot be left but by another boot.
+reboot_back() {
+    set_result rebooting back
+    note "rebooting into the old system"
+    reboot_now
+    systemctl reboot --force >>"$DIR/log" 2>&1 || reboot -f >>"$DIR/log" 2>&1
+    pause "$GOING_DOWN_BY_FORCE"
+    forget_reboot
+    incomplete "the host did not go down for the reboot into the old system"
+}
+
+say_reboot_progress() {
+    if [ -n "$(result rebooting)" ]; then
+        say reboot under-way
+    elif [ -n "$(result rebooted)" ]; then
+        say reboot "done"
+    elif [ -n "$(result reboot_planned)" ]; then
+        say reboot planned
+    fi
+}

@@ -1,0 +1,188 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Back to exactly what was before, whatever the new system has done meanwhile.
+
+# roll_back REASON MESSAGE: to exactly the old pair, what boots first, what runs second
+roll_back() {
+    set_result reason "$1"
+    set_result message "$2"
+    ROLLED_BACK=rolled-back
+    recognise_waiting
+    find_other_system
+    if keeps_running && [ -z "$(result commit_begun)" ]; then
+        if [ -n "$(result boot_prepared)" ]; then restore_what_boots; fi
+        leave_running
+        end_activation failed
+        return
+    fi
+    enter_phase rolling-back
+    forget_announced_deploy
+    restore_what_boots
+    if ! keeps_running; then place_old_secrets; fi
+    if new_was_booted && ! keeps_running && [ -z "$(result other_system)" ]; then reboot_back; fi
+    restore_running_system
+    if ! keeps_running; then tell_old_units; fi
+    durable
+    end_activation "$ROLLED_BACK"
+}
+
+restore_what_boots() {
+    if [ -n "$(result boot_prepared)" ]; then forget_boot_once >>"$DIR/log" 2>&1; fi
+    restore_profile
+    restore_boot_default
+}
+
+# Is the new system, which runs by now, to be left alone? A power cut has ended it anyway.
+keeps_running() {
+    [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)$(result other_system)" ] &&
+        ! wanted roll_back_on_failure && case $(result reason) in interrupted | boot_failed) false ;; esac
+}
+
+leave_running() {
+    set_result left_running 1
+    incomplete "it was not rolled back, as was asked for (rollback: false)"
+    if [ "$(resolved "$PROFILE")" = "$TOPLEVEL" ]; then incomplete "the profile $PROFILE points to the new system"; fi
+}
+
+# The profile link points to exactly the old generation again, and the generation that we made is gone.
+restore_profile() {
+    profile_link=$(link_of "$PROFILE")
+    if [ "$profile_link" = "$(old profile_link)" ]; then
+        make_sure_of_old_generation
+        return 0
+    fi
+    # Some kinds' programs set it themselves, to whatever they are the program of.
+    case $(resolved "$PROFILE") in
+        "$TOPLEVEL" | "$SYSTEM" | "$(resolved "$TOPLEVEL")") profile_is_ours=1 ;;
+        *) profile_is_ours='' ;;
+    esac
+    if [ -z "$profile_is_ours" ]; then
+        add_message "a third party has changed the profile $PROFILE, which is left alone"
+        return 0
+    fi
+    restore_old_generation
+    new_generation=$(generation_of "$PROFILE")
+    if [ -z "$(old profile_link)" ]; then
+        rm -f "$PROFILE"
+    elif [ -z "$(old generation)" ] ||
+        ! nix-env -p "$PROFILE" --switch-generation "$(old generation)" >>"$DIR/log" 2>&1; then
+        ln -sfn "$(old profile_link)" "$PROFILE"
+    fi
+    if [ "$(link_of "$PROFILE")" != "$(old profile_link)" ] || [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then
+        incomplete "the profile $PROFILE could not be put back to $(old profile_link)"
+    elif [ -n "$new_generation" ] && [ "$new_generation" -gt "$(old last_generation)" ]; then
+        rm -f "$PROFILE-$new_generation-link"
+    fi
+}
+
+# A garbage collection with `-d` removes the links of all generations but the one that the profile leads to, which is not
+# the old one while the new system waits. Without its link the old system would boot from nothing, and be collected next.
+restore_old_generation() {
+    if [ -z "$(old generation)" ] || [ -z "$OLD_TOPLEVEL" ]; then return 0; fi
+    old_generation_link=$(old profile_link)
+    case $old_generation_link in /*) ;; *) old_generation_link=${PROFILE%/*}/$old_generation_link ;; esac
+    if [ -e "$old_generation_link" ]; then return 0; fi
+    if ln -sfn "$OLD_TOPLEVEL" "$old_generation_link"; then
+        note "the generation $(old generation) had been removed meanwhile, and was made again"
+    fi
+}
+
+# The profile was never changed, or was put back before.
+make_sure_of_old_generation() {
+    if [ -z "$(old profile_link)" ] || [ "$(resolved "$PROFILE")" = "$OLD_TOPLEVEL" ]; then return 0; fi
+    restore_old_generation
+    if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then
+        incomplete "the profile $PROFILE does not lead to $OLD_TOPLEVEL any more"
+    fi
+}
+
+restore_boot_default() {
+    if [ -z "$(result commit_begun)$(result boot_prepared)" ] || [ -z "$(request restore_boot_default)" ]; then return 0; fi
+    if [ -z "$OLD_TOPLEVEL" ] && wanted has_boot_default; then
+        incomplete "there is no old generation that could be the boot default"
+        return 0
+    fi
+    # Somebody else's later generation is not ours to take from the boot menu.
+    if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
+    run_program_when_free "$(request timeout_roll_back)" "$(request restore_boot_default)"
+    if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)$(named_lock)"; fi
+}
+
+restore_running_system() {
+    find_other_system
+    if [ -n "$(result other_system)" ]; then
+        leave_other_system
+        return 0
+    fi
+    if [ -z "$(result activation_begun)" ] || [ -n "$(result nothing_activated)" ]; then return 0; fi
+    if keeps_running; then
+        leave_running
+        return 0
+    fi
+    if [ -z "$(request roll_back)" ]; then return 0; fi
+    if [ -z "$OLD_SYSTEM" ]; then
+        remove_first_system
+        return 0
+    fi
+    forget_failures
+    if has_never_begun; then never_begun=1; else never_begun=''; fi
+    run_program_when_free "$(request timeout_roll_back)" "$(request roll_back)"
+    # Those that the old system does not have are still remembered as failed.
+    forget_failures
+    find_other_system
+    if [ -n "$(result other_system)" ]; then
+        leave_other_system
+        return 0
+    fi
+    if [ -n "$never_begun" ] && { was_locked_out || { [ "$OUTCOME" = timeout ] && lock_is_held; }; }; then
+        add_message "nothing had been activated, and another activation holds the lock $(request lock)"
+        return 0
+    fi
+    case $OUTCOME in
+        timeout) incomplete "the old system's activation did not end within $(request timeout_roll_back) s$(named_lock)" ;;
+        0) set_result roll_back_exit_code 0 ;;
+        "$(request exit_failed_units)")
+            set_result roll_back_exit_code "$OUTCOME"
+            note "units have failed during the roll back: $(listed "$(failed_units)")"
+            ;;
+        *)
+            set_result roll_back_exit_code "$OUTCOME"
+            incomplete "the old system's activation failed with exit code $OUTCOME$(named_lock)"
+            ;;
+    esac
+    if [ "$ROLLED_BACK" = rolled-back ] && [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
+        incomplete "after the roll back $(current_system "$(request current)" "$PROFILE") is running, not $OLD_SYSTEM"
+    fi
+}
+
+leave_other_system() {
+    incomplete "$(result other_system) runs, which is neither the old nor the new system: a third party has switched to it, and it is left alone"
+}
+
+# Where a program has been waiting for a lock, the lock is what the user wants to know.
+named_lock() { if lock_is_held; then echo ": another activation holds the lock $(request lock)"; fi; }
+
+# There was no system of this kind before.
+remove_first_system() {
+    if [ -z "$(request deactivate)" ]; then
+        remains=$(request remains)
+        incomplete "there was no old system to go back to: what the activation changed is still there${remains:+ ($remains)}"
+        return
+    fi
+    run_program_when_free "$(request timeout_roll_back)" "$(request deactivate)"
+    forget_failures
+    case $OUTCOME in
+        0) note "there was no old system to go back to: what the activation had made was removed" ;;
+        timeout) incomplete "there was no old system, and removing the new one did not end within $(request timeout_roll_back) s" ;;
+        *) incomplete "there was no old system, and removing the new one failed with exit code $OUTCOME" ;;
+    esac
+}
+
+# Units that have failed too often are not started again, not even for the old system, until that is forgotten.
+forget_failures() {
+    # shellcheck disable=SC2046 # names of units
+    if [ -n "$(result failed_units)" ]; then ask_units reset-failed $(result failed_units); fi
+}

@@ -1,0 +1,230 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# `start`: everything that can be refused is refused before anything is changed; then the guard is set to work where
+# no closed login, killed session or restarted user manager reaches it.
+
+verb_start() {
+    ID=$(arg id)
+    case $ID in '' | *[!0-9A-Za-z-]*) error bad_request "not an activation id: $ID" ;; esac
+    check_toplevel
+    if [ "$(arg action)" = dry-activate ]; then
+        say phase none
+        say action dry-activate
+        say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$(arg current)" "$PROFILE")"
+        dry_activate exit_code log
+        answer_ends
+    fi
+    prepare_state
+    resume_rebooted
+    if [ -e "$STATE/activations/$ID" ]; then
+        # The connection broke after the start, and what connects (`ssh_retries`) has sent it again.
+        use_activation "$ID"
+        if [ "$(request toplevel)" != "$TOPLEVEL" ]; then error id_used "the activation $ID exists already"; fi
+        say_status
+        answer_ends
+    fi
+    take_lock "$(arg deployer)"
+    recover_interrupted
+    if [ "$(arg force)" != 1 ] && is_unchanged; then
+        release_lock
+        say phase none
+        say unchanged 1
+        say_lines note "$START_NOTES"
+        say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$(arg current)" "$PROFILE")"
+        answer_ends
+    fi
+    if ! may_set_profile; then
+        release_lock
+        error profile_unwritable "the user $(id -un) may not change the profile $PROFILE"
+    fi
+    check_revision
+    check_staged_secrets
+    if reboot_is_due; then
+        reboot_hindrance=$(reboot_problem "$(arg prepare_boot)" "$(arg booted)")
+        if [ -n "$reboot_hindrance" ]; then
+            release_lock
+            error no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"
+        fi
+    fi
+    if ! is_listened_to; then
+        # Whoever asked has looked already, found nothing, and taken that for the end of it.
+        release_lock
+        exit 1
+    fi
+    record_activation
+    detach
+    say_status
+    answer_ends
+}
+
+# --- what can be refused -----------------------------------------------------------------------------------------
+
+# Sets TOPLEVEL, SYSTEM and PROFILE from the arguments, or answers with an error.
+check_toplevel() {
+    TOPLEVEL=$(arg toplevel)
+    PROFILE=$(profile_asked_for)
+    have nix-store || error no_nix "nix-store was not found in PATH ($PATH)"
+    if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
+        error invalid_toplevel "$TOPLEVEL is not in this host's store, or not complete"
+    fi
+    SYSTEM=$(system_of "$TOPLEVEL" "$(arg specialisation)")
+    if [ -z "$SYSTEM" ]; then
+        error no_specialisation "$TOPLEVEL has no specialisation $(arg specialisation)"
+    fi
+    missing=$(missing_files "$TOPLEVEL" "$SYSTEM" "$(arg required)")
+    if [ -n "$missing" ]; then
+        error missing_files "$TOPLEVEL is no system of the kind $(arg kind): it lacks $(listed "$missing")"
+    fi
+    built_for=$(get "$TOPLEVEL/system")
+    if ! runs_here "$built_for"; then
+        error wrong_system "$TOPLEVEL was built for $built_for, but this host is $(nix_system)"
+    fi
+}
+
+# Better known before the old system's programs are needed to put it back, which this user may not run either.
+may_set_profile() {
+    writable_directory=${PROFILE%/*}
+    while [ -n "$writable_directory" ] && [ ! -e "$writable_directory" ]; do
+        writable_directory=${writable_directory%/*}
+    done
+    [ -d "${writable_directory:-/}" ] && [ -w "${writable_directory:-/}" ]
+}
+
+# The profile that was given, or the kind's own, which only the host may know.
+profile_asked_for() {
+    if [ -z "$(arg find_profile)" ]; then expanded "$(arg profile)"; else "$NIXFERRY_SH" -c "$(arg find_profile)" </dev/null; fi
+}
+
+# Does the host already run and boot what is asked for?
+is_unchanged() {
+    if ! has_booted_it; then return 1; fi
+    unchanged_profile=$(resolved "$PROFILE")
+    unchanged_current=$(current_system "$(arg current)" "$PROFILE")
+    if [ "$(arg action)" != test ] && [ "$unchanged_profile" != "$TOPLEVEL" ]; then return 1; fi
+    if [ "$(arg action)" = boot ] && [ "$SYSTEM" = "$TOPLEVEL" ]; then return 0; fi
+    [ "$unchanged_current" = "$SYSTEM" ] && ! failed_last
+}
+
+# What runs after a failure counts as activated by half, whatever the links say.
+failed_last() {
+    for found_id in $(activations); do
+        if [ "$(get "$STATE/activations/$found_id/request/profile")" != "$PROFILE" ]; then continue; fi
+        [ "$(get "$STATE/activations/$found_id/phase")" = failed ]
+        return
+    done
+    false
+}
+
+# What an earlier deploy left unfinished is put in order before the old system is recorded.
+recover_interrupted() {
+    new_id=$ID
+    new_system=$SYSTEM new_toplevel=$TOPLEVEL new_profile=$PROFILE
+    for interrupted_id in $(interrupted_activations); do
+        use_activation "$interrupted_id"
+        claim_unfinished || continue
+        recover_activation
+        start_note "the activation $interrupted_id was interrupted: it is $(phase) now"
+        # What a third party has switched to since then is what this deploy starts from.
+        if [ "$(phase)" = failed ] && [ -z "$(result other_system)" ]; then
+            recovery_message=$(result message)
+            say_end_of log "$DIR/log"
+            use_activation "$new_id"
+            release_lock
+            error recovery_failed "the interrupted activation $interrupted_id: $recovery_message"
+        fi
+    done
+    use_activation "$new_id"
+    SYSTEM=$new_system TOPLEVEL=$new_toplevel PROFILE=$new_profile
+}
+
+# --- the record --------------------------------------------------------------------------------------------------
+
+# abandon CODE MESSAGE: nothing has been activated; leave no trace and answer with the error.
+abandon() {
+    disarm_dead_man
+    remove_boot_unit
+    remove_gc_roots
+    rm -rf "$DIR" "$STATE/new"
+    release_lock
+    error "$1" "$2"
+}
+
+record_activation() {
+    DIR=$STATE/new
+    rm -rf "$DIR"
+    if ! { mkdir -p "$DIR/request" "$DIR/old" "$DIR/result" && prepare_phases && write_record; }; then
+        abandon state_unwritable "cannot write to the state directory $STATE"
+    fi
+    if ! mv "$DIR" "$STATE/activations/$ID"; then abandon state_unwritable "cannot write to $STATE/activations"; fi
+    use_activation "$ID"
+    if ! add_gc_root new "$TOPLEVEL" || ! add_gc_root old "$(old system)" || ! add_gc_root profile "$(old toplevel)"; then
+        abandon gc_root_failed "cannot make roots for the garbage collector"
+    fi
+    # Between the check and the root a garbage collector may have come along.
+    if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
+        abandon invalid_toplevel "$TOPLEVEL has just been garbage-collected"
+    fi
+    prune_activations
+    if [ -n "$(result reboot_planned)" ]; then
+        reboot_hindrance=$(install_reboot_unit) || abandon no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"
+    else
+        install_boot_unit
+    fi
+    durable
+}
+
+write_record() {
+    for field in kind activate commit roll_back restore_boot_default deactivate remains current booted \
+        exit_failed_units exit_reboot_required exit_locked lock locked_words begun_words unfinished has_boot_default check_units action specialisation \
+        timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units reboot prepare_boot \
+        reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback environment; do
+        write "$DIR/request/$field" "$(arg "$field")" || return 1
+    done
+    reboot=$(arg reboot_command)
+    revision=$(arg revision)
+    if [ -z "$revision" ] && [ "$(arg is_rollback)" = 1 ]; then revision=$(recorded_revision "$PROFILE" "$TOPLEVEL"); fi
+    write "$DIR/request/reboot_command" "${reboot:-systemctl reboot || reboot}" &&
+        write "$DIR/request/revision" "$revision" &&
+        write "$DIR/request/toplevel" "$TOPLEVEL" &&
+        write "$DIR/request/system" "$SYSTEM" &&
+        write "$DIR/request/profile" "$PROFILE" &&
+        write "$DIR/old/system" "$(current_system "$(arg current)" "$PROFILE")" &&
+        write "$DIR/old/toplevel" "$(resolved "$PROFILE")" &&
+        write "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
+        write "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
+        write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
+        { ! reboot_is_due || write_planned_reboot; } &&
+        write_secrets_record &&
+        failed_units >"$DIR/old/failed_units" &&
+        active_services >"$DIR/old/services_active" &&
+        { [ "$(arg check_units)" != 1 ] || services_by InvocationID >"$DIR/old/services"; } &&
+        printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
+        keep_room &&
+        printf %s "$START_NOTES" >"$DIR/notes" &&
+        write "$DIR/boot" "$(boot_identity)" &&
+        write "$DIR/dead_man" "$(in_seconds "$(longest_duration)")" &&
+        enter_phase prepared
+}
+
+write_planned_reboot() {
+    write "$DIR/result/reboot_planned" 1 || return 1
+    [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ] || record_booted_as_old
+}
+
+# --- living on without the login ---------------------------------------------------------------------------------
+
+# Starts the guard and the dead-man that looks after it, and waits until the guard has reported.
+detach() {
+    # Should the new system lack a tool, the old one's is used.
+    PATH=$PATH:$(old system)/sw/bin
+    if ! detach_output=$(begin_work 2>&1); then
+        abandon runner_not_started "the service manager did not start the guard: $detach_output"
+    fi
+    if ! await_worker; then
+        stop_unit "nixferry-$ID.service"
+        abandon runner_not_started "the detached guard did not report within $START_DEADLINE s"
+    fi
+}

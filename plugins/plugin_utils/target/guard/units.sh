@@ -1,0 +1,150 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The detached guard: its units and processes, the dead-man, and the units that look after an activation at the next boot.
+
+START_DEADLINE=30       # seconds until the detached guard must have reported
+DEAD_MAN_INTERVAL=10    # seconds between looks at whether the guard is still alive
+DEAD_MAN_MARGIN=60      # seconds beyond the sum of all limits after which a guard that lives counts as stuck
+
+# No activation takes longer than this without a reboot in between.
+longest_duration() {
+    echo $((2 * $(request timeout_activation) + 2 * $(request timeout_confirm) + 2 * $(request timeout_roll_back) +
+        2 * $(request timeout_reboot) + $(longest_secrets) + DEAD_MAN_MARGIN))
+}
+
+# The dead-man first. When the guard's main process is gone, by whatever signal, ExecStopPost sees to the rest.
+start_units() {
+    run_unit "nixferry-$ID-deadman" --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" \
+        --timer-property=AccuracySec=1s "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
+    stop_post="ExecStopPost=$NIXFERRY_SH $DIR/guard.sh stopped"
+    # Before systemd 240 there is no type that reports a program which could not be started.
+    run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)" \
+        --service-type=exec "$NIXFERRY_SH" "$DIR/guard.sh" run 2>/dev/null ||
+        run_unit "nixferry-$ID" -p "$stop_post" "$NIXFERRY_SH" "$DIR/guard.sh" run
+}
+
+begin_work() { if has_service_manager; then start_units; else begin_work_alone; fi; }
+
+begin_work_alone() {
+    for detached_verb in watch run; do
+        own_session "$NIXFERRY_SH" "$DIR/guard.sh" "$detached_verb" </dev/null >>"$DIR/log" 2>&1 3>&- &
+    done
+}
+
+await_worker() {
+    detach_until=$(in_seconds "$START_DEADLINE")
+    begin_waiting
+    until [ -e "$DIR/worker" ]; do
+        if passed "$detach_until"; then return 1; fi
+        nap
+    done
+}
+
+disarm_dead_man() { stop_unit "nixferry-$ID-deadman.timer"; }
+
+# --- after a power cut -------------------------------------------------------------------------------------------
+# Where no boot loader remembers the old system, the activation itself has changed what the next boot finds. A unit
+# that exists as long as the activation then undoes it. NixOS takes no units but its own, and has a boot loader. A user's
+# service manager starts with the host if it lingers, which is when there is one in the sense of has_service_manager.
+
+if is_root; then
+    UNITS=$ROOT/etc/systemd/system BOOT_TARGET=multi-user.target
+else
+    UNITS=${XDG_CONFIG_HOME:-${HOME:-/nonexistent}/.config}/systemd/user BOOT_TARGET=default.target
+fi
+# NixOS owns all of that, but has its systemd read this as well, as every other does: it is where `systemctl set-property`
+# puts its files. See the table in systemd.unit(5), and the patch of its search path in nixpkgs.
+CONTROL_UNITS=/etc/systemd/system.control
+# Also where a boot ends that goes wrong
+REBOOT_TARGETS='multi-user.target rescue.target emergency.target'
+
+boot_unit() { echo "nixferry-$ID-recover.service"; }
+
+install_boot_unit() {
+    if wanted has_boot_default || ! has_service_manager; then return 0; fi
+    if ! is_root && [ ! -e "$UNITS" ]; then mkdir -p "$UNITS"; fi
+    if [ -L "$UNITS" ] || [ ! -d "$UNITS" ] || [ ! -w "$UNITS" ]; then return 0; fi
+    if ! mkdir -p "$UNITS/$BOOT_TARGET.wants" || ! boot_unit_text >"$UNITS/$(boot_unit)" ||
+        ! ln -s "../$(boot_unit)" "$UNITS/$BOOT_TARGET.wants/$(boot_unit)"; then
+        remove_boot_unit
+        note "after a power cut only the next deploy can undo this one: $UNITS takes no unit"
+    fi
+    sync -f "$UNITS" 2>/dev/null || sync
+}
+
+remove_boot_unit() {
+    rm -f "$UNITS/$BOOT_TARGET.wants/$(boot_unit)" "$UNITS/$(boot_unit)"
+    if [ ! -e "$ROOT$CONTROL_UNITS/$(boot_unit)" ]; then return; fi
+    for target in $REBOOT_TARGETS; do rm -f "$ROOT$CONTROL_UNITS/$target.wants/$(boot_unit)"; done
+    rm -f "$ROOT$CONTROL_UNITS/$(boot_unit)"
+    # A target that wants it has it still in mind, and would start it again.
+    if has_service_manager; then bounded 30 systemctl daemon-reload 2>/dev/null; fi
+}
+
+# For a reboot inside the activation: without this unit nobody would wait for the confirmation. Says what is wrong.
+install_reboot_unit() {
+    for kept in "$STATE" "$ROOT/etc/systemd"; do
+        case $(findmnt --noheadings --output FSTYPE --target "$kept" 2>/dev/null) in
+            tmpfs | ramfs)
+                echo "$kept is in main memory, so the guard would be forgotten by a reboot"
+                return 1
+                ;;
+        esac
+    done
+    if ! mkdir -p "$ROOT$CONTROL_UNITS" || ! reboot_unit_text >"$ROOT$CONTROL_UNITS/$(boot_unit)"; then
+        echo "$CONTROL_UNITS takes no unit that would look after the activation once the host has rebooted"
+        return 1
+    fi
+    for target in $REBOOT_TARGETS; do
+        if ! mkdir -p "$ROOT$CONTROL_UNITS/$target.wants" ||
+            ! ln -sfn "../$(boot_unit)" "$ROOT$CONTROL_UNITS/$target.wants/$(boot_unit)"; then
+            echo "$CONTROL_UNITS/$target.wants takes no unit"
+            return 1
+        fi
+    done
+    case "$(bounded 30 systemctl show --property=UnitPath 2>/dev/null | tr '=' ' ') " in
+        *" $CONTROL_UNITS "*) ;;
+        *)
+            echo "systemd does not read units in $CONTROL_UNITS"
+            return 1
+            ;;
+    esac
+    sync -f "$ROOT$CONTROL_UNITS" 2>/dev/null || sync
+}
+
+# Early and without the default dependencies, so that a boot that hangs or fails is undone as well. If the record itself
+# cannot be read any more, the new system is left by another boot: the boot default is the old one.
+reboot_unit_text() {
+    cat <<EOF
+[Unit]
+Description=nixferry: look after the activation $ID after a reboot
+DefaultDependencies=no
+IgnoreOnIsolate=yes
+After=local-fs.target
+
+[Service]
+Type=simple
+KillMode=process
+ExecStart=$NIXFERRY_SH -c '[ -e $DIR/guard.sh ] || sleep 60; if [ -e $DIR/guard.sh ]; then exec $NIXFERRY_SH $DIR/guard.sh boot; fi; [ -e $ROOT$CONTROL_UNITS/$(boot_unit) ] || exit; case \$\$(readlink -f $ROOT$(request booted)) in $SYSTEM) systemctl reboot ;; esac'
+EOF
+    unit_environment
+}
+
+# Of the type `simple`, so that no job of the boot waits for a program that may itself wait for a job.
+boot_unit_text() {
+    cat <<EOF
+[Unit]
+Description=nixferry: undo the interrupted activation $ID
+ConditionPathExists=$DIR/guard.sh
+After=network.target nix-daemon.socket
+
+[Service]
+Type=simple
+KillMode=process
+ExecStart=$NIXFERRY_SH $DIR/guard.sh boot
+EOF
+    unit_environment
+}

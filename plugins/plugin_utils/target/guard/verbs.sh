@@ -1,0 +1,179 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# What the controller can ask for, and what the detached processes are called with.
+
+# --- arguments: key=value ----------------------------------------------------------------------------------------
+
+# The activation that a verb is about; somebody is there, which the guard may want to know.
+use_named_activation() {
+    named=$(arg id)
+    case $named in '' | *[!0-9A-Za-z-]*) error bad_request "not an activation id: $named" ;; esac
+    use_activation "$named"
+    if [ ! -f "$DIR/phase" ]; then error no_activation "this host knows no activation $ID"; fi
+    put "$STATE/contact" "$(now)"
+}
+
+# wait_while SECONDS PHASE...: until the phase is another one, or nobody works on it any more
+wait_while() {
+    wait_until=$(in_seconds "${1:-0}")
+    begin_waiting
+    shift
+    while ! passed "$wait_until"; do
+        case " $* " in *" $(phase) "*) ;; *) return 0 ;; esac
+        if ! is_attended; then return 0; fi
+        nap
+    done
+}
+
+# --- verbs -------------------------------------------------------------------------------------------------------
+
+verb_status() {
+    use_named_activation
+    # shellcheck disable=SC2046 # phases are words
+    wait_while "$(arg seconds)" $(arg wait_while)
+    say_status
+    answer_ends
+}
+
+verb_confirm() {
+    use_named_activation
+    case $(phase) in
+        awaiting-confirmation) : >"$DIR/confirm" || error state_unwritable "cannot write to $DIR" ;;
+        *)
+            # The same confirmation once more, after a lost connection, is none the worse for it.
+            if [ ! -e "$DIR/confirm" ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
+            ;;
+    esac
+    wait_while "$(arg seconds)" awaiting-confirmation committing rolling-back
+    say_status
+    answer_ends
+}
+
+verb_abort() {
+    use_named_activation
+    case $(phase) in
+        committing | committed) error too_late "the activation is $(phase)" ;;
+        prepared | activating | awaiting-confirmation)
+            put "$DIR/abort" "$(arg reason)" || error state_unwritable "cannot write to $DIR"
+            ;;
+    esac
+    wait_while "$(arg seconds)" prepared activating awaiting-confirmation committing rolling-back
+    say_status
+    answer_ends
+}
+
+# More time to confirm, for somebody who has got in and has to wait for others. The dead-man moves along, and first.
+verb_hold() {
+    use_named_activation
+    if [ "$(phase)" != awaiting-confirmation ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
+    hold_until=$(in_seconds "$(arg seconds)")
+    if ! { put "$DIR/dead_man" "$(($(get "$DIR/dead_man") + hold_until - $(get "$DIR/deadline")))" &&
+        put "$DIR/held" "$hold_until" && put "$DIR/deadline" "$hold_until"; }; then
+        error state_unwritable "cannot write to $DIR"
+    fi
+    say_status
+    answer_ends
+}
+
+verb_recover() {
+    use_named_activation
+    if has_rebooted; then
+        resume_activation
+    elif ! is_final "$(phase)"; then
+        take_lock "$(request deployer)"
+        # If it cannot be claimed, somebody is at it already.
+        if claim_unfinished; then recover_activation; fi
+    fi
+    say_status
+    answer_ends
+}
+
+# --- the detached processes: called as `sh <activation>/guard.sh VERB` -------------------------------------------
+
+verb_run() {
+    if claim_unfinished; then
+        run_activation
+        reboot_if_unreachable
+    fi
+}
+
+# After the guard is gone, and now and then to see whether it is.
+verb_rescue() {
+    if is_final "$(phase)" || [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; then
+        disarm_dead_man
+        return
+    fi
+    # A host that goes down comes back with the old boot default; activating now would only be in the way.
+    if has_service_manager && [ "$(bounded 30 systemctl "$(manager_scope)" is-system-running)" = stopping ]; then return; fi
+    # Looked at twice: nothing is worse than a second guard at work beside the first.
+    if owner_lives "$DIR/worker" || { pause 1 && owner_lives "$DIR/worker"; }; then
+        if ! passed "$(get "$DIR/dead_man")"; then return; fi
+        kill -KILL "$OWNER_PID"
+        nap
+    fi
+    if claim_unfinished; then
+        rescue_activation guard_killed "the guard was killed in the phase $(phase)"
+        reboot_if_unreachable
+    fi
+}
+
+# When the guard's unit stops, for whatever reason. The rescue gets a unit of its own: this one counts as a job of
+# the service manager until we return, and some programs wait until there are no jobs.
+verb_stopped() {
+    if is_final "$(phase)"; then return; fi
+    run_unit "nixferry-$ID-rescue" "$NIXFERRY_SH" "$DIR/guard.sh" rescue || verb_rescue
+}
+
+# At the next boot, if there is one before the end. Somebody who deploys already has seen to it.
+verb_boot() {
+    if has_rebooted && ! is_final "$(phase)"; then
+        resume_activation
+        return
+    fi
+    if is_final "$(phase)" || [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then return; fi
+    if (take_lock "$(request deployer)") && claim_unfinished; then recover_activation; fi
+    # How the unit ends is of no interest to those who look for units that have failed.
+    return 0
+}
+
+# The dead-man where there is no service manager. Without the record, which somebody may delete, there is nothing to do.
+verb_watch() {
+    until [ -e "$DIR/worker" ] || [ ! -d "$DIR" ] || passed "$(get "$DIR/dead_man")"; do nap; done
+    until is_final "$(phase)" || [ ! -d "$DIR" ]; do
+        verb_rescue
+        pause 1
+    done
+}
+
+main() {
+    VERB=$1
+    shift
+    case $VERB in
+        run | rescue | stopped | watch | boot)
+            DIR=${0%/*}
+            ID=${DIR##*/}
+            use_state "${DIR%/activations/*}"
+            exec 3>/dev/null
+            "verb_$VERB"
+            # Its unit is not to count as failed because the last thing to clear away was not there.
+            exit 0
+            ;;
+        probe | start | status | hold | confirm | abort | recover)
+            # Nothing but the answer goes to standard output.
+            exec 3>&1 1>&2
+            use_state "$(state_directory)"
+            answer_begins
+            read_arguments "$@"
+            "verb_$VERB"
+            ;;
+        *)
+            echo "nixferry guard: there is no verb $VERB" >&2
+            exit 2
+            ;;
+    esac
+}
+
+main "$@"

@@ -1,0 +1,65 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# What the controller is told, and what it has asked: key=value lines, on descriptor 3 and as arguments.
+
+# Bytes other than these are written as %xx, so that a value is one line whatever it holds.
+say() {
+    case $2 in
+        *[!A-Za-z0-9/._:@,+=\ -]*)
+            said_bytes=$(printf %s "$2" | od -An -v -tx1 | tr -s ' \t\n' '%%%')
+            printf '%s=%s\n' "$1" "${said_bytes%\%}" >&3
+            ;;
+        *) printf '%s=%s\n' "$1" "$2" >&3 ;;
+    esac
+}
+
+# say_lines KEY TEXT: one pair for each line
+say_lines() {
+    printf '%s\n' "$2" | while IFS= read -r said_line; do
+        if [ -n "$said_line" ]; then say "$1" "$said_line"; fi
+    done
+}
+
+# say_end_of KEY FILE: the last 16 KiB
+say_end_of() {
+    if [ -s "$2" ]; then say "$1" "$(tail -c 16384 "$2")"; fi
+}
+
+# Lines as one line
+listed() {
+    # shellcheck disable=SC2086 # the words are what is wanted
+    echo $1
+}
+
+# Is there still somebody at the other end of the connection? A line that nobody needs to understand tells.
+is_listened_to() { (trap '' PIPE; echo listened=1 >&3) 2>/dev/null; }
+
+# A login script may have printed something without the end of its line.
+answer_begins() { printf "\nnixferry=1\n" >&3; }
+
+answer_ends() {
+    printf 'end=%s\n' "$VERB" >&3
+    exit "${1:-0}"
+}
+
+# error CODE MESSAGE: answer that, and stop
+error() {
+    say error "$1"
+    say message "$2"
+    answer_ends 1
+}
+
+read_arguments() {
+    for argument; do
+        argument_key=${argument%%=*}
+        case $argument_key in *[!a-z_]*) error bad_request "not an argument: $argument_key" ;; esac
+        # shellcheck disable=SC2034 # used by the evaluated text
+        argument_value=${argument#*=}
+        eval "ARGUMENT_$argument_key=\$argument_value"
+    done
+}
+
+arg() { eval "printf '%s\\n' \"\${ARGUMENT_$1-}\""; }

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The nixferry guard: activates a new system on this host, waits for somebody to confirm over a fresh login that it
+# is healthy, and makes it permanent; or else goes back to the old system, whatever became of the controller.
+#
+# Its parts, joined in the order of GUARD_PARTS in _guard/script.py; no function calls one of a later part:
+#   lib/      this file, the answer to the controller, the clock, files, processes, claims, the service manager, the
+#             system as it is, the record of an activation, the deploy lock
+#   guard/    gcroots deployed look program judge units end reboot roll_back commit boot_once engine: the way of an
+#             activation (engine.sh has the picture); status start probe verbs: what the controller can ask for
+#   secrets/  the secrets of an activation          boot/  what boots by default, what boots once
+#
+# To look at a deploy by hand: cat /var/lib/nixferry/activations/*/phase (and log, notes, message).
+# To go back by hand while the guard waits: touch /var/lib/nixferry/activations/<id>/abort
+
+set -u
+umask 077
+LC_ALL=C
+export LC_ALL
+
+# Tests run the guard below a directory of their own, with a /proc and a shell of their own.
+ROOT=${NIXFERRY_ROOT:-}
+# shellcheck disable=SC2034 # other parts read it
+PROC=${NIXFERRY_PROC:-/proc}
+NIXFERRY_SH=${NIXFERRY_SH:-/bin/sh}
+export NIXFERRY_SH
+
+# A login without a profile script, and a service, lack some of these.
+PATH=${PATH:+$PATH:}/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/run/wrappers/bin
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export PATH
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+USER_ID=$(id -u)
+
+is_root() { [ "$USER_ID" = 0 ]; }
+
+# Who has become a user in another way than by a login is not told where that user's service manager is.
+if ! is_root && [ -d "/run/user/$USER_ID" ]; then
+    XDG_RUNTIME_DIR=/run/user/$USER_ID
+    export XDG_RUNTIME_DIR
+fi
+
+state_directory() {
+    if is_root; then
+        echo "$ROOT/var/lib/nixferry"
+    else
+        echo "${XDG_STATE_HOME:-${HOME:-/nonexistent}/.local/state}/nixferry"
+    fi
+}
+
+# Only root has a place that every boot empties; /run/user goes away when the user logs out.
+# shellcheck disable=SC2034 # other parts read LOCKS
+use_state() {
+    STATE=$1
+    if is_root && [ -d "$ROOT/run" ]; then LOCKS=$ROOT/run/nixferry; else LOCKS=$STATE; fi
+}

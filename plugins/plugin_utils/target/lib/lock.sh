@@ -1,0 +1,52 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The deploy lock: who may change the host. It outlives the process that took it; then the worker of the activation
+# stands for it.
+
+# The deploy lock outlives the process that took it: then the activation's worker stands for it.
+lock_lives() {
+    if owner_lives "$1"; then return 0; fi
+    [ -n "$OWNER_ID" ] && [ "$OWNER_BOOT" = "$(boot_identity)" ] || return 1
+    (
+        use_activation "$OWNER_ID"
+        ! is_final "$(phase)" && owner_lives "$DIR/worker"
+    )
+}
+
+# For `recover`: the lock of the very activation that it is about is no hindrance.
+lock_held_by_another() { lock_lives "$1" && [ "$OWNER_ID" != "$ID" ]; }
+
+# Takes the lock, or answers with its holder and stops.
+take_lock() {
+    mkdir -p "$LOCKS" || error state_unwritable "cannot make the directory $LOCKS"
+    claim "$LOCKS/lock" lock_held_by_another
+    case $? in
+        0) put "$LOCKS/deployer" "$1" ;;
+        1)
+            say_lock_holder
+            error lock_held "somebody else is deploying to this host"
+            ;;
+        *) error state_unwritable "cannot write to $LOCKS" ;;
+    esac
+}
+
+release_lock() {
+    if read_owner "$LOCKS/lock" && [ "$OWNER_ID" = "$ID" ]; then rm -f "$LOCKS/lock"; fi
+}
+
+say_lock_holder() {
+    say lock_id "${OWNER_ID:-unknown}"
+    say lock_deployer "$(get "$LOCKS/deployer")"
+    if [ -n "$OWNER_SINCE" ]; then say lock_age "$(($(date +%s) - OWNER_SINCE))"; fi
+}
+
+# Become the one that works on the activation. The phase counts only once that is settled: a guard that was still
+# there a moment ago may have come to its end meanwhile. A full disk must not keep anybody from rolling back.
+claim_unfinished() {
+    claim "$DIR/worker" owner_lives
+    if [ $? -eq 1 ]; then return 1; fi
+    ! is_final "$(phase)"
+}

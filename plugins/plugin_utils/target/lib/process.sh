@@ -1,0 +1,38 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Processes and boots, named so that the name never means another one.
+
+# When a process started: with its number it names the process for ever. Nothing if it is gone or a zombie.
+# Field 22 of /proc/PID/stat, see proc(5); the second field may contain anything but ends with the last ")".
+process_start() {
+    if [ -e "$PROC/uptime" ]; then
+        { read -r process_stat <"$PROC/$1/stat"; } 2>/dev/null || return 0
+        # shellcheck disable=SC2086 # the fields are words
+        set -- ${process_stat##*) }
+        if [ "$1" = Z ]; then return 0; fi
+        shift 19
+        echo "$1"
+    else
+        ps -o lstart= -p "$1" | tr ' ' _
+    fi
+}
+
+# alive PID START
+alive() { [ -n "$1" ] && [ -n "$2" ] && [ "$(process_start "$1")" = "$2" ]; }
+
+# In a container the kernel's id of this boot survives a restart; the start time of process 1 does not.
+boot_identity() {
+    { read -r kernel_boot <"$ROOT/proc/sys/kernel/random/boot_id"; } 2>/dev/null ||
+        kernel_boot=$(sysctl -n kern.bootsessionuuid)
+    echo "$kernel_boot:$(process_start 1)"
+}
+
+# own_session COMMAND...: to be run in the background; nothing that ends a login session reaches it
+own_session() {
+    if have setsid; then exec setsid "$@"; fi
+    if have perl; then exec perl -MPOSIX -e 'POSIX::setsid(); exec @ARGV' "$@"; fi
+    exec nohup "$@"
+}

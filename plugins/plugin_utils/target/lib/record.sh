@@ -1,0 +1,144 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The record of an activation. $DIR is /var/lib/nixferry/activations/<id>:
+#   request/KEY  what was asked for (see guard/start.sh), never changed
+#   old/KEY      what the host was like before
+#   result/KEY   what came of it
+#   phase        one of: prepared activating awaiting-confirmation committing committed rolling-back rolled-back failed
+#   phases/      the phases not entered yet: a phase is entered by a rename, which works on a full disk, too
+#   history      phases with the time they began, on the clock and since the host came up (see `now`)
+#   notes        remarks, one a line
+#   worker       the process that works on it        child    the session of the program that it runs
+#   log          what the programs printed           boot     the boot it belongs to
+#   confirm, abort   made by the controller
+
+request() { get "$DIR/request/$1"; }
+old() { get "$DIR/old/$1"; }
+result() { get "$DIR/result/$1"; }
+set_result() { put "$DIR/result/$1" "$2"; }
+wanted() { [ "$(request "$1")" = 1 ]; }
+
+phase() { get "$DIR/phase"; }
+
+# A record keeps some room on the disk to itself until its end: whatever fills the disk meanwhile, how the activation
+# ends can be written down, and the programs of the old system can print.
+keep_room() { printf '%s' "$NIXFERRY_GUARD" >"$DIR/room"; }
+
+has_room() {
+    printf '%16384s' '' 2>/dev/null >"$DIR/test"
+    room_found=$?
+    rm -f "$DIR/test"
+    return "$room_found"
+}
+
+# Where a program may print. Some give up if they cannot: with a full disk they print to nowhere.
+printing_place() { if has_room || { make_room && has_room; }; then echo "$DIR/log"; else echo /dev/null; fi; }
+
+prepare_phases() {
+    mkdir "$DIR/phases"
+    for prepared_phase in activating awaiting-confirmation committing committed rolling-back rolled-back failed; do
+        echo "$prepared_phase" >"$DIR/phases/$prepared_phase"
+    done
+}
+
+is_phase() {
+    case $1 in
+        prepared | activating | awaiting-confirmation | committing | committed | rolling-back | rolled-back | failed) ;;
+        *) false ;;
+    esac
+}
+
+is_final() { case $1 in committed | rolled-back | failed) true ;; *) false ;; esac; }
+
+# Fails if the record could not be changed: then nobody would know.
+enter_phase() {
+    echo "$1 $(date +%s) $(($(now) / NIXFERRY_SECOND))" >>"$DIR/history"
+    echo "--- nixferry: $1, $(date)" >>"$DIR/log"
+    if [ "$(phase)" = "$1" ]; then return 0; fi
+    if [ -f "$DIR/phases/$1" ]; then mv -f "$DIR/phases/$1" "$DIR/phase"; else put "$DIR/phase" "$1"; fi
+}
+
+START_NOTES=            # what the user should know, one a line
+
+start_note() {
+    START_NOTES="$START_NOTES$1
+"
+}
+
+note() {
+    printf '%s\n' "$1" >>"$DIR/notes"
+    printf '%s\n' "--- nixferry: $1" >>"$DIR/log"
+}
+
+# What the user has to know, also where only the message is shown
+add_message() {
+    note "$1"
+    set_result message "$(result message); $1"
+}
+
+# shellcheck disable=SC2034 # a roll back reads ROLLED_BACK
+incomplete() {
+    ROLLED_BACK=failed
+    set_result incomplete 1
+    add_message "$1"
+}
+
+# use_activation ID: the activation that the functions above are about
+# shellcheck disable=SC2034 # other parts read ID
+use_activation() {
+    ID=$1
+    DIR=$STATE/activations/$1
+}
+
+# What the kind's snippets see; `shellcheck` cannot know that.
+# shellcheck disable=SC2034
+load_variables() {
+    TOPLEVEL=$(request toplevel)
+    SYSTEM=$(request system)
+    PROFILE=$(request profile)
+    OLD_TOPLEVEL=$(old toplevel)
+    OLD_SYSTEM=$(old system)
+}
+
+# The state directory exists, is ours alone and takes what we are going to write.
+prepare_state() {
+    for place in "$STATE" "$STATE/activations"; do
+        if [ ! -d "$place" ]; then set_aside "$place"; fi
+    done
+    if [ ! -f "$STATE/contact" ]; then set_aside "$STATE/contact"; fi
+    if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
+        error state_unwritable "cannot make the state directory $STATE"
+    fi
+    if ! printf '%s' "$NIXFERRY_GUARD$NIXFERRY_GUARD" >"$STATE/test.$$"; then
+        rm -f "$STATE/test.$$"
+        error state_unwritable "cannot write to the state directory $STATE"
+    fi
+    rm -f "$STATE/test.$$"
+}
+
+# Every activation, newest first
+activations() {
+    # shellcheck disable=SC2010 # a glob cannot sort by time; whatever is not an id is left out
+    ls -1t "$STATE/activations" 2>/dev/null | grep -v '[^0-9A-Za-z-]'
+}
+
+# Is somebody working on it?
+is_attended() {
+    owner_lives "$DIR/resumer" || { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && owner_lives "$DIR/worker"; }
+}
+
+# Activations that were begun and that nobody works on any more. A record that has become garbage tells nothing: what
+# it was about may have been committed, and is not undone.
+interrupted_activations() {
+    for found_id in $(activations); do
+        (
+            use_activation "$found_id"
+            found_phase=$(phase 2>/dev/null)
+            if [ ! -f "$DIR/phase" ] || is_final "$found_phase" || is_attended; then exit; fi
+            if [ -z "$found_phase" ] || is_phase "$found_phase"; then echo "$found_id"; fi
+        )
+    done
+}

@@ -1,0 +1,109 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The service manager, where there is one: transient units, and what is known of others.
+
+UNIT_VARIABLES='PATH HOME USER LOGNAME SUDO_USER LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE
+    XDG_RUNTIME_DIR XDG_STATE_HOME XDG_CONFIG_HOME DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND NIXFERRY_NAP'
+
+# A user's service manager ends with the last login, unless it lingers.
+has_service_manager() {
+    have systemd-run && [ -d "$ROOT/run/systemd/system" ] || return 1
+    is_root || { [ -e "$ROOT/var/lib/systemd/linger/$(id -un)" ] && systemctl --user show-environment >/dev/null 2>&1; }
+}
+
+manager_scope() { if is_root; then echo --system; else echo --user; fi; }
+
+stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope)" --no-block stop "$1" 2>/dev/null; fi; }
+
+# run_unit NAME OPTION... COMMAND...: a transient unit that is left alone when a new system comes:
+# switch-to-configuration looks at the files in /etc/systemd/system only, and without default dependencies nothing
+# that stops takes it along. What a program has left running, such as a daemon, outlives the unit: whoever wants it
+# ended does so (kill_program). A service gets a bare environment.
+run_unit() {
+    unit_name=$1
+    shift
+    set -- "$(manager_scope)" --unit="$unit_name" --description="nixferry: activation $ID" --quiet --no-ask-password \
+        --collect -p DefaultDependencies=no -p KillMode=process "$@"
+    for variable in $UNIT_VARIABLES; do
+        eval "value=\${$variable-}"
+        if [ -n "$value" ]; then set -- "--setenv=$variable=$value" "$@"; fi
+    done
+    systemd-run "$@"
+}
+
+unit_environment() {
+    for variable in $UNIT_VARIABLES; do
+        eval "value=\${$variable-}"
+        if [ -n "$value" ]; then printf 'Environment="%s=%s"\n' "$variable" "$value" | sed 's/[\\%]/&&/g'; fi
+    done
+}
+
+# Processes of this activation's units other than this one: what its programs have started, in whatever session.
+# Their groups lie beside that of the service manager, in a container not always at the top; the hierarchy is the one
+# of cgroup v2, or in mixed set-ups one of two more.
+others_in_units() {
+    user_group=user.slice/user-$USER_ID.slice/user@$USER_ID.service
+    # shellcheck disable=SC2013 # paths without spaces
+    for manager_group in $(sed -n 's|/init.scope$|/|; s/^0:://p; s/^[0-9]*:name=systemd://p' "$PROC/1/cgroup" 2>/dev/null); do
+        for hierarchy in '' unified systemd; do
+            for slice in system.slice "$user_group/app.slice" "$user_group"; do
+                for unit_processes in "$ROOT/sys/fs/cgroup/$hierarchy$manager_group/$slice/nixferry-$ID"*/cgroup.procs; do
+                    if [ -r "$unit_processes" ]; then grep -vx "$$" "$unit_processes"; fi
+                done
+            done
+        done
+    done
+}
+
+# --- units of the system that is activated --------------------------------------------------------------------------
+
+# Asks the service manager whose units the kind activates: the system's, or the user's. Silent where there is none.
+ask_units() {
+    have systemctl && [ -d "$ROOT/run/systemd/system" ] || return 0
+    bounded 30 systemctl "$(manager_scope)" "$@" 2>/dev/null
+}
+
+# Units that have failed or fail again and again; the guard's own do not count.
+failed_units() {
+    have systemctl && [ -d "$ROOT/run/systemd/system" ] || return 0
+    if is_root; then scope=--system; else scope=--user; fi
+    bounded 30 systemctl "$scope" list-units --state=failed,auto-restart --plain --no-legend --no-pager --full \
+        2>/dev/null | while read -r failed_unit _; do
+        case $failed_unit in nixferry-* | '') ;; *) echo "$failed_unit" ;; esac
+    done
+}
+
+# services_by PROPERTY: a line "NAME VALUE" for each service that is loaded
+services_by() {
+    ask_units show --property=Id --property="$1" '*.service' | {
+        service='' value=''
+        while IFS= read -r shown || [ -n "$shown" ]; do
+            case $shown in
+                Id=*) service=${shown#*=} ;;
+                ?*=*) value=${shown#*=} ;;
+                '')
+                    say_service "$service" "$value"
+                    service='' value=''
+                    ;;
+            esac
+        done
+        say_service "$service" "$value"
+    }
+}
+
+# The guard's own do not count.
+say_service() { # NAME VALUE
+    case $1:$2 in nixferry-* | *:) ;; *) echo "$1 $2" ;; esac
+}
+
+# Units that are neither up nor down, and were not so before
+restless_units() {
+    ask_units list-units --state=activating,reloading,deactivating --plain --no-legend --no-pager --full |
+        while read -r restless_unit _; do
+            case $restless_unit in nixferry-* | '') continue ;; esac
+            if ! grep -qxF -e "$restless_unit" "$DIR/old/failed_units"; then echo "$restless_unit"; fi
+        done
+}

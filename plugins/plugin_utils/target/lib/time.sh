@@ -1,0 +1,55 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The clock, waiting, and commands with a time limit.
+
+# Hundredths of a second on a clock that nobody sets; where there is no /proc (macOS) on the one on the wall.
+if [ -r "$PROC/uptime" ]; then
+    now() {
+        read -r now_uptime _ <"$PROC/uptime"
+        now_fraction=${now_uptime#*.}
+        echo $((${now_uptime%%.*} * 100 + 1$now_fraction - 100))
+    }
+else
+    now() { echo "$(date +%s)00"; }
+fi
+
+# Tests let a second last less than 100 hundredths.
+NIXFERRY_SECOND=${NIXFERRY_SECOND:-100}
+export NIXFERRY_SECOND
+
+in_seconds() { echo $(($(now) + $1 * NIXFERRY_SECOND)); }
+
+# seconds_until MOMENT: rounded up
+seconds_until() { echo $((($1 - $(now) + NIXFERRY_SECOND - 1) / NIXFERRY_SECOND)); }
+
+passed() { [ "$(now)" -ge "$1" ]; }
+
+# Waiting: often at first, since most things are quick, then less. Tests are always in a hurry.
+SHORT_NAP=0.03
+LONG_NAP=${NIXFERRY_NAP:-0.2}
+NAPS=0
+begin_waiting() { NAPS=0; }
+nap() {
+    NAPS=$((NAPS + 1))
+    if [ "$NAPS" -le 10 ]; then nap_seconds=$SHORT_NAP; else nap_seconds=$LONG_NAP; fi
+    if sleep "$nap_seconds" 2>/dev/null; then return 0; fi
+    # POSIX promises whole seconds only.
+    SHORT_NAP=1 LONG_NAP=1
+    sleep 1
+}
+
+pause() {
+    pause_until=$(in_seconds "$1")
+    until passed "$pause_until"; do nap; done
+}
+
+# bounded SECONDS COMMAND...: for programs that wait for a service manager that may be ill
+bounded() {
+    if have timeout; then timeout "$@"; else
+        shift
+        "$@"
+    fi
+}

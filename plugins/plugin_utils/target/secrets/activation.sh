@@ -1,0 +1,107 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# The secrets of an activation (see secrets/sets.sh): put into place before the new system is activated, and taken back
+# before the old one is. Nothing here can keep a roll back from happening.
+
+# The set that an activation is to run with: the one that was staged for it; for a roll back by hand, the one that the
+# older system ran with. Nothing: whatever is in place stays.
+secrets_of_start() {
+    if [ -n "$(arg secrets)" ]; then
+        arg secrets
+    elif [ "$(arg is_rollback)" = 1 ]; then
+        { read -r start_set start_toplevel <"$STATE/secrets/of/${TOPLEVEL##*/}"; } 2>/dev/null || return 0
+        if [ "$start_toplevel" = "$TOPLEVEL" ] && [ -f "$STATE/secrets/sets/$start_set/index" ] &&
+            [ "$start_set" != "$(get "$STATE/secrets/current")" ]; then
+            echo "$start_set"
+        fi
+    fi
+}
+
+# Answers with an error if what was staged is not there.
+check_staged_secrets() {
+    staged=$(arg secrets)
+    if [ -z "$staged" ]; then return 0; fi
+    case $staged in *[!0-9A-Za-z]*) error bad_request "not a set of secrets: $staged" ;; esac
+    if [ -f "$STATE/secrets/sets/$staged/index" ]; then return 0; fi
+    release_lock
+    error no_secrets "the secrets that were staged for this activation are not there any more"
+}
+
+write_secrets_record() {
+    write "$DIR/request/secrets" "$(secrets_of_start)" && write "$DIR/old/secrets" "$(get "$STATE/secrets/current")" ||
+        return 1
+    # From now on it is this activation that keeps it.
+    if [ -n "$(arg secrets)" ]; then rm -f "$STATE/secrets/sets/$(arg secrets)/staged"; fi
+}
+
+# Time for units to take new secrets, and later perhaps the old ones
+longest_secrets() { if [ -n "$(request secrets)" ]; then echo $((2 * UNIT_DEADLINE)); else echo 0; fi; }
+
+# Fails with REASON and MESSAGE.
+place_new_secrets() {
+    new_secrets=$(request secrets)
+    if [ -z "$new_secrets" ]; then return 0; fi
+    if ! complete_set "$new_secrets" || ! keep_before "$new_secrets" || ! set_result secrets_begun 1; then
+        REASON=secrets MESSAGE="the secrets that are in place could not be kept for a roll back"
+        return 1
+    fi
+    durable
+    if ! place_set "$new_secrets" || ! put "$STATE/secrets/current" "$new_secrets"; then
+        REASON=secrets MESSAGE="the secrets could not be put into place"
+        return 1
+    fi
+    note_lost_secrets
+}
+
+note_lost_secrets() {
+    if [ -n "$SECRETS_LOST" ]; then
+        note "secrets of that system lay in main memory, went with a reboot, and have to be placed again:$SECRETS_LOST"
+    fi
+}
+
+# shellcheck disable=SC2034 # whoever calls it reads REASON and MESSAGE
+# The activation may have brought those to whom secrets belong. Fails with REASON and MESSAGE.
+give_new_secrets() {
+    new_secrets=$(request secrets)
+    if [ -z "$new_secrets" ]; then return 0; fi
+    ownerless=$(own_set "$new_secrets")
+    if [ -n "$ownerless" ]; then
+        REASON=secrets MESSAGE="the new system does not have who secrets are to belong to: $(listed "$ownerless")"
+        return 1
+    fi
+    secrets_failed=$(tell_units "$new_secrets" 2>>"$DIR/log")
+    if [ -n "$secrets_failed" ]; then
+        REASON=secrets MESSAGE="units failed with their new secrets: $(listed "$secrets_failed")"
+        return 1
+    fi
+}
+
+# Whatever comes of it, the roll back goes on.
+place_old_secrets() {
+    if [ -z "$(result secrets_begun)" ]; then return 0; fi
+    if [ ! -f "$STATE/secrets/sets/$(request secrets)-before/index" ]; then
+        note "other secrets have been placed since the host went down: they stay"
+    elif place_set "$(request secrets)-before" && put "$STATE/secrets/current" "$(old secrets)"; then
+        note_lost_secrets
+    else
+        incomplete "not all of the old secrets could be put back"
+    fi
+}
+
+# The old system runs again; its units that had taken the new secrets have not been restarted for that.
+tell_old_units() {
+    if [ -z "$(result secrets_begun)" ]; then return 0; fi
+    secrets_failed=$(tell_units "$(request secrets)" 2>>"$DIR/log")
+    if [ -n "$secrets_failed" ]; then note "units failed with their old secrets: $(listed "$secrets_failed")"; fi
+}
+
+# Nothing of this decides what becomes of the host.
+remember_secrets() {
+    committed_set=$(get "$STATE/secrets/current")
+    if [ -n "$committed_set" ] && ! remember_set "$committed_set" "$TOPLEVEL" 2>/dev/null; then
+        note "which secrets this system runs with could not be recorded"
+    fi
+}

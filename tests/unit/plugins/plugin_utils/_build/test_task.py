@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Target
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import (
+    realise_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import (
+    HostBuild,
+    task_result,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+
+SHELLS = [
+    pytest.param(
+        argv, id=argv[0], marks=pytest.mark.skipif(not shutil.which(argv[0]), reason=f"{argv[0]} is missing")
+    )
+    for argv in (["dash"], ["bash", "--posix"], ["busybox", "sh"])
+]
+TARGET = Target("/nix/store/web1.drv", {"out": "/nix/store/web1"}, "/nix/store/web1")
+ERROR = NixferryError("bad luck", step="build", remedy="Try again.", output=["one", "two"])
+
+
+def test_a_host_that_was_built() -> None:
+    assert HostBuild("web1", TARGET, built=True).facts() == {
+        "failed": False,
+        "drv_path": "/nix/store/web1.drv",
+        "outputs": {"out": "/nix/store/web1"},
+        "toplevel": "/nix/store/web1",
+        "built": True,
+        "revision": "",
+        "repository": "",
+    }
+
+
+def test_check_mode_has_the_same_keys_and_the_plan() -> None:
+    plan = Plan(("/nix/store/web1.drv",), ("/nix/store/dep",), 10, 20)
+    facts = HostBuild("web1", TARGET, plan=plan).facts()
+    assert set(HostBuild("web1", TARGET).facts()) < set(facts)
+    assert facts["would_build"] == ["/nix/store/web1.drv"]
+    assert facts["would_fetch"] == ["/nix/store/dep"]
+    assert (facts["download_size"], facts["unpacked_size"]) == (10, 20)
+
+
+def test_a_host_that_failed_has_no_toplevel_to_copy() -> None:
+    facts = HostBuild("web1", TARGET, error=ERROR).facts()
+    assert facts["failed"]
+    assert facts["toplevel"] is None
+    assert facts["drv_path"] == "/nix/store/web1.drv"
+    assert (facts["step"], facts["output"]) == ("build", ["one", "two"])
+    assert facts["msg"] == "web1: build failed: bad luck\nWhat to do: Try again."
+
+
+def test_a_host_that_could_not_be_evaluated_has_the_same_keys() -> None:
+    facts = HostBuild("web1", error=ERROR).facts()
+    assert (facts["drv_path"], facts["outputs"], facts["toplevel"], facts["built"]) == (None, {}, None, False)
+
+
+@pytest.mark.parametrize(
+    ("build", "changed"),
+    [
+        (HostBuild("web1", TARGET), False),
+        (HostBuild("web1", TARGET, built=True), True),
+        (HostBuild("web1", TARGET, plan=Plan()), False),
+        (HostBuild("web1", TARGET, plan=Plan(would_fetch=("/nix/store/dep",))), True),
+        (HostBuild("web1", TARGET, plan=Plan(unknown=("/nix/store/web1",)), error=ERROR), False),
+        (HostBuild("web1", error=ERROR), False),
+    ],
+)
+def test_changed(build: HostBuild, changed: bool) -> None:
+    assert task_result([build])["changed"] == changed
+    assert task_result([build], dict)["changed"] == changed
+
+
+def test_one_host_fails_the_task_and_several_do_not() -> None:
+    builds = [HostBuild("web1", TARGET, built=True), HostBuild("web2", error=ERROR)]
+    assert task_result(builds[1:])["failed"]
+    result = task_result(builds, dict)
+    assert not result["failed"]
+    assert result["failed_hosts"] == ["web2"]
+    assert set(result["hosts"]) == {"web1", "web2"}
+
+
+def test_ansible_gets_no_key_that_means_something_else() -> None:
+    for result in (
+        task_result([HostBuild("web1", TARGET, plan=Plan(), error=ERROR)]),
+        task_result([HostBuild("web1", TARGET, error=ERROR)], dict),
+    ):
+        assert not {"results", "warnings", "message", "invocation", "skipped"} & set(result)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "text"),
+    [
+        (["a"], "a"),
+        (["a", "b", "c", "d"], "a, b, c, d"),
+        (["a", "b", "c", "d", "e"], "5 hosts (a, b, c, d ...)"),
+    ],
+)
+def test_names(hosts: list[str], text: str) -> None:
+    assert names_text(hosts) == text
+
+
+def run_script(
+    shell: list[str], directory: Path, command: list[str], seconds: int | None
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        shell,
+        input=realise_script(command, seconds),
+        env={"PATH": f"{directory}:{os.environ['PATH']}", "HOME": str(directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("seconds", [None, 20])
+def test_the_host_runs_the_command_as_it_is(shell: list[str], seconds: int | None, tmp_path: Path) -> None:
+    program = tmp_path / "nix-store"
+    program.write_text('#!/bin/sh\ncat\nfor each in "$@"; do printf \'<%s>\' "$each"; done\nexit 3\n')
+    program.chmod(0o755)
+    done = run_script(
+        shell, tmp_path, ["nix-store", "--option", "builders", "a 'b' $(c)\n;d", "--realise"], seconds
+    )
+    assert done.stdout == "<--option><builders><a 'b' $(c)\n;d><--realise>"
+    assert done.returncode == 3
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_host_ends_a_command_that_takes_too_long(shell: list[str], tmp_path: Path) -> None:
+    begin = time.monotonic()
+    done = run_script(shell, tmp_path, ["sleep", "600"], 1)
+    assert done.returncode != 0
+    assert 1 <= time.monotonic() - begin < 20

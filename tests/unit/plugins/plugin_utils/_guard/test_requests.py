@@ -1,0 +1,218 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The scripts sent to the guard, and its answers; the guard itself is tested in tests/unit/target."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import new_activation_id
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import probe as _guard_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import refusal as _guard_refusal
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import status as _guard_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import texts as _guard_texts
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.script import guard_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import (
+    AnswerLost,
+    decode_value,
+    parse_answer,
+)
+
+TOPLEVEL = "/nix/store/0c6vwm1jx8kpaqkgkzs7ia2ww8n3qvxj-nixos-system-web1-25.05"
+REQUEST = _guard.StartRequest("20260101T000000-0badcafe", KINDS["nixos"], TOPLEVEL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Completed:
+    stdout: str
+    return_code: int = 0
+    stderr: str = ""
+
+
+def answer(verb: str, *lines: str) -> Completed:
+    return Completed("\n".join(("nixferry=1", *lines, f"end={verb}", "")))
+
+
+def encode(value: bytes) -> str:
+    return "".join(f"%{byte:02x}" for byte in value)
+
+
+@given(st.binary())
+def test_every_byte_survives_the_percent_encoding(value: bytes) -> None:
+    assert decode_value(encode(value)) == value.decode("utf-8", errors="replace")
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))))
+@settings(max_examples=25)
+def test_any_argument_reaches_the_shell_as_it_is(value: str) -> None:
+    script = _guard.start_script(dataclasses.replace(REQUEST, deployer=value))
+    # Only the first line, in place of the guard: what the shell makes of the arguments.
+    arguments = script.partition("\nNIXFERRY_GUARD=")[0]
+    done = subprocess.run(
+        ["/bin/sh"], input=(arguments + "\nprintf '%s\\0' \"$@\"\n").encode(), capture_output=True, check=True
+    )
+    assert f"deployer={value}" in done.stdout.decode().split("\0")
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z][a-z_]*", fullmatch=True), st.lists(st.binary(), min_size=1)))
+def test_answers_are_read_back_as_they_were_written(values: dict[str, list[bytes]]) -> None:
+    values.pop("end", None)
+    lines = [f"{key}={encode(value)}" for key, found in values.items() for value in found]
+    read = parse_answer("probe", answer("probe", *lines))
+    assert read.values == {
+        key: tuple(value.decode("utf-8", errors="replace") for value in found)
+        for key, found in values.items()
+    }
+
+
+def test_nul_is_refused() -> None:
+    with pytest.raises(ValueError, match="deployer holds a NUL"):
+        _guard.start_script(dataclasses.replace(REQUEST, deployer="a\0b"))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"activation_id": "../etc"},
+        {"activation_id": ""},
+        {"activation_id": "a b"},
+        {"action": "dance"},
+        {"failed_units": "panic"},
+        {"timeout_confirm": 0},
+    ],
+)
+def test_requests_that_the_guard_could_not_serve_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"activation id|action or policy|timeouts"):
+        _guard.start_script(dataclasses.replace(REQUEST, **wrong))  # type: ignore[arg-type]
+
+
+def test_ids_are_fresh_and_sort_by_time() -> None:
+    ids = {new_activation_id() for _index in range(50)}
+    assert len(ids) == 50
+    assert all(re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{8}", identifier) for identifier in ids)
+
+
+def test_profile_defaults_to_that_of_the_kind() -> None:
+    assert "profile=/nix/var/nix/profiles/system" in _guard.start_script(REQUEST)
+    assert "profile=/nix/var/nix/profiles/system" in _guard.probe_script(_guard.ProbeRequest(KINDS["nixos"]))
+
+
+@pytest.mark.parametrize(
+    ("stdout", "words"),
+    [
+        ("", "did not answer 'status' (exit code 0)"),
+        ("sudo: a password is required\n", "did not answer"),
+        ("nixferry=2\nend=status\n", "did not answer"),
+        ("nixferry=1\nphase=committed\n", "was cut off"),
+        ("nixferry=1\nhello world\nend=status\n", "is not key=value: 'hello world'"),
+        ("nixferry=1\nphase=50%\nend=status\n", "is not key=value"),
+        ("nixferry=1\nphase=committed\nend=probe\n", "ends as the answer to 'probe'"),
+        ("nixferry=1\nphase=dancing\nend=status\n", "there is no phase 'dancing'"),
+        ("nixferry=1\nphase=committed\nphase=failed\nend=status\n", "came 2 times"),
+        ("nixferry=1\nphase=committed\nexit_code=many\nend=status\n", "should be a number"),
+        ("nixferry=1\nphase=committed\nunchanged=yes\nend=status\n", "should be 0 or 1"),
+        ("nixferry=1\nerror=gremlins\nend=status\n", "there is no error 'gremlins'"),
+    ],
+)
+def test_answers_that_break_the_contract_are_errors(stdout: str, words: str) -> None:
+    with pytest.raises(NixferryError) as caught:
+        _guard_status.parse_status("status", Completed(stdout))
+    assert words in caught.value.message
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("stdout", "return_code", "lost"),
+    [("nixferry=1\n", 0, True), ("", -9, True), ("", 1, False), ("nixferry=1\nx\n", 0, False)],
+)
+def test_an_answer_that_was_lost_is_told_from_a_refusal(stdout: str, return_code: int, lost: bool) -> None:
+    with pytest.raises(NixferryError) as caught:
+        _guard_status.parse_status("start", Completed(stdout, return_code))
+    assert isinstance(caught.value, AnswerLost) == lost
+
+
+@pytest.mark.parametrize(
+    ("lines", "times"),
+    [
+        (["prepared 1000 50", "activating 1001 51", "committed 1007 57"], [1000, 1001, 1007]),
+        pytest.param(
+            ["prepared 1000 50", "activating 4602 52", "committed 4604 54"], [1000, 1002, 1004], id="set"
+        ),
+        pytest.param(["prepared 5000 50", "activating 1402 52"], [5000, 5002], id="set back"),
+        pytest.param(["activating 1000 900", "committed 1060 20"], [1000, 1060], id="boot"),
+        pytest.param(["activating 1000 90", "", "com", "committed later"], [1000], id="full disk"),
+        pytest.param(["activating 1000", "committed 1005"], [1000, 1005], id="an older guard"),
+    ],
+)
+def test_times_of_phases_do_not_follow_a_clock_that_is_set(lines: list[str], times: list[int]) -> None:
+    text = "".join(f"phase_time={line}\n" for line in lines)
+    status = _guard_status.parse_status(
+        "status", Completed(f"nixferry=1\nphase=committed\n{text}end=status\n")
+    )
+    assert [moment for _phase, moment in status.phase_times] == times
+
+
+def test_what_the_shell_printed_is_shown_when_there_is_no_answer() -> None:
+    with pytest.raises(NixferryError) as caught:
+        _guard_status.parse_status("start", Completed("", 1, "sudo: a password is required\n"))
+    assert caught.value.output == ["sudo: a password is required"]
+
+
+def test_lock_holder_is_part_of_the_message() -> None:
+    lines = (
+        "lock_id=20260101T000000-1",
+        "lock_deployer=alice@laptop",
+        "lock_age=90",
+        "error=lock_held",
+        "message=busy",
+    )
+    with pytest.raises(NixferryError) as caught:
+        _guard_status.parse_status("start", answer("start", *lines))
+    assert caught.value.message == "busy: alice@laptop (activation 20260101T000000-1 for 90 s)"
+
+
+def test_every_error_and_reason_of_the_guard_is_explained() -> None:
+    text = guard_text()
+    errors = set(re.findall(r"\b(?:error|abandon) ([a-z]+_[a-z_]+)", text))
+    installed = Path(_guard.__file__).parents[1] / "target/guard/installed.sh"
+    errors |= set(re.findall(r"\brefuse ([a-z_]+) \"", installed.read_text()))
+    assert errors == set(_guard_texts.ERRORS)
+    reasons = set(re.findall(r"(?:REASON=|judge_refusal )([a-z_]+)", text)) | set(
+        re.findall(r"(?:roll_back|rescue_activation|set_result reason) ([a-z]+_[a-z_]+|interrupted)", text)
+    )
+    assert reasons - {"restore_boot_default"} == set(_guard_texts.REASONS)
+
+
+def test_every_key_of_the_guard_is_read() -> None:
+    """A key that nobody reads is a mistake in one of the two halves."""
+    said = set(re.findall(r"\bsay(?:_lines|_end_of|_closure)? ([a-z_]+)", guard_text()))
+    readers = (_guard_status, _guard_probe, _guard_refusal)
+    read = {key for reader in readers for key in re.findall(r'"([a-z_]+)"', inspect.getsource(reader))}
+    assert said - read == set()
+
+
+def test_final_and_remedy() -> None:
+    status = _guard_status.parse_status(
+        "status", answer("status", "phase=rolled-back", "reason=not_confirmed")
+    )
+    assert status.final
+    assert "fresh login" in status.remedy
+    running = _guard_status.parse_status("status", answer("status", "phase=committing"))
+    assert not running.final
+    failed = _guard_status.parse_status("status", answer("status", "phase=failed", "log_path=/var/log/x"))
+    assert "/var/log/x" in failed.remedy
+    assert "a reboot brings that back" not in failed.remedy
+    bootable = answer("status", "phase=failed", "kind=nixos", "boot_default=old")
+    assert "a reboot brings that back" in _guard_status.parse_status("status", bootable).remedy

@@ -1,0 +1,136 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from local_shell import LocalShell, checks, option
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
+    HealthResult,
+    host_script,
+    parse_host_output,
+    run_health_checks,
+    total_budget,
+)
+
+SHELLS = [
+    pytest.param(
+        argv, id=argv[0], marks=pytest.mark.skipif(not shutil.which(argv[0]), reason=f"{argv[0]} is missing")
+    )
+    for argv in (["dash"], ["bash", "--posix"], ["busybox", "sh"])
+]
+
+
+def run(argv: list[str], *options: dict[str, Any]) -> list[HealthResult]:
+    return run_health_checks(checks(*options), LocalShell(argv), sleep=lambda _seconds: None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_commands_run_in_one_script_and_report_output(argv: list[str]) -> None:
+    shell = LocalShell(argv)
+    results = run_health_checks(
+        checks(
+            option(command="echo 'it''s fine'; echo \"$HOME\" >/dev/null"),
+            option(command="echo broken >&2; exit 3"),
+            option(command="cat"),
+        ),
+        shell,  # type: ignore[arg-type]
+    )
+    assert [result.healthy for result in results] == [True, False, True]
+    assert results[1].detail == "exit code 3: broken"
+    assert len(shell.scripts) == 1
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_a_greeting_without_an_end_of_line_hides_no_check(argv: list[str]) -> None:
+    asked = checks(option(command="true"))
+    done = LocalShell(argv).run(host_script(asked))
+    (result,) = parse_host_output(asked, f"Welcome! {done.stdout}")
+    assert result.healthy
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_a_command_is_tried_again_until_it_passes(argv: list[str], tmp_path: Path) -> None:
+    counter = tmp_path / "count"
+    command = f"echo x >>{counter}; [ $(wc -l <{counter}) -ge 3 ]"
+    (result,) = run(argv, option(command=command, retries=5))
+    assert (result.healthy, result.attempts) == (True, 3)
+
+
+def test_a_hanging_command_fails_at_its_timeout() -> None:
+    (result,) = run(["dash"], option(command="exec sleep 600", timeout=1))
+    assert not result.healthy
+    assert "exit code 124" in result.detail
+
+
+def test_a_check_that_never_reported_is_a_failure() -> None:
+    (result,) = parse_host_output(checks(option(command="true")), "Connection closed\n")
+    assert not result.healthy
+
+
+@pytest.fixture
+def web_server() -> Iterator[SimpleNamespace]:
+    state = SimpleNamespace(statuses=[], seen=0, port=0)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status = state.statuses[min(state.seen, len(state.statuses) - 1)]
+            state.seen += 1
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"version 2")
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    state.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield state
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_url_is_tried_again_and_its_status_and_text_count(web_server: SimpleNamespace) -> None:
+    url = f"http://127.0.0.1:{web_server.port}/health"
+    web_server.statuses = [503, 200]
+    (result,) = run(["dash"], option(url=url, retries=2))
+    assert (result.healthy, result.attempts) == (True, 2)
+    web_server.seen = 0
+    web_server.statuses = [503]
+    (result,) = run(["dash"], option(url=url, retries=1))
+    assert (result.healthy, result.attempts) == (False, 2)
+    assert "status 503" in result.detail
+    (result,) = run(["dash"], option(url=url, status_codes=[503]))
+    assert result.healthy
+    web_server.statuses = [200]
+    (result,) = run(["dash"], option(url=url, contains="version 3"))
+    assert "without the text" in result.detail
+
+
+def test_ports_are_open_or_name_the_address(web_server: SimpleNamespace) -> None:
+    (result,) = run(["dash"], option(port=web_server.port))
+    assert result.healthy
+    (result,) = run(["dash"], option(port=1))
+    assert "127.0.0.1 port 1" in result.detail
+
+
+def test_the_budget_counts_every_attempt_and_pause() -> None:
+    assert (
+        total_budget(checks(option(port=1, retries=2, delay=3, timeout=10), option(port=2, timeout=4))) == 40
+    )
+
+
+def test_times_that_cannot_be_are_refused() -> None:
+    with pytest.raises(NixferryError, match="timeout has to be at least 1"):
+        checks(option(port=1, timeout=0))

@@ -1,0 +1,78 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Health checks as a task of their own, which is how those before a deploy run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local_shell import LocalShell, checks, option
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.task import check_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+
+
+class Host(LocalShell):
+    host = "web1"
+
+
+class Silent:
+    def display(self, *_text: object, **_how: object) -> None:
+        """Nobody looks."""
+
+
+def check(*options: dict[str, Any], check_mode: bool = False) -> tuple[dict[str, Any], list[str]]:
+    """The task's result, and the scripts that the host was sent."""
+    shell = Host(["sh"])
+    progress = Progress(Silent(), prefix="web1", muted=True, mode="none")
+    result = check_host(
+        checks(*options),
+        shell,  # type: ignore[arg-type]
+        progress,
+        title="pre-deploy check",
+        check_mode=check_mode,
+        sleep=lambda _seconds: None,
+    )
+    return result, shell.scripts
+
+
+def test_all_that_pass() -> None:
+    result, scripts = check(option(command="true"), option(name="second", command="echo fine"))
+    assert (result["failed"], result["changed"], result["not_run"]) == (False, False, [])
+    assert [(each["name"], each["healthy"]) for each in result["health_checks"]] == [
+        ("command true", True),
+        ("second", True),
+    ]
+    assert len(scripts) == 1
+
+
+def test_every_one_that_fails_is_named() -> None:
+    result, _scripts = check(
+        option(name="at work", command="echo somebody is; exit 3"),
+        option(command="true"),
+        option(name="the port", port=1),
+    )
+    assert result["failed"]
+    assert result["changed"] is False
+    assert result["msg"].startswith(
+        "web1: pre-deploy check failed: at work: exit code 3: somebody is; the port: "
+    )
+    assert "What to do: " in result["msg"]
+    assert [each["healthy"] for each in result["health_checks"]] == [False, True, False]
+
+
+def test_check_mode_runs_no_command_and_says_so() -> None:
+    result, scripts = check(
+        option(name="at work", command="false"), option(name="the port", port=1), check_mode=True
+    )
+    assert scripts == []
+    assert result["not_run"] == ["at work"]
+    assert "pre-deploy check failed: the port: " in result["msg"]
+    passed, _scripts = check(option(command="false"), check_mode=True)
+    assert (passed["failed"], passed["health_checks"]) == (False, [])
+
+
+def test_no_check_asks_nobody() -> None:
+    result, scripts = check()
+    assert (result["failed"], scripts) == (False, [])

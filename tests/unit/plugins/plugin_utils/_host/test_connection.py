@@ -1,0 +1,239 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Scripts over connections with and without standard input; the host is this machine."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleConnectionFailure
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
+
+
+class Connection:
+    """A connection plugin; a paramiko one refuses input and uses a terminal, which merges the outputs."""
+
+    become: Any = None
+
+    def __init__(self, transport: str) -> None:
+        self.transport = transport
+        self.has_pipelining = transport in ("ssh", "community.docker.docker")
+        self.put: list[tuple[str, int, int]] = []
+
+    def put_file(self, local: str, remote: str) -> None:
+        # As sftp does: the mode comes from the umask of the host, not from the local file.
+        shutil.copyfile(local, remote)
+        Path(remote).chmod(0o600)
+        directory = Path(remote).parent
+        self.put.append(
+            (remote, stat.S_IMODE(directory.stat().st_mode), stat.S_IMODE(Path(remote).stat().st_mode))
+        )
+
+
+class Become:
+    """An escalation plugin; ``su`` says of itself that it does not go together with standard input."""
+
+    def __init__(self, user: str = "www", *, pipelining: bool = True, require_tty: bool = False) -> None:
+        self.user = user
+        self.pipelining = pipelining
+        self.require_tty = require_tty
+
+    def get_option(self, name: str, **_context: Any) -> str:
+        assert name == "become_user"
+        return self.user
+
+
+class Action:
+    """What RemoteShell uses of an ActionBase."""
+
+    _play_context = None
+
+    def __init__(self, transport: str) -> None:
+        self._connection = Connection(transport)
+        self.commands: list[tuple[str, bool]] = []
+        self.modes: list[int] = []
+        self.broken = False
+        # What is printed, with exit code 1, instead of running a command with standard input.
+        self.refusal = ""
+
+    def _get_remote_user(self) -> str:
+        return "deploy"
+
+    def get_become_option(self, name: str) -> Any:
+        return self._connection.become.get_option(name) if self._connection.become else None
+
+    def _low_level_execute_command(
+        self, cmd: str, *, sudoable: bool = True, in_data: bytes | None = None, **_options: Any
+    ) -> dict[str, Any]:
+        self.commands.append((cmd, sudoable))
+        if self.broken and "mkdir" not in cmd and "rm -rf" not in cmd:
+            raise AnsibleConnectionFailure("gone")
+        paramiko = self._connection.transport == "paramiko"
+        assert self._connection.has_pipelining or not in_data, "the connection refuses or loses input"
+        if sudoable and in_data and self.refusal:
+            return {"rc": 1, "stdout": "", "stderr": self.refusal}
+        if "<" in cmd:
+            self.modes.append(stat.S_IMODE(Path(cmd.rpartition("<")[2]).stat().st_mode))
+        done = subprocess.run(
+            ["/bin/sh", "-c", cmd], input=in_data or b"", capture_output=True, timeout=20, check=False
+        )
+        stdout = done.stdout.decode()
+        return {
+            "rc": done.returncode,
+            "stdout": stdout.replace("\n", "\r\n") if paramiko else stdout,
+            "stderr": done.stderr.decode(),
+        }
+
+
+REQUIRE_TTY = "sudo: sorry, you must have a tty to run sudo\n"
+
+
+def leftovers(action: Action) -> list[str]:
+    return [name for name, _directory, _file in action._connection.put if Path(name).parent.exists()]
+
+
+@pytest.mark.parametrize(
+    "transport", ["ssh", "community.docker.docker", "paramiko", "containers.podman.podman"]
+)
+def test_scripts_and_data_arrive_whole(transport: str) -> None:
+    action = Action(transport)
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    done = shell.run("echo one; echo two >&2\nexit 7\n", step="test")
+    assert (done.return_code, done.stdout, done.stderr) == (7, "one\n", "two\n")
+    data = bytes(range(256)) * 1000
+    counted = shell.run_command("wc -c", data=data, step="test")
+    assert counted.stdout.strip() == str(len(data))
+    assert leftovers(action) == []
+
+
+def test_input_without_standard_input_is_a_private_file_of_the_login_user() -> None:
+    action = Action("paramiko")
+    RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+    assert [mode for _name, mode, _file in action._connection.put] == [0o700]
+    assert action.modes == [0o600]
+    # Made and removed by the user who logs in, read with the privileges of the task.
+    assert [escalated for _command, escalated in action.commands] == [False, True, False]
+
+
+def test_another_user_may_read_it_by_its_name_only() -> None:
+    action = Action("paramiko")
+    action._connection.become = Become()
+    RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+    assert [mode for _name, mode, _file in action._connection.put] == [0o711]
+    assert action.modes == [0o644]
+
+
+def test_a_link_that_breaks_leaves_no_file() -> None:
+    action = Action("paramiko")
+    action.broken = True
+    with pytest.raises(HostUnreachable, match="gone"):
+        RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+    assert len(action._connection.put) == 1
+    assert leftovers(action) == []
+
+
+@pytest.mark.parametrize(
+    "become", [Become("root", pipelining=False), Become("root", require_tty=True)], ids=["su", "run0"]
+)
+def test_privilege_escalation_that_wants_a_terminal_gets_one(become: Become) -> None:
+    action = Action("ssh")
+    action._connection.become = become
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    assert shell.needs_terminal
+    # ssh allocates a terminal for a command without input.
+    assert shell.run("cat /proc/self/fd/0", step="test").stdout == "cat /proc/self/fd/0"
+    assert action._connection.put
+    assert leftovers(action) == []
+
+
+def test_a_host_that_turns_out_to_want_a_terminal_gets_one_from_then_on() -> None:
+    action = Action("ssh")
+    action._connection.become = Become("root")
+    action.refusal = REQUIRE_TTY
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    assert not shell.needs_terminal
+    assert shell.run("echo one", step="test").stdout == "one\n"
+    assert shell.needs_terminal
+    attempts = len(action.commands)
+    assert shell.run("echo two", step="test").stdout == "two\n"
+    # Directory, command, removal: it is not tried without a terminal again.
+    assert len(action.commands) - attempts == 3
+
+
+PRIVATE = bytes(range(256))
+
+
+def test_private_data_goes_through_standard_input_to_main_memory() -> None:
+    """Without privilege escalation there is a standard input, even where that wants a terminal."""
+    action = Action("ssh")
+    action._connection.become = Become("root", pipelining=False)
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    counted = shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+    assert counted.stdout.strip() == str(len(PRIVATE))
+    assert action._connection.put == []
+    assert action.modes == [0o600]
+    (made,) = [command.rpartition(" ")[2] for command, _escalated in action.commands if "mkdir" in command]
+    assert made.startswith("/dev/shm/" if Path("/dev/shm").is_dir() else "/tmp/")
+    assert not Path(made).exists()
+
+
+def test_private_data_is_in_no_file_of_the_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    action = Action("paramiko")
+
+    def refuse(*_arguments: object) -> None:
+        raise AssertionError("a file on the controller's disk")
+
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    counted = shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+    assert counted.stdout.strip() == str(len(PRIVATE))
+    assert leftovers(action) == []
+    # There is no such file on every controller.
+    monkeypatch.delattr("os.memfd_create", raising=False)
+    with pytest.raises(NixferryError, match="takes files only"):
+        shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+    assert leftovers(action) == []
+
+
+def test_a_terminal_is_for_privilege_escalation_only() -> None:
+    action = Action("ssh")
+    action._connection.become = Become("deploy", pipelining=False)
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    assert not shell.needs_terminal
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("deploy is not in the sudoers file.", "may not become another"),
+        ("/bin/sh: 1: doas: not found", "no such program"),
+        ("doas: Operation not permitted", "may not become another"),
+    ],
+)
+def test_a_refused_escalation_is_explained(said: str, message: str) -> None:
+    action = Action("ssh")
+    action._connection.become = Become("root")
+    action.refusal = f"{said}\n"
+    with pytest.raises(NixferryError, match=message) as caught:
+        RemoteShell(action, "web1").run("exit 0", step="copy")  # type: ignore[arg-type]
+    assert said in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_what_a_script_prints_is_no_refusal() -> None:
+    action = Action("ssh")
+    action._connection.become = Become("root")
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    done = shell.run("echo nixferry-end=1; echo sudo: not found; exit 1", step="test")
+    assert done.return_code == 1

@@ -1,0 +1,126 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import result_of_log
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import cause_of, remedy_for
+
+LOGS = Path(__file__).parents[3] / "fixtures" / "nix-logs"
+
+
+def recorded_error(version: str, case: str) -> NixferryError:
+    log, _separator, code = (
+        (LOGS / f"{version}-{case}.log").read_text(encoding="utf-8").rpartition("exit code: ")
+    )
+    return result_of_log(["/usr/bin/nix"], int(code), "", log).error(step="evaluate")
+
+
+@pytest.mark.parametrize("version", ["2.8.0", "2.26.3", "2.34.8"])
+@pytest.mark.parametrize(
+    ("case", "message", "remedy"),
+    [
+        ("evaluate-thrown", "no such luck", ""),
+        (
+            "evaluate-asserted",
+            "Failed assertions:\n- The \u2018fileSystems\u2019 option does not specify",
+            "",
+        ),
+        ("evaluate-no-attribute", "attribute 'nothing' in selection path 'nothing' not found", "{host}"),
+        ("evaluate-syntax", "syntax error, unexpected end of file (at /tmp/", ""),
+        ("evaluate-search-path", "file 'nowhere' was not found in the Nix search path", "`include`"),
+        ("flake-no-attribute", "does not provide attribute 'packages.x86_64-linux.nothing'", "{host}"),
+        ("flake-no-flake", "-source/flake.nix'", "holds flake.nix"),
+        ("flake-untracked", "web1.nix", "`git add` the file"),
+        ("realise-foreign", "riscv64-linux", "`builders`"),
+        ("realise-wrong-hash", "hash mismatch in fixed-output derivation", "correct the hash"),
+        ("realise-silent", "failed with exit code 1", ""),
+    ],
+)
+def test_recorded_errors_are_explained(version: str, case: str, message: str, remedy: str) -> None:
+    error = recorded_error(version, case)
+    assert message in error.message
+    assert (remedy in error.remedy) if remedy else error.remedy == ""
+    assert "\x1b" not in error.message
+    assert "error:" not in error.message
+    assert "show-trace" not in error.message
+    assert error.output
+
+
+def test_a_trace_is_cut_down_to_its_cause_and_place() -> None:
+    text = """error:
+       … while calling the 'throw' builtin
+         at /srv/fleet.nix:3:11:
+            2| { web1 =
+            3|   throw "no such luck";
+             |   ^
+
+       … from call site
+         at /srv/other.nix:9:1:
+
+       error: no such luck
+         at /srv/fleet.nix:7:5:
+            7|   x
+"""
+    assert cause_of(text) == "no such luck (at /srv/fleet.nix:7:5)"
+
+
+def test_a_place_in_the_text_that_was_passed_is_not_told() -> None:
+    assert (
+        cause_of("error: undefined variable 'x'\n\n       at «string»:1:1:\n\n  1| x")
+        == "undefined variable 'x'"
+    )
+
+
+def test_a_very_long_message_is_cut() -> None:
+    lines = cause_of("error: " + "\n".join(f"line {number}" for number in range(500))).splitlines()
+    assert len(lines) < 50
+    assert lines[-1] == "..."
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("error: writing to file: No space left on device", "Free space"),
+        (
+            "error: experimental Nix feature 'flakes' is disabled; use '--extra-exp...'",
+            "switches the feature off",
+        ),
+        ("error: experimental Nix feature 'ca-derivations' is disabled", "extra-experimental-features"),
+        ("error: access to absolute path '/etc/hosts' is forbidden in pure eval mode", "impure: true"),
+        ("error: unable to download 'https://x': Couldn't resolve host name (6)", "network"),
+        ("error: cannot add path '/nix/store/a' because it lacks a valid signature", "trusted-users"),
+        (
+            "error: cannot add path '/nix/store/a' because it lacks a signature by a trusted key",
+            "trusted-users",
+        ),
+        ("error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket'", "nix-daemon"),
+        ("error: the group 'nixbld' specified in 'build-users-group' does not exist", "build-users-group"),
+        ("error: opening lock file '/nix/var/nix/db/big-lock': Permission denied", "with a daemon"),
+        (
+            "error: this system does not support the kernel namespaces that are required for sandboxing",
+            "sandbox",
+        ),
+        ("terminate called after throwing an instance of 'std::bad_alloc'", "max_memory"),
+    ],
+)
+def test_common_failures_have_a_remedy(text: str, part: str) -> None:
+    assert part in remedy_for(text)
+
+
+def test_an_unknown_failure_has_none() -> None:
+    assert remedy_for("error: the moon is full") == ""
+
+
+@given(st.text())
+def test_any_text_has_a_cause(text: str) -> None:
+    assert isinstance(cause_of(text), str)
+    remedy_for(text)

@@ -1,0 +1,187 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The roles as they are, run by ansible-playbook, with stand-ins for all that would touch a host.
+
+A stand-in notes that it was called and returns what the host's variable `answers` holds for the task's name, or else
+for its own. The conditions, tags, includes and facts of the roles are the real ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPOSITORY = Path(__file__).parents[3]
+RUN_DEADLINE = 300  # seconds for one run of ansible-playbook, on a busy machine
+# What decides, and touches no host.
+REAL = "assert|debug|fail|import_role|import_tasks|include_role|include_tasks|meta|set_fact"
+BUILTIN = re.compile(rf"^( +)ansible\.builtin\.(?!(?:{REAL}):)(\w+):", re.MULTILINE)
+DOCKER = re.compile(r"^( +)community\.docker\.(\w+):", re.MULTILINE)
+OWN_ACTION = re.compile(r"^ +nixferry\.deploy\.(\w+):", re.MULTILINE)
+STAND_IN = """
+import json, os
+from ansible.plugins.action import ActionBase
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+
+    def run(self, tmp=None, task_vars=None):
+        name = self._task.action.rpartition(".")[2]
+        entry = {"host": task_vars["inventory_hostname"], "task": self._task.name, "action": name}
+        with open(os.environ["STAGE_RECORD"], "a") as record:
+            record.write(json.dumps(entry) + "\\n")
+        answers = task_vars.get("answers", {})
+        answer = answers.get(self._task.name.rpartition(" : ")[2], answers.get(name, {}))
+        ran = {"rc": 0, "stdout": "", "stderr": "", "stdout_lines": []}
+        result = {"changed": False, "failed": False, **ran, **answer}
+        if name == "nix_build":
+            built = {}
+            for host in self._task.args["sources"]:
+                answers = task_vars["hostvars"][host].get("answers", {})
+                built[str(host)] = {"failed": False, **answers.get(name, {})}
+            result = {"changed": False, "failed": False, "hosts": built}
+        # As the real ones do, they report what the task that built for all hosts did not fail for.
+        if name in ("nix_copy", "nix_switch") and self._task.args.get("build", {}).get("failed"):
+            result = {**result, **self._task.args["build"]}
+        if name == "nix_switch" and not result["failed"]:
+            begins = self._task.args["step"] == "activate"
+            result["outcome"] = "awaiting-confirmation" if begins else "committed"
+        if name == "nix_transaction":
+            outcomes = {part.get("outcome") for part in self._task.args["results"].values()}
+            result = {**result, "decision": "confirm", "reason": "", "settled": outcomes <= {"committed"}}
+        return result
+"""
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What a run did: for each host the names of the stand-ins' tasks in order, and which hosts failed."""
+
+    return_code: int
+    steps: Mapping[str, Sequence[str]]
+    failed: frozenset[str]
+    output: str
+
+
+Setting = Mapping[str, Any]
+"""The variables that one setting of a switch sets."""
+
+
+def combinations(group: str, fixed: Setting, **switches: Mapping[str, Setting]) -> dict[str, dict[str, Any]]:
+    """A host for every combination of the switches' settings; its variable `chosen` holds the settings' names."""
+    hosts = {}
+    for number, chosen in enumerate(itertools.product(*(switch.items() for switch in switches.values()))):
+        variables = dict(fixed)
+        for _, setting in chosen:
+            variables.update(setting)
+        names = dict(zip(switches, (name for name, _ in chosen), strict=True))
+        hosts[f"{group}_{number}"] = {**variables, "group": group, "chosen": names}
+    return hosts
+
+
+def flag(name: str) -> dict[str, Setting]:
+    """A switch that is off or on."""
+    return {"": {name: False}, "on": {name: True}}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A directory with the collection's roles and stand-ins."""
+
+    directory: Path
+
+    def run(
+        self,
+        plays: Sequence[Mapping[str, Any]] | Path,
+        hosts: Mapping[str, Mapping[str, Any]],
+        *arguments: str,
+    ) -> Performance:
+        """Run plays, or a playbook, for hosts with these variables; a variable `group` puts a host into that group."""
+        groups: dict[str, Any] = {}
+        for name, variables in hosts.items():
+            members = groups.setdefault(str(variables.get("group", "ungrouped")), {"hosts": {}})["hosts"]
+            members[name] = {"ansible_connection": "local", **variables}
+        inventory = self.directory / "inventory.json"
+        inventory.write_text(json.dumps({"all": {"children": groups}}))
+        playbook = plays if isinstance(plays, Path) else self.directory / "playbook.yml"
+        if not isinstance(plays, Path):
+            playbook.write_text(json.dumps([{"gather_facts": False, **play} for play in plays]))
+        record = self.directory / "record.jsonl"
+        record.write_text("")
+        program = Path(sys.executable).with_name("ansible-playbook")
+        done = subprocess.run(
+            [program, "--inventory", inventory, playbook, *arguments],
+            env={
+                **{name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")},
+                "ANSIBLE_ACTION_PLUGINS": str(self.directory / "actions"),
+                "ANSIBLE_COLLECTIONS_PATH": str(self.directory),
+                "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
+                "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+                "ANSIBLE_FORKS": str(4 * (os.cpu_count() or 1)),
+                "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
+                "ANSIBLE_NOCOLOR": "1",
+                "STAGE_RECORD": str(record),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=RUN_DEADLINE,
+        )
+        output = done.stdout + done.stderr
+        steps: dict[str, list[str]] = {name: [] for name in hosts}
+        for line in record.read_text().splitlines():
+            entry = json.loads(line)
+            steps[entry["host"]].append(entry["task"])
+        recap = dict(re.findall(r"^(\S+) +: ok=.* failed=(\d+)", done.stdout, re.MULTILINE))
+        return Performance(
+            done.returncode, steps, frozenset(host for host, count in recap.items() if count != "0"), output
+        )
+
+
+def make_stage(directory: Path, *, from_directory: Path = REPOSITORY) -> Stage:
+    """Set the roles and playbooks of a checkout up with stand-ins."""
+    collection = directory / "ansible_collections/nixferry/deploy"
+    actions = collection / "plugins/action"
+    actions.mkdir(parents=True)
+    (collection / "meta").mkdir()
+    for part in ("filter", "plugin_utils"):
+        (collection / "plugins" / part).symlink_to(from_directory / "plugins" / part)
+    own, builtin = set(), set()
+    for part in ("roles", "playbooks"):
+        shutil.copytree(from_directory / part, collection / part)
+        for path in (collection / part).rglob("*.yml"):
+            text = DOCKER.sub(r"\1nixferry.deploy.\2:", path.read_text())
+            own |= set(OWN_ACTION.findall(text))
+            builtin |= {name for _, name in BUILTIN.findall(text)}
+            # Ansible's own are looked for in directories that a user names under this name only.
+            path.write_text(BUILTIN.sub(r"\1ansible.legacy.\2:", text))
+    (directory / "actions").mkdir()
+    for names, place in ((own, actions), (builtin, directory / "actions")):
+        for name in names:
+            (place / f"{name}.py").write_text(STAND_IN)
+    # So that no settings of this machine are read.
+    (directory / "ansible.cfg").write_text("[defaults]\n")
+    return Stage(directory)
+
+
+def expect(
+    done: Performance,
+    hosts: Mapping[str, Mapping[str, Any]],
+    conditions: Mapping[str, Callable[[Mapping[str, str]], object]],
+) -> None:
+    """Each step of `conditions` ran on exactly those hosts for whose choice its function is true."""
+    for step, is_wanted in conditions.items():
+        ran = {host for host in hosts if step in done.steps[host]}
+        assert ran == {host for host, about in hosts.items() if is_wanted(about["chosen"])}, step

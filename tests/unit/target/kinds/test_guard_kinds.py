@@ -1,0 +1,218 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the guard does for kinds other than NixOS: silent failures of units, first deploys, links to what runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from guard_host import SHELLS, Host, wait_for
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import (
+    SET_PROFILE,
+    Kind,
+    profile_kind,
+)
+
+EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
+
+
+def kind(host: Host, activate: str = ":", **changes: object) -> Kind:
+    """A kind whose program exits with 0 whatever its units do; each activation starts web.service."""
+    start = (
+        'mkdir -p "$HOST/services/InvocationID"; cat /proc/uptime >"$HOST/services/InvocationID/web.service"'
+    )
+    made = replace(profile_kind(f"{start}\n{activate}"), profile=str(host.profile))
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+STATES = '"$HOST/restarting" "$HOST/starting" "$HOST/flapping" "$HOST/tested"'
+ONLY_NEW = f"case $SYSTEM in */new) {{}} ;; *) rm -rf {STATES} ;; esac"
+
+
+@EVERY_SHELL
+def test_unit_that_has_failed_silently_is_found(host: Host) -> None:
+    host.with_service_manager(failed_before="other.service", failed_after="web.service")
+    deployed = kind(host, ONLY_NEW.format('touch "$HOST/tested"'))
+    ended = host.ended(host.start(host.toplevel("new"), kind=deployed).activation_id)
+    assert (ended.phase, ended.reason, ended.failed_units) == (
+        "rolled-back",
+        "failed_units",
+        ("web.service",),
+    )
+    assert Path(host.profile_target).name == "old"
+    # A unit that has failed too often would not start for the old system either.
+    calls = (host.directory / "systemctl").read_text().splitlines()
+    assert calls.count("--system reset-failed web.service") == 2
+
+
+@EVERY_SHELL
+def test_unit_that_fails_a_moment_later_is_found(host: Host) -> None:
+    host.with_service_manager(failed_after="web.service")
+    late = 'setsid sh -c "sleep 0.2; touch $HOST/tested" >/dev/null 2>&1 &'
+    deployed = kind(host, ONLY_NEW.format(late))
+    ended = host.ended(host.start(host.toplevel("new"), kind=deployed).activation_id)
+    assert (ended.reason, ended.failed_units) == ("failed_units", ("web.service",))
+
+
+@EVERY_SHELL
+def test_unit_that_is_restarted_again_and_again_is_found(host: Host) -> None:
+    """At any moment of looking it may be running; only the number of its restarts tells."""
+    host.with_service_manager()
+    restarts = host.directory / "services/NRestarts/web.service"
+    restarts.parent.mkdir(parents=True)
+    restarts.write_text("0")
+    deployed = kind(host, ONLY_NEW.format('touch "$HOST/flapping"'))
+    ended = host.ended(host.start(host.toplevel("new"), kind=deployed).activation_id)
+    assert (ended.reason, ended.failed_units) == ("failed_units", ("web.service",))
+
+
+@EVERY_SHELL
+def test_unit_that_waits_for_its_next_attempt_is_found_at_the_deadline(host: Host) -> None:
+    host.with_service_manager()
+    waits = 'mkdir -p "$HOST/restarting"; touch "$HOST/restarting/web.service"'
+    ended = host.ended(
+        host.start(host.toplevel("new"), kind=kind(host, ONLY_NEW.format(waits))).activation_id
+    )
+    assert (ended.reason, ended.failed_units) == ("failed_units", ("web.service",))
+
+
+def test_unit_that_recovers_is_no_failure(host: Host) -> None:
+    host.with_service_manager()
+    (host.directory / "restarting").mkdir()
+    recovers = 'touch "$HOST/restarting/web.service"; setsid sh -c "sleep 0.3; rm $HOST/restarting/*" >/dev/null 2>&1 &'
+    awaited = host.awaited(host.start(host.toplevel("new"), kind=kind(host, recovers)).activation_id)
+    assert (awaited.phase, awaited.failed_units) == ("awaiting-confirmation", ())
+
+
+def test_unit_that_takes_long_to_start_is_not_waited_for_and_named(host: Host) -> None:
+    host.with_service_manager()
+    slow = 'mkdir -p "$HOST/starting"; touch "$HOST/starting/slow.service"'
+    awaited = host.awaited(host.start(host.toplevel("new"), kind=kind(host, slow)).activation_id)
+    assert awaited.phase == "awaiting-confirmation"
+    assert "still starting or stopping after the activation: slow.service" in awaited.notes
+
+
+def test_units_are_not_watched_when_none_was_started(host: Host) -> None:
+    host.with_service_manager()
+    quiet = replace(profile_kind("true"), profile=str(host.profile))
+    started = host.start(host.toplevel("new"), kind=quiet)
+    host.awaited(started.activation_id)
+    assert "NRestarts" not in (host.directory / "systemctl").read_text()
+
+
+def test_environment_of_the_task_reaches_the_programs(host: Host) -> None:
+    deployed = kind(host, 'printf %s "$SETTING" >"$HOST/setting"')
+    host.deploy(host.toplevel("new"), kind=deployed, environment=(("SETTING", "it's $HOME"),))
+    assert (host.directory / "setting").read_text() == "it's $HOME"
+
+
+# Busybox asks no program who the user is.
+@pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
+def test_boot_unit_of_a_user_whose_service_manager_lingers(host: Host) -> None:
+    host.with_service_manager()
+    host.program("id", "#!/bin/sh\ncase $1 in -u) echo 4321 ;; *) echo ann ;; esac\n")
+    linger = host.directory / "var/lib/systemd/linger/ann"
+    linger.parent.mkdir(parents=True)
+    units = host.directory / "home/.config/systemd/user"
+    quiet = replace(profile_kind("true"), profile=str(host.profile))
+    # Without lingering nobody would start it.
+    host.ended(host.start(host.toplevel("first"), kind=quiet, timeout_confirm=1).activation_id)
+    assert not units.exists()
+    linger.touch()
+    started = host.start(host.toplevel("new"), kind=quiet)
+    name = f"nixferry-{started.activation_id}-recover.service"
+    host.awaited(started.activation_id)
+    assert (units / "default.target.wants" / name).resolve() == units / name
+    assert f"ExecStart={host.programs}/guard-shell" in (units / name).read_text()
+    host.confirm(started.activation_id)
+    wait_for(lambda: not (units / name).exists(), "the unit to go")
+
+
+def without_a_system(host: Host) -> None:
+    host.profile.unlink()
+    for link in host.profile.parent.glob("system-*-link"):
+        link.unlink()
+
+
+@EVERY_SHELL
+def test_first_system_that_fails_is_removed_where_the_kind_can_do_that(host: Host) -> None:
+    without_a_system(host)
+    deployed = kind(host, "exit 3", deactivate='echo "$SYSTEM" >"$HOST/deactivated"')
+    new = host.toplevel("new")
+    ended = host.ended(host.start(new, kind=deployed).activation_id)
+    assert (ended.phase, ended.reason, host.profile.is_symlink()) == (
+        "rolled-back",
+        "activation_failed",
+        False,
+    )
+    assert (host.directory / "deactivated").read_text().strip() == new
+    assert any("what the activation had made was removed" in note for note in ended.notes)
+
+
+@EVERY_SHELL
+def test_first_system_that_cannot_be_removed_is_named(host: Host) -> None:
+    without_a_system(host)
+    new = host.toplevel("new")
+    ended = host.ended(host.start(new, kind=kind(host, "exit 3", remains="some links")).activation_id)
+    assert ended.phase == "failed"
+    assert "what the activation changed is still there (some links)" in ended.message
+    deployed = kind(host, "exit 3", deactivate="exit 5")
+    ended = host.ended(host.start(new, kind=deployed).activation_id)
+    assert ended.phase == "failed"
+    assert "removing the new one failed with exit code 5" in ended.message
+
+
+@EVERY_SHELL
+def test_first_of_the_current_links_that_leads_anywhere_tells_what_runs(host: Host) -> None:
+    current = replace(host.kind, current="~/.local/state/some-manager/current profile")
+    assert host.probe(kind=current).current == host.profile_target
+    other = host.toplevel("other")
+    for variable, directory in (("", "home/.local/state"), ("XDG_STATE_HOME", "state")):
+        link = host.directory / directory / "some-manager/current"
+        link.parent.mkdir(parents=True)
+        link.symlink_to(other)
+        host.environment = {variable: str(host.directory / directory)} if variable else {}
+        assert host.probe(kind=current).current == other
+        link.unlink()
+
+
+@EVERY_SHELL
+def test_host_finds_the_profile_where_the_kind_says_how(host: Host) -> None:
+    finding = replace(host.kind, profile="/nonexistent", find_profile=f"echo '{host.profile}'")
+    assert host.probe(kind=finding).profile == str(host.profile)
+    assert host.deploy(host.toplevel("new"), kind=finding).phase == "committed"
+    assert Path(host.profile_target).name == "new"
+    assert host.probe(kind=finding, profile="/given").profile == "/given"
+
+
+def test_what_was_tested_and_has_no_link_of_its_own_is_kept_from_garbage_collection(host: Host) -> None:
+    tested = kind(host, current="profile", activate="true")
+    new = host.toplevel("new")
+    ended = host.deploy(new, kind=tested, action="test")
+    assert ended.phase == "committed"
+    roots = host.directory / "nix/var/nix/gcroots/nixferry"
+    wait_for(lambda: not (roots / f"{ended.activation_id}-old").exists(), "the end")
+    assert str((roots / f"{ended.activation_id}-new").readlink()) == new
+
+
+def test_profile_that_the_program_has_set_to_a_specialisation_is_put_back(host: Host) -> None:
+    """Programs that set the profile themselves set it to what they belong to."""
+    new, old = host.toplevel("new"), host.profile_target
+    child = Path(new) / "specialisation/blue"
+    child.parent.mkdir()
+    child.symlink_to(host.toplevel("new-blue"))
+    sets = replace(
+        host.kind, activate=f"TOPLEVEL=$SYSTEM\n{SET_PROFILE}\nexit 1", required=(), has_boot_default=False
+    )
+    ended = host.ended(host.start(new, kind=sets, specialisation="blue").activation_id)
+    assert (ended.phase, host.profile_target) == ("rolled-back", old)
+
+
+def test_action_boot_sets_a_profile_without_its_command(host: Host) -> None:
+    new = host.toplevel("new")
+    ended = host.ended(host.start(new, kind=kind(host, "exit 1"), action="boot").activation_id)
+    assert (ended.phase, host.profile_target) == ("committed", new)
