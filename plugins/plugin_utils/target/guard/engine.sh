@@ -3,14 +3,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The state machine:
+# The way of an activation. A phase (above) and what runs in it (below), each in the kind's driver or in the part named.
 #
-#   prepared -> activating -> awaiting-confirmation -> committing -> committed
-#                   |                  |                   |
-#                   +------------------+-------------------+-> rolling-back -> rolled-back (or failed)
+#    prepared ----> activating ----> awaiting-confirmation ----> committing ----> committed
+#    verb_start     NAME_activate    await_confirmation          NAME_commit      end_activation
+#    start.sh       judge.sh         commit.sh                   commit.sh        end.sh
+#                        |  it failed,        |  nobody confirmed      |  it failed
+#                        |  or units did      |  in time, or abort     |
+#                        v                    v                        v
+#                   rolling-back   profile, boot default (roll_back.sh), NAME_roll_back ----> rolled-back, or failed
 #
-# Who asked for no roll back gets `failed` at once instead of `rolling-back`, until the commit has begun.
-# Until `committing` nothing that decides what boots is touched (for kinds with a boot default).
+# A power cut or a kill comes in from anywhere, by the dead-man or the next boot: recover_activation, rescue_activation.
+# With `roll_back_on_failure` off it ends `failed` at once instead of `rolling-back`, until the commit has begun.
+# Until `committing` nothing that decides what boots is touched, for kinds with a boot default.
 
 # The whole of it, in the process that outlives the login.
 run_activation() {

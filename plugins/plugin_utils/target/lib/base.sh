@@ -7,13 +7,16 @@
 # is healthy, and makes it permanent; or else goes back to the old system, whatever became of the controller.
 #
 # Its parts, joined in the order of GUARD_PARTS in _guard/program.py; no function calls one of a later part:
-#   lib/      this file, the answer to the controller, the clock, files, processes, claims, the service manager, the
-#             system as it is, the record of an activation, the deploy lock
-#   guard/    gcroots deployed look program judge units end reboot roll_back commit boot_once engine: the way of an
-#             activation (engine.sh has the picture); status start probe verbs: what the controller can ask for
+#   lib/      this file, the answer to the controller, its request, who else could change a file, the clock, files,
+#             processes, claims, the service manager, the system as it is, the record of an activation, the deploy lock
+#   kinds/    what activates, commits and rolls back each kind of system (kind.sh says what a driver is)
+#   guard/    place gcroots deployed look program judge units end reboot roll_back commit boot_once engine: the way of
+#             an activation (engine.sh has the picture); status start probe verbs: what the controller can ask for;
+#             installed: what it cannot where it has few privileges
 #   secrets/  the secrets of an activation          boot/  what boots by default, what boots once
 #
-# To look at a deploy by hand: cat /var/lib/nixferry/activations/*/phase (and log, notes, message).
+# To read how an activation goes, begin with run_activation in guard/engine.sh.
+# To look at a deploy by hand: cat /var/lib/nixferry/activations/*/phase (and log, notes, result/message).
 # To go back by hand while the guard waits: touch /var/lib/nixferry/activations/<id>/abort
 
 set -u

@@ -4,13 +4,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # The record of an activation. $DIR is /var/lib/nixferry/activations/<id>:
-#   request/KEY  what was asked for (see guard/start.sh), never changed
+#   guard.sh     the program that began it and that ends it (guard/place.sh)
+#   request/KEY  what was asked for, by the keys of lib/request.sh, never changed
 #   old/KEY      what the host was like before
 #   result/KEY   what came of it
 #   phase        one of: prepared activating awaiting-confirmation committing committed rolling-back rolled-back failed
 #   phases/      the phases not entered yet: a phase is entered by a rename, which works on a full disk, too
 #   history      phases with the time they began, on the clock and since the host came up (see `now`)
-#   notes        remarks, one a line
+#   notes        remarks, one a line                  room      kept free for the end (keep_room)
 #   worker       the process that works on it        child    the session of the program that it runs
 #   log          what the programs printed           boot     the boot it belongs to
 #   confirm, abort   made by the controller
