@@ -31,7 +31,6 @@ GUARD_PARTS = (
     "secrets/activation.sh",
     "guard/judge.sh",
     "boot/common.sh",
-    "boot/lab.sh",
     "boot/systemd-boot.sh",
     "boot/grub.sh",
     "boot/loader.sh",
