@@ -43,7 +43,6 @@ GUARD_PARTS = (
     "secrets/activation.sh",
     "guard/judge.sh",
     "boot/common.sh",
-    "boot/lab.sh",
     "boot/systemd-boot.sh",
     "boot/grub.sh",
     "boot/loader.sh",

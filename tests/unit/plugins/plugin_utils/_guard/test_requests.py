@@ -156,7 +156,9 @@ def test_nul_is_refused() -> None:
     ],
 )
 def test_requests_that_the_guard_could_not_serve_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"activation id|not a valid Action|not a valid FailedUnits|timeouts"):
+    with pytest.raises(
+        ValueError, match=r"activation id|not a valid Action|not a valid FailedUnits|timeouts"
+    ):
         dataclasses.replace(REQUEST, **wrong)  # type: ignore[arg-type]
 
 
