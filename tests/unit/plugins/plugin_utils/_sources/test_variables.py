@@ -287,12 +287,12 @@ def test_without_a_query_all_hosts_are_selected() -> None:
 def test_the_build_gets_the_options_of_the_configuration(tmp_path: Any) -> None:
     (tmp_path / "network.nix").touch()
     given: dict[str, Any] = {
-        "fleet": "network.nix", "format": "auto", "args": {"n": 3}, "argstrs": {}, "override_inputs": {},
+        "fleet": "network.nix", "format": "auto", "args": {"n": 3}, "argstrs": {"s": 4}, "override_inputs": {},
         "include": ["nixpkgs=../x", "/abs", "b=https://c"], "impure": False,
     }  # fmt: skip
     options = fleet_options(given, str(tmp_path / "fleet.yml"))
     assert options.common == {
-        "args": {"n": 3},
+        "args": {"n": 3, "s": "4"},
         "include": [f"nixpkgs={tmp_path.parent}/x", "/abs", "b=https://c"],
     }
     other = fleet_options({**given, "args": {}}, str(tmp_path / "fleet.yml"))
