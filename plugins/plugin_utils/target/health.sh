@@ -21,6 +21,7 @@ within() { # LIMIT COMMAND...
 }
 
 # What systemd knows of a unit that is not up is the best explanation.
+# shellcheck disable=SC2016 # another shell expands it
 UNIT_IS_UP='systemctl is-active --quiet "$1" || { systemctl status --no-pager --lines=5 "$1"; false; }'
 
 check_once() { # LIMIT KIND TARGET

@@ -10,6 +10,7 @@
 #   INSTALLED_COMMAND   `activate_command`, encoded              INSTALLED_KEYS   public keys, of which one must have signed
 #   INSTALLED_CALLER    who called, in sudo's words
 
+# shellcheck disable=SC2034 # lib/request.sh reads it
 if [ -n "$INSTALLED_VERSION" ]; then REQUEST_REFUSED=refused; fi
 PERMITS=$ROOT/nix/var/nix/gcroots/nixferry-permits
 

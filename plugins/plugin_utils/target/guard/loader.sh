@@ -24,6 +24,7 @@ USER_ID=$(id -u)
 state=${NIXFERRY_ROOT:-}/var/lib/nixferry
 [ "$USER_ID" = 0 ] || state=${XDG_STATE_HOME:-${HOME:-/nonexistent}/.local/state}/nixferry
 
+# shellcheck disable=SC2154 # see above
 answer() {
     printf '\nnixferry=1\n'
     printf '%s\n' "$@" "end=$verb"

@@ -7,6 +7,7 @@
 
 hash_of() { sha256sum "$1" || shasum -a 256 "$1" || openssl dgst -sha256 -r "$1" || nix-hash --type sha256 --flat "$1"; }
 
+# shellcheck disable=SC2154 # see guard/loader.sh
 program=$state/guard/$name
 if [ -f "$program" ] && is_ours "$program" && is_ours "$state/guard"; then
     case $(hash_of "$program" 2>/dev/null) in "$name"*) ;; *) program= ;; esac

@@ -5,6 +5,7 @@
 #
 # The program that began an activation (see guard/loader.sh)
 
+# shellcheck disable=SC2154 # see guard/loader.sh
 program=$state/activations/$id/guard.sh
 [ -e "${program%/*}/phase" ] || answer error=no_activation "message=this host knows no activation $id"
 [ -f "$program" ] && is_ours "$program" || program=

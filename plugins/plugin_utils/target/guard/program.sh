@@ -15,6 +15,7 @@ RUN_BEGAN=      # where the output of the last program begins in the log; empty 
 # All that a record says of what is activated, and how
 load_activation() {
     load_variables
+    # shellcheck disable=SC2034 # kinds/profile.sh reads it
     ACTIVATE_COMMAND=$(request activate_command)
     # A record that has become garbage has no kind.
     use_kind "$(request kind)" || true

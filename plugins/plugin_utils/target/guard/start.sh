@@ -101,6 +101,7 @@ may_set_profile() {
 }
 
 use_kind_asked_for() {
+    # shellcheck disable=SC2034 # kinds/profile.sh reads it
     ACTIVATE_COMMAND=$(arg activate_command)
     use_kind "$(arg kind)" || error bad_request "there is no kind $(arg kind)"
 }

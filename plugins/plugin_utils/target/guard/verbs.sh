@@ -151,11 +151,12 @@ verb_watch() {
 
 # driver FUNCTION: a program of the kind of this activation, with what run_program has exported
 run_driver() {
+    # shellcheck disable=SC2034 # kinds/profile.sh reads it
     ACTIVATE_COMMAND=$(request activate_command)
     PATH=$CALLER_PATH
     unset LC_ALL
     if [ -n "$CALLER_LOCALE" ]; then export LC_ALL="$CALLER_LOCALE"; fi
-    if [ -n "$CALLER_RUNTIME_DIR" ]; then XDG_RUNTIME_DIR=$CALLER_RUNTIME_DIR; fi
+    if [ -n "$CALLER_RUNTIME_DIR" ]; then export XDG_RUNTIME_DIR="$CALLER_RUNTIME_DIR"; fi
     set +u
     "$1"
 }
@@ -181,6 +182,7 @@ main() {
             use_state "$(state_directory)"
             answer_begins
             read_request
+            # shellcheck disable=SC2034 # guard/place.sh reads it
             if [ -z "${NIXFERRY_PROGRAM:-}" ]; then PROGRAM=$0; fi
             if [ -n "$INSTALLED_VERSION" ]; then judge_version; fi
             judge_request

@@ -22,6 +22,7 @@
 set -u
 umask 077
 # A kind's programs get these as they came.
+# shellcheck disable=SC2034 # guard/verbs.sh reads them
 CALLER_PATH=${PATH:-} CALLER_LOCALE=${LC_ALL:-} CALLER_RUNTIME_DIR=${XDG_RUNTIME_DIR:-}
 LC_ALL=C
 export LC_ALL

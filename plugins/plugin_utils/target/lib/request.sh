@@ -85,7 +85,12 @@ fits() {
         name) case $2 in .*) return 1 ;; esac && only 0-9A-Za-z._+- "$2" 200 ;;
         component) case $2 in .* | */*) return 1 ;; esac && fits line "$2" ;;
         path) case $2 in /*) fits line "$2" ;; *) return 1 ;; esac ;;
-        variable) case $2 in [!A-Za-z_]* | *=*) ;; *) return 1 ;; esac && only 0-9A-Za-z_ "${2%%=*}" 200 && case $2 in [0-9=]*) return 1 ;; esac ;;
+        variable)
+            case $2 in
+                [A-Za-z_]*=*) only 0-9A-Za-z_ "${2%%=*}" 200 ;;
+                *) return 1 ;;
+            esac
+            ;;
         choice/*) only a-z- "$2" 50 && case ${1#choice}/ in */"$2"/*) ;; *) return 1 ;; esac ;;
         store_path) is_store_path "$2" ;;
         kind) [ "$2" = "$INSTALLED_KIND" ] ;;
