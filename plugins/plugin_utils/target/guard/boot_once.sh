@@ -99,6 +99,7 @@ resume_activation() {
     if claim "$LOCKS/lock" lock_held_by_another; then put "$LOCKS/deployer" "$(request deployer)"; fi
     rm -f "$DIR/worker" "$DIR/child"
     put "$DIR/dead_man" "$(in_seconds "$(longest_duration)")"
+    put "$DIR/reports_by" "$(in_seconds "$START_DEADLINE")"
     put "$DIR/boot" "$(boot_identity)"
     if ! begin_work >>"$DIR/log" 2>&1; then begin_work_alone; fi
     await_worker || note "the guard did not report after the reboot"

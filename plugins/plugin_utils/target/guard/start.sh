@@ -226,6 +226,7 @@ write_record() {
         printf %s "$START_NOTES" >"$DIR/notes" &&
         write "$DIR/boot" "$(boot_identity)" &&
         write "$DIR/dead_man" "$(in_seconds "$(longest_duration)")" &&
+        write "$DIR/reports_by" "$(in_seconds "$START_DEADLINE")" &&
         enter_phase prepared
 }
 

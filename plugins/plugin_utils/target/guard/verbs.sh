@@ -104,6 +104,9 @@ verb_rescue() {
     fi
     # A host that goes down comes back with the old boot default; activating now would only be in the way.
     if has_service_manager && [ "$(bounded 30 systemctl "$(manager_scope)" is-system-running)" = stopping ]; then return; fi
+    # On a busy host the dead-man may look before the guard has reported: it has as long as `start` waits for it.
+    reports_by=$(get "$DIR/reports_by")
+    if [ ! -e "$DIR/worker" ] && ! passed "${reports_by:-0}"; then return; fi
     # Looked at twice: nothing is worse than a second guard at work beside the first.
     if owner_lives "$DIR/worker" || { pause 1 && owner_lives "$DIR/worker"; }; then
         if ! passed "$(get "$DIR/dead_man")"; then return; fi

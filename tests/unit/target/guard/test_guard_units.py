@@ -50,6 +50,23 @@ def test_rescue_that_comes_just_as_the_guard_ends_changes_nothing(host: Host) ->
     assert host.actions == ["test new", "boot new"]
 
 
+def test_guard_that_has_not_reported_yet_is_not_taken_for_dead(host: Host) -> None:
+    """The dead-man looks every ten seconds; on a busy host the guard may report later than that."""
+    started = host.start(host.toplevel("new"))
+    host.awaited(started.activation_id)
+    record = host.record(started.activation_id)
+    (record / "reports_by").write_text(f"{2**40}\n")
+    (record / "worker").rename(record / "worker-not-yet")
+    rescue = [host.programs / "guard-shell", record / "guard.sh", "rescue"]
+    subprocess.run(rescue, env=host.env(), check=True, timeout=20)
+    assert host.actions == ["test new"]
+    # Past the deadline it counts as dead, whether or not it ever came up.
+    (record / "reports_by").write_text("0\n")
+    subprocess.run(rescue, env=host.env(), check=True, timeout=20)
+    assert host.status(started.activation_id).phase == "rolled-back"
+    assert systems(host) == ("old", "old", "old")
+
+
 @EVERY_SHELL
 def test_units_of_the_service_manager(host: Host) -> None:
     host.with_service_manager()
