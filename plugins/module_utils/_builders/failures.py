@@ -2,10 +2,10 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""Why a remote builder does not build: from what ssh and Nix printed to a cause and what to do about it.
+"""Find the cause and the remedy from the output of ssh and Nix when a remote builder does not build.
 
-Nix's last error is nearly always that the platform does not match; the cause stands in an earlier line, and with
-ssh-ng in no line at all that the client sees. So the order of the table matters: causes come before their consequences.
+Nix's last error nearly always says that the platform does not match. The cause is in an earlier line, and with ssh-ng
+in no line that the client sees. Therefore the order of the table matters: causes come before their consequences.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 
 class Failure(NamedTuple):
-    """What is wrong. ``stage`` says how far things went, ``evidence`` is the line that shows it."""
+    """A fault. ``stage`` is where it occurred, ``evidence`` is the line that shows it."""
 
     code: str
     stage: str
@@ -41,8 +41,8 @@ _ROWS = (
         "host key",
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "The builder shows another host key than the pinned one",
-        "If it was made anew, read its new key over a way that you trust and register it again; otherwise somebody "
-        "else answers at its address.",
+        "If it was reinstalled, read its new key over a trusted channel and register it again; otherwise another "
+        "machine answers at its address.",
     ),
     _Row(
         "host_key_unknown",
@@ -56,7 +56,7 @@ _ROWS = (
         "key_permissions",
         "key",
         r"UNPROTECTED PRIVATE KEY FILE|bad permissions",
-        "Others than root may read the secret key, so ssh refuses to use it",
+        "Users other than root may read the secret key, so ssh refuses to use it",
         "Give the file to root with mode 0600.",
     ),
     _Row(
@@ -70,14 +70,14 @@ _ROWS = (
         "key_passphrase",
         "key",
         r"incorrect passphrase supplied to decrypt private key",
-        "The secret key has a passphrase, and nobody is there to type it",
+        "The secret key has a passphrase, which cannot be typed here",
         "Make a key without one for this builder.",
     ),
     _Row(
         "key_refused",
         "login",
         r"Permission denied \(|Too many authentication failures",
-        "The builder lets nobody in with this key and user",
+        "The builder refuses this key for this user",
         "Compare the public key with the user's authorized_keys there. A KEY.pub of another key beside the right "
         "KEY has the same effect, and so have AllowUsers and a locked account: the builder's sshd says which.",
     ),
@@ -99,21 +99,21 @@ _ROWS = (
         "unresolved",
         "connect",
         r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution",
-        "The builder's name leads to no address",
+        "The builder's name has no address",
         "Correct `host`; for a builder on this machine use 127.0.0.1, since the daemon may not resolve localhost.",
     ),
     _Row(
         "refused",
         "connect",
         r"Connection refused",
-        "Nobody listens at the builder's address and port",
+        "No server listens at the builder's address and port",
         "Start the builder, or correct `host` and `port`.",
     ),
     _Row(
         "no_route",
         "connect",
         r"No route to host|Network is unreachable|Host is down",
-        "There is no way to the builder's address",
+        "The builder's address has no route",
         "Check the network. On macOS 15 and later a daemon needs Apple's own /usr/bin/ssh to reach the local network.",
     ),
     _Row(
@@ -160,7 +160,7 @@ _ROWS = (
         "wrong_protocol",
         "program",
         r"error: protocol mismatch\s*$|serve protocol.*mismatch",
-        "The builder answers in another protocol than it is asked in",
+        "The builder answers in another protocol than the request",
         "A forced command there allows one protocol only: set `protocol` to the other one, ssh or ssh-ng.",
     ),
     _Row(
@@ -183,7 +183,7 @@ _ROWS = (
         r"bad machine specification|while parsing machine specification|speed factor must be|"
         r"store URL was not found at the first column",
         "Nix cannot read the file with the builders",
-        "Correct the line that is named: until then every build on this machine fails.",
+        "Correct the named line: until then every build on this machine fails.",
     ),
     _Row(
         "sandbox",
@@ -220,7 +220,7 @@ _ROWS = (
         "builder_mismatch",
         "match",
         r"build of '[^']*' on '[^']*' failed: (?:error: )?"
-        # A builder with Nix 2.34 begins like this as well when a build has failed for a reason of its own.
+        # A builder with Nix 2.34 also begins like this when a build has failed for another reason.
         r"(?:a '\S+' with features \{[^}]*\} is required[^\n]*but I am a|"
         r"[^\n]*\n?[^\n]*(?:[Pp]latform mismatch|missing system features))",
         "The builder itself does not build for the system, or lacks a feature, that its entry here promises",
@@ -231,7 +231,7 @@ _ROWS = (
         "disconnected",
         "daemon",
         r"Nix daemon disconnected unexpectedly|unexpected end-of-file|unexpected EOF",
-        "The connection to the builder's Nix ended without a word",
+        "The connection to the builder's Nix ended without a message",
         "The builder was stopped in the middle, or its nix-daemon did not start: nix_builder_check, run as root, "
         "tells.",
     ),
@@ -240,28 +240,28 @@ _ROWS = (
         "connect",
         r"failed to start SSH connection",
         "ssh did not get through to the builder, and with ssh-ng Nix does not show why",
-        "nix_builder_check, run as root, tells; so does `ssh NAME` as root.",
+        "Run nix_builder_check as root, or `ssh NAME` as root, to see it.",
     ),
     _Row(
         "no_slot",
         "match",
         r"waiting for a machine to build",
         "The builder has no free slot",
-        "Its `max_jobs` here is 0, or builds that were left behind hold the slots.",
+        "Its `max_jobs` here is 0, or abandoned builds hold the slots.",
     ),
     _Row(
         "client_mismatch",
         "match",
         r"Failed to find a machine for remote build|missing system features",
-        "No registered builder fits the system and features that are asked for",
+        "No registered builder has the requested system and features",
         "Compare them with `systems` and `supported_features` of the entry.",
     ),
     _Row(
         "no_jobs",
         "match",
-        # Nix 2.8 begins it with a small letter. What comes after the semicolon depends on whether builders are known.
+        # Nix 2.8 begins it with a small letter. The text after the semicolon depends on whether builders are known.
         r"[Uu]nable to start any build\b|local builds are disabled|set 'max-jobs' to a non-zero value",
-        "Nothing here may build locally, and no builder fits",
+        "Local builds are disabled, and no builder fits",
         "Register a builder for that system, or raise max-jobs.",
     ),
     _Row(
@@ -277,7 +277,7 @@ CODES = tuple(row.code for row in _ROWS)
 
 
 def classified(text: str) -> Failure | None:
-    """The cause that a text of ssh or Nix shows, or None when it shows none that is known."""
+    """Return the known cause that a text of ssh or Nix shows, or None."""
     for sign, row in _SIGNS:
         match = sign.search(text)
         if match:
@@ -292,7 +292,7 @@ def _line_around(text: str, position: int) -> str:
 
 
 def explained(text: str, stage: str) -> Failure:
-    """Like ``classified``, with something to say about every text."""
+    """Like ``classified``, but with a failure for every text."""
     found = classified(text)
     if found:
         return found
@@ -300,7 +300,7 @@ def explained(text: str, stage: str) -> Failure:
     return Failure(
         "unknown",
         stage,
-        "It failed for a reason that is not known here",
-        "See what was printed, and the log of the Nix daemon and of sshd on the builder.",
+        "It failed for an unknown reason",
+        "See the output, and the log of the Nix daemon and of sshd on the builder.",
         lines[-1] if lines else "nothing was printed",
     )

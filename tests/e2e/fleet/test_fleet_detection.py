@@ -127,7 +127,7 @@ STRANGE = {
     "a function of a list": ("{ }: [ ]", "a list"),
     "a function of a function": ("_: _: { }", "a function"),
     "a function without end": ("let more = _: more; in more", "a function"),
-    "a module of one host": ("{ lib, pkgs, ... }: { }", "a function that has to be given lib, pkgs"),
+    "a module of one host": ("{ lib, pkgs, ... }: { }", "a function that requires lib, pkgs"),
     "a derivation": ("made", "a derivation called deploy"),
     "a derivation with meta": ("script", "a derivation called deploy"),
     "one configuration": ("evaluation { system = host; }", "one configuration that has been evaluated"),

@@ -43,7 +43,7 @@ let
           key = "nixferry.deploy/colmena";
           imports = [ (options { format = chosen; host = name; }) ];
           nixpkgs.overlays = lib.mkBefore (packages.overlays or [ ]);
-          # Since 22.11 this merges with what the host says.
+          # Since 22.11 this merges with the host's own value.
           nixpkgs.config =
             if lib.versionAtLeast (lib.version or lib.nixpkgsVersion) "22.11pre" then lib.mkBefore (packages.config or { })
             else lib.mkOptionDefault (packages.config or { });

@@ -34,7 +34,7 @@ def test_values_as_nix_writes_them(value: Any, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("Max Jobs", 1, "no name"),
+        ("Max Jobs", 1, "not a valid name"),
         ("include", "x", "no name"),
         ("cores", "1\nsandbox = false", "cannot hold"),
         ("cores", "1 # one", "cannot hold"),
