@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The one exception type that reaches the user, and how it becomes an Ansible result."""
+"""The exception type that reaches the user, and its form as an Ansible result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class NixferryError(Exception):
     """A failure that can be explained to the user.
 
     ``step`` is the phase of the deploy in the user's words ("evaluate", "copy", "confirm").
-    ``remedy`` is what to do next, as a full sentence; it may be empty.
-    ``output`` holds what the tool printed, one string a line; only its end is kept.
+    ``remedy`` is the next step for the user, as a full sentence; it may be empty.
+    ``output`` has the lines that the tool printed; only the end is kept.
     """
 
     def __init__(self, message: str, *, step: str, remedy: str = "", output: Sequence[str] = ()) -> None:
@@ -31,7 +31,7 @@ class NixferryError(Exception):
         return f"{self.step}: {self.message}"
 
     def text(self, host: str) -> str:
-        """One paragraph that names host, step, cause and remedy."""
+        """Return one paragraph that names host, step, cause and remedy."""
         sentences = [f"{host}: {self.step} failed: {self.message.rstrip()}"]
         if self.remedy:
             sentences.append(f"What to do: {self.remedy}")
@@ -39,7 +39,7 @@ class NixferryError(Exception):
 
     @classmethod
     def of_result(cls, host: str, result: Mapping[str, Any]) -> NixferryError:
-        """The error that the result of an earlier task on ``host`` was made from."""
+        """Return the error in the result of an earlier task on ``host``."""
         error = cls(
             "", step=str(result["step"]), remedy=str(result["remedy"]), output=result.get("output", ())
         )
@@ -48,7 +48,7 @@ class NixferryError(Exception):
         return error
 
     def result(self, host: str) -> dict[str, Any]:
-        """The error as the result of an Ansible task on ``host``."""
+        """Return the error as the result of an Ansible task on ``host``."""
         result: dict[str, Any] = {
             "failed": True,
             "changed": False,

@@ -2,23 +2,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The table of activation kinds: what "make this closure the running one" means for each sort of system.
+"""The table of activation kinds: how to activate a closure of each kind.
 
-The guard on the host knows no kind. It is handed the shell snippets of this table and runs each of them with
+The guard on the host does not know any kind. It gets the shell snippets of this table and runs each of them with
 ``/bin/sh -c`` and these variables in the environment:
 
 ``TOPLEVEL``      the store path being deployed
-``SYSTEM``        what is activated: ``TOPLEVEL``, or its specialisation
-``OLD_TOPLEVEL``  where the profile pointed before (empty on a first deploy)
-``OLD_SYSTEM``    what was running before: the real path behind ``current``; it may be a specialisation, or a
+``SYSTEM``        the system to activate: ``TOPLEVEL``, or its specialisation
+``OLD_TOPLEVEL``  the previous target of the profile (empty on a first deploy)
+``OLD_SYSTEM``    the previously running system: the real path behind ``current``; it may be a specialisation, or a
                   system that was only tested and never was a generation (empty on a first deploy)
 ``PROFILE``       the profile link
 
 The guard itself puts the profile link back to the exact old generation before it runs ``roll_back``, so no
 snippet ever has to guess which generation was "the previous one".
 
-A snippet may be called after an activation that was cut off anywhere: what the program itself would only undo after a
-complete one is the snippet's to undo. Where that takes more than a line, it lies in ``target/kinds/<kind>.sh``.
+A snippet may be called after an activation that was interrupted anywhere: it must also undo what the program itself
+undoes only after a complete activation. If that takes more than a line, the code is in ``target/kinds/<kind>.sh``.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ from .errors import NixferryError
 
 SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
 SET_PROFILE = 'nix-env -p "$PROFILE" --set "$TOPLEVEL"'
-# Not twice: a profile that points to the toplevel already may do so by a generation that is not the newest.
+# Do not set it twice: a generation that is not the newest may already point to the toplevel.
 MAKE_SURE_OF_PROFILE = f'[ "$PROFILE" -ef "$TOPLEVEL" ] || {{ mkdir -p "${{PROFILE%/*}}" && {SET_PROFILE}; }}'
 
 
 def _with_functions(kind: str, call: str) -> str:
-    """A snippet that calls a function of ``target/kinds/<kind>.sh``."""
+    """Return a snippet that calls a function of ``target/kinds/<kind>.sh``."""
     functions = Path(__file__).parent.parent / "target" / "kinds" / f"{kind}.sh"
     return f"{functions.read_text(encoding='utf-8')}\n{call}"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """How one sort of system is activated, made permanent and rolled back."""
+    """How to activate, commit and roll back one kind of system."""
 
     name: str
     activate: str
-    """Makes ``SYSTEM`` the running one. An empty snippet means that there is nothing to run."""
+    """Makes ``SYSTEM`` the running one. Empty: nothing to run."""
     commit: str
     """Makes it permanent, after the confirmation. May be empty when ``activate`` already did."""
     roll_back: str
@@ -54,68 +54,68 @@ class Kind:
     restore_boot_default: str
     """Makes ``OLD_TOPLEVEL`` the boot default again after a commit that failed half-way."""
     dry_activate: str
-    """Prints what ``activate`` would do, without doing it. Empty: the kind cannot tell."""
+    """Prints what ``activate`` would do, without doing it. Empty: not supported."""
     current: str
-    """The links that may tell what is running now, separated by spaces: the first that leads anywhere does. The word
+    """The links to the running system, separated by spaces: the first existing one counts. The word
     ``profile`` means the profile link; ``~/`` as in ``profile``."""
     booted: str
-    """The link to what was booted, to tell whether a reboot is pending; empty where that has no meaning."""
+    """The link to the booted system, to detect a pending reboot; empty if that has no meaning."""
     profile: str
     """The default profile link. A leading ``~/`` is the home directory of the user on the host, and
-    ``~/.local/state/`` what ``XDG_STATE_HOME`` names there."""
+    ``~/.local/state/`` is ``XDG_STATE_HOME`` there."""
     required: tuple[str, ...]
     """Files that a toplevel must contain to be of this kind, relative to it."""
     exit_failed_units: int | None = None
-    """The exit code that says: activated, but some units have failed."""
+    """The exit code for: activated, but some units have failed."""
     exit_reboot_required: int | None = None
-    """The exit code that says: nothing was activated, because only a reboot can do it."""
+    """The exit code for: nothing was activated, because that needs a reboot."""
     exit_locked: int | None = None
-    """The exit code that says: another activation holds the program's own lock; worth a retry. Believed only together
-    with ``locked_words``."""
+    """The exit code for: another activation holds the program's own lock; worth a retry. Trusted only together with
+    ``locked_words``."""
     lock: str = ""
     """The file that the program locks (flock) for as long as it runs."""
     locked_words: str = ""
-    """What the program prints when it could not get that lock."""
+    """The program's message if it could not get that lock."""
     begun_words: str = ""
-    """What the program prints before it changes anything that ``current`` would not show."""
+    """The program's message before it changes anything that ``current`` would not show."""
     unfinished: str = ""
-    """A list that the program removes when it has come to its end: what is left in it was never done."""
+    """A list that the program removes at its end: remaining entries were never processed."""
     prepare_boot: str = ""
     """Makes ``TOPLEVEL`` a generation that has a boot entry, while ``OLD_TOPLEVEL`` is the boot default all the time.
     Empty: the kind cannot be booted just once."""
     has_boot_default: bool = False
-    """Whether a boot loader decides what runs after a power cut. If not, the guard has to roll back an
+    """Whether a boot loader decides what runs after a power cut. If not, the guard must roll back an
     interrupted activation itself after a restart."""
     check_units: bool = False
-    """Whether the program hides failed units behind exit code 0, so that the guard has to watch them."""
+    """Whether the program hides failed units behind exit code 0, so that the guard must watch them."""
     deactivate: str = ""
-    """Removes all that ``SYSTEM`` has made on a host that had no system of this kind before. Empty: the kind offers
-    no such thing."""
+    """Removes everything that ``SYSTEM`` has made on a host that had no system of this kind before. Empty: not
+    supported."""
     remains: str = ""
-    """What is left, and what to do about it, when a first deploy fails that nothing can undo."""
+    """What is left after a failed first deploy that cannot be undone, and how to remove it."""
     find_profile: str = ""
-    """Prints the default profile link where only the host knows it; ``profile`` then is what it usually is."""
+    """Prints the default profile link if only the host knows it; ``profile`` is then the usual one."""
     flake_output: str = ""
     flake_attribute: str = ""
     """The toplevel below ``<flake>#<flake_output>.<name>``; empty: the output itself is the toplevel."""
 
 
 # Sources: nixos/modules/system/activation/switch-to-configuration.pl and switch-to-configuration-ng of nixpkgs for
-# the actions and exit codes. `boot` is run by the toplevel first and by the specialisation second: the boot loader
+# the actions and exit codes. The toplevel runs `boot` first and the specialisation second: the boot loader
 # programs are given the path to make the default, and those that know only whole generations
 # (systemd-boot-builder.py before 2025) ignore a specialisation's path and would leave the OLD generation default.
-# An exit code may also be the errno of what went wrong last, at any point: 11 (EAGAIN), 4 (EINTR) and 100 (ENETDOWN)
+# An exit code may also be the errno of the last error, at any point: 11 (EAGAIN), 4 (EINTR) and 100 (ENETDOWN)
 # prove nothing by themselves. Releases until 24.05 wait for the lock, later ones refuse.
-# The profile reaches the disk before the boot loader does: a power cut must not leave a host that boots a system which
-# is no generation.
+# The profile reaches the disk before the boot loader: a power cut must not leave a host that boots a system without a
+# generation.
 _NIXOS_COMMIT = f"""\
 {SET_PROFILE} || exit
 {{ sync -f "$PROFILE" || sync; }} 2>/dev/null
 "$TOPLEVEL/bin/switch-to-configuration" boot || exit
 [ "$SYSTEM" = "$TOPLEVEL" ] || "$SYSTEM/bin/switch-to-configuration" boot"""
 
-# The specialisation that was running is looked up among the old toplevel's children, as its path alone does not
-# tell its parent.
+# The running specialisation is looked up among the old toplevel's children, as its path alone does not reveal its
+# parent.
 _NIXOS_RESTORE_BOOT_DEFAULT = """\
 "$OLD_TOPLEVEL/bin/switch-to-configuration" boot || exit
 for child in "$OLD_TOPLEVEL"/specialisation/*; do
@@ -150,7 +150,7 @@ _NIXOS = Kind(
     flake_attribute="config.system.build.toplevel",
 )
 
-# `darwin-rebuild` sets the profile first. Here that comes last, since the profile is what launchd activates after a
+# `darwin-rebuild` sets the profile first. Here it is set last, since the profile is what launchd activates after a
 # restart (modules/services/activate-system), and nothing in an activation reads it: until the confirmation a restart
 # comes back with the old system.
 _DARWIN = Kind(
@@ -169,9 +169,9 @@ _DARWIN = Kind(
     flake_attribute="system",
 )
 
-# The profile is set once the new generation is confirmed, as the `home-manager` program does it before; what runs is
-# told by home-manager's own root for the garbage collector, which may be a specialisation or a generation that was
-# only tested.
+# The profile is set after the confirmation; the `home-manager` program sets it before the activation. The running
+# generation is home-manager's own garbage collector root, which may be a specialisation or a generation that was only
+# tested.
 _HOME_MANAGER = Kind(
     name="home-manager",
     activate=_with_functions("home-manager", 'activate_home "$SYSTEM"'),
@@ -230,7 +230,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_named(name: str) -> Kind:
-    """Look up a kind; raises ``NixferryError`` that lists the known ones."""
+    """Look up a kind; raises a ``NixferryError`` that lists the known ones."""
     try:
         return KINDS[name]
     except KeyError:
@@ -242,10 +242,10 @@ def kind_named(name: str) -> Kind:
 
 
 def profile_kind(activate_command: str = "") -> Kind:
-    """The kind ``profile`` with the user's own command, which may be empty.
+    """Return the kind ``profile`` with the user's own command, which may be empty.
 
-    The command runs after the profile was set, forwards and backwards: ``PROFILE`` points to the closure to
-    activate and so does ``TOPLEVEL``, which is the old one during a roll back.
+    The command runs after the profile was set, on activation and on rollback: ``PROFILE`` points to the closure to
+    activate and so does ``TOPLEVEL``, which is the old one during a rollback.
     """
     command = activate_command.strip()
     if not command:

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Which attributes a Nix file binds, and where: enough of the language for that, and nothing evaluated.
+"""Find the attributes that a Nix file binds, and their lines, without evaluating anything.
 
-The lexical rules are those of the Nix manual (language, "syntax"): comments, both kinds of strings with what is
-interpolated in them, paths, and attribute paths on the left of ``=``.
+The lexical rules are those of the Nix manual (language, "syntax"): comments, both kinds of strings with their
+interpolations, paths, and attribute paths on the left of ``=``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 Name = str | None
-"""A name on the way to an attribute; ``None`` for one that is computed."""
+"""A name in an attribute path; ``None`` for a computed one."""
 
 _TOKEN = re.compile(
     r"""
@@ -34,22 +34,22 @@ _CLOSING = frozenset(_OPENING.values())
 
 
 class Unreadable(Exception):
-    """The text is no Nix, or more of it than is understood here."""
+    """The text is not valid Nix, or uses syntax that is not understood here."""
 
 
 @dataclass(frozen=True)
 class Binding:
-    """``path = ...;`` or an inherited name. ``own`` is how many names of ``path`` stand here, the others around it."""
+    """``path = ...;`` or an inherited name. ``own`` is the number of names of ``path`` written here, not around it."""
 
     path: tuple[Name, ...]
     own: int
     line: int
     literal: str | None
-    """The value where it is a plain string, a number or a word, as JSON writes it; ``None`` for any other."""
+    """The value as JSON if it is a plain string, a number or a word; ``None`` for any other."""
     within: int
-    """Tells sets apart: bindings with the same number stand in the same one."""
+    """Identifies the set: bindings with the same number are in the same set."""
     computed: bool = False
-    """Whether what the value holds cannot be seen here, as in ``import ./file.nix``."""
+    """Whether the content of the value is not visible here, as in ``import ./file.nix``."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Token:
 
 @dataclass
 class _Frame:
-    """What a bracket or ``let`` has opened. ``semicolons`` are those that belong to ``with`` and ``assert``."""
+    """A scope that a bracket or ``let`` has opened. ``semicolons`` counts those of ``with`` and ``assert``."""
 
     closing: str
     number: int
@@ -73,7 +73,7 @@ class _Frame:
 
 
 def bindings_of(text: str) -> list[Binding]:
-    """All attributes that ``text`` binds, also those of ``let``, in order. Raises ``Unreadable``."""
+    """Return all attributes that ``text`` binds, also those of ``let``, in order. Raises ``Unreadable``."""
     return _Reader(list(_tokens(text))).read()
 
 
@@ -98,9 +98,9 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _string_end(text: str, position: int, quote: str) -> tuple[int, bool]:
-    """Where a string ends that begins before ``position``, and whether it holds nothing but itself."""
+    """Return the end of the string that begins before ``position``, and whether it is plain text."""
     plain = True
-    # What begins an escape, with its length; two dollars begin no interpolation.
+    # The start of escapes, with their length; two dollars do not begin an interpolation.
     escapes = {"\\": 2, "$$": 2} if quote == '"' else {"'''": 3, "''$": 3, "''\\": 4, "$$": 2}
     while position < len(text):
         escape = next((each for each in escapes if text.startswith(each, position)), None)
@@ -189,7 +189,7 @@ class _Reader:
         return bool(following) and following[0].kind == "mark" and following[0].text == text
 
     def _binding(self, frame: _Frame) -> bool:
-        """Read what binds names at the beginning of a statement; false where it is none."""
+        """Read a binding at the beginning of a statement; return False if there is none."""
         first = self.tokens[self.position]
         if first.kind == "name" and first.text == "inherit":
             self._inherited(frame)
@@ -207,7 +207,7 @@ class _Reader:
         return True
 
     def _attribute_path(self, position: int) -> tuple[tuple[Name, ...], int]:
-        """The names from ``position`` on, and where they end; no names where there is no attribute path."""
+        """Return the names from ``position`` on, and their end; no names without an attribute path."""
         path: list[Name] = []
         while position < len(self.tokens):
             token = self.tokens[position]
@@ -266,7 +266,7 @@ class _Reader:
         return token.text if token.kind == "number" or token.text in _WORDS else None
 
     def _is_computed(self) -> bool:
-        """Whether the value has names in it and no set."""
+        """Return True if the value contains names and no set."""
         names = False
         depth = 0
         for token in self.tokens[self.position :]:

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The line of a definition that the module system of nixpkgs refuses: its messages name the file alone.
+"""Find the line of a definition that the module system of nixpkgs refuses: its messages name only the file.
 
-A line is only told when no other one in the file can be meant. The messages are those of ``showDefs`` and
+A line is only shown if it is unambiguous. The messages are those of ``showDefs`` and
 ``mergeDefinitions`` in nixpkgs' lib/modules.nix.
 """
 
@@ -20,20 +20,20 @@ from .bindings import (
     bindings_of,
 )
 
-# A larger file was not written by hand.
+# Larger files are generated.
 SIZE_LIMIT_BYTES = 256 * 1024
 _OPTION = re.compile(
     r"\boption `(?P<option>[^`\n]+)' (?:does not exist|is not of type|has conflicting definition)"
 )
 _DEFINITION = re.compile(r"^(?P<before>\s*- In `)(?P<file>/[^'\n:,]+)'(?P<value>: .*)?$", re.MULTILINE)
 _NAME = re.compile(r"\"(?P<quoted>[^\"]*)\"|(?P<bare>[^.\"]+)")
-# What holds modules wherever it stands.
+# Names that contain modules anywhere.
 _MODULES = ("imports", "config", "configuration", "modules")
 _LITERAL = re.compile(r'"[^"\\]*"|-?\d+(?:\.\d+)?|true|false|null')
 
 
 def with_lines(message: str) -> str:
-    """``message`` with the line behind each file in it for which that is certain."""
+    """Return ``message`` with the line after each file if the line is certain."""
     option = _OPTION.search(message)
     if option is None:
         return message
@@ -47,20 +47,20 @@ def with_lines(message: str) -> str:
 
 
 def option_path(shown: str) -> tuple[str, ...]:
-    """The names in ``shown``, without those that stand for an element of a list or set."""
+    """Return the names in ``shown``, without placeholders for an element of a list or set."""
     names = (match["bare"] or match["quoted"] or "" for match in _NAME.finditer(shown))
     return tuple(name for name in names if not name.startswith(("[", "<")))
 
 
 def line_of(file: Path, path: Sequence[str], value: str) -> int | None:
-    """Where ``file`` defines the option ``path`` with what is shown as ``value``; ``None`` unless that is certain."""
+    """Return the line where ``file`` defines the option ``path`` as ``value``; ``None`` unless that is certain."""
     try:
         if not path or file.stat().st_size > SIZE_LIMIT_BYTES:
             return None
         bindings = bindings_of(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, Unreadable):
         return None
-    # Definitions beside each other that begin with the same names are one to the module system.
+    # The module system treats adjacent definitions with the same first names as one.
     found: dict[tuple[object, ...], Binding] = {}
     for binding in bindings:
         for end in range(len(binding.path) - binding.own + 1, len(binding.path) + 1):
@@ -74,7 +74,7 @@ def line_of(file: Path, path: Sequence[str], value: str) -> int | None:
 
 
 def _may_be(binding: Binding, end: int, name: str, value: str) -> bool:
-    """Whether the first ``end`` names of ``binding`` may lead to an option that is called ``name``."""
+    """Return True if the first ``end`` names of ``binding`` may lead to an option named ``name``."""
     found = binding.path[end - 1]
     if found is None:
         return True
@@ -84,7 +84,7 @@ def _may_be(binding: Binding, end: int, name: str, value: str) -> bool:
 
 
 def _leads_to(names: object, path: Sequence[str]) -> bool:
-    """Whether the names on the way are those of the option, as far as they stand in one place."""
+    """Return True if the names in the path are those of the option, as far as they are in one place."""
     if not isinstance(names, tuple) or names[-1] != path[-1]:
         return False
     common = min(len(names), len(path))
@@ -92,7 +92,7 @@ def _leads_to(names: object, path: Sequence[str]) -> bool:
 
 
 def _hidden(bindings: Sequence[Binding], path: Sequence[str]) -> bool:
-    """Whether the option may as well be defined in what a host, or a part of one, is computed from."""
+    """Return True if a computed part of a host may define the option as well."""
     return any(
         binding.computed
         and (len(binding.path) == 1 or binding.path[-1] in _MODULES or binding.path[-1] in path[:-1])

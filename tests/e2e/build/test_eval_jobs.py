@@ -169,7 +169,7 @@ NOT_USABLE = {
     ),
     "another version": (
         """#!/bin/sh\necho '{"attr":"version","attrPath":["version"],"error":"error: 1.99.3"}'\n""",
-        "it evaluates as Nix 1.99 does, and this is Nix ",
+        "it evaluates like Nix 1.99, and this is Nix ",
     ),
 }
 
