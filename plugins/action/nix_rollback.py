@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Switch a host back to an earlier generation."""
+"""Roll a host back to an earlier generation."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Choose the generation on the host, then switch to it as to any other system."""
+        """Choose the generation on the host, then switch to it like to any other system."""
         shell = guarded(shell, options["guard"])
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = parse_probe(shell.run(probe_script(request), step="probe"))
         chosen = choose_generation(probe, options["to"], options["known_deploys"])
-        progress.line(f"going back to {chosen.text()}")
+        progress.line(f"rolling back to {chosen.text()}")
         result = switch_host(
             shell,
             start_request(options, chosen.path, "switch", is_rollback=True),

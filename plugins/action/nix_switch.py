@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Switch a host to a system that lies in its store."""
+"""Switch a host to a system in its store."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Do the step; among peers a failure that the others have to know of first is left for them to see."""
+        """Run the step; with peers, defer a failure so that the other hosts learn of it first."""
         shell = guarded(shell, options["guard"])
         peers = options["peers"]
         if not peers or options["step"] == "all":

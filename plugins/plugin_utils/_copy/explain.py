@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Why a copy failed, in the user's words, and whether another attempt can help."""
+"""Explain why a copy failed, and whether another attempt can help."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ STEP = "copy"
 class CopyError(NixferryError):
     """A copy failed.
 
-    ``transient`` tells whether the same attempt may succeed a moment later, ``untrusted`` whether the host refused
-    paths for want of a signature.
+    ``transient`` says whether the same attempt may succeed a moment later, ``untrusted`` whether the host refused
+    paths without a trusted signature.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class CopyError(NixferryError):
 
 
 class Cause(NamedTuple):
-    """``signs`` are regular expressions for a line of output; ``message`` may be empty: then the line itself is it."""
+    """``signs`` are regular expressions for a line of output; if ``message`` is empty, the line itself is used."""
 
     signs: tuple[str, ...]
     message: str
@@ -46,9 +46,9 @@ class Cause(NamedTuple):
     transient: bool = False
 
 
-UNTRUSTED = "the host's Nix does not take unsigned paths from this user: {line}"
+UNTRUSTED = "the host's Nix does not accept unsigned paths from this user: {line}"
 
-# The first cause that any line shows decides: the specific ones stand first, since Nix adds a general one behind.
+# The first cause in any line decides: specific causes come first, since Nix adds a general one after them.
 CAUSES = (
     Cause(
         (
@@ -61,8 +61,8 @@ CAUSES = (
         UNTRUSTED,
         "Three ways out: copy as root (`become: true`); or sign what you build with a deploy key (nix_sign) that is "
         "among the `trusted-public-keys` of the host (nix_trusted_key adds it); or put the paths into a binary cache "
-        "that the host has among its `substituters`. Adding the user to `trusted-users` on the host works as well, "
-        "and makes that user as good as root.",
+        "among the `substituters` of the host. Adding the user to `trusted-users` on the host works as well, "
+        "and makes that user equivalent to root.",
     ),
     Cause(
         (r"no space left on device", r"disk quota exceeded", r"database or disk is full"),
@@ -72,7 +72,7 @@ CAUSES = (
     ),
     Cause(
         (r"nix-store: not found", r"nix-store: command not found", r"nix-daemon: not found", r"exec: nix"),
-        "there is no Nix on the host: {line}",
+        "Nix was not found on the host: {line}",
         "Install Nix on the host, or link its programs into /usr/local/bin.",
     ),
     Cause(
@@ -119,7 +119,7 @@ CAUSES = (
     Cause(
         (r"is not valid$", r"path '.*' does not exist", r"don't know how to build", r"cannot find path"),
         "{line}",
-        "Build the path first (nixferry.deploy.nix_build), or say with `from` which store has it.",
+        "Build the path first (nixferry.deploy.nix_build), or name the store that has it in `from`.",
     ),
     Cause(
         (
@@ -130,7 +130,7 @@ CAUSES = (
             r"gzip|gunzip",
             r"not in gzip format",
         ),
-        "what arrived is not what was sent: {line}",
+        "the data was corrupted on the way: {line}",
         "Run again: paths that have arrived are not sent a second time.",
         transient=True,
     ),
@@ -150,12 +150,12 @@ _COMPILED = tuple((re.compile("|".join(cause.signs), re.IGNORECASE), cause) for 
 
 
 def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) -> CopyError:
-    """The error that ``lines`` of output stand for; ``otherwise`` is the message when they tell nothing.
+    """Return the error that ``lines`` of output show; ``otherwise`` is the message if they show nothing.
 
-    ``transient`` is for causes that are not known here.
+    ``transient`` is for unknown causes.
     """
     kept = [strip_terminal_escapes(line).rstrip() for line in lines if line.strip()]
-    # Nix warns an untrusted user of settings that it ignores, whatever fails later.
+    # Nix warns an untrusted user about ignored settings, whatever fails later.
     telling = [line for line in kept if not line.lower().startswith("warning:")]
     for pattern, cause in _COMPILED:
         for line in telling:
@@ -172,5 +172,5 @@ def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) ->
 
 
 def _tidy(line: str) -> str:
-    """``line`` without Nix's own prefix and the invented host name."""
+    """Return ``line`` without Nix's own prefix and the invented host name."""
     return re.sub(r"^\s*(error:\s*)+", "", line).strip()

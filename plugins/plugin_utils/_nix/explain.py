@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""From what Nix printed to what the user should read: the cause in a sentence, and what to do about it."""
+"""Turn Nix's output into a message for the user: the cause in one sentence, and the remedy."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _ERROR = re.compile(r"^\s*error:\s?", re.MULTILINE)
 _POSITION = re.compile(r"^\s*at (?P<position>\S.*:\d+(?::\d+)?):?\s*$")
 _SOURCE_LINE = re.compile(r"^\s*\d*\|")
 _HINT = re.compile(r"^\s*(\((stack trace truncated; )?use '--show-trace'.*\)|Try '.* --help'.*)\s*$")
-# What Nix adds to the error of a build: the end of the log, which has a place of its own in results.
+# Nix's appendix to the error of a build: the end of the log, which results have in a field of its own.
 _APPENDIX = re.compile(r"^\s*(?:Output paths:|[Ll]ast \d+ log lines:|For full logs, run)")
 MESSAGE_LINES = 30
 
 
 class Remedy(NamedTuple):
-    """``advice`` is for an output in which one of the regular expressions ``signs`` is found, without case."""
+    """``advice`` is for an output that matches one of the regular expressions ``signs``, ignoring case."""
 
     signs: tuple[str, ...]
     advice: str
 
 
-# The first remedy whose sign is found decides.
+# The first remedy with a matching sign is used.
 REMEDIES = (
     Remedy(
         (r"no space left on device", r"disk( is)? full"),
@@ -40,7 +40,7 @@ REMEDIES = (
             r"-source/flake\.nix'.*(no such file|does not exist)",
         ),
         advice="Name the directory that holds flake.nix; a relative path counts from the playbook's directory. "
-        "In a Git repository the file has to be tracked: `git add flake.nix`.",
+        "In a Git repository the file must be tracked: `git add flake.nix`.",
     ),
     Remedy(
         (
@@ -54,12 +54,12 @@ REMEDIES = (
     ),
     Remedy(
         (r"experimental (nix )?feature '?(nix-command|flakes)'? is disabled",),
-        advice="Something switches the feature off again: "
+        advice="A setting switches the feature off again: "
         "set `experimental-features = nix-command flakes` in nix.conf.",
     ),
     Remedy(
         (r"experimental (nix )?feature '[a-z-]+' is disabled",),
-        advice="Add the feature to `experimental-features` in nix.conf, or give it in the task's `options` as "
+        advice="Add the feature to `experimental-features` in nix.conf, or set it in the task's `options` as "
         "`extra-experimental-features`.",
     ),
     Remedy(
@@ -73,7 +73,7 @@ REMEDIES = (
             r"attribute '[^']*'.* missing",
             r"attribute .* in selection path .* not found",
         ),
-        advice="Check the attribute's name: where it has {host} in it, the host's name in the inventory must be "
+        advice="Check the attribute's name: if it contains {host}, the host's name in the inventory must be "
         "its name in Nix.",
     ),
     Remedy(
@@ -82,7 +82,7 @@ REMEDIES = (
     ),
     Remedy(
         (r"hash mismatch in fixed-output derivation",),
-        advice="What was fetched is not what the hash promises: correct the hash in the expression.",
+        advice="The fetched content does not match the hash: correct the hash in the expression.",
     ),
     Remedy(
         (
@@ -144,7 +144,7 @@ _SIGNS = tuple((re.compile("|".join(remedy.signs), re.IGNORECASE), remedy.advice
 
 
 def remedy_for(text: str) -> str:
-    """What to do about an error that contains ``text``, as a sentence; empty when nothing is known."""
+    """Return the remedy for an error that contains ``text``, as a sentence; empty if unknown."""
     for sign, advice in _SIGNS:
         if sign.search(text):
             return advice
@@ -152,7 +152,7 @@ def remedy_for(text: str) -> str:
 
 
 def cause_of(text: str) -> str:
-    """The last cause in an error text of Nix, with the place in the source where Nix names one.
+    """Return the last cause in an error text of Nix, with the place in the source if Nix names one.
 
     Nix 2.8 prints the error alone, later versions print the trace first and the error last, both indented.
     """
@@ -180,7 +180,7 @@ def cause_of(text: str) -> str:
 
 
 def _without_margin(lines: Sequence[str]) -> list[str]:
-    """The lines without the indentation that all but the first have in common (Nix uses seven spaces)."""
+    """Return the lines without the common indentation of all but the first (Nix uses seven spaces)."""
     rest = [line for line in lines[1:] if line.strip()]
     margin = min((len(line) - len(line.lstrip()) for line in rest), default=0)
     return [line if number == 0 else line[margin:] for number, line in enumerate(lines)]

@@ -120,7 +120,7 @@ class Source:
         )
 
     def attribute(self, host: str, *, kind: Kind, directory: str, write_lock_file: bool) -> Attribute:
-        """Return the attribute to evaluate for ``host``, unless in a fleet. ``directory`` is the base of relative paths.
+        """Return the attribute of ``host``, unless it is in a fleet. ``directory`` is the base of relative paths.
 
         Raises ``NixferryError`` if the source is invalid.
         """

@@ -361,7 +361,7 @@ def test_without_nix_the_task_says_so(project: Project) -> None:
         environment={"PATH": f"{program.parent}:{os.environ['PATH']}"},
     )  # fmt: skip
     assert ran.return_code == 2
-    assert "holds no version" in ran.result("build")["msg"]
+    assert "contains no version" in ran.result("build")["msg"]
 
 
 def test_outputs(project: Project) -> None:

@@ -165,7 +165,7 @@ NOT_USABLE = {
     "no program": ("#!/no/such/interpreter\n", "it does not start"),
     "nothing": (
         "#!/bin/sh\nexit 3\n",
-        "it does not start (nix-eval-jobs ended with exit code 3 and said nothing)",
+        "it does not start (nix-eval-jobs ended with exit code 3 without any output)",
     ),
     "another version": (
         """#!/bin/sh\necho '{"attr":"version","attrPath":["version"],"error":"error: 1.99.3"}'\n""",

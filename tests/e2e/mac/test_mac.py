@@ -281,7 +281,7 @@ def test_with_nix_darwin_modules_are_written_and_nothing_else(mac: Mac, tmp_path
     assert mac.execute(everything) == before
     assert "Import /project/nix-settings.nix" in result.stdout
     assert f"Import /project/{mac.builder}.nix" in result.stdout
-    assert "does not use it yet: import what was written" in result.stdout
+    assert "does not use it yet: import the written module" in result.stdout
     assert [entry.status for entry in result.find("Test the builder")] == ["skipped"]
     # Its service, which is in a virtual machine, could not read what this side has as standard input.
     calls = mac.calls("podman")
