@@ -27,7 +27,7 @@ class CopyRequest:
 
     ``source`` is the address of a Nix store, None for the controller's. ``root`` is a directory on the host
     that has the store as ``root/nix/store``. ``compress`` False leaves that to the connection. ``retries`` are
-    further attempts after the first. ``timeout`` is in seconds for everything; None is no limit.
+    further attempts after the first. ``timeout`` is in seconds for everything; None means unlimited.
     """
 
     paths: tuple[str, ...]

@@ -70,7 +70,7 @@ class ParentWatch:
         self._parent = os.getppid()
 
     def check(self) -> None:
-        """Raise ``NixferryError`` if the parent is no longer the original one."""
+        """Raise ``NixferryError`` if the original parent is gone."""
         if os.getppid() != self._parent:
             raise NixferryError(
                 "ansible-playbook has ended; everything it started is stopped",

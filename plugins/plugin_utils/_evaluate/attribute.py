@@ -201,7 +201,7 @@ def file_attribute(
     path = Path(directory, Path(file).expanduser())
     if not path.exists():
         raise NixferryError(
-            f"there is no file {path}",
+            f"the file {path} does not exist",
             step=STEP,
             remedy="Give a file or a directory with default.nix in it. "
             "A relative path counts from the playbook's directory.",

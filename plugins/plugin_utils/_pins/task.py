@@ -55,7 +55,7 @@ def find_lock_file(path: Path, format: str) -> tuple[str, Path]:
     """
     if not path.is_dir():
         if not path.exists():
-            raise NixferryError(f"there is no {path}", step=STEP)
+            raise NixferryError(f"{path} does not exist", step=STEP)
         return (format if format != "auto" else _format_of(path)), path
     if format != "auto":
         return format, path / PLACES[format]
@@ -82,9 +82,9 @@ def run_lock_task(
     """
     name, path = find_lock_file(request.path, request.format)
     if name == "flake" and not (path.parent / "flake.nix").exists():
-        raise NixferryError(f"there is no flake.nix beside {path}", step=STEP)
+        raise NixferryError(f"flake.nix is missing beside {path}", step=STEP)
     if name != "flake" and not path.exists():
-        raise NixferryError(f"there is no {path}", step=STEP)
+        raise NixferryError(f"{path} does not exist", step=STEP)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     known = _format(name, nix(path.parent), deadline)
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()

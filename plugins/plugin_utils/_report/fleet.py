@@ -152,7 +152,7 @@ def deploy_lines(deploys: Sequence[Mapping[str, Any]], width: int = WIDTH) -> li
     lines = [Line("")] if deploys else []
     for run in deploys[:DEPLOYS_SHOWN]:
         what = "rollback" if run["action"] == "rollback" else short_revision(run["revision"]) or "-"
-        cells = (f"deploy:{run['deploy']}", run["deployer"] or "somebody", what, ", ".join(run["hosts"]))
+        cells = (f"deploy:{run['deploy']}", run["deployer"] or "unknown", what, ", ".join(run["hosts"]))
         lines.append(Line(cut(f"  {_GAP.join(cells)}", width)))
     return lines
 

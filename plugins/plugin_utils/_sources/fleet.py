@@ -293,7 +293,7 @@ def _file(word: str, directory: str) -> str:
         path = found
     if not path.exists():
         raise NixferryError(
-            f"there is no file {path}",
+            f"the file {path} does not exist",
             step=STEP,
             remedy="Relative paths are relative to the directory of the file that names the fleet.",
         )

@@ -112,7 +112,7 @@ def test_an_entry_of_the_search_path_is_left_to_nix() -> None:
 @pytest.mark.parametrize(
     ("words", "options", "message"),
     [
-        (["none.nix"], {}, "there is no file .*/none.nix"),
+        (["none.nix"], {}, "the file .*/none.nix does not exist"),
         (["."], {}, "neither a flake.nix nor a fleet file"),
         ([".#packages"], {}, "the format of the output packages of the flake . is not known"),
         (["a.nix", ".#colmena"], {}, "is a flake, and goes with no other file"),
