@@ -36,7 +36,7 @@ class ActionModule(NixferryAction):
     specification: ClassVar[dict[str, Any]] = SPECIFICATION
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Evaluate, then realise or tell what would be realised."""
+        """Evaluate, then realise or report what would be realised."""
         request = build_options(
             options,
             host=shell.host,
@@ -56,11 +56,11 @@ class ActionModule(NixferryAction):
         return task_result(builds, self._share if several else None)
 
     def _realiser(self, task: BuildTask, shell: RemoteShell) -> Realiser | None:
-        """What builds elsewhere than on the controller, if anything does."""
+        """Return the realiser for a build outside of the controller, if any."""
         name = task.options.build_host
         if not name:
             return TargetRealiser(task, shell) if task.options.build_on == ON_TARGET else None
-        # Ansible has made the connection before this runs, with all that the inventory says of that host.
+        # Ansible has already made the connection, with that host's inventory variables.
         there = str(self._task.delegate_to or shell.host)
         if there != name:
             raise NixferryError(
@@ -71,7 +71,7 @@ class ActionModule(NixferryAction):
         return BuildHostRealiser(task, RemoteShell(self, name))
 
     def _share(self, hosts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """The parts of ``hosts``, and of the other hosts of the batch as this same task has built for them."""
+        """Return the parts of ``hosts``, and those of other hosts of the batch that this same task has built."""
         if self._task.loop:
             return hosts
         key = f"{self._task.get_path()} {self._task.register}"

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Action plugin: store paths with their closures to the host of the task. Documented in plugins/modules/nix_copy.py."""
+"""Copy store paths and their closures to the host of the task. Documented in plugins/modules/nix_copy.py."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 
 
 def request_from(arguments: dict[str, Any], paths: Sequence[str], *, dry_run: bool) -> CopyRequest:
-    """The typed request for validated ``arguments``. Raises ``NixferryError`` for a wrong path or number."""
+    """Return the typed request for validated ``arguments``. Raises ``NixferryError`` for a wrong path or number."""
     for name in ("retries", "timeout"):
         if arguments[name] < 0:
             raise NixferryError(f"`{name}` must not be negative", step=STEP)
@@ -70,7 +70,7 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Copy what is missing on the host, or tell what that is."""
+        """Copy the missing paths to the host, or report them."""
         build = options["build"]
         paths = options["paths"] if build is None else [built_toplevel(shell.host, build)]
         request = request_from(options, paths, dry_run=bool(self._task.check_mode))

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tell which systems a host runs, boots and keeps."""
+"""Report which systems a host runs, boots and keeps."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
-        """Look and change in one round trip."""
+        """Check and change the host in one round trip."""
         path = checked_file(options["path"], "path")
         present = options["state"] == "present"
         program = ""

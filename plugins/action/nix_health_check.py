@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run health checks, whatever runs on the host."""
+"""Run health checks on a host at any time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Run the checks over the connection that there is."""
+        """Run the checks over the open connection."""
         checks = parse_health_checks(options["health_checks"])
         return check_host(
             checks, shell, progress, title=Step(options["title"]), check_mode=bool(self._task.check_mode)

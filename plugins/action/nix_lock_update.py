@@ -43,7 +43,7 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], _shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Read, compute, write; the host is not asked anything."""
+        """Read, compute, write; do not contact the host."""
         request = LockRequest(
             path=Path(base_directory(str(self._loader.get_basedir())), options["path"]),
             format=options["format"],

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Switch a host back to an earlier generation."""
+"""Roll a host back to an earlier generation."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ActionModule(NixferryAction):
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = guard.probe(request)
         chosen = choose_generation(probe, options["to"], options["known_deploys"])
-        progress.line(f"going back to {chosen.text()}")
+        progress.line(f"rolling back to {chosen.text()}")
         result = switch_host(
             guard,
             start_request(options, chosen.path, Action.SWITCH, is_rollback=True),

@@ -47,7 +47,7 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Compare in one round trip, and send what differs in another."""
+        """Compare in one round trip, and send the differing secrets in another."""
         directory = self._loader.get_basedir()
         fleet = fleet_of(options, directory)
         task = secrets_task(
@@ -61,9 +61,9 @@ class ActionModule(NixferryAction):
         return place_secrets(task, shell, progress, self._read_file, directory=directory)
 
     def _read_file(self, name: str) -> bytes:
-        """The content of a file on the controller; one that a vault encrypts is decrypted in memory, not to a file.
+        """Return the content of a file on the controller; a vault file is decrypted in memory, not to a file.
 
-        Raises ``OSError`` when it is missing, or when the vault cannot be opened.
+        Raises ``OSError`` if it is missing, or the vault cannot be opened.
         """
         try:
             content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))

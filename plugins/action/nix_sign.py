@@ -40,7 +40,7 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Sign, or tell what would be signed; the host is not asked anything."""
+        """Sign, or report what would be signed; do not contact the host."""
         if options["timeout"] < 1:
             raise NixferryError("`timeout` must be positive", step=STEP)
         key = read_signing_key(str(self._loader.path_dwim(options["key_file"])))

@@ -26,12 +26,12 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], _shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Decide, from what is known on the controller."""
+        """Decide from the results on the controller."""
         hosts = options["results"] if options["peers"] is None else options["peers"]
         decision = decide(list(hosts), options["results"], self.batch)
         progress.rename("transaction")
         if decision.failures:
-            progress.line(f"everybody goes back: {decision.reason}")
+            progress.line(f"all hosts roll back: {decision.reason}")
         elif not decision.settled:
-            progress.line("every host is well: they are confirmed")
+            progress.line("all hosts are healthy and will be confirmed")
         return decision.result()

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Let a host's Nix take signatures of a key. Documented in plugins/modules/nix_trusted_key.py."""
+"""Let a host's Nix accept signatures of a key. Documented in plugins/modules/nix_trusted_key.py."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
-        """Look and change in one round trip."""
+        """Check and change the host in one round trip."""
         if options["key_file"]:
             keys = [read_signing_key(str(self._loader.path_dwim(options["key_file"]))).public_key]
         else:

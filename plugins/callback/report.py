@@ -8,13 +8,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: report
 type: aggregate
-short_description: Tell at the end of a run what became of every host
+short_description: Summarise at the end of a run the outcome of every host
 description:
-  - Prints a summary of the hosts by outcome, so that unchanged, committed, rolled back, failed and unreachable hosts
-    and those that want a reboot are told apart, and writes the same as JSON for programs.
-  - When a run does no more than ask hosts with M(nixferry.deploy.nix_generations), prints the fleet as a table.
-  - The collection's own playbooks do so by themselves. For other playbooks it has to be enabled.
-  - Nothing but the collection's own return values gets into a report, and nothing of tasks with C(no_log).
+  - Prints a summary of the hosts by outcome (unchanged, committed, rolled back, failed, unreachable, reboot required),
+    and writes the same as JSON for programs.
+  - If a run only asks hosts with M(nixferry.deploy.nix_generations), it prints the fleet as a table.
+  - The collection's own playbooks do this by default. For other playbooks, enable it.
+  - A report contains only the collection's own return values, and nothing of tasks with C(no_log).
 extends_documentation_fragment:
   - nixferry.deploy._report
 requirements:
@@ -71,7 +71,7 @@ COLOURS = {
 
 
 def contained(method: Callable[..., None]) -> Callable[..., None]:
-    """A mistake in a report is a warning; it must not end a deploy."""
+    """Turn an error in a report into a warning; it must not end a deploy."""
 
     @functools.wraps(method)
     def wrapper(self: CallbackModule, *arguments: Any, **keywords: Any) -> None:
@@ -87,7 +87,7 @@ def contained(method: Callable[..., None]) -> Callable[..., None]:
 
 
 class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships no types
-    """Takes note of task results; speaks once, at the end."""
+    """Record task results, and report once, at the end."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "aggregate"
@@ -95,7 +95,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
     CALLBACK_NEEDS_ENABLED = True
 
     speaker: ClassVar[CallbackModule | None] = None
-    """Who reports, when a playbook of the collection is run by somebody who has the callback enabled as well."""
+    """The instance that reports, if the deployer enabled the callback and runs a playbook of the collection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         if STATUS in actions and not deploys:
             self.fleet.play(map(str, hosts))
         if first and self.run.deploys:
-            # Whoever reads it too early, or after a kill, shall not take an older run's report for this one's.
+            # A reader that is too early, or reads after a kill, must not mistake an older run's report for this one's.
             self._write(self._setting("file"), self.run.report(None))
 
     @contained

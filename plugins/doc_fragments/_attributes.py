@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Documentation of the attributes that the collection's actions and modules have."""
+"""Documentation of the attributes of the collection's actions and modules."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What every action of the collection has; support is overridden where it differs."""
+    """Attributes of every action of the collection; actions override support where it differs."""
 
     DOCUMENTATION = r"""
 options: {}
@@ -28,7 +28,7 @@ attributes:
     description: Supports being used with the C(async) keyword.
     support: none
     details:
-      - The work is done on the controller. A wait has an option of its own that limits it.
+      - The work is done on the controller. Each wait has its own timeout option.
   delegation:
     description: Can be used in conjunction with O(ignore:delegate_to) and related keywords.
     support: full

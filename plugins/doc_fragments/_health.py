@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Documentation of health checks, for every action that takes them."""
+"""Documentation of health checks, for every action that runs them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ class ModuleDocFragment:
 options:
   health_checks:
     description:
-      - Checks that have to pass, those on the host before those from the controller.
-      - Where a system is switched on, they run once the host has been reached over a new connection. The new system is
-        confirmed when they pass; otherwise the host rolls back.
+      - Checks that must pass. Checks on the host run before those from the controller.
+      - After an activation, they run once the controller has reached the host over a new connection. If they pass, the
+        new system is confirmed; otherwise the host rolls back.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: What the check is called in messages.
+        description: The name of the check in messages.
         type: str
       command:
-        description: A shell command on the host that has to exit with 0.
+        description: A shell command on the host that must exit with 0.
         type: str
       unit:
-        description: A systemd unit that has to be active.
+        description: A systemd unit that must be active.
         type: str
       port:
-        description: A TCP port that has to accept connections from the controller.
+        description: A TCP port that must accept connections from the controller.
         type: int
       address:
-        description: The address for O(health_checks[].port), when it is not the one that Ansible connects to.
+        description: The address for O(health_checks[].port), if it is not the one that Ansible connects to.
         type: str
       url:
         description: A URL that the controller requests. No proxy is used.
@@ -45,18 +45,18 @@ options:
         elements: int
         default: [200]
       contains:
-        description: A text that the answer to O(health_checks[].url) has to contain.
+        description: A text that the response of O(health_checks[].url) must contain.
         type: str
       headers:
-        description: Headers to send along to O(health_checks[].url).
+        description: HTTP headers for the request to O(health_checks[].url).
         type: dict
         default: {}
       validate_certs:
-        description: Whether a certificate has to be valid.
+        description: Whether a certificate must be valid.
         type: bool
         default: true
       retries:
-        description: How often a failed check is tried again.
+        description: The number of retries of a failed check.
         type: int
         default: 5
       delay:

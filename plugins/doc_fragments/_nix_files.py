@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Documentation of options that several modules have: where Nix has its files."""
+"""Documentation of options that several modules share: the locations of Nix' files."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Where a host has what its Nix reads."""
+    """Locations of the files that a host's Nix reads."""
 
     MACHINES_FILE = r"""
 options:

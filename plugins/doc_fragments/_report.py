@@ -26,7 +26,7 @@ options:
   status_file:
     description:
       - Where to write the state of the fleet as JSON when M(nixferry.deploy.nix_generations) asks for it. V(-) prints
-        it in place of the table.
+        it instead of the table.
       - The extra variable C(nixferry_status_file) has precedence.
     type: str
     env:

@@ -9,11 +9,11 @@ DOCUMENTATION = r"""
 name: fleet
 short_description: The hosts of NixOps, morph, nixus, colmena and flake files
 description:
-  - Makes an inventory of the file that describes a fleet of Nix hosts already, for NixOps, morph, nixus, colmena or
-    deploy-rs, or of a flake with C(nixosConfigurations) and the like. None of these tools is needed.
-  - Each host gets what it takes to log in, and the variables that role P(nixferry.deploy.nixos#role) needs to build and
+  - Makes an inventory from the existing fleet file of NixOps, morph, nixus, colmena or deploy-rs, or from a flake with
+    C(nixosConfigurations) and the like. None of these tools is needed.
+  - Each host gets its login settings, and the variables that the role P(nixferry.deploy.nixos#role) needs to build and
     deploy it from the same file.
-  - Listing hosts evaluates no system. Contents of secrets are not read.
+  - Listing hosts evaluates no system, and reads no contents of secrets.
   - The configuration is a YAML file whose name ends with V(fleet.yml) or V(fleet.yaml).
 extends_documentation_fragment:
   - ansible.builtin.constructed
@@ -26,24 +26,24 @@ options:
     choices: [nixferry.deploy.fleet]
   fleet:
     description:
-      - A fleet file, a list of the files of one NixOps network, a directory with such a file in it, or a flake.
-      - A flake may name the output that is meant, as V(.#colmenaHive). Otherwise it is the first that it has of
+      - A fleet file, a list of the files of one NixOps network, a directory with such a file, or a flake.
+      - A flake may name its output, for example V(.#colmenaHive). The default is the first existing output of
         C(colmenaHive), C(colmena), C(deploy), C(nixopsConfigurations), C(nixosConfigurations), C(darwinConfigurations)
         and C(homeConfigurations).
-      - A relative path counts from the directory of the configuration.
+      - A relative path is relative to the directory of the configuration.
     type: raw
     required: true
   format:
     description:
-      - The tool that the file was written for. V(auto) finds out, from what the tools return, and evaluates no host.
-      - A file with one NixOS configuration a host has to be called V(nixos).
+      - The format of the file. V(auto) detects it from what the tools return, and evaluates no host.
+      - For a file with one NixOS configuration per host, set V(nixos).
     type: str
     choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
     default: auto
   args:
     description:
-      - Arguments for the function that the fleet file is, as NixOps has them with C(--arg).
-      - Not for secrets. Whatever Nix is told may end in its store, which every user can read.
+      - Arguments for a fleet file that is a function, like C(--arg) of NixOps.
+      - Not for secrets. All inputs of Nix may end up in its store, which every user can read.
     type: dict
     default: {}
   argstrs:
@@ -51,7 +51,7 @@ options:
     type: dict
     default: {}
   include:
-    description: Entries of the Nix search path, as V(nixpkgs=/srv/nixpkgs). A relative path counts as in O(fleet).
+    description: Entries of the Nix search path, such as V(nixpkgs=/srv/nixpkgs). A relative path is as in O(fleet).
     type: list
     elements: str
     default: []
@@ -65,13 +65,13 @@ options:
     default: false
   query:
     description:
-      - A JMESPath expression that selects hosts. It is applied to a list of dictionaries with C(name) and what the
-        fleet file says of the host, and has to result in such dictionaries or in names.
+      - A JMESPath expression that selects hosts. Its input is a list of dictionaries with C(name) and the values of the
+        host in the fleet file. Its result must be such dictionaries or names.
       - Needs the Python library C(jmespath).
     type: str
     default: ""
   tag_prefix:
-    description: What the names of the groups made from the hosts' tags begin with.
+    description: A prefix for the names of the groups that are made from tags.
     type: str
     default: ""
   timeout:
@@ -80,12 +80,12 @@ options:
     default: 600
 notes:
   - Every host is in the group of its kind, V(nixos), V(darwin) or V(home_manager), and in a group for each of its tags.
-    A node of deploy-rs that has no profile C(system) is in the group V(profile).
-  - The profiles of a node of deploy-rs beside its system are in C(fleet_profiles), for the role
+    A node of deploy-rs without a profile C(system) is in the group V(profile).
+  - Further profiles of a node of deploy-rs, besides its system, are in C(fleet_profiles), for the role
     P(nixferry.deploy.profile#role).
   - A host whose entry in the fleet file cannot be read stays in the inventory, with the reason in C(fleet_error). Its
-    build fails with the same reason, and the others are deployed.
-  - Hosts that the fleet file keeps from being deployed are left out; C(-v) says which and why.
+    build fails with the same reason, and the other hosts are deployed.
+  - Hosts that the fleet file excludes from deploys are left out; C(-v) names them and the reason.
   - Nothing is written next to a flake, not even a lock file.
 requirements:
   - Nix on the controller, 2.8 or later.
@@ -108,7 +108,7 @@ args:
   workers: 3
 
 ---
-# A colmena hive in a flake; only hosts with the tag web, and a group for each owner
+# A colmena hive in a flake, only hosts with the tag web, and a group for each owner
 plugin: nixferry.deploy.fleet
 fleet: .#colmenaHive
 query: "[?contains(tags, 'web')].name"
@@ -117,7 +117,7 @@ keyed_groups:
     prefix: owner
 
 ---
-# Kept for an hour
+# With a cache of one hour
 plugin: nixferry.deploy.fleet
 fleet: github:example/fleet
 cache: true
@@ -157,7 +157,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     NAME = "nixferry.deploy.fleet"
 
     def verify_file(self, path: str) -> bool:
-        """Whether the name is that of a configuration of this plugin."""
+        """Return True if the name is that of a configuration of this plugin."""
         return bool(super().verify_file(path)) and path.endswith(("fleet.yml", "fleet.yaml"))
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
@@ -177,21 +177,19 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if differing := other_access(listing):
             self.display.warning(
                 f"{path}: {names_text(differing)}: nixferry.sshAccess differs from that of the other hosts. "
-                "Say it once, in `defaults` or in a module that all hosts import: each host takes its own part only."
+                "Define it once, in `defaults` or in a module that all hosts import: each host takes its own part only."
             )
         absent = left_out(listing)
         hosts = [host_variables(listing, name, options.common) for name in names if name not in absent]
         if not listing.hosts and not listing.errors:
-            self.display.warning(
-                f"{path}: there are no hosts in it; it was read in the format {listing.format}"
-            )
+            self.display.warning(f"{path}: the file has no hosts; it was read in the format {listing.format}")
         for warning, concerned in shared_warnings(hosts).items():
             self.display.warning(f"{path}: {names_text(concerned)}: {warning}")
         for host in hosts:
             self._add(host)
 
     def _listing(self, options: FleetOptions, path: str, cache: bool) -> FleetListing:
-        """The fleet's hosts, from the cache if they are there."""
+        """Return the fleet's hosts, from the cache if possible."""
         key = f"{self.get_cache_key(path)}_{options.digest}"
         if self.get_option("cache") and cache and key in self._cache:
             return FleetListing.of_data(self._cache[key])

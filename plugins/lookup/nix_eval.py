@@ -13,43 +13,44 @@ author:
   - nixferry contributors (@nixferry)
 short_description: Evaluate Nix and return data
 description:
-  - Evaluates an attribute of a flake or a file, or an expression, with the Nix of the controller, and returns the value
-    as data.
-  - Sets, lists, strings, numbers, booleans and null are returned as such. A derivation, and any set with C(outPath) or
-    C(__toString), becomes the string that Nix makes of it, and nothing is built for it. A path becomes its name and is
-    not copied to the store. A function is an error that names its place.
-  - The evaluation runs each time the lookup is templated. Where a variable holds a lookup, that is on each use.
+  - Evaluates an attribute of a flake or a file, or an expression, with the controller's Nix, and returns the value as
+    data.
+  - Sets, lists, strings, numbers, booleans and null are returned unchanged. A derivation, and any set with C(outPath)
+    or C(__toString), becomes the string that Nix makes of it, and is not built. A path becomes its name and is not
+    copied to the store. A function is an error that names its place.
+  - The evaluation runs each time the lookup is templated. If a variable contains the lookup, that is on each use.
 options:
   _terms:
     description:
-      - Attribute paths, as V(nixosConfigurations.web1.config.networking). They count from the attribute in O(flake) or
-        O(attr), and each has one value in the result.
-      - Without any, it is the attribute in O(flake) or O(attr), or the whole value of O(file) or O(expr).
+      - Attribute paths, such as V(nixosConfigurations.web1.config.networking). They are relative to the attribute in
+        O(flake) or O(attr), and each has one value in the result.
+      - Without any, the lookup returns the attribute in O(flake) or O(attr), or the whole value of O(file) or O(expr).
       - V({host}) stands for the name of the host in the inventory. Quotes keep dots together, as in
         V(hosts."db.example").
     type: list
     elements: str
   flake:
     description:
-      - A flake reference, as V(.) or V(github:owner/repository#hosts). Relative ones count from the directory of the
-        playbook, for a playbook inside a collection from the directory in which C(ansible-playbook) was started.
+      - A flake reference, such as V(.) or V(github:owner/repository#hosts). Relative ones are relative to the directory
+        of the playbook, or for a playbook inside a collection to the directory in which C(ansible-playbook) was
+        started.
       - As with C(nix eval), the name after C(#) is looked up in C(packages) and C(legacyPackages) of this system first.
-      - The lock file is left alone. Inputs that it lacks are fetched for this evaluation.
+      - The lock file is left unchanged. Inputs that it lacks are fetched for this evaluation.
     type: str
   file:
     description:
-      - A Nix file, or a directory with C(default.nix) in it, or an entry of the search path such as V(<nixpkgs/lib>).
-      - A relative path counts from the same directory as in O(flake).
+      - A Nix file, or a directory with a C(default.nix), or an entry of the search path such as V(<nixpkgs/lib>).
+      - A relative path is relative to the same directory as in O(flake).
     type: str
   expr:
     description:
-      - A Nix expression. It does not appear in the process list. Relative paths in it count from the same directory as
-        in O(flake).
+      - A Nix expression. It does not appear in the process list. Relative paths in it are relative to the same
+        directory as in O(flake).
       - Do not paste values into it. Pass them in O(args), or write them with P(nixferry.deploy.to_nix#filter).
     type: str
   attr:
     description:
-      - The attribute path into O(file) or O(expr). Functions on the way are called with O(args) and O(argstrs).
+      - The attribute path into O(file) or O(expr). Functions on the path are called with O(args) and O(argstrs).
     type: str
     default: ""
   args:
@@ -75,7 +76,7 @@ options:
     default: false
   include:
     description:
-      - Entries of the search path for O(file) and O(expr), as V(nixpkgs=/path/to/nixpkgs).
+      - Entries of the search path for O(file) and O(expr), such as V(nixpkgs=/path/to/nixpkgs).
     type: list
     elements: str
     default: []
@@ -94,8 +95,8 @@ options:
     type: int
     default: 600
 notes:
-  - Whatever a value that has to be built first needs (import from derivation) is built.
-  - Of a number with a fraction, old versions of Nix such as 2.8 print six digits, and that is what is returned then.
+  - Derivations that a value needs for its evaluation (import from derivation) are built.
+  - Old versions of Nix such as 2.8 print six digits of a number with a fraction, and the lookup returns these.
 seealso:
   - module: nixferry.deploy.nix_build
   - plugin: nixferry.deploy.to_nix

@@ -10,14 +10,14 @@ DOCUMENTATION = r"""
 module: nix_build
 short_description: Evaluate and build the Nix systems of one host or of many
 description:
-  - Evaluates what hosts are to run, builds or fetches it, and returns a store path for each host.
+  - Evaluates the systems of hosts, builds or fetches them, and returns a store path for each host.
   - With O(hosts) and C(run_once), one task serves a whole fleet. The hosts are evaluated by parallel processes within
     a memory budget, and everything is realised in one Nix call. A host that fails does not stop the others.
-  - What is built can be any derivation. A NixOS system is one, and where an attribute is the evaluation of a system
-    rather than a derivation, its toplevel is built.
-  - Nix runs on the controller, as the user who runs Ansible and with that user's environment (E(NIX_PATH),
+  - Any derivation can be built. A NixOS system is one. If an attribute is the evaluation of a system rather than a
+    derivation, its toplevel is built.
+  - Nix runs on the controller, as the user who runs ansible-playbook and with that user's environment (E(NIX_PATH),
     E(NIX_CONFIG), E(NIX_REMOTE) and so on). O(ignore:become) has no influence on it.
-  - When C(ansible-playbook) ends, in whatever way, the build ends with it.
+  - The build ends when C(ansible-playbook) ends, for whatever reason.
 extends_documentation_fragment:
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -25,100 +25,102 @@ attributes:
   check_mode:
     support: full
     details:
-      - Evaluates, and says what would be built and fetched. The store gets the derivations, but nothing is built, no
+      - Evaluates, and reports what would be built and fetched. The store gets the derivations, but nothing is built, no
         garbage collector root is set and no lock file is written.
-      - Values that an evaluation has to build first (import from derivation) are built in check mode too.
-      - With O(build_in_check_mode=true) it builds as it would without check mode.
+      - Values that an evaluation must build first (import from derivation) are built in check mode too.
+      - With O(build_in_check_mode=true) it builds as without check mode.
   diff_mode:
     support: none
     details:
-      - M(nixferry.deploy.nix_copy) and M(nixferry.deploy.nix_switch) show what differs on the host.
+      - M(nixferry.deploy.nix_copy) and M(nixferry.deploy.nix_switch) show the differences to the host.
   delegation:
     support: partial
     details:
-      - Not together with O(build_on=target). A build host that O(build_on) names is what the task is delegated to.
+      - Not together with O(build_on=target). With a build host in O(build_on), delegate the task to that host.
 options:
   flake:
     description:
-      - A flake reference, as V(.), V(.#nixosConfigurations.web1), V(github:owner/repository) or
+      - A flake reference, for example V(.), V(.#nixosConfigurations.web1), V(github:owner/repository) or
         V(git+ssh://git@example.org/fleet?ref=main#hosts.{host}).
       - V({host}) stands for the name of the host in the inventory. Dots in that name do not split the attribute path.
-      - Without an attribute after C(#), it means the host's system in the output that O(kind) has,
-        C(nixosConfigurations) for instance.
-      - An output of systems with one name after it, such as V(.#nixosConfigurations.web1), means that system.
-      - Any other attribute is taken as it is, and as C(nix build) takes it. V(.#web1) is therefore a package.
-      - A relative path counts from the directory of the playbook. For a playbook inside a collection it counts from
-        the directory in which C(ansible-playbook) was started.
+      - Without an attribute after C(#), it means the host's system in the output of O(kind), for instance
+        C(nixosConfigurations).
+      - An output of systems followed by one name, such as V(.#nixosConfigurations.web1), means that system.
+      - Any other attribute is used unchanged, as in C(nix build). V(.#web1) is therefore a package.
+      - A relative path is relative to the directory of the playbook. For a playbook inside a collection it is relative
+        to the directory in which C(ansible-playbook) was started.
     type: str
   file:
     description:
-      - A Nix file, or a directory with C(default.nix) in it, or an entry of the search path such as V(<nixpkgs/nixos>).
-      - A relative path counts from the same directory as in O(flake).
+      - A Nix file, or a directory with a C(default.nix), or an entry of the search path such as V(<nixpkgs/nixos>).
+      - A relative path is relative to the same directory as in O(flake).
     type: str
   expr:
     description:
-      - A Nix expression. Relative paths in it count from the same directory as in O(flake).
+      - A Nix expression. Relative paths in it are relative to the same directory as in O(flake).
     type: str
   fleet:
     description:
-      - A fleet file of NixOps, morph, nixus or colmena, a directory with such a file in it, or a flake. A list of
-        files makes one NixOps network.
-      - A flake may name the output that is meant, as V(.#colmenaHive). Otherwise it is the first that it has of
+      - A fleet file of NixOps, morph, nixus or colmena, a directory with such a file, or a flake. A list of files makes
+        one NixOps network.
+      - A flake may name its output, for example V(.#colmenaHive). The default is the first existing output of
         C(colmenaHive), C(colmena), C(deploy), C(nixopsConfigurations), C(nixosConfigurations), C(darwinConfigurations)
         and C(homeConfigurations).
       - The host has the same name there as in the inventory. P(nixferry.deploy.fleet#inventory) makes an inventory of
         the fleet.
-      - A relative path counts from the same directory as in O(flake).
+      - A relative path is relative to the same directory as in O(flake).
     type: raw
   fleet_format:
     description:
-      - The tool that O(fleet) was written for. V(auto), which is the default, finds out.
+      - The format of O(fleet). V(auto), the default, detects it.
       - With V(deploy-rs) the system of a node is the one that its profile C(system) activates. O(ssh_access) can be
-        added to it where the entry of C(nixosConfigurations) that is called as the node is that system.
+        added to it only if the entry of C(nixosConfigurations) with the node's name is that system.
     type: str
     choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
   drv_path:
     description:
-      - A derivation in the store of the controller, which is built without an evaluation.
+      - A derivation in the controller's store, to build without an evaluation.
     type: str
   store_path:
     description:
-      - A store path that was built before. It is fetched from a substituter when the controller lacks it.
+      - A store path that was built before. It is fetched from a substituter if the controller lacks it.
     type: str
   attr:
     description:
-      - The attribute path into O(file) or O(expr), as V(nodes.{host}). V({host}) is replaced as in O(flake).
-      - Functions on the way are called with O(args) and O(argstrs).
-      - When empty, it is the value itself.
+      - The attribute path into O(file) or O(expr), for example V(nodes.{host}). V({host}) is replaced as in O(flake).
+      - Functions on the path are called with O(args) and O(argstrs).
+      - If empty, the value itself is used.
     type: str
     default: ""
   kind:
     description:
-      - What kind of system the host has. It decides which output O(flake) means when it names no attribute.
+      - The kind of the host's system. It selects the output of O(flake) if that names no attribute.
     type: str
     choices: [nixos, darwin, home-manager, system-manager, profile]
     default: nixos
   hosts:
     description:
-      - The names of the hosts to build for, with results in RV(hosts). To be used with C(run_once).
+      - The names of the hosts to build for, with results in RV(hosts). Use it with C(run_once).
       - An attribute that several hosts share is evaluated and built once.
-      - When not set, it is the hosts in O(sources), or else the host of the task alone, with its results at the top.
+      - The default is the hosts in O(sources). Without these it is the host of the task alone, with its results at the
+        top level.
     type: list
     elements: str
   sources:
     description:
-      - What each host is built from, where that differs from host to host. A dictionary of host names with dictionaries
-        of O(flake), O(file), O(expr), O(fleet), O(fleet_format), O(drv_path), O(store_path), O(attr), O(args),
-        O(argstrs), O(specialargs), O(override_inputs), O(impure), O(include) and O(ssh_access).
-      - An entry with a source of its own replaces all of these options for its host; any other entry completes them.
-      - A task with C(run_once) sees the variables of one host only. Let each host note its own source before, as role
+      - The source of each host, if it differs from host to host. A dictionary of host names with dictionaries of
+        O(flake), O(file), O(expr), O(fleet), O(fleet_format), O(drv_path), O(store_path), O(attr), O(args), O(argstrs),
+        O(specialargs), O(override_inputs), O(impure), O(include) and O(ssh_access).
+      - An entry with its own source replaces all of these options for its host; any other entry completes them.
+      - A task with C(run_once) sees the variables of one host only. Let each host record its own source before, as the
+        role P(nixferry.deploy.nixos#role) does.
         P(nixferry.deploy.nixos#role) does.
     type: dict
   args:
     description:
-      - Arguments for functions in O(file) and O(expr), and for O(fleet) where that is a function. Values keep their
-        types, and a string is never read as Nix code.
-      - Not for secrets. Whatever Nix is told may end in its store, which every user can read. A value that was
+      - Arguments for functions in O(file) and O(expr), and for O(fleet) if it is a function. Values keep their types,
+        and a string is never read as Nix code.
+      - Not for secrets. All inputs of Nix may end up in its store, which every user can read. A value that was
         encrypted with Ansible Vault is refused.
     type: dict
     default: {}
@@ -129,18 +131,19 @@ options:
     default: {}
   specialargs:
     description:
-      - Further arguments for the modules of the system, next to those that it has, as C(specialArgs) of C(nixosSystem)
-        gives them. One of the same name is replaced. A module uses them as C({ site, ... }).
-      - The system is evaluated once more with them, by the C(extendModules) that C(lib.evalModules) gives every
-        evaluation. It serves flakes as well as O(file) and O(expr), and what has no evaluation is refused.
-      - Values keep their types. Not for secrets, as O(args). With O(flake) they are also visible in the process list of
-        the controller, and Linux allows about 120 KiB for one host.
+      - Further arguments for the modules of the system, like C(specialArgs) of C(nixosSystem). They replace existing
+        arguments of the same name. A module uses them as C({ site, ... }).
+      - The system is evaluated once more with them, by the C(extendModules) that C(lib.evalModules) adds to every
+        evaluation. This works for flakes as well as O(file) and O(expr). A source without such an evaluation is
+        refused.
+      - Values keep their types. Not for secrets, see O(args). With O(flake) they are also visible in the process list
+        of the controller, and Linux allows about 120 KiB for one host.
     type: dict
     default: {}
   override_inputs:
     description:
-      - Inputs of O(flake), or of a flake in O(fleet), to replace, as names with flake references. The lock file is
-        left as it is then.
+      - Inputs of O(flake), or of a flake in O(fleet), to replace, as names with flake references. The lock file is then
+        left unchanged.
     type: dict
     default: {}
   impure:
@@ -150,51 +153,52 @@ options:
     default: false
   include:
     description:
-      - Entries of the search path for O(file), O(expr) and files in O(fleet), as V(nixpkgs=/path/to/nixpkgs). They
-        come before those of E(NIX_PATH).
+      - Entries of the search path for O(file), O(expr) and files in O(fleet), for example V(nixpkgs=/path/to/nixpkgs).
+        They come before those of E(NIX_PATH).
     type: list
     elements: str
     default: []
   ssh_access:
     description:
-      - Which keys may log in where, as an addition to every host of O(fleet) that it is about. A dictionary of hosts
-        with dictionaries of C(hostKeys), C(hostNames) and C(keys), as in the option C(ssh.access) of nixus.
+      - SSH access between hosts, added to every host of O(fleet) that it concerns. A dictionary of hosts with
+        dictionaries of C(hostKeys), C(hostNames) and C(keys), as in the option C(ssh.access) of nixus.
       - C(hostKeys) are public host keys by any name. C(hostNames) are further names and addresses of the host.
-      - C(keys) are the keys of users on that host, by any name, as dictionaries of C(publicKey) and C(hasAccessTo), in
-        which V(web1.root=true) means that the holder may log in to V(web1) as V(root).
-      - It becomes C(users.users.<user>.openssh.authorizedKeys.keys) where one logs in, and C(programs.ssh.knownHosts)
-        where one comes from. Somebody who comes from elsewhere is a host of any name.
-      - Give the same to all hosts of a fleet. It is added to what the fleet itself says in the option
-        C(nixferry.sshAccess), and contradictions are an error.
+      - C(keys) are the keys of users on that host, by any name, as dictionaries of C(publicKey) and C(hasAccessTo).
+        There V(web1.root=true) means that the holder may log in to V(web1) as V(root).
+      - It becomes C(users.users.<user>.openssh.authorizedKeys.keys) on the destination, and C(programs.ssh.knownHosts)
+        on the holder's host. For a person outside the fleet, add a host of any name.
+      - Give the same value to all hosts of a fleet. It is added to the option C(nixferry.sshAccess) of the fleet
+        itself, and contradictions are an error.
     type: dict
     default: {}
   options:
     description:
-      - Settings of C(nix.conf) for this task, as V(max-jobs) or V(builders). Lists become words with spaces between.
-      - Some are only taken from a user whom the Nix daemon trusts.
+      - Settings of C(nix.conf) for this task, for example V(max-jobs) or V(builders). Lists become words separated by
+        spaces.
+      - Nix accepts some of them only from a user whom its daemon trusts.
     type: dict
     default: {}
   builders:
     description:
-      - The remote builders to use, in place of those that C(nix.conf) and C(/etc/nix/machines) name. An empty list
-        forbids remote builds.
-      - Each is an entry as C(/etc/nix/machines) has it, V(@/path/to/file) with such entries, or a dictionary with
-        C(uri), C(systems), C(ssh_key_file), C(max_jobs) (1), C(speed_factor) (1), C(supported_features),
-        C(mandatory_features) and C(host_public_key), which is V(TYPE KEY) as in a C(.pub) file.
-      - With a Nix daemon, it is the daemon, as root, that logs in there, with keys and settings for ssh that root can
-        read; and it takes builders only from users whom it trusts.
-      - What is to be a builder for good, M(nixferry.deploy.nix_builder) registers.
-      - A builder that cannot be used is passed over by Nix. A warning then names it, the cause and what to do.
+      - The remote builders to use instead of those in C(nix.conf) and C(/etc/nix/machines). An empty list forbids
+        remote builds.
+      - Each is an entry as in C(/etc/nix/machines), V(@/path/to/file) with such entries, or a dictionary with C(uri),
+        C(systems), C(ssh_key_file), C(max_jobs) (1), C(speed_factor) (1), C(supported_features), C(mandatory_features)
+        and C(host_public_key), which is V(TYPE KEY) as in a C(.pub) file.
+      - With a Nix daemon, the daemon logs in there as root, with keys and ssh settings that root can read. It accepts
+        builders only from users whom it trusts.
+      - Use M(nixferry.deploy.nix_builder) to register a builder permanently.
+      - Nix skips a builder that it cannot use. A warning then names it, the cause and the remedy.
     type: list
     elements: raw
   max_jobs:
     description:
-      - How many derivations may be built on this machine at once. With V(0), all of them have to be built on remote
-        builders. Otherwise Nix builds here whatever it can when no builder answers.
+      - The number of derivations to build on this machine at once. With V(0), all of them must be built on remote
+        builders. Otherwise Nix builds here whatever it can if no builder answers.
     type: int
   output:
     description:
-      - Which output of the derivation is the toplevel. All outputs are built.
+      - The output of the derivation that is the toplevel. All outputs are built.
     type: str
     default: out
   build_on:
@@ -202,69 +206,69 @@ options:
       - Where to build, V(controller), V(target), or the name of a host of the inventory.
       - With V(target), the controller evaluates, the derivation is copied to the host over Ansible's connection, and
         the host builds or fetches it with its own Nix. Each host does this for itself, without O(hosts).
-      - A host that is named builds for all of O(hosts). The controller evaluates, the derivations are copied to the
-        build host over Ansible's connection to it, and it builds or fetches with its own Nix what the controller lacks.
-        What was built is then copied to the controller. From there on all is as if it had been built there.
-      - The task has to be delegated to the host that is named, with the same name in C(delegate_to), so that Ansible
-        logs in there. It needs no registration with Nix, and its user has to be one whom its Nix trusts, such as
-        C(root).
-      - Where Nix itself shares builds out among machines, see O(builders).
+      - With a host name, that host builds for all of O(hosts). The controller evaluates and copies the derivations to
+        the build host over Ansible's connection to it. The build host builds or fetches with its own Nix what the
+        controller lacks. The results are then copied to the controller. Everything after that is the same as for a
+        local build.
+      - Delegate the task to the named host, with the same name in C(delegate_to), so that Ansible logs in there. It
+        needs no registration with Nix. Its Nix must trust its user, such as C(root).
+      - To let Nix itself distribute builds among machines, see O(builders).
     type: str
     default: controller
   build_in_check_mode:
     description:
-      - Whether to build in check mode too, so that what follows can compare closures. Hosts stay untouched, but for the
-        store of a host that O(build_on) names.
+      - Whether to build in check mode too, so that later tasks can compare closures. Hosts stay unchanged, except for
+        the store of a build host that O(build_on) names.
     type: bool
     default: false
   sign_key:
     description:
-      - A file on the controller with a secret key. The closures of what is built are signed with it, those of all hosts
-        in one call of Nix, as M(nixferry.deploy.nix_sign) does. There the requirements of the file are told as well.
+      - A file on the controller with a secret key. The task signs the built closures of all hosts with it, in one call
+        of Nix, like M(nixferry.deploy.nix_sign). See there for the requirements of the file.
       - Not together with O(build_on=target).
     type: path
   max_memory:
     description:
-      - How much memory all evaluators together may take, in MiB. A host is reckoned with 512 MiB, and 1024 MiB are kept
-        in reserve.
-      - The default is what is available when the task begins.
+      - The memory that all evaluators together may use, in MiB. A host counts as 512 MiB, and 1024 MiB are kept in
+        reserve.
+      - The default is the memory that is available when the task begins.
     type: int
   evaluators:
     description:
-      - How many evaluators may run at once, if memory allows. The default is the number of processors.
+      - The maximum number of parallel evaluators, if memory allows. The default is the number of processors.
     type: int
   nix_eval_jobs:
     description:
-      - Whether C(nix-eval-jobs) evaluates several hosts of a O(file), or of a O(fleet) that is made of files. It hands
+      - Whether C(nix-eval-jobs) evaluates several hosts of a O(file), or of a O(fleet) that consists of files. It gives
         them one by one to its workers, within O(max_memory) and O(evaluators), and they get the same derivations.
-      - With V(auto), it is used when it is on the E(PATH) and evaluates as the same version of Nix does. A warning
-        tells when it is there but is not used.
-      - With V(required), the task fails when it would be used and cannot be. With V(never), it is not used.
-      - A host that it cannot evaluate is evaluated once more without it, so that errors are the same, and what an
-        evaluation has to build first finds its remote builders. So is everything when it breaks off, with a warning.
+      - With V(auto), it is used if it is on the E(PATH) and evaluates like the same version of Nix. A warning says when
+        it is there but is not used.
+      - With V(required), the task fails if it would be used and cannot be. With V(never), it is not used.
+      - A host that it cannot evaluate is evaluated again without it. This keeps errors the same, and lets an evaluation
+        that builds first find its remote builders. If it breaks off, all hosts are evaluated again without it, with a
+        warning.
       - Flakes and O(expr) are evaluated without it.
     type: str
     choices: [auto, required, never]
     default: auto
   timeout:
     description:
-      - Seconds that everything together may take. V(0) means no limit.
+      - The timeout for the whole task in seconds. V(0) means no limit.
     type: int
     default: 14400
   progress:
     description:
-      - How to show progress. V(auto) is a line that refreshes where there is a terminal and a line now and then
-        elsewhere. V(lines) is never a refreshing line. V(none) is silent.
-      - With C(-v), the lines that builds print are shown as well. With C(no_log), nothing is shown.
+      - How to show progress. V(auto) is a refreshing line on a terminal and occasional lines elsewhere. V(lines) never
+        refreshes a line. V(none) is silent.
+      - With C(-v), the output of builds is shown as well. With C(no_log), nothing is shown.
     type: str
     choices: [auto, lines, none]
     default: auto
 notes:
-  - What was built is protected from the garbage collector by a link for each host below
-    C(${XDG_STATE_HOME:-~/.local/state}/nixferry/gcroots) on the controller, until the next build for the same host.
-    Remove a link to let go of the build.
-  - Identical tasks of one user wait for each other, so C(run_once) with C(strategy=free), where every host runs the
-    task, evaluates and builds once at a time.
+  - A link for each host in C(${XDG_STATE_HOME:-~/.local/state}/nixferry/gcroots) on the controller protects the build
+    from the garbage collector, until the next build for the same host. Remove a link to let go of the build.
+  - Identical tasks of one user wait for each other. With C(run_once) and C(strategy=free), where every host runs the
+    task, they evaluate and build one after the other.
 seealso:
   - module: nixferry.deploy.nix_copy
   - module: nixferry.deploy.nix_switch
@@ -341,7 +345,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 drv_path:
-  description: The derivation; null for O(store_path) and when the evaluation failed.
+  description: The derivation; null for O(store_path) and if the evaluation failed.
   returned: without O(hosts)
   type: str
   sample: /nix/store/9v9w3f2as4d99978zzhpfhbpf80bz67c-nixos-system-web1.drv
@@ -351,14 +355,14 @@ outputs:
   type: dict
   sample: {"out": "/nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1"}
 toplevel:
-  description: The store path of O(output), which is what to copy and switch to; null when the host failed.
+  description: The store path of O(output), to copy and switch to; null if the host failed.
   returned: without O(hosts)
   type: str
   sample: /nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1
 revision:
   description:
-    - The commit that the git checkout around the flake or the file is at, with C(-dirty) at its end when files that git
-      tracks were modified. For a remote flake it is the commit that the reference itself names.
+    - The commit of the git checkout around the flake or the file, with C(-dirty) appended if tracked files were
+      modified. For a remote flake it is the commit that the reference itself names.
     - Empty without git, outside of a checkout, and for other sources.
   returned: without O(hosts)
   type: str
@@ -374,7 +378,7 @@ built:
 would_build:
   description:
     - The derivations that would be built.
-    - With O(build_on=target) or a build host, it is the host's own derivation when that host lacks what it builds.
+    - With O(build_on=target) or a build host, it is the host's own derivation if that host lacks its outputs.
   returned: in check mode, without O(hosts)
   type: list
   elements: str
@@ -384,7 +388,7 @@ would_fetch:
   type: list
   elements: str
 download_size:
-  description: Bytes that would be downloaded, as exactly as Nix rounds them.
+  description: Bytes that would be downloaded, as rounded by Nix.
   returned: in check mode, without O(hosts)
   type: int
 unpacked_size:
@@ -393,9 +397,9 @@ unpacked_size:
   type: int
 hosts:
   description:
-    - For each host a dictionary of the values above, with C(failed), and with C(msg) when it failed.
-    - Under the free strategy, where Ansible runs the task for every host and registers each result for all of them,
-      also what the same task has built for other hosts of the batch.
+    - For each host a dictionary of the values above, with C(failed), and with C(msg) if it failed.
+    - Under the free strategy Ansible runs the task for every host and registers each result for all of them. It then
+      also contains what the same task has built for other hosts of the batch.
   returned: with O(hosts)
   type: dict
   sample:

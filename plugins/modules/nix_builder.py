@@ -13,15 +13,15 @@ description:
   - Keeps one builder's entry in C(/etc/nix/machines), ssh's settings for it in a file of their own, and its host key in
     another one, beside O(machines_file).
     Everything else in C(/etc/nix/machines) stays as it is, byte for byte.
-  - The entry's address is O(name), which only ssh's settings explain. That works with every version of Nix, while ports
-    in addresses do not. C(HostKeyAlias) makes ssh and Nix look the pinned host key up under that name.
-  - Whatever Nix or ssh would misunderstand is refused, since a file that Nix cannot read fails every build, local ones
-    too, and an entry without job slots holds builds up forever.
-  - The files are changed under a lock and by rename. Several runs at once do not lose an entry, and Nix never reads
-    half a file. Nix reads it anew for every build, so that nothing has to be restarted.
-  - On NixOS and nix-darwin these files are made by the system's configuration. There the module changes none of them.
-    It returns a module for that configuration instead, and writes it to O(snippet_file) if that is given.
-  - M(nixferry.deploy.nix_builder_check) tells whether the builder builds.
+  - The entry's address is O(name), which only ssh's settings resolve. This works with every version of Nix, while ports
+    in addresses do not. C(HostKeyAlias) makes ssh and Nix look up the pinned host key under that name.
+  - Values that Nix or ssh would misunderstand are refused. A file that Nix cannot read fails every build, local ones
+    too, and an entry without job slots blocks builds forever.
+  - The files are changed under a lock and by rename. Parallel runs do not lose an entry, and Nix never reads half a
+    file. Nix reads the file anew for every build, so nothing needs a restart.
+  - On NixOS and nix-darwin the system's configuration makes these files. There the module changes none of them. It
+    returns a module for that configuration instead, and writes it to O(snippet_file) if given.
+  - M(nixferry.deploy.nix_builder_check) reports whether the builder builds.
 extends_documentation_fragment:
   - nixferry.deploy._attributes.module
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -29,9 +29,9 @@ extends_documentation_fragment:
 options:
   name:
     description:
-      - What the builder is called here, as address in C(/etc/nix/machines) and as C(Host) in ssh's settings.
+      - The name of the builder on this host, as address in C(/etc/nix/machines) and as C(Host) in ssh's settings.
       - Letters, digits, dots, dashes and underscores. V(localhost) is refused.
-      - An entry with that name is replaced, also one that was not written by this module.
+      - An existing entry with that name is replaced, even if another program wrote it.
     type: str
     required: true
   state:
@@ -48,13 +48,13 @@ options:
     type: int
     default: 22
   user:
-    description: The user that ssh logs in as. The builder's Nix has to trust it (C(trusted-users)).
+    description: The user that ssh logs in as. The builder's Nix must trust it (C(trusted-users)).
     type: str
     default: builder
   protocol:
     description:
       - The protocol of Nix. V(ssh) is the older one.
-      - Lix 2.94 and later speak V(ssh-ng) only with builders that have Nix 2.18 or later; take V(ssh) for others.
+      - Lix 2.94 and later speak V(ssh-ng) only with builders that have Nix 2.18 or later; use V(ssh) for others.
     type: str
     choices: [ssh-ng, ssh]
     default: ssh-ng
@@ -63,11 +63,11 @@ options:
     type: list
     elements: str
   max_jobs:
-    description: How many builds this host gives it at once. At least 1.
+    description: The number of builds that this host gives it at once. At least 1.
     type: int
     default: 1
   speed_factor:
-    description: How fast it is compared with other builders. Nix before 2.20 takes whole numbers only.
+    description: Its speed compared with other builders. Nix before 2.20 accepts whole numbers only.
     type: float
     default: 1.0
   supported_features:
@@ -82,25 +82,25 @@ options:
     default: []
   ssh_key_file:
     description:
-      - The file with the secret key on the host, readable by root only. It is not made here.
+      - The file with the secret key on the host, readable by root only. The module does not make it.
       - Default is C(/etc/nix/NAME_ed25519).
     type: path
   host_public_key:
     description:
       - The builder's public host key, as V(TYPE KEY). Required when O(state=present).
-      - Take it from the builder itself over a way that you trust, not with C(ssh-keyscan).
+      - Copy it from the builder itself over a trusted channel, not with C(ssh-keyscan).
     type: str
   connect_timeout:
-    description: Seconds after which ssh gives up. Without a limit one builder that is gone slows down every build.
+    description: Seconds after which ssh gives up. Without a limit one dead builder slows down every build.
     type: int
     default: 10
   remote_program:
     description:
-      - The program to start on the builder, where it is not in the PATH of commands over ssh, as on macOS. Such as
+      - The program to start on the builder, if it is not in the PATH of commands over ssh, as on macOS. For example
         V(/nix/var/nix/profiles/default/bin/nix-daemon), or C(nix-store) for O(protocol=ssh).
     type: str
   compress:
-    description: Whether ssh compresses what is copied.
+    description: Whether ssh compresses the transfer.
     type: bool
     default: false
   ssh_options:
@@ -116,15 +116,15 @@ options:
   manage:
     description:
       - With V(auto), files are changed unless the configuration of NixOS or nix-darwin makes them.
-      - V(snippet) changes none of them in any case, V(files) insists on changing them and fails where it cannot.
+      - V(snippet) never changes them, V(files) always changes them and fails if it cannot.
     type: str
     choices: [auto, files, snippet]
     default: auto
   snippet_file:
     description:
-      - Where to write the module for the configuration of NixOS or nix-darwin, if it is to be used. It belongs to
-        the owner of its directory.
-      - Once the configuration has the builder as it is asked for, a file that is missing is not written again.
+      - Where to write the module for the configuration of NixOS or nix-darwin, if it is used. The file belongs to the
+        owner of its directory.
+      - Once the configuration has the requested builder, a missing file is not written again.
     type: path
 attributes:
   platform:
@@ -173,7 +173,7 @@ changed_files:
   type: list
   elements: str
 managed_by:
-  description: Who makes the files, V(files) for this module.
+  description: The program or system that makes the files, V(files) for this module.
   returned: success
   type: str
   sample: nix-darwin
@@ -190,19 +190,19 @@ known_hosts_file:
   returned: success
   type: str
 snippet:
-  description: A module for the configuration of NixOS or nix-darwin, empty where the files themselves are changed.
+  description: A module for the configuration of NixOS or nix-darwin, empty if the files themselves are changed.
   returned: success
   type: str
 snippet_file:
-  description: Where the module was written, or empty.
+  description: The path of the written module, or empty.
   returned: success
   type: str
 registered:
-  description: Whether the file with the builders says what is asked for, now or in check mode after a real run.
+  description: Whether the file has the requested builder, now or in check mode after a real run.
   returned: success
   type: bool
 effective:
-  description: Whether Nix reads the file with the builders. V(null) when this host has no Nix yet.
+  description: Whether Nix reads the file with the builders. V(null) if this host has no Nix yet.
   returned: success
   type: bool
 daemon_restart_needed:
@@ -210,7 +210,7 @@ daemon_restart_needed:
   returned: success
   type: bool
 remedy:
-  description: What to do about a failure.
+  description: How to fix a failure.
   returned: failure
   type: str
 """

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_builder_check
-short_description: Find out whether a remote builder builds, and if not, why
+short_description: Test a remote builder step by step, and explain why it does not build
 description:
-  - Goes step by step from the builder's entry in C(/etc/nix/machines) to builds on it, and stops at the first step
-    that fails. The error names the stage, the cause, the line that shows it, and what to do about it. Nix itself
-    says of most of these that the platform does not match.
-  - "The steps are V(file): the entry is one that Nix reads; V(key): the secret key is there, protected, and the public
-    key beside it is its own; V(login): ssh as root, as Nix calls it; V(store): the builder's Nix answers; V(smoke): a
-    derivation is built there; V(sandbox): it ran in a sandbox; V(trust): the builder takes an unsigned output of this
-    machine; V(emulation): a program for the system's own processor runs there."
+  - Tests each step from the builder's entry in C(/etc/nix/machines) to builds on it, and stops at the first failing
+    step. The error names the stage, the cause, the line that shows it, and the remedy. For most of these causes Nix
+    itself only says that the platform does not match.
+  - "The steps are V(file): Nix can read the entry; V(key): the secret key exists, is protected, and matches the public
+    key beside it; V(login): ssh as root, as Nix calls it; V(store): the builder's Nix answers; V(smoke): a derivation
+    is built there; V(sandbox): it ran in a sandbox; V(trust): the builder accepts an unsigned output of this machine;
+    V(emulation): a program for the system's own processor runs there."
   - The derivations need neither nixpkgs nor network. Each is built on the builder or not at all, and leaves a few
     bytes in the store of this host and of the builder, which the next garbage collection removes.
   - Run it as root, whose keys and settings the Nix daemon uses.
@@ -28,7 +28,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - The steps from V(smoke) on are left out, since they put something into the stores.
+      - The steps from V(smoke) on are skipped, since they put something into the stores.
   diff_mode:
     support: none
   platform:
@@ -40,15 +40,15 @@ options:
     required: true
   systems:
     description:
-      - The systems to build for. Default is those of the entry.
+      - The systems to build for. The default is those of the entry.
     type: list
     elements: str
   checks:
     description:
-      - The steps to take. Those up to V(store) are quick.
-      - V(sandbox) is not among the default ones, since a builder on macOS, or one that you trust with all that it
-        builds, may do without. The result says in any case whether there was one.
-      - V(emulation) is known for C(x86_64-linux) and C(aarch64-linux), and left out for other systems.
+      - The steps to run. Those up to V(store) are quick.
+      - V(sandbox) is not a default step, since a builder on macOS, or one whose builds you trust completely, may do
+        without. The result always reports whether there was a sandbox.
+      - V(emulation) is known for C(x86_64-linux) and C(aarch64-linux), and skipped for other systems.
     type: list
     elements: str
     choices: [file, key, login, store, smoke, sandbox, trust, emulation]
@@ -58,7 +58,7 @@ options:
     type: int
     default: 10
   timeout:
-    description: Seconds that a question to the builder's Nix, or one build, may take.
+    description: The timeout of one query to the builder's Nix, or of one build, in seconds.
     type: int
     default: 60
 seealso:
@@ -90,7 +90,7 @@ uri:
   type: str
   sample: ssh-ng://big
 steps:
-  description: The steps that were taken, the last one of which may have failed.
+  description: The steps that were run; the last one may have failed.
   returned: always
   type: list
   elements: dict
@@ -105,19 +105,19 @@ steps:
       description: Whether it succeeded.
       type: bool
     seconds:
-      description: How long it took.
+      description: Its duration.
       type: float
 builder_version:
-  description: The version of the builder's Nix, where it tells.
+  description: The version of the builder's Nix, if it reports one.
   returned: after the step V(store)
   type: str
   sample: 2.26.3
 trusted:
-  description: Whether the builder's Nix trusts us, where it tells.
+  description: Whether the builder's Nix trusts the client, if it reports that.
   returned: after the step V(store)
   type: bool
 systems:
-  description: By system, what the builds have shown.
+  description: The results of the builds, by system.
   returned: always
   type: dict
   contains:
@@ -125,7 +125,7 @@ systems:
       description: Whether the build ran in a sandbox, V(null) on other systems than Linux.
       type: bool
     emulated:
-      description: Whether a program for the system's processor ran, V(null) when that was not tried.
+      description: Whether a program for the system's processor ran, V(null) if that was not tested.
       type: bool
     kernel:
       description: The kernel that the build saw.
@@ -134,16 +134,16 @@ systems:
       description: The host name that the build saw.
       type: str
 code:
-  description: A short name of what is wrong, such as V(key_refused) or V(untrusted).
+  description: A short name of the fault, such as V(key_refused) or V(untrusted).
   returned: failure
   type: str
 stage:
-  description: How far things went.
+  description: The stage of the failure.
   returned: failure
   type: str
   sample: login
 cause:
-  description: What is wrong.
+  description: The cause of the failure.
   returned: failure
   type: str
 evidence:
@@ -151,7 +151,7 @@ evidence:
   returned: failure
   type: str
 remedy:
-  description: What to do about it.
+  description: How to fix it.
   returned: failure
   type: str
 """

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_conf
-short_description: Keep settings of a host's Nix
+short_description: Manage settings of a host's Nix
 description:
-  - Keeps settings in a file of its own, C(/etc/nix/nixferry.conf), and one line at the end of C(nix.conf) that
-    includes it. Whatever else is in C(nix.conf) stays. Where that includes C(nix.custom.conf), as Determinate Nix
-    and its installer have it, the line goes there, since C(nix.conf) is written anew by others.
-  - Asks Nix before and after. What Nix refuses is not written, and a setting that another line overrides is an error,
-    after which the files are as they were.
-  - On NixOS and nix-darwin C(nix.conf) is made by the system's configuration. There nothing is changed, and a
-    module for that configuration is returned.
-  - Tells whether a running daemon has to be restarted, which M(nixferry.deploy.nix_daemon) does.
+  - Keeps settings in a file of its own, C(/etc/nix/nixferry.conf), and one line at the end of C(nix.conf) that includes
+    it. The rest of C(nix.conf) stays. If C(nix.conf) includes C(nix.custom.conf), as with Determinate Nix and its
+    installer, the line goes there, since other programs rewrite C(nix.conf).
+  - Asks Nix before and after. Settings that Nix refuses are not written. If another line overrides a setting, the task
+    fails and restores the files.
+  - On NixOS and nix-darwin the system's configuration makes C(nix.conf). There nothing is changed, and a module for
+    that configuration is returned.
+  - Reports whether a running daemon must be restarted, which M(nixferry.deploy.nix_daemon) does.
 extends_documentation_fragment:
   - nixferry.deploy._attributes.module
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -25,16 +25,16 @@ extends_documentation_fragment:
 options:
   settings:
     description:
-      - Settings by name, such as V(max-jobs) or V(extra-trusted-users). A list becomes words, V(null) removes a
-        setting from the file.
-      - Prefer the C(extra-) form of lists. It adds to what other files say.
-      - Settings that the file has and this does not name stay, unless O(purge=true).
-      - C(access-tokens) is refused, since everybody may read the file.
+      - Settings by name, such as V(max-jobs) or V(extra-trusted-users). A list becomes words, V(null) removes a setting
+        from the file.
+      - Prefer the C(extra-) form of lists. It adds to the values of other files.
+      - Settings in the file that are not named here stay, unless O(purge=true).
+      - C(access-tokens) is refused, since every user may read the file.
     type: dict
     default: {}
   state:
     description:
-      - With V(absent) the file and the line that includes it are removed, and O(settings) has to be empty.
+      - With V(absent) the file and the line that includes it are removed, and O(settings) must be empty.
     type: str
     choices: [present, absent]
     default: present
@@ -44,7 +44,7 @@ options:
     default: false
   name:
     description:
-      - What the file is called, without C(.conf). Each of several roles can keep its settings in a file of its own.
+      - The name of the file, without C(.conf). Each of several roles can keep its settings in a file of its own.
     type: str
     default: nixferry
 attributes:
@@ -88,7 +88,7 @@ included_from:
   type: str
   sample: /etc/nix/nix.conf
 managed_by:
-  description: Who makes nix.conf, V(files) when it is an ordinary file.
+  description: The origin of nix.conf, V(files) for an ordinary file.
   returned: success
   type: str
   sample: files
@@ -97,11 +97,11 @@ settings:
   returned: success
   type: dict
 effective:
-  description: What Nix says of these settings, also of those that are made by others.
+  description: The effective values of these settings according to Nix, including those from other files.
   returned: success
   type: dict
 in_effect:
-  description: Whether Nix has all of the settings. V(false) on NixOS and nix-darwin until the module is imported.
+  description: Whether all settings are in effect. V(false) on NixOS and nix-darwin until the module is imported.
   returned: success
   type: bool
 unknown_settings:
@@ -114,11 +114,11 @@ snippet:
   returned: success
   type: str
 daemon_restart_needed:
-  description: Whether a daemon runs that has read other settings.
+  description: Whether a running daemon has read other settings.
   returned: success
   type: bool
 remedy:
-  description: What to do about a failure.
+  description: How to fix a failure.
   returned: failure
   type: str
 """
@@ -159,7 +159,7 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._nix.edit import (
 )
 from ansible_collections.nixferry.deploy.plugins.module_utils._nix.here import find, manager, settings
 
-# Neither the settings of the user who runs this nor those of its environment.
+# Ignore the settings of the user who runs this, and those of its environment.
 NEUTRAL = {"NIX_CONFIG": None, "NIX_USER_CONF_FILES": os.devnull}
 
 
@@ -190,7 +190,8 @@ class Settings:
         self.main = f"{self.directory}/{'nix.custom.conf' if custom else 'nix.conf'}"
 
     def changes(self):
-        """The file of our own, and the one that includes it; the included one comes first and goes last."""
+        """Return the changes of our own file and of the one that includes it; the included one comes first and goes
+        last."""
         if self.managed_by != "files":
             return []
         own, main = read_text(self.file), read_text(self.main)
@@ -205,7 +206,7 @@ class Settings:
                 Change(self.file, own, text),
                 Change(self.main, main, with_include(main or "", self.own)),
             ]
-        # A file that had nothing but our line was made by us.
+        # We made a file that has only our line.
         less = without_include(main, self.own) or None if includes(main or "", self.own) else main
         return [Change(self.main, main, less), Change(self.file, own, None)]
 
@@ -213,7 +214,8 @@ class Settings:
         return settings(self.nix, {**NEUTRAL, "NIX_CONF_DIR": self.directory})[0]
 
     def expected(self, wanted, features):
-        """What Nix makes of these settings alone, with experimental features as they are, and what it does not know."""
+        """Return the effective values of these settings alone, with experimental features unchanged, and Nix's
+        warnings."""
         with tempfile.TemporaryDirectory(prefix="nixferry-") as directory:
             lines = f"extra-experimental-features = {features}\n" + "".join(
                 f"{name} = {value}\n" for name, value in wanted.items()
@@ -244,7 +246,7 @@ class Settings:
         try:
             return self.effective()
         except ValueError as error:
-            raise EditError(f"{message}: {error}", f"Mend {self.directory}/nix.conf by hand.") from error
+            raise EditError(f"{message}: {error}", f"Correct {self.directory}/nix.conf by hand.") from error
 
     def overridden(self, stated, expected, effective):
         texts = [
@@ -256,7 +258,7 @@ class Settings:
         return ineffective(stated, expected, effective, added_to)
 
     def apply(self, changes, stated, expected):
-        """Make the changes. When Nix does not take them, the files are put back."""
+        """Make the changes. If Nix rejects them, restore the files."""
         done = []
         try:
             for change in changes:
@@ -293,7 +295,7 @@ class Settings:
                 f"{', '.join(missing)}. Import the module that is returned as `snippet`."
             )
         found = service(self.module)
-        # A run that was interrupted before it restarted the daemon has left nothing to change.
+        # An interrupted run that did not restart the daemon leaves nothing to change.
         stale = not generated and found.running and (before != after or older_than(self.file))
         result = {
             "changed": bool(changed),
@@ -314,7 +316,7 @@ class Settings:
         return result
 
     def diff(self, change):
-        """Of the file that others write, nothing but our line is shown: it may hold tokens."""
+        """Show only our line of the file that others write: the rest may contain tokens."""
         if change.path == self.file:
             return change.diff()
         line = f"!include {self.own}\n"

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_copy
-short_description: Copy store paths with all they refer to onto a host
+short_description: Copy store paths and their closures to a host
 description:
-  - Makes store paths and their closures valid in the Nix store of the host. Only what the host lacks travels.
+  - Makes store paths and their closures valid in the Nix store of the host. Only missing paths are sent.
   - It uses the connection that Ansible has to the host, with its port, key, jump host, password and privilege
     escalation. Nothing is configured a second time.
-  - Over C(ssh), Nix's own protocol runs through Ansible's multiplexed connection, and through C(sudo) or whatever
-    else O(ignore:become_method) is. Over any other connection (Docker, Podman, chroot, paramiko and so on), when
-    privilege escalation asks for a password, or when a password login is not multiplexed, exactly the missing paths
-    are sent through the connection.
-  - A host that has everything already is asked once and answers V(ok). A path that is valid in a Nix store has its
-    whole closure there, so only O(paths) themselves are asked for.
-  - An attempt that was cut off goes on with the paths that had not arrived.
+  - Over C(ssh), Nix's own protocol runs through Ansible's multiplexed connection, and through C(sudo) or another
+    O(ignore:become_method). The missing paths are streamed through the connection instead if it is any other connection
+    (Docker, Podman, chroot, paramiko and so on), if privilege escalation asks for a password, or if a password login is
+    not multiplexed.
+  - A host that already has everything is asked once and answers V(ok). A path that is valid in a Nix store has its
+    whole closure there, so only O(paths) themselves are queried.
+  - An interrupted attempt continues with the paths that had not arrived.
   - The host needs C(sh) and Nix, and no Python. C(gunzip) as well when O(compress=true) and the paths are streamed.
 extends_documentation_fragment:
   - nixferry.deploy._progress
@@ -29,9 +29,9 @@ attributes:
   check_mode:
     support: full
     details:
-      - Lists what would be copied, with sizes, in the same return values. What the host would fetch from its own
-        substituters is among it, since asking them is left out.
-      - Paths that have not been built yet are in RV(unbuilt). What they refer to is not known then.
+      - Lists what would be copied, with sizes, in the same return values. This includes paths that the host would fetch
+        from its own substituters, since they are not asked.
+      - Paths that have not been built yet are in RV(unbuilt). Their references are not known then.
   diff_mode:
     support: full
     details:
@@ -40,72 +40,71 @@ options:
   paths:
     description:
       - The store paths to copy, such as the toplevel of a system.
-      - A derivation (C(.drv)) is copied itself, together with all that building it needs.
+      - A derivation (C(.drv)) is copied itself, together with everything that building it needs.
       - Either this or O(build) is required.
     type: list
     elements: str
     aliases: [path]
   build:
     description:
-      - What M(nixferry.deploy.nix_build) returned, for this host or for many. Its toplevel for this host is copied,
-        and a build that failed for this host fails this task with the build's own message.
+      - The result of M(nixferry.deploy.nix_build), for this host or for many. The task copies its toplevel for this
+        host. If the build failed for this host, the task fails with the build's own message.
     type: dict
   from:
     description:
-      - The address of the Nix store to copy from, when it is not the one of the controller.
-      - A binary cache (V(https://...), V(s3://...), V(file:///...)) is read by the host itself, so the host needs
-        access to it.
-      - Another machine (V(ssh://user@machine), V(ssh-ng://...)) is read by the controller, with the ssh settings of
-        the user who runs Ansible. The paths pass through the controller. They are stored there as well when they go
-        on as a stream.
+      - The address of the Nix store to copy from, if it is not the controller's.
+      - The host itself reads a binary cache (V(https://...), V(s3://...), V(file:///...)), so it needs access to it.
+      - The controller reads another machine (V(ssh://user@machine), V(ssh-ng://...)), with the ssh settings of the user
+        who runs ansible-playbook. The paths pass through the controller. If they are then streamed, they are stored
+        there as well.
     type: str
   to_root:
     description:
-      - A directory on the host that has the store below it, as V(/mnt) has C(/mnt/nix/store) while a system is being
-        installed. It is made when it is not there.
+      - A directory on the host with a store below it, for instance V(/mnt) with C(/mnt/nix/store) during the
+        installation of a system. It is created if it does not exist.
     type: path
   substitute_on_destination:
     description:
-      - Whether the host may fetch from its own substituters what they have. Only the rest is sent.
-      - Substituters that do not answer are given up after a few seconds.
+      - Whether the host may fetch paths from its own substituters. Only the rest is sent.
+      - Substituters that do not answer are skipped after a few seconds.
       - Without effect with O(from) a binary cache, and on the controller itself.
     type: bool
     default: true
   compress:
     description:
-      - Whether to compress what is sent. Worth it on slow links only.
-      - With V(false), C(ssh) does what its settings say. The default C(ssh_args) of Ansible have C(-C), which
-        compresses.
+      - Whether to compress the transfer. Useful on slow links only.
+      - With V(false), C(ssh) follows its settings. The default C(ssh_args) of Ansible contain C(-C), which compresses.
       - With V(true), a C(ssh) connection that does not compress is not used. The copy opens another one that does,
+        unless the login needs a password.
         unless the login needs a password.
     type: bool
     default: false
   check_sigs:
     description:
-      - Whether the host takes only paths that are signed by a key among its C(trusted-public-keys).
-      - With V(false), paths are taken as they are, which the host's Nix grants to C(root) and its C(trusted-users)
-        only. Others can copy signed paths only, whatever is set here.
-      - An export of Nix carries no signatures, so streamed paths travel as a small binary cache with V(true). A user
-        who is not trusted needs that for every connection but C(ssh).
+      - Whether the host accepts only paths that are signed by one of its C(trusted-public-keys).
+      - With V(false), paths are accepted unchecked. The host's Nix grants this to C(root) and its C(trusted-users)
+        only. Other users can copy signed paths only, whatever is set here.
+      - An export of Nix carries no signatures, so with V(true) streamed paths travel as a small binary cache. An
+        untrusted user needs that for every connection but C(ssh).
     type: bool
     default: false
   retries:
     description:
-      - How many further attempts follow when a connection breaks. The pauses between them grow from one second to
-        half a minute.
-      - A host that cannot be reached at all, and errors that another attempt cannot heal, fail at once.
+      - The number of further attempts after a broken connection. The pauses between them grow from one second to half a
+        minute.
+      - A host that cannot be reached at all, and errors that another attempt cannot fix, fail at once.
     type: int
     default: 3
   timeout:
     description:
-      - Seconds that everything together may take. V(0) means no limit.
-      - While paths are streamed it is looked at after every piece.
+      - The timeout for the whole task in seconds. V(0) means no limit.
+      - While paths are streamed, it is checked after every piece.
     type: int
     default: 7200
 notes:
-  - The user on the host (the one of O(ignore:become), if it is used) has to be allowed to add paths. C(root) always is.
-    Otherwise there are three ways. Use O(ignore:become). Or sign the paths with a key that the host trusts. Or put the
-    paths into a binary cache that the host has among its C(substituters).
+  - The user on the host (the become user, with O(ignore:become)) must be allowed to add paths. C(root) always is.
+    Otherwise there are three ways. Use O(ignore:become), sign the paths with a key that the host trusts, or put the
+    paths into a binary cache among the host's C(substituters).
   - Do not combine it with O(ignore:delegate_to), as the host of the task is the destination.
 seealso:
   - module: nixferry.deploy.nix_build
@@ -143,14 +142,14 @@ EXAMPLES = r"""
 RETURN = r"""
 transport:
   description:
-    - The way the paths took.
-    - V(ssh) is Nix's own protocol over ssh, V(stream) is exported paths through another connection, V(fetch) is the
-      host reading O(from), V(local) is the controller's own store, and V(none) means that there was nothing to do.
+    - The way of transfer.
+    - V(ssh) is Nix's own protocol over ssh, V(stream) is exported paths through another connection, V(fetch) means that
+      the host read O(from), V(local) is the controller's own store, and V(none) means that there was nothing to do.
   returned: success
   type: str
   sample: ssh
 missing:
-  description: What the host lacked, in check mode too.
+  description: The paths that the host lacked, in check mode too.
   returned: success
   type: list
   elements: dict
@@ -168,7 +167,7 @@ copied:
   type: list
   elements: str
 copied_paths:
-  description: How many paths RV(copied) has.
+  description: The number of paths in RV(copied).
   returned: success
   type: int
 substituted:
@@ -177,11 +176,11 @@ substituted:
   type: list
   elements: str
 nar_size:
-  description: Bytes of RV(copied) together, uncompressed.
+  description: The total size of RV(copied) in bytes, uncompressed.
   returned: success
   type: int
 attempts:
-  description: How many attempts it took; V(0) when nothing was sent.
+  description: The number of attempts; V(0) if nothing was sent.
   returned: success
   type: int
 unbuilt:
@@ -209,7 +208,7 @@ remedy:
   returned: failure
   type: str
 output:
-  description: The end of what the programs printed.
+  description: The end of the programs' output.
   returned: failure
   type: list
   elements: str

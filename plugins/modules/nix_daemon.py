@@ -10,9 +10,8 @@ DOCUMENTATION = r"""
 module: nix_daemon
 short_description: Start or restart a host's Nix daemon
 description:
-  - Restarts the service that the host has for it, of systemd or launchd, and waits until the daemon answers. Builds
-    that run go on.
-  - Loads the service where launchd does not know it yet, and starts it again where systemd has given up after several
+  - Restarts the daemon's service, of systemd or launchd, and waits until the daemon answers. Running builds go on.
+  - Loads the service if launchd does not know it yet, and starts it again if systemd has given up after several
     restarts in a row.
   - A host without such a service, where Nix belongs to one user, is left alone.
 extends_documentation_fragment:
@@ -26,12 +25,12 @@ attributes:
 options:
   state:
     description:
-      - With V(started) a daemon that runs is left alone.
+      - With V(started) a running daemon is left alone.
     type: str
     choices: [started, restarted]
     default: restarted
   timeout:
-    description: Seconds until the daemon has to answer.
+    description: Seconds until the daemon must answer.
     type: int
     default: 60
 seealso:
@@ -50,16 +49,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 manager:
-  description: What runs the service, V(systemd) or V(launchd), or empty.
+  description: The service manager, V(systemd) or V(launchd), or empty.
   returned: success
   type: str
 service:
-  description: The unit or the label, empty when the host has none.
+  description: The unit or the label, empty if the host has none.
   returned: success
   type: str
   sample: nix-daemon.service
 remedy:
-  description: What to do about a failure.
+  description: How to fix a failure.
   returned: failure
   type: str
 """

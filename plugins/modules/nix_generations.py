@@ -8,10 +8,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_generations
-short_description: Tell which systems a host runs, boots and keeps
+short_description: Report which systems a host runs, boots and keeps
 description:
-  - Reads, in one round trip and without Python on the host, what runs, what was booted, what boots next, and which
-    generations the profile keeps.
+  - Reads the running system, the booted system, the boot default and the generations of the profile, in one round trip
+    and without Python on the host.
 extends_documentation_fragment:
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -24,7 +24,7 @@ attributes:
     support: none
 options:
   kind:
-    description: What kind of system the profile holds; it decides where the running system is looked up.
+    description: The kind of the profile's system; it decides where the running system is looked up.
     type: str
     choices: [nixos, darwin, home-manager, system-manager, profile]
     default: nixos
@@ -33,15 +33,15 @@ options:
     type: path
   guard:
     description:
-      - The guard that M(nixferry.deploy.nix_guard) has installed on the host, to be asked instead of becoming root.
+      - The guard that M(nixferry.deploy.nix_guard) has installed on the host, to ask instead of becoming root.
     type: path
   build:
     description:
-      - What M(nixferry.deploy.nix_build) returned, in check mode or not. Then the result tells whether a deploy would
-        change the host, as V(build) in RV(drift).
+      - The result of M(nixferry.deploy.nix_build), in check mode or not. If a deploy of it would change the host,
+        RV(drift) contains V(build).
     type: dict
   deploy:
-    description: The id of a deploy to look for, as RV(history) has it; see RV(nearest_deploys).
+    description: The id of a deploy to look for, as in RV(history); see RV(nearest_deploys).
     type: str
     default: ""
 seealso:
@@ -65,19 +65,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 current:
-  description: The store path of the running system; empty when there is none.
+  description: The store path of the running system; empty if there is none.
   returned: success
   type: str
 booted:
-  description: The store path of the system that was booted; empty when the kind knows none.
+  description: The store path of the booted system; empty if the kind has none.
   returned: success
   type: str
 boot_default:
-  description: The store path that the profile points at, which is what boots next.
+  description: The store path that the profile points at and that boots next.
   returned: success
   type: str
 generation:
-  description: The number of the profile's current generation; V(0) when there is none.
+  description: The number of the profile's current generation; V(0) if there is none.
   returned: success
   type: int
 generations:
@@ -93,7 +93,7 @@ generations:
       description: Its store path.
       type: str
     date:
-      description: When it was made, in UTC, as ISO 8601.
+      description: Its creation time, in UTC, as ISO 8601.
       type: str
     current:
       description: Whether the profile points at it.
@@ -109,7 +109,8 @@ system:
   type: str
   sample: x86_64-linux
 reboot_required:
-  description: Whether the running kernel, its command line, modules or initial RAM disk are not those of the system.
+  description: Whether the running kernel, its command line, modules or initial RAM disk differ from those of the
+    system.
   returned: success
   type: bool
 reboot_reasons:
@@ -118,12 +119,12 @@ reboot_reasons:
   type: list
   elements: str
 failed_units:
-  description: The systemd units that have failed.
+  description: The failed systemd units.
   returned: success
   type: list
   elements: str
 deployed:
-  description: The deploy that made what the profile holds; empty when something else has made it.
+  description: The deploy that made the current generation; empty if another tool made it.
   returned: success
   type: dict
   contains: &deploy
@@ -134,25 +135,25 @@ deployed:
       description: Its store path.
       type: str
     time:
-      description: When it was committed, in UTC, as ISO 8601.
+      description: The time of its commit, in UTC, as ISO 8601.
       type: str
     deployer:
-      description: Who deployed it, as user@controller.
+      description: The user who deployed it, as user@controller.
       type: str
     revision:
-      description: The revision it was deployed from, with C(-dirty) at its end for a modified working tree.
+      description: The revision it was deployed from, with C(-dirty) appended for a modified working tree.
       type: str
     action:
-      description: V(switch) or V(boot), or V(rollback) for a return to an earlier generation.
+      description: V(switch) or V(boot), or V(rollback) for a manual rollback.
       type: str
     activation:
       description: The name of the activation, under which the host keeps its log.
       type: str
     deploy:
-      description: The id that all hosts of that run have in common; empty for a deploy of an older version.
+      description: The common id of all hosts of that run; empty for a deploy of an older version.
       type: str
 deploys:
-  description: All deploys that made generations which still exist.
+  description: All deploys whose generations still exist.
   returned: success
   type: list
   elements: dict
@@ -165,39 +166,40 @@ history:
   contains: *deploy
 nearest_deploys:
   description:
-    - The ids of the few remembered deploys that are most like O(deploy). When that is remembered, it is the first.
-    - Of all hosts together, this is the O(nixferry.deploy.nix_rollback#module:known_deploys) option of
+    - The ids of the few remembered deploys that are most similar to O(deploy). If that deploy is remembered, it is the
+      first.
+    - Collect this from all hosts for the O(nixferry.deploy.nix_rollback#module:known_deploys) option of
       M(nixferry.deploy.nix_rollback).
   returned: success
   type: list
   elements: str
 drift:
   description:
-    - In which ways the host is not what was deployed. V(running), something else runs than what boots next. V(profile),
-      the profile was changed by something else since the last deploy. V(build), O(build) is another system.
+    - How the host differs from what was deployed. V(running), the running system is not the one that boots next.
+      V(profile), another tool changed the profile since the last deploy. V(build), O(build) is another system.
   returned: success
   type: list
   elements: str
   choices: [running, profile, build]
 wanted:
-  description: The store path that O(build) would bring; empty without it.
+  description: The store path of O(build); empty without it.
   returned: success
   type: str
 generation_time:
-  description: When the current generation was made, in UTC, as ISO 8601; empty when there is none.
+  description: The creation time of the current generation, in UTC, as ISO 8601; empty if there is none.
   returned: success
   type: str
 notes:
-  description: What to make of the drift, in sentences.
+  description: Explanations of the drift, in sentences.
   returned: success
   type: list
   elements: str
 lock:
-  description: Which activation holds the host's lock; empty when none does.
+  description: The activation that holds the host's lock; empty if none does.
   returned: success
   type: str
 summary:
-  description: The same in a few lines for a person.
+  description: A summary in a few lines.
   returned: success
   type: list
   elements: str

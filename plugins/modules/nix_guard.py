@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_guard
-short_description: Let a user deploy who has no other privilege
+short_description: Let a user deploy without any other privilege
 description:
-  - Installs the guard as a program of its own on the host, together with a sudoers rule that lets users run exactly
-    this program. Otherwise a deploy runs scripts as root, and whoever may do that may do anything.
-  - The program is asked by lines of text, which it judges and never runs. What activates a system, the kind and the
-    profile are part of the program.
-  - It activates only what one of O(public_keys) has signed, and what is a generation of the profile already.
-  - Needed once a host as root, and again after an update of the collection that changes the program. A deploy by
+  - Installs the guard as a program on the host, together with a sudoers rule that lets users run exactly this program.
+    Without it, a deploy runs scripts as root, and a user who may do that may do anything.
+  - Requests to the program are lines of text, which it parses and never runs. The kind, the profile and the command
+    that activates a system are part of the program.
+  - It activates only systems that one of O(public_keys) has signed, and existing generations of the profile.
+  - Run it once per host as root, and again after an update of the collection that changes the program. A deploy by
     another version is refused with a message that says so.
   - The host needs C(sh), Nix and C(sudo), and no Python.
 extends_documentation_fragment:
@@ -36,21 +36,21 @@ options:
     default: nixos
   profile:
     description:
-      - The only profile that it sets. Each O(kind) that root activates has its own default but V(profile).
+      - The only profile that it sets. Each O(kind) that root activates has its own default, except V(profile).
     type: path
   activate_command:
-    description: For kind V(profile), what activates a closure, as for M(nixferry.deploy.nix_switch).
+    description: For kind V(profile), the command that activates a closure, as in M(nixferry.deploy.nix_switch).
     type: str
   public_keys:
     description:
-      - The keys of which one must have signed a system, as C(trusted-public-keys) takes them.
+      - The deploy keys, in the format of C(trusted-public-keys). One of them must have signed a system.
       - Required with O(state=present), unless O(key_file) is given.
     type: list
     elements: str
     aliases: [public_key]
   key_file:
     description:
-      - A file on the controller with a secret key whose public half is meant. Only that leaves the controller.
+      - A file on the controller with a secret key, to use its public half. Only that leaves the controller.
     type: path
   users:
     description:
@@ -61,11 +61,11 @@ options:
     default: []
     aliases: [user]
   path:
-    description: Where the program is installed. Nobody but root may be able to change the directory.
+    description: Where to install the program. Only root may be able to change the directory.
     type: path
     default: /usr/local/sbin/nixferry-guard
   sudoers_file:
-    description: Where the rule is written. It is checked with C(visudo) first.
+    description: Where to write the rule. C(visudo) checks it first.
     type: path
     default: /etc/sudoers.d/nixferry-guard
   state:
@@ -74,8 +74,8 @@ options:
     choices: [present, absent]
     default: present
 notes:
-  - On NixOS the program and the rule belong into the configuration. RV(program) and RV(sudoers) are returned in check
-    mode as well, so that they can be written to files there.
+  - On NixOS the program and the rule belong into the configuration. Check mode returns RV(program) and RV(sudoers) as
+    well, to write them to files there.
 seealso:
   - module: nixferry.deploy.nix_trusted_key
   - module: nixferry.deploy.nix_switch
@@ -94,7 +94,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 path:
-  description: Where the program is.
+  description: The path of the program.
   returned: success
   type: str
 version:
@@ -103,7 +103,7 @@ version:
   type: str
   sample: a7e95df37c57a32e
 program:
-  description: The text of the program, for those who install it by other means.
+  description: The text of the program, to install it by other means.
   returned: success
   type: str
 sudoers:
@@ -128,7 +128,7 @@ remedy:
   returned: failure
   type: str
 output:
-  description: The end of what the programs printed.
+  description: The end of the programs' output.
   returned: failure
   type: list
   elements: str

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_health_check
-short_description: Run health checks on a host, whatever runs there
+short_description: Run health checks on a host at any time
 description:
-  - Runs the checks that M(nixferry.deploy.nix_switch) takes, and fails when one of them does. It changes nothing.
-  - Role P(nixferry.deploy.nixos#role) runs those in C(nixos_pre_deploy_checks) with it, before anything is switched.
+  - Runs the health checks of M(nixferry.deploy.nix_switch), and fails if one of them does. It changes nothing.
+  - The role P(nixferry.deploy.nixos#role) uses it for C(nixos_pre_deploy_checks), before anything is activated.
 extends_documentation_fragment:
   - nixferry.deploy._health
   - nixferry.deploy._progress
@@ -21,8 +21,8 @@ attributes:
   check_mode:
     support: partial
     details:
-      - O(health_checks[].command) is not run in check mode, since it may change something, or lie in a closure that has
-        not been copied then. RV(not_run) names such checks.
+      - O(health_checks[].command) is not run in check mode, since it may change something, or be in a closure that has
+        not been copied yet. RV(not_run) names such checks.
   diff_mode:
     support: none
 options:
@@ -43,7 +43,7 @@ EXAMPLES = r"""
   nixferry.deploy.nix_health_check:
     health_checks:
       - unit: sshd.service
-      - name: nobody is at work on the host
+      - name: no maintenance is under way
         command: test ! -e /run/maintenance
         retries: 0
 """
@@ -56,7 +56,7 @@ health_checks:
   elements: dict
   contains:
     name:
-      description: The name of the check, or its kind with what it is about.
+      description: The name of the check, or its kind and target.
       type: str
     kind:
       description: V(command), V(unit), V(port) or V(url).
@@ -65,13 +65,13 @@ health_checks:
       description: Whether it passed.
       type: bool
     detail:
-      description: What was seen last.
+      description: The last observation.
       type: str
     attempts:
-      description: How often it was tried.
+      description: The number of attempts.
       type: int
 not_run:
-  description: The names of the checks that check mode has left out.
+  description: The names of the checks that check mode skipped.
   returned: when the host was reached
   type: list
   elements: str

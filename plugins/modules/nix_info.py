@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_info
-short_description: Tell which Nix a host has and what it has been told
+short_description: Report a host's Nix installation and its configuration
 description:
-  - Tells Nix, Lix and Determinate Nix apart, how it was installed, whether a daemon runs and answers, whether it
-    trusts the user, for which systems it builds, and which builders are registered.
-  - Changes nothing. A host without Nix is no error.
+  - Distinguishes Nix, Lix and Determinate Nix. Reports how Nix was installed, whether a daemon runs and answers,
+    whether it trusts the user, for which systems it builds, and which builders are registered.
+  - Changes nothing. A host without Nix is not an error.
 extends_documentation_fragment:
   - nixferry.deploy._attributes.module
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -68,12 +68,11 @@ program:
   sample: /nix/var/nix/profiles/default/bin/nix
 installer:
   description:
-    - How it came here, V(package), V(nix-installer), V(script), V(nixos), V(nix-darwin), or empty when nothing
-      shows it.
+    - How it was installed, V(package), V(nix-installer), V(script), V(nixos), V(nix-darwin), or empty if unknown.
   returned: success
   type: str
 managed_by:
-  description: Who makes C(nix.conf), V(nixos), V(nix-darwin), or V(files) when it is an ordinary file.
+  description: The origin of C(nix.conf), V(nixos), V(nix-darwin), or V(files) for an ordinary file.
   returned: success
   type: str
 store_dir:
@@ -102,7 +101,7 @@ daemon:
       description: Whether a daemon answers, which its socket may start.
       type: bool
 trusted:
-  description: Whether the daemon trusts the user that this ran as. V(null) where it does not tell, as before Nix 2.15.
+  description: Whether the daemon trusts the user of this task. V(null) if it does not say so, as before Nix 2.15.
   returned: success
   type: bool
 system:
@@ -120,7 +119,7 @@ sandbox:
   returned: success
   type: str
 settings:
-  description: The settings of interest, and those that were asked for.
+  description: The settings of interest, and the requested ones.
   returned: success
   type: dict
 builders:
@@ -136,11 +135,11 @@ builders:
       description: The host name in the address.
       type: str
     systems:
-      description: What it builds for.
+      description: The systems that it builds for.
       type: list
       elements: str
     max_jobs:
-      description: How many builds it is given at once.
+      description: The number of builds that it gets at once.
       type: int
     supported_features:
       description: The features that it has.
@@ -151,7 +150,7 @@ builders_effective:
   returned: success
   type: bool
 problems:
-  description: What is wrong with the file with the builders, or with nix.conf.
+  description: Problems of the file with the builders, or of nix.conf.
   returned: success
   type: list
   elements: str
@@ -200,7 +199,7 @@ SCRIPT_PROFILE = "/nix/var/nix/profiles/default/bin/nix"
 
 
 def installer(nix, managed_by):
-    """What shows how Nix came here."""
+    """Find out how Nix was installed."""
     if managed_by != "files":
         return managed_by
     if Path(RECEIPT).exists():
@@ -211,14 +210,14 @@ def installer(nix, managed_by):
 
 
 def store_of(nix):
-    """What the daemon says, or the store itself where there is none; nothing when it does not answer."""
+    """Ask the daemon, or the store itself without a daemon; return None if it does not answer."""
     words = ["store", "ping"] if nix.lix or nix.version < (2, 19) else ["store", "info", "--json"]
     done = run([nix.program, *EXPERIMENTAL, *words, "--store", "daemon" if daemon_socket() else "auto"])
     return parsed_store(done.stdout + done.stderr) if done.status == 0 else None
 
 
 def builders_of(path, nix, problems):
-    """The registered builders; what is wrong with the file goes to ``problems``."""
+    """Return the registered builders, and append problems of the file to ``problems``."""
     try:
         text = read_text(path) or ""
     except EditError as error:
@@ -319,7 +318,7 @@ def main():
         supports_check_mode=True,
     )
     nix = find(module)
-    # Without its volume a Mac has no Nix, and still a system whose configuration makes the files.
+    # Without its volume a Mac has no Nix, but still a system whose configuration makes the files.
     nothing = {**NOTHING, "managed_by": manager(module.params["config_dir"])}
     module.exit_json(changed=False, **(described(module, nix) if nix else nothing))
 

@@ -10,15 +10,15 @@ DOCUMENTATION = r"""
 module: nix_lock_update
 short_description: Show and update the pinned sources of a project
 description:
-  - Shows which revisions a project builds with, or brings them up to date, in the C(flake.lock) of a flake, the
+  - Shows which revisions a project builds with, or updates them, in the C(flake.lock) of a flake, the
     C(nix/sources.json) of niv, or the C(npins/sources.json) of npins. Neither niv nor npins is needed.
-  - For a flake, Nix computes the new lock file. For niv and npins, git is asked where the branch of a pin is, and Nix
-    fetches and hashes the new revision.
-  - Of niv, what follows a branch can be updated. These are entries of GitHub with a branch, entries of type C(git), and
-    others whose C(url_template) has C(<rev>) in it. Of npins, it is pins of type C(Git).
+  - For a flake, Nix computes the new lock file. For niv and npins, the module asks git for the newest commit of a pin's
+    branch, and Nix fetches and hashes it.
+  - For niv, entries that follow a branch can be updated. These are entries of GitHub with a branch, entries of type
+    C(git), and others whose C(url_template) contains C(<rev>). For npins, these are pins of type C(Git).
   - Everything else, such as releases, channels and packages, is shown with the reason in RV(inputs[].refusal) and left
-    alone. It fails when it is named in O(inputs).
-  - Runs on the controller only. No host is contacted, so once for a play is enough (O(ignore:run_once)).
+    unchanged. It fails if it is named in O(inputs).
+  - Runs on the controller only. It contacts no host, so run it once per play (O(ignore:run_once)).
 extends_documentation_fragment:
   - nixferry.deploy._progress
   - nixferry.deploy._attributes
@@ -27,7 +27,7 @@ attributes:
   check_mode:
     support: full
     details:
-      - Fetches what is new in order to tell what would change, but leaves the file alone.
+      - Fetches new revisions to report what would change, but leaves the file unchanged.
   diff_mode:
     support: full
     details:
@@ -36,45 +36,45 @@ options:
   path:
     description:
       - The project's directory, or the file itself.
-      - A relative path counts from the directory of the playbook. For a playbook inside a collection it counts from
-        the directory in which C(ansible-playbook) was started.
+      - A relative path is relative to the directory of the playbook. For a playbook inside a collection it is relative
+        to the directory in which C(ansible-playbook) was started.
     type: path
     default: .
   format:
     description:
-      - Which file is meant. V(auto) takes the one that the project has, and fails when it has several.
+      - The format of the file. V(auto) takes the file that the project has, and fails if it has several.
     type: str
     choices: [auto, flake, npins, niv]
     default: auto
   inputs:
     description:
-      - The names of the inputs or pins to update, or to show. All, when empty.
-      - An input of an input of a flake is named as V(home-manager/nixpkgs).
+      - The names of the inputs or pins to update, or to show. If empty, all of them.
+      - Name an input of an input of a flake as in V(home-manager/nixpkgs).
     type: list
     elements: str
     default: []
     aliases: [pins]
   state:
     description:
-      - V(updated) brings them to the newest revision. V(shown) only reads the file.
+      - V(updated) updates them to the newest revision. V(shown) only reads the file.
     type: str
     choices: [updated, shown]
     default: updated
   options:
     description:
-      - Settings of C(nix.conf) for this task. For access tokens use C(nix.conf) itself, since these are visible in
-        the process list.
+      - Settings of C(nix.conf) for this task. For access tokens use C(nix.conf) itself, since these settings are
+        visible in the process list.
     type: dict
     default: {}
   timeout:
     description:
-      - Seconds that the evaluation and the downloads may take together. V(0) means no limit.
+      - The timeout for the evaluation and the downloads together in seconds. V(0) means no limit.
     type: int
     default: 1800
 notes:
-  - The file is replaced as a whole, once everything was fetched. When something cannot be fetched, it stays as it was.
-  - A repository whose URL holds a password, and a pin of npins with an access token, is refused, because both would be
-    visible in the process list. Let git's credential helper know the password.
+  - The file is replaced as a whole, after everything was fetched. If a fetch fails, the file stays unchanged.
+  - A repository whose URL contains a password, and a pin of npins with an access token, is refused, because both would
+    be visible in the process list. Give the password to git's credential helper.
 seealso:
   - module: nixferry.deploy.nix_build
 author:
@@ -107,7 +107,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 format:
-  description: Which kind of file it is.
+  description: The format of the file.
   returned: success
   type: str
   choices: [flake, npins, niv]
@@ -117,8 +117,8 @@ path:
   type: str
 inputs:
   description:
-    - The inputs or pins, those in O(inputs) or all. Whatever changed is told in any case, because an update of one
-      input of a flake can bring others.
+    - The inputs or pins, those in O(inputs) or all. Every change is reported, because an update of one input of a flake
+      can change others.
   returned: success
   type: list
   elements: dict
@@ -127,39 +127,39 @@ inputs:
       description: The name; for an input of an input, the path to it.
       type: str
     type:
-      description: What the file calls it, V(github) or V(tarball) or V(Git) for instance.
+      description: The type in the file, for instance V(github) or V(tarball) or V(Git).
       type: str
     url:
-      description: Where it comes from, without passwords.
+      description: Its URL, without passwords.
       type: str
     branch:
-      description: The branch that it follows, where the file names one.
+      description: The branch that it follows, if the file names one.
       type: str
     old:
-      description: What it was before; null for one that was added.
+      description: The state before; null if it was added.
       type: dict
       contains: &state
         revision:
-          description: The commit, or the version of a release; empty when it has none.
+          description: The commit, or the version of a release; empty if it has none.
           type: str
         hash:
-          description: The hash, as the file writes it.
+          description: The hash, as in the file.
           type: str
         time:
-          description: When the revision was made, in seconds since the epoch; null where the file does not say so.
+          description: The time of the revision, in seconds since the epoch; null if the file does not have it.
           type: int
     new:
-      description: What it is now, or would be; null for one that was removed.
+      description: The state now, or in check mode the state that it would have; null if it was removed.
       type: dict
       contains: *state
     changed:
-      description: Whether the two differ.
+      description: Whether the old and the new state differ.
       type: bool
     updatable:
       description: Whether this module can update it.
       type: bool
     refusal:
-      description: Why it cannot; empty when it can.
+      description: The reason why it cannot; empty if it can.
       type: str
   sample:
     - name: nixpkgs
@@ -178,7 +178,7 @@ inputs:
       updatable: true
       refusal: ""
 notes:
-  description: What went wrong without being a failure, in sentences.
+  description: Problems that are not a failure, in sentences.
   returned: success
   type: list
   elements: str

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_rollback
-short_description: Switch a host back to an earlier generation
+short_description: Roll a host back to an earlier generation
 description:
   - Finds an earlier generation in the host's profile and switches to it through the same guard as
     M(nixferry.deploy.nix_switch), with the same confirmation over a brand-new login. If the old generation is not
-    healthy either, the host goes back to what ran before.
+    healthy either, the host returns to what ran before.
   - The generation becomes the newest one of the profile, so the history keeps its order and nothing is deleted.
 extends_documentation_fragment:
   - nixferry.deploy._switch
@@ -30,25 +30,25 @@ attributes:
 options:
   to:
     description:
-      - Where to go back to. V(previous) is the newest generation below the current one that holds another system.
+      - The target of the rollback. V(previous) is the newest generation below the current one that holds another
+        system.
       - A number is a generation of the profile.
-      - A store path is a system that lies in the host's store.
-      - V(deploy:20260921T141300-3fa2c1d4) is what the host ran when that deploy was done. All hosts of one run of
-        C(ansible-playbook) have the id in common, and the playbook C(nixferry.deploy.status) shows the newest.
-        Where the deploy changed nothing on a host, or left it out, it is what the host's profile held when the deploy
-        began; but only if O(known_deploys) tells that there was such a deploy.
+      - A store path is a system in the host's store.
+      - V(deploy:20260921T141300-3fa2c1d4) is what the host ran at the end of that deploy. All hosts of one
+        C(ansible-playbook) run have the same id, and the playbook C(nixferry.deploy.status) shows the newest ids. If
+        the deploy changed nothing on a host, or left it out, it is what the host's profile held when the deploy began;
+        but only if O(known_deploys) proves that there was such a deploy.
       - V(time:2026-09-21T14:13:00+02:00) is what the profile held at that time, in UTC without an offset.
-      - A generation that was deleted since is an error. So is a doubt, where generations are gone that may have been
-        the one.
+      - The task fails if the wanted generation was, or may have been, deleted.
     type: str
     default: previous
   known_deploys:
     description:
-      - The ids of deploys that other hosts remember, as far as they are like the one in O(to). They are in
+      - The ids of deploys that other hosts remember and that are similar to the one in O(to). They are in
         C(nearest_deploys) of M(nixferry.deploy.nix_generations).
-      - A host that does not remember the deploy in O(to) itself, and does not find it here, fails before anything is
-        changed, and names the ids that come nearest. The time in an id that was mistyped is not gone by.
-      - Role P(nixferry.deploy.nixos#role) and the playbook C(nixferry.deploy.rollback) ask the hosts.
+      - A host that does not remember the deploy in O(to) itself, and does not find it here, fails before anything
+        changes, and names the nearest ids. The time in a mistyped id is not used.
+      - The role P(nixferry.deploy.nixos#role) and the playbook C(nixferry.deploy.rollback) ask the hosts.
     type: list
     elements: str
     default: []
@@ -87,26 +87,26 @@ EXAMPLES = r"""
 
 RETURN = r"""
 target_reason:
-  description: What chose the generation, for a deploy or a time; empty otherwise.
+  description: How the generation was chosen, for a deploy or a time; empty otherwise.
   returned: when the host was reached
   type: str
 deploy:
-  description: The id that all hosts of this run have in common, for O(to).
+  description: The common id of all hosts of this run, for O(to).
   returned: when the host was reached
   type: str
 outcome:
   description:
-    - How it ended, as in M(nixferry.deploy.nix_switch). V(committed) means that the earlier generation runs and is the
+    - The result, as in M(nixferry.deploy.nix_switch). V(committed) means that the earlier generation runs and is the
       boot default.
   returned: always
   type: str
   choices: [unchanged, committed, rolled-back, failed, unknown]
 target_generation:
-  description: The number of the generation that was chosen; V(0) when a store path was given.
+  description: The number of the chosen generation; V(0) for a store path.
   returned: when the host was reached
   type: int
 other_system:
-  description: The store path of the system that runs, when a third party has switched the host to it meanwhile.
+  description: The store path of the running system, if a third party has switched the host to it meanwhile.
   returned: when that has happened
   type: str
 old:
@@ -114,7 +114,7 @@ old:
   returned: when the host was reached
   type: str
 new:
-  description: The store path of the system that was to run.
+  description: The store path of the system to deploy.
   returned: when the host was reached
   type: str
 generation:
@@ -122,7 +122,7 @@ generation:
   returned: when the profile exists
   type: int
 phases:
-  description: The phases that the guard went through, with the seconds each took.
+  description: The phases of the guard, with the seconds that each took.
   returned: when something was activated
   type: list
   elements: dict
@@ -137,18 +137,18 @@ health_checks:
   type: list
   elements: dict
 log:
-  description: The end of what the activation printed.
+  description: The end of the activation's output.
   returned: when something was activated
   type: list
   elements: str
 rebooted:
-  description: Whether the host was rebooted in the course of the task; in check mode, whether it would be.
+  description: Whether the task rebooted the host; in check mode, whether it would.
   returned: when the host was reached
   type: bool
 reboot_required:
   description:
     - Whether a reboot is due, because the running kernel, its command line, modules, initial RAM disk, init interface
-      or a switch inhibitor is not that of the system.
+      or a switch inhibitor differs from that of the system.
   returned: when the host was reached
   type: bool
 reboot_reasons:

@@ -10,9 +10,9 @@ DOCUMENTATION = r"""
 module: nix_sign
 short_description: Sign closures on the controller with a deploy key
 description:
-  - Signs store paths, and all that they refer to, in the controller's store. A host that trusts the key takes them from
-    every user, so nobody who deploys needs to be trusted by the host's Nix.
-  - All closures are signed in one call of Nix. What carries the key's signature already is passed over.
+  - Signs store paths and their closures in the controller's store. A host that trusts the key accepts them from every
+    user, so the host's Nix need not trust any deployer.
+  - All closures are signed in one call of Nix. Paths that already have the key's signature are skipped.
   - O(nixferry.deploy.nix_build#module:sign_key) does the same as part of a build.
   - Runs on the controller only. No host is contacted.
 extends_documentation_fragment:
@@ -28,11 +28,12 @@ attributes:
 options:
   key_file:
     description:
-      - The file with the secret key, on the controller. A relative path counts from the playbook.
-      - Nix reads the key from the file by itself. It is in no argument, no log and no result.
-      - A file that others than its owner and group may read, or others than its owner may change, is refused.
-      - C(nix key generate-secret --key-name example-1 > deploy.key) makes one, after C(umask 077) and with
-        C(--extra-experimental-features nix-command) where that is needed.
+      - The file with the secret key, on the controller. A relative path is relative to the playbook.
+      - Nix reads the key from the file directly. It appears in no argument, no log and no result.
+      - The file is refused if users other than its owner and group may read it, or users other than its owner may
+        change it.
+      - Make one with C(nix key generate-secret --key-name example-1 > deploy.key), after C(umask 077) and with
+        C(--extra-experimental-features nix-command) if needed.
     type: path
     required: true
   paths:
@@ -44,11 +45,11 @@ options:
     aliases: [path, toplevel]
   build:
     description:
-      - What M(nixferry.deploy.nix_build) returned, for one host or for many. All toplevels in it are signed, so
-        once for all hosts is enough (O(ignore:run_once)).
+      - The result of M(nixferry.deploy.nix_build), for one host or for many. All toplevels in it are signed, so run it
+        once for all hosts (O(ignore:run_once)).
     type: dict
   timeout:
-    description: Seconds that it may take.
+    description: The timeout in seconds.
     type: int
     default: 1800
 seealso:
@@ -75,12 +76,12 @@ key_name:
   type: str
   sample: example-1
 public_key:
-  description: The public key, as C(trusted-public-keys) takes it.
+  description: The public key, in the format of C(trusted-public-keys).
   returned: success
   type: str
   sample: example-1:izFg8oAXW/I+5anYyn8fQmNHu0wEVgPSbmTjV/gp65c=
 signatures_added:
-  description: How many paths got a signature, or would get one in check mode.
+  description: The number of paths that got a signature, or would get one in check mode.
   returned: success
   type: int
 paths:
@@ -106,7 +107,7 @@ remedy:
   returned: failure
   type: str
 output:
-  description: The end of what the programs printed.
+  description: The end of the programs' output.
   returned: failure
   type: list
   elements: str

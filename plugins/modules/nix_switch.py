@@ -8,21 +8,19 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_switch
-short_description: Switch a host to a Nix-built system, and back when it is not healthy
+short_description: Switch a host to a Nix-built system, and roll back if it is not healthy
 description:
-  - Activates a system that lies in the host's store, proves over a brand-new login that the host is still healthy,
-    and only then makes it the boot default. Otherwise the host puts back, by itself, exactly the system that ran
-    before.
-  - The work is done by a guard on the host, which is detached from every login session. It rolls back when it is not
-    confirmed in time, so a controller that dies or a network that goes away cannot leave a half-deployed host.
+  - Activates a system from the host's store, proves over a brand-new login that the host is still healthy, and only
+    then makes the system the boot default. Otherwise the host restores, by itself, exactly the system that ran before.
+  - A guard on the host does the work, detached from every login session. It rolls back if it is not confirmed in time.
+    Therefore a dead controller or a lost network cannot leave a half-deployed host.
   - The boot default stays the old system until the confirmation, so a power cut at any earlier moment boots the old
     system.
   - Kinds without a boot default, such as O(kind=profile), cannot rely on that, because their activation itself sets the
-    profile. There the host undoes an interrupted activation when it comes up again, by a unit in
-    C(/etc/systemd/system) that exists as long as the activation. This needs systemd, root, and a directory that takes
-    units; or a user whose service manager lingers. Elsewhere (macOS, other service managers, deploys as another
-    ordinary user, kind O(kind=profile) on NixOS) an unconfirmed profile stays in place after a power cut until the
-    next deploy, which undoes it first.
+    profile. There a unit in C(/etc/systemd/system) that exists during the activation undoes an interrupted activation
+    at the next boot. This needs systemd, root, and a directory that takes units; or a user with a lingering service
+    manager. Elsewhere (macOS, other service managers, deploys as another ordinary user, kind O(kind=profile) on NixOS)
+    an unconfirmed profile stays in place after a power cut until the next deploy, which undoes it first.
   - The host needs C(sh) and Nix, and no Python.
   - A second run with the same system changes nothing.
 extends_documentation_fragment:
@@ -35,30 +33,31 @@ attributes:
   check_mode:
     support: full
     details:
-      - Compares the host's system with the new one and changes nothing. What the activation would do to units is
-        shown when the closure is on the host already.
+      - Compares the host's system with the new one and changes nothing. If the host already has the closure, it also
+        shows what the activation would do to units.
   diff_mode:
     support: full
     details:
-      - Shows the difference of the closures, package by package, and what the system's own dry activation says.
+      - Shows the difference of the closures, package by package, and the output of the system's own dry activation.
 options:
   toplevel:
     description:
-      - The store path of the system, C(config.system.build.toplevel) for NixOS, or of whatever O(kind) activates.
-      - It has to be valid in the host's store, see M(nixferry.deploy.nix_copy).
+      - The store path of the system, C(config.system.build.toplevel) for NixOS, or of any other closure that O(kind)
+        activates.
+      - It must be valid in the host's store, see M(nixferry.deploy.nix_copy).
       - Either this or O(build) is required with O(step=all) and O(step=activate).
     type: str
   build:
     description:
-      - What M(nixferry.deploy.nix_build) returned, for this host or for many. Its toplevel for this host is taken,
-        and a build that failed for this host fails this task with the build's own message.
+      - The result of M(nixferry.deploy.nix_build), for this host or for many. The task uses its toplevel for this host.
+        If the build failed for this host, the task fails with the build's own message.
     type: dict
   action:
     description:
       - V(switch) activates now and, once confirmed, makes the system the boot default.
       - V(boot) makes it the boot default without activating it.
       - V(test) activates it, waits for the confirmation, and leaves the boot default alone.
-      - V(dry-activate) only tells what an activation would do.
+      - V(dry-activate) only shows what an activation would do.
     type: str
     choices: [switch, boot, test, dry-activate]
     default: switch
@@ -69,86 +68,88 @@ options:
     default: ""
   rollback:
     description:
-      - Whether to put the old system back when the new one fails or is not confirmed.
+      - Whether to restore the old system when the new one fails or is not confirmed.
       - With V(false) a failed system keeps running until the next deploy or reboot, and the outcome is V(failed). The
-        boot default stays the old system all the same, also after a O(reboot). Kinds without a boot default, such as
-        V(profile), keep the profile that their activation has set.
-      - A commit that fails is undone in the profile and the boot loader in any case, and so is what a power cut
+        boot default is still the old system, also after a O(reboot). Kinds without a boot default, such as V(profile),
+        keep the profile that their activation has set.
+      - A failed commit is always undone in the profile and the boot loader, and so is an activation that a power cut
         interrupts.
     type: bool
     default: true
   secrets:
     description:
-      - The RV(nixferry.deploy.nix_secrets#module:set) that M(nixferry.deploy.nix_secrets) has returned with
-        O(nixferry.deploy.nix_secrets#module:stage). These secrets are put into place just before the activation, and
-        those that were there before are put back before the old system is, if it is rolled back.
-      - Later M(nixferry.deploy.nix_rollback) to this generation puts the same secrets into place again, as far as they
-        have not been in main memory when the host was rebooted.
+      - The RV(nixferry.deploy.nix_secrets#module:set) that M(nixferry.deploy.nix_secrets) returned with
+        O(nixferry.deploy.nix_secrets#module:stage). The guard puts these secrets into place just before the activation.
+        On a rollback it restores the previous secrets before the old system.
+      - A later M(nixferry.deploy.nix_rollback) to this generation puts the same secrets into place again, except those
+        in main memory if the host was rebooted.
     type: str
     default: ""
   revision:
     description:
-      - The revision that is deployed, such as the hash of a commit. The host records it with the generation, together
-        with the time and with who deploys from where.
-      - With O(build) it is what M(nixferry.deploy.nix_build) found out. Without a revision nothing is compared.
+      - The deployed revision, such as a commit hash. The host records it with the generation, together with the time,
+        the deployer and the controller.
+      - With O(build) it is the revision that M(nixferry.deploy.nix_build) determined. Without a revision nothing is
+        compared.
     type: str
     default: ""
   repository:
     description:
-      - The git checkout on the controller that tells whether O(revision) contains the revision that is deployed.
-      - With O(build) it is the checkout that was built from, else the one around the playbook. Without a checkout
+      - The git checkout on the controller that is asked whether O(revision) contains the host's current revision.
+      - With O(build) it is the checkout that was built from, otherwise the one around the playbook. Without a checkout
         nothing is compared.
     type: path
   force:
     description:
-      - Whether to replace a generation that was deployed from a revision which is no ancestor of O(revision), or which
-        O(repository) does not know. That undoes what somebody else has deployed, and is refused otherwise.
-      - A host that runs and boots the system already is left alone even so.
+      - Whether to replace a generation whose revision is not an ancestor of O(revision), or is unknown to
+        O(repository). That undoes another deploy, and is refused otherwise.
+      - A host that already runs and boots the system is left alone nevertheless.
     type: bool
     default: false
   step:
     description:
-      - How much of the way to go.
+      - The step to run.
       - V(all) activates, checks, confirms and commits, or rolls back.
-      - V(activate) activates and checks, and leaves a healthy host waiting for its confirmation. It goes back by itself
-        when that does not come within O(timeout_hold).
-      - V(confirm) checks such a host once more over a brand-new login and confirms it. A host that has gone back
-        meanwhile is reported as such and fails.
-      - V(abort) lets such a host go back at once. That is no failure, unless there are O(peers). It is one when the
-        host has been confirmed before, see O(take_back).
+      - V(activate) activates and checks, and leaves a healthy host waiting for its confirmation. The host rolls back by
+        itself if the confirmation does not arrive within O(timeout_hold).
+      - V(confirm) checks such a host once more over a brand-new login and confirms it. If the host has rolled back
+        meanwhile, the task reports this and fails.
+      - V(abort) rolls such a host back at once. This is not a failure, unless there are O(peers). It fails if the host
+        has been confirmed before, see O(take_back).
       - Repeating a step changes nothing.
     type: str
     choices: [all, activate, confirm, abort]
     default: all
   activation:
     description:
-      - With O(step=confirm) and O(step=abort), what O(step=activate) returned, or RV(activation) of it.
-      - When it is what O(step=activate) returned and the host was up to date already, nothing is done.
+      - With O(step=confirm) and O(step=abort), the result of O(step=activate), or RV(activation) of it.
+      - If it is the result of O(step=activate) and the host was already up to date, nothing is done.
     type: raw
   reason:
-    description: With O(step=abort), why. It goes to the host's log and into the message.
+    description: With O(step=abort), the reason. It goes to the host's log and into the message.
     type: str
     default: ""
   take_back:
     description:
-      - With O(step=abort), whether a host that has been confirmed goes back all the same, to exactly the generation
-        that it had before, by a deploy of that as M(nixferry.deploy.nix_rollback) makes it.
+      - With O(step=abort), whether a host that has already been confirmed is still taken back, to exactly the
+        generation that it had before, by a deploy of that generation like M(nixferry.deploy.nix_rollback).
     type: bool
     default: false
   timeout_hold:
     description:
-      - With O(step=activate), seconds that the host, once it has been reached over a brand-new login and found healthy,
-        waits for O(step=confirm) before it goes back by itself. What the health checks may take is added.
+      - With O(step=activate), the seconds that a healthy host waits for O(step=confirm), after the brand-new login,
+        before it rolls back by itself. The time that the health checks may take is added.
     type: int
     default: 600
   peers:
     description:
       - With a O(step) other than V(all), the hosts that are deployed together as one transaction, this one included.
         Give the same to M(nixferry.deploy.nix_transaction).
-      - Nothing is activated when one of them has failed or could not be reached earlier in the play.
+      - Nothing is activated if one of them has failed or could not be reached earlier in the play.
       - A failure of V(activate) or V(confirm) then does not fail the task, so that Ansible keeps the host in the play,
-        but sets RV(deferred_failure); V(abort) reports it, and fails on every host that it takes back.
+        but sets RV(deferred_failure). V(abort) reports it, and fails on every host that it takes back.
       - Refused under strategies that let hosts run ahead of others, such as P(ansible.builtin.free#strategy), with
+        O(action=boot), and with O(rollback=false).
         O(action=boot), and with O(rollback=false).
     type: list
     elements: str
@@ -220,47 +221,47 @@ activation:
   type: str
   sample: 20260102T030405-1a2b3c4d
 seconds_left:
-  description: Seconds until the host goes back by itself.
+  description: Seconds until the host rolls back by itself.
   returned: when the host waits for its confirmation
   type: int
 deadline:
-  description: When the host goes back by itself, by the controller's clock.
+  description: When the host rolls back by itself, by the controller's clock.
   returned: when the host waits for its confirmation
   type: str
   sample: "2026-01-02T03:14:05+00:00"
 deferred_failure:
-  description: Whether this is a failure that O(step=abort) is to report.
+  description: Whether this is a failure that O(step=abort) must report.
   returned: with O(peers), when the step failed
   type: bool
 old_generation:
-  description: The number of the profile's generation before; V(0) when there was none.
+  description: The number of the profile's previous generation; V(0) if there was none.
   returned: when the host was reached
   type: int
 outcome:
   description:
-    - How it ended. V(unchanged), nothing had to be done. V(committed), the new system runs (with O(action=boot), will
-      run after the next boot) and is the boot default. V(tested), the new system runs and the old one is the boot
-      default. V(dry-activated), nothing was changed. V(rolled-back), the old system runs and is the boot default.
-      V(failed), the new system failed and the old one could not, or was not to, be put back; or a third party has
-      switched the host to yet another system meanwhile, which RV(other_system) and the message name. V(unknown), the
-      host could not be reached again before every deadline had passed. V(awaiting-confirmation), the new system runs,
-      is healthy and waits for O(step=confirm); the old system is the boot default.
-    - In check mode, what the outcome would be if all went well.
+    - The result of the deploy. V(unchanged), nothing had to be done. V(committed), the new system runs (with
+      O(action=boot), it runs after the next boot) and is the boot default. V(tested), the new system runs and the old
+      one is the boot default. V(dry-activated), nothing was changed. V(rolled-back), the old system runs and is the
+      boot default. V(failed), the new system failed and rollback failed or was disabled; or a third party has meanwhile
+      switched the host to another system, which RV(other_system) and the message name. V(unknown), the controller could
+      not reach the host again before every deadline had passed. V(awaiting-confirmation), the new system runs, is
+      healthy and waits for O(step=confirm); the old system is the boot default.
+    - In check mode, the outcome if everything succeeds.
   returned: always
   type: str
   choices: [unchanged, awaiting-confirmation, committed, tested, dry-activated, rolled-back, failed, unknown]
 other_system:
   description:
-    - The store path of the system that runs, when a third party (another administrator, an automatic upgrade) has
-      switched the host to it while the deploy was under way. It is left alone, and the new system is not committed.
-  returned: when that has happened
+    - The store path of the running system, if a third party (another administrator, an automatic upgrade) has switched
+      the host to it during the deploy. The guard leaves it alone, and does not commit the new system.
+  returned: when a third party has switched the host
   type: str
 old:
-  description: The store path of the system that ran before; empty when there was none.
+  description: The store path of the system that ran before; empty if there was none.
   returned: when the host was reached
   type: str
 new:
-  description: The store path of the system that was to run; of the specialisation when one was asked for.
+  description: The store path of the system to deploy, or of the requested specialisation.
   returned: when the host was reached
   type: str
 generation:
@@ -268,7 +269,7 @@ generation:
   returned: when the profile exists
   type: int
 phases:
-  description: The phases that the guard went through, with the seconds each took.
+  description: The phases of the guard, with the seconds that each took.
   returned: when something was activated or committed
   type: list
   elements: dict
@@ -277,7 +278,7 @@ phases:
       description: The phase.
       type: str
     seconds:
-      description: How long it took, in whole seconds of the host's clock.
+      description: Its duration, in whole seconds of the host's clock.
       type: int
 failed_units:
   description: The units that have failed now and had not failed before.
@@ -290,25 +291,25 @@ health_checks:
   type: list
   elements: dict
 log:
-  description: The end of what the activation printed.
+  description: The end of the activation's output.
   returned: when something was activated
   type: list
   elements: str
 notes:
-  description: What the guard found worth telling, such as a lock of an earlier boot that it took over.
+  description: Remarks of the guard, for instance that it took over a stale lock of an earlier boot.
   returned: when there are any
   type: list
   elements: str
 rebooted:
   description:
-    - Whether the host was rebooted in the course of the task, be it into the new system or back into the old one.
-    - In check mode, whether it would be rebooted. That is known only once the new system lies in the host's store.
+    - Whether the task rebooted the host, into the new system or back into the old one.
+    - In check mode, whether it would. This is known only once the new system is in the host's store.
   returned: when the host was reached
   type: bool
 reboot_required:
   description:
     - Whether a reboot is due, because the running kernel, its command line, modules, initial RAM disk, init interface
-      or a switch inhibitor is not that of the system.
+      or a switch inhibitor differs from that of the system.
   returned: when the host was reached
   type: bool
 reboot_reasons:
@@ -325,17 +326,17 @@ profile:
   returned: when the host was reached
   type: str
 deploy:
-  description: The id that all hosts of this run have in common, under which M(nixferry.deploy.nix_rollback) finds it.
+  description: The common id of all hosts of this run, under which M(nixferry.deploy.nix_rollback) finds it.
   returned: when the host was reached
   type: str
   sample: 20260921T141300-3fa2c1d4
 revision:
-  description: The revision that was deployed; empty when it is not known.
+  description: The deployed revision; empty if it is unknown.
   returned: when the host was reached
   type: str
 closure:
   description: The difference of the closures.
-  returned: in check mode, when the new closure lies in a store that can be asked
+  returned: in check mode, when the new closure is in a store that can be asked
   type: dict
 where:
   description: The machine on which it failed, V(controller) or the name of a host.

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_transaction
-short_description: Decide for several hosts whether all are confirmed or all go back
+short_description: Decide whether several hosts are confirmed or roll back together
 description:
-  - Looks at what a step of M(nixferry.deploy.nix_switch) returned on each host of a transaction, and says which step
-    comes next for all of them.
-  - It asks no host and changes nothing. Run it once for all hosts (C(run_once)), so that there is one decision.
-  - The role P(nixferry.deploy.nixos#role) does all of this with its option C(nixos_transaction).
+  - Evaluates the results of a step of M(nixferry.deploy.nix_switch) on each host of a transaction, and returns the next
+    step for all of them.
+  - It contacts no host and changes nothing. Run it once for all hosts (C(run_once)), so that there is one decision.
+  - The option C(nixos_transaction) of the role P(nixferry.deploy.nixos#role) does all of this.
 extends_documentation_fragment:
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -26,12 +26,13 @@ options:
   peers:
     description:
       - The hosts of the transaction, as in the O(nixferry.deploy.nix_switch#module:peers) option of
-        M(nixferry.deploy.nix_switch). Those that have failed or could not be reached earlier in the play spoil it.
-      - The hosts in O(results) when left out.
+        M(nixferry.deploy.nix_switch). If one of them has failed or could not be reached earlier in the play, the
+        transaction fails.
+      - The default is the hosts in O(results).
     type: list
     elements: str
   results:
-    description: For each host what its last step returned.
+    description: The result of the last step for each host.
     type: dict
     required: true
 seealso:
@@ -56,7 +57,7 @@ EXAMPLES = r"""
   register: transaction
   run_once: true
 
-- name: Confirm on every host, or go back on every host
+- name: Confirm every host, or roll back every host
   nixferry.deploy.nix_switch:
     step: "{{ transaction.decision }}"
     activation: "{{ switched }}"
@@ -68,8 +69,8 @@ EXAMPLES = r"""
 RETURN = r"""
 decision:
   description:
-    - The next O(nixferry.deploy.nix_switch#module:step) of all hosts. V(confirm) when every host waits, healthy, for
-      its confirmation or has nothing to wait for, else V(abort).
+    - The next O(nixferry.deploy.nix_switch#module:step) of all hosts. V(confirm) if every host is healthy and waits for
+      its confirmation or needs none, otherwise V(abort).
   returned: always
   type: str
   choices: [confirm, abort]
@@ -78,12 +79,12 @@ settled:
   returned: always
   type: bool
 failed_hosts:
-  description: The hosts that spoil the transaction, each with the reason in one line.
+  description: The failed hosts of the transaction, each with the reason in one line.
   returned: always
   type: dict
   sample: {"web2": "health check failed: nginx.service is not active"}
 reason:
-  description: The same as one sentence; empty when all is well.
+  description: The same as one sentence; empty if no host failed.
   returned: always
   type: str
 where:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_trusted_key
-short_description: Let a host's Nix take what a key has signed
+short_description: Let a host's Nix accept paths that a key has signed
 description:
-  - Keeps public keys in a block of their own in C(/etc/nix/nix.conf) (C(nix.custom.conf) where Determinate Nix keeps
-    C(nix.conf) for itself), and restarts a running Nix daemon when they change.
-  - Needed once a host and key, as root. From then on every user may copy paths to the host that the key has signed.
-  - A key that Nix trusts already, from whatever file, is left where it is.
-  - On NixOS and nix-darwin the file is made by the system's configuration. There a key that is missing is an error, and
-    belongs into C(nix.settings.trusted-public-keys).
+  - Keeps public keys in a block of its own in C(/etc/nix/nix.conf) (C(nix.custom.conf) where Determinate Nix manages
+    C(nix.conf)), and restarts a running Nix daemon if they change.
+  - Run it once per host and key, as root. From then on every user may copy paths that the key has signed to the host.
+  - A key that Nix already trusts, from any file, is left where it is.
+  - On NixOS and nix-darwin the system's configuration makes the file. There a missing key is an error, and belongs into
+    C(nix.settings.trusted-public-keys).
   - The host needs C(sh) and Nix, and no Python.
 extends_documentation_fragment:
   - nixferry.deploy._attributes
@@ -30,17 +30,17 @@ attributes:
 options:
   public_keys:
     description:
-      - The keys as C(trusted-public-keys) takes them.
+      - The keys, in the format of C(trusted-public-keys).
       - Either this or O(key_file) is required.
     type: list
     elements: str
     aliases: [public_key]
   key_file:
-    description: A file on the controller with a secret key whose public half is meant. Only that leaves the controller.
+    description: A file on the controller with a secret key, to use its public half. Only that leaves the controller.
     type: path
   state:
     description:
-      - With V(absent) the keys are removed from the block. That a key is trusted for another reason is an error.
+      - With V(absent) the keys are removed from the block. The task fails if a key is still trusted for another reason.
     type: str
     choices: [present, absent]
     default: present
@@ -60,12 +60,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 public_keys:
-  description: The keys that are meant.
+  description: The given keys.
   returned: success
   type: list
   elements: str
 file:
-  description: The file that has the block, or would have it.
+  description: The file with the block, also if the block is not there yet.
   returned: success
   type: str
   sample: /etc/nix/nix.conf
@@ -87,7 +87,7 @@ remedy:
   returned: failure
   type: str
 output:
-  description: The end of what the programs printed.
+  description: The end of the programs' output.
   returned: failure
   type: list
   elements: str

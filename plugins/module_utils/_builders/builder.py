@@ -27,7 +27,7 @@ class BuilderError(ValueError):
 
 
 class Builder(NamedTuple):
-    """What the options of the module say, checked."""
+    """The checked options of the module."""
 
     name: str
     host: str
@@ -48,7 +48,7 @@ class Builder(NamedTuple):
 
     @property
     def uri(self) -> str:
-        """The address is a name that only ssh's settings explain: no Nix before 2.31 knows ports."""
+        """Return an address whose name only ssh's settings resolve: Nix before 2.31 does not support ports."""
         parameters = []
         if self.remote_program:
             parameters.append("remote-program=" + self.remote_program)
@@ -57,7 +57,7 @@ class Builder(NamedTuple):
         return "{}://{}{}".format(self.scheme, self.name, "?" + "&".join(parameters) if parameters else "")
 
     def line(self) -> str:
-        """The entry of the machines file."""
+        """Return the entry of the machines file."""
         return Machine(
             uri=self.uri,
             systems=self.systems,
@@ -73,10 +73,10 @@ class Builder(NamedTuple):
         return f"{self.name} {self.host_key}\n"
 
     def ssh_config(self, known_hosts_file: str) -> str:
-        """ssh's settings, for a file that ssh includes.
+        """Return ssh's settings, for a file that ssh includes.
 
-        HostKeyAlias makes ssh look the key up under the builder's name, whatever its address and port are: that is
-        the name under which Nix passes the key of field 8.
+        HostKeyAlias makes ssh look up the key under the builder's name, whatever its address and port are: Nix passes
+        the key of field 8 under that name.
         """
         options = {
             "HostName": self.host.strip("[]"),
@@ -92,7 +92,7 @@ class Builder(NamedTuple):
                 else {}
             ),
             "BatchMode": "yes",
-            # Without it a builder that is gone holds up every build for minutes.
+            # Without it a dead builder delays every build for minutes.
             "ConnectTimeout": self.connect_timeout,
             "ServerAliveInterval": 30,
         }
@@ -102,7 +102,7 @@ class Builder(NamedTuple):
         return "Host {}\n{}".format(self.name, "".join("  {} {}\n".format(*item) for item in options.items()))
 
     def snippet(self, manager: str) -> str:
-        """The same as a module for the configuration of nix-darwin or NixOS."""
+        """Return a module for the configuration of nix-darwin or NixOS with the same content."""
         config = self.ssh_config(known_hosts_file="")
         if manager == "nix-darwin":
             ssh = f'environment.etc."ssh/ssh_config.d/100-{self.name}.conf".text'
@@ -141,12 +141,12 @@ class Builder(NamedTuple):
 
 
 def _indented(text: str) -> str:
-    """Text for a string with two single quotes, where these and ``${`` mean something."""
+    """Escape text for a string in two single quotes, in which these and ``${`` are special."""
     return text.replace("''", "'''").replace("${", _ANTIQUOTE + "{")
 
 
 def nix_value(value: Any) -> str:
-    """A Python value as a Nix expression."""
+    """Return a Python value as a Nix expression."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
@@ -158,21 +158,21 @@ def nix_value(value: Any) -> str:
 
 
 def overridden_ssh(own: str, answer: str) -> list[str]:
-    """The settings that decide where ssh goes and whom it believes, where ``ssh -G`` has others than our file."""
+    """Return the settings for destination and trust that ``ssh -G`` has different from our file."""
     found = dict(line.partition(" ")[::2] for line in answer.splitlines())
     wrong = []
     for line in own.splitlines():
         key, _space, value = line.strip().partition(" ")
         if key.lower() in ("hostkeyalias", "hostname", "port", "user"):
             now = found.get(key.lower(), "nothing")
-            # ssh writes names of hosts in lower case.
+            # ssh prints host names in lower case.
             if now != (value if key == "User" else value.lower()) and now != value:
                 wrong.append(f"{key} is {now} and not {value}")
     return wrong
 
 
 def checked_name(name: str) -> str:
-    """A name that may stand in an address, in ssh's settings and in a file's name."""
+    """Return a name that is valid in an address, in ssh's settings and in a file's name."""
     if not _NAME.match(name):
         raise BuilderError(
             f"the name {name!r} has characters other than letters, digits, dot, dash and underscore"
@@ -183,13 +183,13 @@ def checked_name(name: str) -> str:
 
 
 def checked_path(path: str, what: str) -> str:
-    """A path that may stand in a file whose fields are separated by white space."""
+    """Return a path that is valid in a file whose fields are separated by white space."""
     _check(_PATH, path, what)
     return path
 
 
 def checked_host_key(text: str) -> str:
-    """``TYPE KEY`` of a host key as a ``.pub`` file has it, without its comment."""
+    """Return ``TYPE KEY`` of a host key in the form of a ``.pub`` file, without its comment."""
     words = text.split()
     if len(words) < 2 or len(text.strip().splitlines()) != 1:
         raise BuilderError("the host key is not given as 'TYPE KEY', such as 'ssh-ed25519 AAAAC3...'")
@@ -198,14 +198,14 @@ def checked_host_key(text: str) -> str:
         blob = base64.b64decode(key, validate=True)
     except (binascii.Error, ValueError) as error:
         raise BuilderError(f"the host key of type {kind!r} is not base64") from error
-    # The key repeats its type: four bytes of length, then the name.
+    # The key repeats its type: a length of four bytes, then the name.
     if blob[4 : 4 + int.from_bytes(blob[:4], "big")] != kind.encode() or not kind:
         raise BuilderError(f"the host key is not one of the type {kind!r} that it names")
     return f"{kind} {key}"
 
 
 def builder_of(options: Mapping[str, Any]) -> Builder:
-    """The builder that the module's options describe. Raises ``BuilderError``."""
+    """Return the builder that the module's options describe. Raises ``BuilderError``."""
     name = checked_name(options["name"])
     _check(_HOST, options["host"], "host")
     _check(_WORD, options["user"], "user")
@@ -219,7 +219,7 @@ def builder_of(options: Mapping[str, Any]) -> Builder:
     if options["max_jobs"] < 1:
         raise BuilderError(f"max_jobs is {options['max_jobs']}: with fewer than 1, builds wait forever")
     if not 0 < options["speed_factor"] < float("inf"):
-        raise BuilderError("speed_factor is {}; it has to be more than 0".format(options["speed_factor"]))
+        raise BuilderError("speed_factor is {}; it must be more than 0".format(options["speed_factor"]))
     if not 0 < options["port"] < 65536:
         raise BuilderError(f"port is {options['port']}")
     key_file = checked_path(options["ssh_key_file"] or f"/etc/nix/{name}_ed25519", "ssh_key_file")
@@ -256,4 +256,4 @@ def builder_of(options: Mapping[str, Any]) -> Builder:
 
 def _check(pattern: re.Pattern[str], value: str, what: str) -> None:
     if not pattern.match(value):
-        raise BuilderError(f"{what}: {value!r} has characters that cannot stand there")
+        raise BuilderError(f"{what}: {value!r} has invalid characters")

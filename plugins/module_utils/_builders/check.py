@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""Step by step from a builder's entry in the machines file to builds on it, up to the first step that fails."""
+"""Check a builder step by step, from its entry in the machines file to builds on it, up to the first failing step."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ class Failed(Exception):
 
 
 def fail(code: str, stage: str, cause: str, hint: str, evidence: str = "") -> NoReturn:
-    """Raise ``Failed``; ``hint`` is what to do, ``evidence`` the line that shows the cause."""
+    """Raise ``Failed``; ``hint`` is the remedy, ``evidence`` the line that shows the cause."""
     raise Failed(Failure(code, stage, cause, hint, evidence))
 
 
 def expect(failure: Failure | None) -> None:
-    """Raise ``Failed`` when there is a failure."""
+    """Raise ``Failed`` if there is a failure."""
     if failure:
         raise Failed(failure)
 
 
 def expect_text(right: bool, text: str) -> None:
-    """Raise ``Failed`` for another output: a builder that answers with something else is worse than none."""
+    """Raise ``Failed`` for a wrong output: a builder that returns other content is worse than none."""
     if not right:
         fail(
             "wrong_output",
@@ -74,7 +74,7 @@ def expect_text(right: bool, text: str) -> None:
 
 
 def registered(nix: Nix, name: str, path: str) -> Machine:
-    """The entry of the builder in the machines file ``path``, which Nix has to read.
+    """Return the builder's entry in the machines file ``path``, which Nix must read.
 
     Raises ``Failed``, or ``MachinesError``, ``EditError`` and ``ValueError`` for what cannot be read.
     """
@@ -113,7 +113,7 @@ def registered(nix: Nix, name: str, path: str) -> Machine:
 class Check:
     """One run of the module ``nix_builder_check`` with its ``options``.
 
-    ``result`` holds what was found until a step failed.
+    ``result`` has the findings up to the failing step.
     """
 
     def __init__(self, options: Mapping[str, Any], *, check_mode: bool) -> None:
@@ -124,11 +124,11 @@ class Check:
         self._check_mode = check_mode
 
     def perform(self, nix: Nix | None) -> None:
-        """Take the steps. Raises ``Failed`` at the first that fails, and what ``registered`` raises."""
+        """Run the steps. Raises ``Failed`` at the first failing one, and the exceptions of ``registered``."""
         if nix is None:
             fail("no_nix", "client", "This host has no Nix", "Install it, such as with the role nix.")
         machines: list[Machine] = []
-        # Whatever is to be checked, the entry has to be read.
+        # Every check needs the entry.
         path = self._options["machines_file"]
         self._step("file", "", lambda: machines.append(registered(nix, self.name, path)))
         (machine,) = machines
@@ -144,12 +144,12 @@ class Check:
             self._check_system(builds, system)
 
     def _take(self, check: str, system: str, action: Callable[[], None]) -> None:
-        """Take a step that may not be asked for."""
+        """Run a step if it was requested."""
         if check in self._wanted:
             self._step(check, system, action)
 
     def _step(self, check: str, system: str, action: Callable[[], None]) -> None:
-        """Take a step, and remember it whether it fails or not."""
+        """Run a step, and record it whether it fails or not."""
         begun = time.monotonic()
         ok = False
         try:
@@ -168,7 +168,7 @@ class Check:
     def _check_system(self, builds: _Builds, system: str) -> None:
         found: dict[str, Any] = {"sandboxed": None, "emulated": None, "kernel": "", "host": ""}
         self.result["systems"][system] = found
-        # Whether there was a sandbox is seen in the first build.
+        # The first build shows whether there was a sandbox.
         if "smoke" in self._wanted or "sandbox" in self._wanted:
             self._step("smoke", system, lambda: builds.smoke(system, found))
         self._take("sandbox", system, lambda: _check_sandbox(found))
@@ -179,7 +179,7 @@ class Check:
 
 
 class _Builds:
-    """Derivations that are built on the builder or not at all. ``timeout`` is in seconds for each."""
+    """Build derivations on the builder or not at all. ``timeout`` is in seconds for each."""
 
     def __init__(self, nix: Nix, machine: Machine, timeout: int) -> None:
         self._nix = nix
@@ -223,6 +223,6 @@ def _check_sandbox(found: Mapping[str, Any]) -> None:
             "sandbox",
             "The builder builds without a sandbox",
             "Set `sandbox = true` and `sandbox-fallback = false` there: with the fallback, which is on "
-            "unless it is switched off, a sandbox that cannot be set up is left out without a word.",
+            "by default, a build silently runs without a sandbox if that cannot be set up.",
             f"the build saw the host name {found['host']}",
         )

@@ -2,10 +2,10 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""Why a remote builder does not build: from what ssh and Nix printed to a cause and what to do about it.
+"""Find the cause and the remedy from the output of ssh and Nix when a remote builder does not build.
 
-Nix's last error is nearly always that the platform does not match; the cause stands in an earlier line, and with
-ssh-ng in no line at all that the client sees. So the order of the table matters: causes come before their consequences.
+Nix's last error nearly always says that the platform does not match. The cause is in an earlier line, and with ssh-ng
+in no line that the client sees. Therefore the order of the table matters: causes come before their consequences.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._explain.causes im
 
 
 class Failure(NamedTuple):
-    """What is wrong. ``stage`` says how far things went, ``evidence`` is the line that shows it."""
+    """A fault. ``stage`` is where it occurred, ``evidence`` is the line that shows it."""
 
     code: str
     stage: str
@@ -300,7 +300,7 @@ def classified(text: str) -> Failure | None:
 
 
 def explained(text: str, stage: str) -> Failure:
-    """Like ``classified``, with something to say about every text."""
+    """Like ``classified``, but with a failure for every text."""
     found = classified(text)
     if found:
         return found
@@ -308,7 +308,7 @@ def explained(text: str, stage: str) -> Failure:
     return Failure(
         "unknown",
         stage,
-        "It failed for a reason that is not known here",
-        "See what was printed, and the log of the Nix daemon and of sshd on the builder.",
+        "It failed for an unknown reason",
+        "See the output, and the log of the Nix daemon and of sshd on the builder.",
         lines[-1] if lines else "nothing was printed",
     )

@@ -2,10 +2,10 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""The machines file of Nix: read it as Nix does, and change one builder's entry while all else stays byte for byte.
+"""Read Nix's machines file as Nix does, and change one builder's entry while all else stays byte for byte.
 
 Entries end with a line or with ``;``, ``#`` begins a comment, and fields are separated by white space. Nix before
-2.24.15 and 2.28.2, and Lix, look for ``;`` in comments too; ``hazards`` tells which lines mean something else to them.
+2.24.15 and 2.28.2, and Lix, look for ``;`` in comments too; ``hazards`` reports lines that they read differently.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-# What Nix strips from an entry's ends and separates its fields with.
+# The characters that Nix strips from an entry's ends, and that separate its fields.
 _SPACE = " \t\r"
 _FIELD = re.compile(r"[^ \t\r]+")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
@@ -39,11 +39,11 @@ FIELDS = (
 
 
 class MachinesError(ValueError):
-    """The file is not one that can be changed safely."""
+    """The file cannot be changed safely."""
 
 
 class Machine(NamedTuple):
-    """One builder, as its entry describes it; what the entry leaves out has the default that Nix gives it."""
+    """One builder, as its entry describes it; missing fields have Nix's defaults."""
 
     uri: str
     systems: tuple[str, ...] = ()
@@ -57,13 +57,13 @@ class Machine(NamedTuple):
 
     @property
     def scheme(self) -> str:
-        """``ssh`` or ``ssh-ng``: what Nix takes for an address without a scheme."""
+        """``ssh`` or ``ssh-ng``, also for an address without a scheme, as Nix reads it."""
         match = _URI.match(self.uri)
         return (match["scheme"] if match else None) or DEFAULT_SCHEME
 
     @property
     def host(self) -> str:
-        """The name that ssh is called with, without user and port."""
+        """Return the host name for ssh, without user and port."""
         match = _URI.match(self.uri)
         return match["host"] if match else self.uri
 
@@ -79,11 +79,11 @@ class Machine(NamedTuple):
 
     @property
     def parameters(self) -> str:
-        """What follows the question mark."""
+        """Return the part after the question mark."""
         return self.uri.partition("?")[2]
 
     def line(self) -> str:
-        """The entry, with as many fields as are needed."""
+        """Return the entry, with as few fields as possible."""
         factor = self.speed_factor
         fields = [
             self.uri,
@@ -91,7 +91,7 @@ class Machine(NamedTuple):
             self.ssh_key or "-",
             str(self.max_jobs),
             str(int(factor)) if factor == int(factor) else repr(factor),
-            # A builder has to support what it insists on.
+            # A builder must support its mandatory features.
             ",".join(_merged(self.supported_features, self.mandatory_features)) or "-",
             ",".join(self.mandatory_features) or "-",
             base64.b64encode(self.host_key.encode()).decode() if self.host_key else "-",
@@ -106,7 +106,7 @@ def _merged(first: tuple[str, ...], second: tuple[str, ...]) -> list[str]:
 
 
 class Entry(NamedTuple):
-    """One entry and where it stands: ``text[start:end]``."""
+    """One entry and its place: ``text[start:end]``."""
 
     text: str
     line: int
@@ -115,7 +115,7 @@ class Entry(NamedTuple):
 
 
 def entries(text: str) -> list[Entry]:
-    """All entries, in order. ``@FILE`` is one of them, for Nix reads that file in its place."""
+    """Return all entries, in order. ``@FILE`` is one of them; Nix reads that file in its place."""
     found = []
     for number, start, line in _lines(text):
         position = start
@@ -129,14 +129,14 @@ def entries(text: str) -> list[Entry]:
 
 
 def _lines(text: str) -> list[tuple[int, int, str]]:
-    """Number, position and text of every line, with its end."""
+    """Return number, position and text of every line, with its end."""
     return [
         (number, match.start(), match.group()) for number, match in enumerate(_LINE.finditer(text), start=1)
     ]
 
 
 def parse(text: str) -> Machine:
-    """The builder that an entry describes. Raises ``MachinesError`` where Nix would complain."""
+    """Return the builder that an entry describes. Raises ``MachinesError`` if Nix would refuse it."""
     fields = _FIELD.findall(text)
     if len(fields) > len(FIELDS):
         raise MachinesError(f"{fields[0]}: more than {len(FIELDS)} fields")
@@ -163,9 +163,9 @@ def _words(text: str | None) -> tuple[str, ...]:
 def _number(uri: str, what: str, text: str | None, kind: Callable[[Any], Any]) -> Any:
     if not text:
         return kind(1)
-    # int() and float() take more than Nix does: signs, underscores, "nan".
+    # int() and float() accept more than Nix: signs, underscores, "nan".
     if not re.match(r"^\d+$" if kind is int else r"^(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$", text):
-        raise MachinesError(f"{uri}: {what} is {text!r}, which is no number that Nix takes")
+        raise MachinesError(f"{uri}: {what} is {text!r}, which is not a number that Nix accepts")
     return kind(text)
 
 
@@ -178,26 +178,26 @@ def _host_key(uri: str, text: str | None) -> str:
         raise MachinesError(f"{uri}: the host key (field 8) is not base64") from error
     decoded = blob.decode("utf-8", "replace").strip()
     if not decoded.startswith(("ssh-", "ecdsa-", "sk-")):
-        # A key as it stands in a .pub file is base64 already: Nix takes it and then trusts whatever ssh trusts.
+        # The key of a .pub file is base64 already: Nix would accept it and then trust whatever ssh trusts.
         raise MachinesError(f"{uri}: the host key (field 8) is not base64 of 'TYPE KEY'")
     return decoded
 
 
 def host_of(entry: Entry) -> str:
-    """The name by which ssh knows the builder of an entry; empty for ``@FILE``."""
+    """Return the host name of the builder of an entry for ssh; empty for ``@FILE``."""
     uri = _FIELD.findall(entry.text)[0]
     return "" if uri.startswith("@") else Machine(uri).host
 
 
 def is_toml(text: str) -> bool:
-    """Whether Lix would read the file as TOML (from version 2.95 on)."""
+    """Return True if Lix would read the file as TOML (from version 2.95 on)."""
     return bool(_TOML.search("\n".join(line.partition("#")[0] for line in text.splitlines())))
 
 
 def with_entry(text: str, name: str, line: str) -> str:
-    """``text`` with ``line`` as the only entry of the builder ``name``, in the place of the first one that it had.
+    """Return ``text`` with ``line`` as the only entry of the builder ``name``, in the place of its first one.
 
-    Without a line the builder is removed. All other bytes stay, but for the end of a last line that had none.
+    Without a line the builder is removed. All other bytes stay, except that a last line gets its missing newline.
     """
     if is_toml(text):
         raise MachinesError("the file is TOML, which only Lix reads; add the builder by hand")
@@ -219,7 +219,7 @@ def _without(text: str, entry: Entry) -> str:
     before, after = text[start : entry.start], text[entry.end : end]
     if not before.strip(_SPACE) and not after.strip(_SPACE + "\n"):
         return text[:start] + text[end:]
-    # The line has more than this entry: another one, or a comment. One separator goes with the entry.
+    # The line has more than this entry: another one, or a comment. Remove one separator with the entry.
     following = after.lstrip(_SPACE)
     if following.startswith(";"):
         return text[: entry.start] + following[1:].lstrip(_SPACE) + text[end:]
@@ -230,15 +230,15 @@ def _without(text: str, entry: Entry) -> str:
 
 
 def hazards(text: str, version: tuple[int, ...] | None = None, lix: bool = False) -> list[str]:
-    """Lines with which builds fail or hang, as sentences; ``version`` is that of this machine's Nix, if it is known."""
+    """Describe lines that make builds fail or hang; ``version`` is that of this machine's Nix, if it is known."""
     found = []
     for number, _start, line in _lines(text):
         _body, mark, comment = line.rstrip("\n").partition("#")
         if old_splitting(version, lix):
             if mark and ";" in comment:
-                found.append(f"line {number}: this Nix takes what follows ';' in the comment for a builder")
+                found.append(f"line {number}: this Nix reads the text after ';' in the comment as a builder")
             elif line.rstrip("\n") and not line.strip() and not mark:
-                found.append(f"line {number}: this Nix takes a line with nothing but spaces for a builder")
+                found.append(f"line {number}: this Nix reads a line of spaces as a builder")
     for entry in entries(text):
         if entry.text.startswith("@"):
             continue
@@ -253,12 +253,12 @@ def hazards(text: str, version: tuple[int, ...] | None = None, lix: bool = False
         if machine.host == "localhost" and not machine.user:
             found.append(f"{place} is this machine itself: builds wait for their own lock")
         if machine.speed_factor != int(machine.speed_factor) and integers_only(version):
-            found.append(f"{place} has a speed factor that this Nix does not take")
+            found.append(f"{place} has a speed factor that this Nix does not accept")
     return found
 
 
 def old_splitting(version: tuple[int, ...] | None, lix: bool = False) -> bool:
-    """Whether this Nix looks for ``;`` before it strips comments."""
+    """Return True if this Nix looks for ``;`` before it strips comments."""
     if lix:
         return True
     if not version:
@@ -267,5 +267,5 @@ def old_splitting(version: tuple[int, ...] | None, lix: bool = False) -> bool:
 
 
 def integers_only(version: tuple[int, ...] | None) -> bool:
-    """Whether this Nix takes whole numbers only as speed factor."""
+    """Return True if this Nix accepts only whole numbers as speed factor."""
     return version is not None and version < (2, 20)

@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""Look at a registered builder step by step, from its key to its Nix: the first step that fails names the cause."""
+"""Check a registered builder step by step, from its key to its Nix: the first failing step names the cause."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ SSH_FAILED = 255  # ssh's own exit status; any other is that of the command on t
 
 
 class Store(NamedTuple):
-    """What the builder's Nix says of itself; None where it says nothing."""
+    """The builder's Nix, as it describes itself; None for unknown values."""
 
     version: str | None
     trusted: bool | None
 
 
 def key_failure(path: str) -> Failure | None:
-    """What is wrong with the file of a secret key, as ssh would see it, and whether the .pub beside it is its own."""
+    """Find a fault of a secret key's file, as ssh would see it, or of the .pub file beside it."""
     if not path:
         return None
     file = Path(path)
@@ -58,7 +58,7 @@ def key_failure(path: str) -> Failure | None:
             "key",
             "The secret key belongs to a user who could replace it",
             "Give the file to root.",
-            f"{path} belongs to the user with the number {status.st_uid}",
+            f"{path} belongs to the user with the id {status.st_uid}",
         )
     derived = run(["ssh-keygen", "-y", "-P", "", "-f", path])
     if derived.status != 0:
@@ -78,7 +78,7 @@ def key_failure(path: str) -> Failure | None:
 
 
 def ssh_arguments(machine: Machine, known_hosts: str, timeout: int) -> list[str]:
-    """The command line with which Nix would call ssh for this builder, but for the command to run there."""
+    """Return the command line with which Nix would call ssh for this builder, without the remote command."""
     arguments = ["ssh", "-x", "-a", "-oBatchMode=yes", f"-oConnectTimeout={timeout}"]
     if machine.ssh_key:
         arguments += ["-i", machine.ssh_key]
@@ -92,7 +92,7 @@ def ssh_arguments(machine: Machine, known_hosts: str, timeout: int) -> list[str]
 
 
 def login_failure(machine: Machine, timeout: int) -> Failure | None:
-    """Log in as Nix would, in a process of our own: with ssh-ng Nix keeps to itself what ssh says."""
+    """Log in like Nix, in a process of our own: with ssh-ng Nix hides ssh's output."""
     with tempfile.TemporaryDirectory(prefix="nixferry-") as directory:
         known_hosts = ""
         if machine.host_key:
@@ -117,7 +117,7 @@ def judged_login(done: Completed) -> Failure | None:
 
 
 def store_uri(machine: Machine, scheme: str = "") -> str:
-    """The address with all that the entry says of the way there, for commands that take no entry."""
+    """Return the address with all connection settings of the entry, for commands that take no entry."""
     parameters = [machine.parameters] if machine.parameters else []
     if machine.ssh_key:
         parameters.append("ssh-key=" + quote(machine.ssh_key, safe="/"))
@@ -133,7 +133,7 @@ def asked_store(nix: Nix, machine: Machine, timeout: int) -> tuple[Store, Failur
     words = ["store", "ping"] if nix.lix or nix.version < (2, 19) else ["store", "info", "--json"]
     done = _asked(nix, [*words, "--store", store_uri(machine)], timeout)
     failure = _failed(done)
-    # ssh-ng does not say what the builder's daemon lacks, and ssh connects without asking the daemon anything.
+    # ssh-ng does not report faults of the builder's daemon, and ssh connects without asking the daemon anything.
     if failure is None if machine.scheme == "ssh" else failure is not None and failure.code == "disconnected":
         failure = _daemon_failure(nix, machine, timeout) or failure
     return parsed_store(done.stdout + done.stderr), failure
@@ -151,10 +151,10 @@ def _failed(done: Completed) -> Failure | None:
 
 
 def _daemon_failure(nix: Nix, machine: Machine, timeout: int) -> Failure | None:
-    """Ask over the older protocol for a path that is nowhere: the answer to that needs the builder's daemon."""
+    """Ask over the older protocol for a missing path: only the builder's daemon can answer that."""
     done = _asked(nix, ["path-info", "--store", store_uri(machine, "ssh"), NOWHERE], timeout)
     found = classified(done.stderr) if done.status else None
-    # A forced command may allow one protocol only, and then there is nothing to learn.
+    # A forced command may allow only the other protocol; then this proves nothing.
     told = ("daemon_down", "socket_group", "no_program", "chatty_shell")
     if found and (machine.scheme == "ssh" or found.code in told):
         return found
@@ -162,7 +162,7 @@ def _daemon_failure(nix: Nix, machine: Machine, timeout: int) -> Failure | None:
 
 
 def parsed_store(text: str) -> Store:
-    """The output of ``nix store info`` and ``nix store ping``, as JSON or as lines."""
+    """Parse the output of ``nix store info`` and ``nix store ping``, JSON or lines."""
     for line in text.splitlines():
         if line.startswith("{"):
             answer = json.loads(line)

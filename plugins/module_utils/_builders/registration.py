@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""Registering a remote builder: the files that are changed for it, or the module that is written in their place."""
+"""Register a remote builder: change its files, or write a module for the system's configuration instead."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ from .machines import (
     with_entry,
 )
 
-# Where ssh looks by itself; what it makes of a file elsewhere cannot be asked.
+# ssh includes this directory by default; the effect of a file elsewhere cannot be queried.
 SYSTEM_SSH_CONFIG = "/etc/ssh/ssh_config.d"
 
 
 class Registration:
     """One run of the module ``nix_builder``, an ``AnsibleModule`` with its options.
 
-    Raises ``BuilderError``, ``MachinesError``, ``EditError`` or ``OSError``, also when it is made.
+    Raises ``BuilderError``, ``MachinesError``, ``EditError`` or ``OSError``, also in the constructor.
     """
 
     def __init__(self, module: Any) -> None:
@@ -78,17 +78,17 @@ class Registration:
         return found
 
     def changes(self) -> list[Change]:
-        """What is to be changed, in this order: a builder is announced last and withdrawn first."""
+        """Return the changes in order: the entry of a builder is added last and removed first."""
         if self.managed_by != "files":
             path = self.options["snippet_file"]
             before = read_text(path) if path else None
-            # What has been imported is not handed over again, wherever its file is by now.
+            # Do not write the module again once it is imported, wherever its file is now.
             wanted = path and not (before is None and self.in_effect())
             return [Change(path, before, self.snippet() or None)] if wanted else []
         before = read_text(self.machines_file)
         line = self.builder.line() if self.builder else ""
         after = with_entry(before or "", self.name, line)
-        # A file without a byte says what a missing one says.
+        # An empty file means the same as a missing one.
         machines = Change(self.machines_file, before, (after or None) if before != "" or line else "")
         texts: dict[str, str | None] = {self.ssh_config_file: None, self.known_hosts_file: None}
         if self.builder:
@@ -101,7 +101,7 @@ class Registration:
         return self.builder.snippet(self.managed_by) if self.builder and self.managed_by != "files" else ""
 
     def apply(self, changes: Sequence[Change]) -> None:
-        """Make the changes, or none of them."""
+        """Make all changes, or none of them."""
         done: list[Change] = []
         try:
             for change in changes:
@@ -119,19 +119,19 @@ class Registration:
 
     @staticmethod
     def give_to_owner_of_directory(path: str) -> None:
-        """Root writes the file, and the user whose configuration it is for goes on with it."""
+        """Give the file that root writes to the user whose configuration imports it."""
         owner = Path(path).parent.stat()
         if os.geteuid() == 0 and Path(path).exists():
             os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def check_ssh(self, builder: Builder) -> None:
-        """Ask ssh what it makes of its settings: a file that it does not include would go unnoticed."""
+        """Ask ssh for its effective settings: otherwise a file that it does not include would go unnoticed."""
         if self.options["ssh_config_dir"] != SYSTEM_SSH_CONFIG:
             return
         wrong, said = self.overridden_ssh(builder)
         if wrong:
             raise EditError(
-                f"ssh has other settings for {self.name} than {self.ssh_config_file} says: "
+                f"ssh has other settings for {self.name} than {self.ssh_config_file}: "
                 f"{'; '.join(wrong)} {said}".strip(),
                 "Make ssh include these files before its other settings: the line "
                 f"`Include {SYSTEM_SSH_CONFIG}/*.conf` belongs at the top of /etc/ssh/ssh_config, and root's own "
@@ -139,7 +139,7 @@ class Registration:
             )
 
     def overridden_ssh(self, builder: Builder) -> tuple[list[str], str]:
-        """The settings that ssh has otherwise, and what it complained of."""
+        """Return the settings that differ in ssh, and ssh's error output."""
         ssh = self.module.get_bin_path("ssh")
         if not ssh:
             raise EditError("ssh was not found on this host", "Install OpenSSH's client.")
@@ -148,22 +148,22 @@ class Registration:
         return wrong, answer.stderr.strip()
 
     def in_effect(self) -> bool:
-        """Whether the configuration of this system has the builder as it is asked for."""
+        """Return True if the configuration of this system has the requested builder."""
         if not self.builder or not self.registered(read_text(self.machines_file) or ""):
             return False
         return self.options["ssh_config_dir"] != SYSTEM_SSH_CONFIG or not self.overridden_ssh(self.builder)[0]
 
     def check_version(self) -> None:
-        """What only some versions of Nix take."""
+        """Check values that only some versions of Nix accept."""
         if self.builder and self.nix and integers_only(self.nix.version):
             factor = self.builder.speed_factor
             if factor != int(factor):
                 raise BuilderError(
-                    f"speed_factor is {factor}, and {self.nix.version_text} takes whole numbers only"
+                    f"speed_factor is {factor}, and {self.nix.version_text} accepts whole numbers only"
                 )
 
     def registered(self, text: str) -> bool:
-        """Whether the file says what is asked for, in whatever order."""
+        """Return True if the file has the requested entry, in any order of its items."""
         own = [entry for entry in entries(text) if host_of(entry) == self.name]
         if not self.builder:
             return bool(own)
@@ -175,7 +175,7 @@ class Registration:
             return False
 
     def effective(self) -> bool | None:
-        """Whether the setting ``builders`` leads to the file; None without a Nix that can be asked."""
+        """Return True if the setting ``builders`` names the file; None without a Nix that can be asked."""
         if not self.nix:
             return None
         try:
@@ -192,14 +192,14 @@ class Registration:
             if self.registered(text) != bool(self.builder):
                 self.module.warn(
                     "The configuration of this system makes {}. Nothing was registered or removed: {} the module "
-                    "that is returned as `snippet`, and switch to the new system.".format(
+                    "returned as `snippet`, and switch to the new system.".format(
                         self.machines_file, "import" if self.builder else "remove"
                     )
                 )
         elif self.builder and effective is False:
             self.module.warn(
-                f"Nix does not read {self.machines_file}: `builders` in nix.conf says otherwise. With nix-darwin set "
-                "`nix.distributedBuilds = true`, else remove the line."
+                f"Nix does not read {self.machines_file}: `builders` in nix.conf has another value. With nix-darwin "
+                "set `nix.distributedBuilds = true`, otherwise remove the line."
             )
 
     def perform(self) -> dict[str, Any]:
@@ -209,7 +209,7 @@ class Registration:
             directory = str(Path(changes[-1 if self.builder else 0].path).parent)
             make_directory(Path(directory))
             with locked(directory):
-                # Read again: the lock may have been waited for.
+                # Read again: the files may have changed during the wait for the lock.
                 changes = self.changes()
                 self.apply(changes)
         text = next((change.after for change in changes if change.path == self.machines_file), None)
@@ -240,7 +240,7 @@ class Registration:
 
 
 def comparable(machine: Machine) -> tuple[object, ...]:
-    """A builder without the order of its systems and features."""
+    """Return a builder without the order of its systems and features."""
     unordered = (machine.systems, machine.supported_features, machine.mandatory_features)
     rest = machine._replace(systems=(), supported_features=(), mandatory_features=(), host_key="")
     return (rest, machine.host_key.split()[:2], *map(frozenset, unordered))

@@ -2,11 +2,11 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""Build something on a builder to see that it builds: without nixpkgs, without network, in less than a second.
+"""Test a builder with builds that need neither nixpkgs nor network and take less than a second.
 
-Three derivations whose builder is /bin/sh. The first tells whether it ran in a sandbox. The second needs an output of
-this machine that nobody signed: without it a builder that does not trust us would pass. The third runs a program for
-the system's own processor, since a shell would not notice that it is one of another processor.
+There are three derivations with /bin/sh as builder. The first reports whether it ran in a sandbox. The second needs an
+unsigned output of this machine: without it a builder that does not trust us would pass. The third runs a program for
+the system's own processor, since a shell of another processor would run unnoticed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ read -r h </proc/sys/kernel/hostname || h=unknown
 a=unknown; if [ -r /proc/sys/kernel/arch ]; then read -r a </proc/sys/kernel/arch; fi
 printf '%s\\n' "system=$system" "nonce=$nonce" "arch=$a" "host=$h" "kernel=$v" >"$out"
 """
-# Whatever passes through the store is text of this machine, so the input is an output that only this machine has.
+# The input is an output that only this machine has, so the builder cannot have it already.
 EXPRESSION = """\
 { kind, system, nonce, report, input ? "", probe ? "" }:
 let
@@ -61,7 +61,7 @@ in
 
 
 class Built(NamedTuple):
-    """What a verification build brought: the text of its output, or why there is none."""
+    """The result of a verification build: the text of its output, or the failure."""
 
     text: str = ""
     path: str = ""
@@ -79,7 +79,7 @@ def build(
     remote: str | None = None,
     **arguments: str,
 ) -> Built:
-    """Build one derivation on ``machine`` and nowhere else, or on this machine when there is none.
+    """Build one derivation on ``machine`` and nowhere else, or on this machine without one.
 
     ``--builders`` replaces the machines file for this run, and ``--max-jobs 0`` keeps Nix from building here
     instead. The system is one of the derivation: ``--system`` would make Nix believe that this machine has it.
@@ -95,7 +95,7 @@ def build(
         *("--expr", EXPRESSION),
         *words,
     ]
-    # The daemon is what builds for everybody else: where there is one, root goes through it too.
+    # Use the daemon like all other users, if there is one, even as root.
     done = run(command, timeout=timeout, environment={"NIX_REMOTE": remote, "PATH": search_path()})
     return judged_build(done, machine, timeout)
 
@@ -128,7 +128,7 @@ def judged_build(done: Completed, machine: Machine | None, timeout: int) -> Buil
 
 
 def report_of(text: str) -> dict[str, str]:
-    """The lines NAME=VALUE of the first derivation's output."""
+    """Parse the lines NAME=VALUE of the first derivation's output."""
     return {name: value for name, mark, value in (line.partition("=") for line in text.splitlines()) if mark}
 
 
@@ -138,18 +138,18 @@ def emulation(nix: Nix, machine: Machine, system: str, nonce: str, timeout: int,
         probe = Path(directory).resolve() / f"probe-{system}"
         probe.write_bytes(elf_probe(system))
         probe.chmod(0o755)
-        # The daemon copies the file for a client that may be another user.
+        # The daemon, possibly another user than this one, reads the file.
         Path(directory).chmod(0o755)
         return build(nix, machine, "emulation", system, nonce, timeout, remote=remote, probe=str(probe))
 
 
 def probe_text(system: str) -> str:
-    """What the program prints."""
+    """Return the expected output of the program."""
     return f"ran-{system}\n"
 
 
 def has_probe(system: str) -> bool:
-    """Whether there is such a program for this system."""
+    """Return True if there is such a program for this system."""
     return system in _CODE
 
 
@@ -166,7 +166,7 @@ def _x86_64(length: int) -> bytes:
 
 
 def _aarch64(length: int) -> bytes:
-    """The same: x8 has the number of the system call, x0 to x2 its arguments."""
+    """The same for aarch64: x8 has the number of the system call, x0 to x2 its arguments."""
     words = (
         0xD2800808,  # movz x8, #64
         0xD2800020,  # movz x0, #1
@@ -180,12 +180,12 @@ def _aarch64(length: int) -> bytes:
     return struct.pack("<8I", *words)
 
 
-# The processor's number in ELF, and the code in front of the text.
+# The processor's number in ELF, and the code before the text.
 _CODE = {"x86_64-linux": (62, _x86_64), "aarch64-linux": (183, _aarch64)}
 
 
 def elf_probe(system: str) -> bytes:
-    """A program of some 170 bytes that needs nothing but the kernel: one segment with code and text."""
+    """Return a program of about 170 bytes that needs only the kernel: one segment with code and text."""
     processor, code = _CODE[system]
     text = probe_text(system).encode()
     body = code(len(text)) + text

@@ -2,10 +2,10 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""Settings of Nix as text: a file of our own, and the one line in nix.conf that includes it.
+"""Edit settings of Nix as text: a file of our own, and the line in nix.conf that includes it.
 
-Later lines win, and ``extra-NAME`` adds to what NAME is by then. So the include stands after all other lines, and
-the file that users or installers edit keeps everything else, byte for byte.
+Later lines win, and ``extra-NAME`` adds to the value of NAME so far. Therefore the include comes after all other lines,
+and the file that users or installers edit keeps everything else, byte for byte.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ _NAME = re.compile(r"^[a-z0-9][a-z0-9-]*$")
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 _SETTING = re.compile(r"^\s*([A-Za-z0-9-]+)\s*=\s*(.*?)\s*$")
 _INCLUDE = re.compile(r"^\s*!?include\s+(\S+)\s*$")
-# nix.conf is for everybody to read.
+# nix.conf is world-readable.
 SECRET = ("access-tokens",)
 
 
 class ConfError(ValueError):
-    """A setting that cannot stand in nix.conf."""
+    """A setting that is not valid in nix.conf."""
 
 
 def rendered(name: str, value: Any) -> str:
-    """A setting's value as nix.conf has it. Raises ``ConfError`` for what Nix would read differently."""
+    """Return a setting's value as written in nix.conf. Raises ``ConfError`` if Nix would read it differently."""
     if not _NAME.match(name) or name == "include":
-        raise ConfError(f"{name!r} is no name of a setting")
+        raise ConfError(f"{name!r} is not a valid name of a setting")
     if name.replace("extra-", "", 1) in SECRET:
-        raise ConfError(f"{name} is secret, and everybody may read the files that this module writes")
+        raise ConfError(f"{name} is secret, and the files that this module writes are world-readable")
     if isinstance(value, bool):
         return "true" if value else "false"
     words = value if isinstance(value, (list, tuple)) else [value]
     if isinstance(value, (list, tuple)) and any(len(str(word).split()) != 1 for word in words):
-        raise ConfError(f"{name}: an item of the list is empty or has white space in it")
+        raise ConfError(f"{name}: an item of the list is empty or contains white space")
     text = " ".join(str(word) for word in words).strip()
     if isinstance(value, dict) or "\n" in text or "#" in text:
         raise ConfError(f"{name}: nix.conf cannot hold {text.splitlines()[0][:60]!r}...")
@@ -54,13 +54,13 @@ def _setting(line: str) -> tuple[str, str] | None:
 
 
 def assigned(text: str) -> dict[str, str]:
-    """The settings of a file; of several lines with one name the last."""
+    """Return the settings of a file; the last of several lines with one name wins."""
     found = (_setting(line) for line in _lines(text))
     return {pair[0]: pair[1] for pair in found if pair}
 
 
 def with_settings(text: str, wanted: Mapping[str, str | None]) -> str:
-    """The file with these settings, each on one line; None removes one. Comments and other lines stay."""
+    """Return the file with these settings, each on one line; None removes one. Comments and other lines stay."""
     left = {name: value for name, value in wanted.items() if value is not None}
     result = []
     for line in _lines(text):
@@ -81,7 +81,7 @@ def _ended(text: str) -> str:
 
 
 def includes(text: str, name: str) -> bool:
-    """Whether a line of the file includes another one of the same directory."""
+    """Return True if a line of the file includes another one of the same directory."""
     return any(_included(line) == name for line in _lines(text))
 
 
@@ -91,10 +91,11 @@ def _included(line: str) -> str:
 
 
 def with_include(text: str, name: str) -> str:
-    """The file with one line that includes ``name``, behind all settings. A missing file is no error to Nix."""
+    """Return the file with one line that includes ``name``, after all settings. Nix ignores a missing file."""
     lines = _lines(text)
     own = [number for number, line in enumerate(lines) if _included(line) == name]
-    # Others may include files behind ours in the same way: two that both wanted to be last would never be content.
+    # Other programs may include files after ours in the same way: two that both insist on being last would never
+    # settle.
     if len(own) == 1 and not any(_setting(line) for line in lines[own[0] + 1 :]):
         return text
     return _ended(without_include(text, name)) + f"!include {name}\n"
@@ -114,10 +115,10 @@ def ineffective(
     effective: Mapping[str, str],
     added_to: Iterable[str],
 ) -> list[str]:
-    """The settings that another line or file overrides.
+    """Return the settings that another line or file overrides.
 
-    ``expected`` is what Nix makes of the wanted settings alone, so that both sides are spelt as Nix spells them;
-    ``added_to`` are the names that some line adds to, with ``extra-``.
+    ``expected`` has the effective values of the wanted settings alone, so that both sides have Nix's spelling;
+    ``added_to`` are the names that a line extends with ``extra-``.
     """
     found = []
     for name, value in wanted.items():
@@ -137,11 +138,11 @@ def ineffective(
 
 
 def unknown(warnings: str) -> list[str]:
-    """The names that Nix does not know, from what it printed."""
+    """Return the names that Nix does not know, from its output."""
     return re.findall(r"unknown setting '([^']*)'", warnings)
 
 
 def snippet(wanted: Mapping[str, Any], value_of: Any) -> str:
-    """The settings as a module for the configuration of NixOS or nix-darwin."""
+    """Return the settings as a module for the configuration of NixOS or nix-darwin."""
     lines = "".join(f'  nix.settings."{name}" = {value_of(value)};\n' for name, value in wanted.items())
     return f"{{\n{lines}}}\n"

@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""The Nix daemon as a service of this machine: systemd's or launchd's."""
+"""Manage the Nix daemon as a service of systemd or launchd."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNIT = "nix-daemon.service"
 # Upstream's and nix-darwin's, Determinate's
 LABELS = ("org.nixos.nix-daemon", "systems.determinate.nix-daemon")
 PLISTS = "/Library/LaunchDaemons"
-RESTART_DEADLINE = 60  # seconds until a daemon that was started has to answer
+RESTART_DEADLINE = 60  # seconds until a started daemon must answer
 _ETIME = re.compile(r"^\s*(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)\s+(.*)$")
 
 
@@ -36,7 +36,7 @@ class DaemonError(Exception):
 
 
 def service(module: Any) -> Service:
-    """The service that this machine has for the daemon. Only macOS has launchctl."""
+    """Return this machine's service for the daemon. Only macOS has launchctl."""
     launchctl = module.get_bin_path("launchctl")
     if launchctl:
         return _launchd(launchctl)
@@ -60,7 +60,7 @@ def _launchd(launchctl: str) -> Service:
 
 
 def started_at(processes: str, now: float) -> float | None:
-    """When the oldest Nix daemon started, from the output of ``ps -axo etime=,args=``; None when there is none."""
+    """Return the start time of the oldest Nix daemon, from the output of ``ps -axo etime=,args=``; None without one."""
     found = []
     for line in processes.splitlines():
         match = _ETIME.match(line)
@@ -74,7 +74,7 @@ def started_at(processes: str, now: float) -> float | None:
 
 
 def older_than(path: str) -> bool:
-    """Whether a daemon runs that was started before a file got its present content."""
+    """Return True if a daemon runs that started before the file got its present content."""
     done = run(["ps", "-axo", "etime=,args="])
     begun = started_at(done.stdout, time.time()) if done.status == 0 else None
     file = Path(path)
@@ -83,17 +83,17 @@ def older_than(path: str) -> bool:
 
 
 def start(module: Any, found: Service, again: bool) -> None:
-    """Start the daemon, or start it again. Builds that run go on: they are processes of their own."""
+    """Start or restart the daemon. Running builds go on: they are separate processes."""
     if found.manager == "systemd":
         systemctl = module.get_bin_path("systemctl", required=True)
-        # Several restarts in a row are no reason to refuse the last.
+        # systemd must not refuse the restart after several restarts in a row.
         run([systemctl, "reset-failed", UNIT, "nix-daemon.socket"])
         _expect([systemctl, "restart" if again else "start", UNIT])
     elif found.manager == "launchd":
         launchctl = module.get_bin_path("launchctl", required=True)
         target = f"system/{found.name}"
         if found.loaded:
-            # Without -k nothing happens to a daemon that runs.
+            # Without -k a running daemon is not restarted.
             _expect([launchctl, "kickstart", *(["-k"] if again else []), target])
         else:
             run([launchctl, "enable", target])
@@ -108,7 +108,7 @@ def _expect(arguments: list[str]) -> None:
 
 
 def answers(nix: Nix) -> bool:
-    """Whether the daemon answers. Later versions of Nix have another name for the command, and take this one too."""
+    """Return True if the daemon answers. Later versions of Nix renamed the command, but accept this name too."""
     done = run(
         [nix.program, *EXPERIMENTAL, "store", "ping", "--store", "daemon"], environment={"NIX_REMOTE": None}
     )
@@ -116,7 +116,7 @@ def answers(nix: Nix) -> bool:
 
 
 def wait_for(nix: Nix, deadline: float) -> None:
-    """Raises ``DaemonError`` when the daemon does not answer in time."""
+    """Wait for the daemon. Raises ``DaemonError`` if it does not answer in time."""
     end = time.monotonic() + deadline
     while not answers(nix):
         if time.monotonic() > end:

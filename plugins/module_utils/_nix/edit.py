@@ -22,7 +22,7 @@ STORE = "/nix/store/"
 
 
 class EditError(Exception):
-    """A file cannot be changed; ``remedy`` says what to do about it."""
+    """A file cannot be changed; ``remedy`` says how to fix it."""
 
     def __init__(self, message: str, remedy: str) -> None:
         super().__init__(message)
@@ -54,12 +54,12 @@ class Change(NamedTuple):
 
 
 def shown(text: str) -> str:
-    """Text that can be printed, whatever bytes the file has."""
+    """Return printable text, whatever bytes the file has."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def read_text(path: str) -> str | None:
-    """A file's content, every byte of which ``write`` brings back; None when there is no file."""
+    """Return a file's content, so that ``write`` can restore every byte; None without a file."""
     try:
         with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
@@ -70,14 +70,14 @@ def read_text(path: str) -> str | None:
 
 
 def generated(path: str) -> bool:
-    """Whether the configuration of NixOS or nix-darwin makes this file: it leads into the store or to /etc/static."""
+    """Return True if the configuration of NixOS or nix-darwin makes this file: a link into the store or /etc/static."""
     real = os.path.realpath(path)
     return real.startswith(STORE) or "/etc/static/" in real
 
 
 @contextlib.contextmanager
 def locked(directory: str, deadline: float = LOCK_DEADLINE) -> Iterator[None]:
-    """Keep other runs out of a directory. The lock is on the directory itself: no file is left behind."""
+    """Lock a directory against other runs. The lock is on the directory itself, so no file is left behind."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         end = time.monotonic() + deadline
@@ -100,8 +100,8 @@ def locked(directory: str, deadline: float = LOCK_DEADLINE) -> Iterator[None]:
 
 
 def write(module: Any, change: Change) -> None:
-    """Bring a file from one text to the other. Readers see the old file or the new one, never a part."""
-    # The link stays; what it leads to is replaced.
+    """Change a file from one text to the other. Readers see the old file or the new one, never a part."""
+    # Keep the link; replace its target.
     path = Path(change.path).resolve()
     try:
         if change.after is None:
@@ -118,14 +118,14 @@ def write(module: Any, change: Change) -> None:
             os.fsync(file.fileno())
     except OSError as error:
         raise unchangeable(str(path), error) from error
-    # Keeps owner, mode and security context of a file that is there.
+    # Keeps owner, mode and security context of an existing file.
     module.atomic_move(temporary, str(path))
     if not exists:
         module.set_mode_if_different(str(path), change.mode, False)
 
 
 def make_directory(directory: Path) -> None:
-    """Like ``mkdir -p``, for directories that everybody may read."""
+    """Like ``mkdir -p``, for world-readable directories."""
     if directory.is_dir():
         return
     make_directory(directory.parent)
@@ -135,7 +135,7 @@ def make_directory(directory: Path) -> None:
 
 
 def unchangeable(path: str, error: OSError) -> EditError:
-    """What to say when the system refuses a change."""
+    """Return the error for a change that the system refuses."""
     denied = error.errno in (errno.EACCES, errno.EPERM)
     remedy = "Use `become: true` for this task." if denied else "Check the file system of the host."
     return EditError(f"{path} cannot be changed: {error.strerror}", remedy)

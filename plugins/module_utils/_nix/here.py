@@ -2,7 +2,7 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""The Nix of the machine that a module runs on: where it is, which one it is, what it has been told."""
+"""Find the Nix of the machine that a module runs on: its place, its version, its settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from .edit import generated
 
-# Where Nix is when PATH does not have it: shells that are no login shells lack these directories.
+# Places of Nix that are not in the PATH of shells that are not login shells.
 DIRECTORIES = (
     "/nix/var/nix/profiles/default/bin",
     "/run/current-system/sw/bin",
@@ -26,13 +26,13 @@ DIRECTORIES = (
     "/opt/homebrew/bin",
 )
 EXPERIMENTAL = ("--extra-experimental-features", "nix-command")
-COMMAND_DEADLINE = 30  # seconds for a command that only looks at something
+COMMAND_DEADLINE = 30  # seconds for a command that only reads
 CONFIGURATION_DIRECTORY = "/etc/nix"
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
 
 class Completed(NamedTuple):
-    """A command that has ended; ``status`` is None when its time ran out."""
+    """A finished command; ``status`` is None if it timed out."""
 
     status: int | None
     stdout: str
@@ -53,7 +53,7 @@ class Nix(NamedTuple):
         return self.flavour == "lix"
 
     def beside(self, name: str) -> str:
-        """Another program of the same Nix, such as ``nix-build``."""
+        """Return another program of the same Nix, such as ``nix-build``."""
         candidate = Path(self.program).with_name(name)
         return str(candidate) if candidate.exists() else name
 
@@ -66,7 +66,7 @@ def run(
 ) -> Completed:
     """Run a program without input and with English messages. A variable that is None in ``environment`` is unset.
 
-    The whole process group ends with its time: Nix starts ssh, and ssh outlives it otherwise.
+    The timeout ends the whole process group: Nix starts ssh, which would outlive it otherwise.
     """
     variables = {**os.environ, "LC_ALL": "C"}
     for name, value in (environment or {}).items():
@@ -74,7 +74,7 @@ def run(
         if value is not None:
             variables[name] = value
     try:
-        # AnsibleModule.run_command knows no deadline, and would leave behind what the program has started.
+        # AnsibleModule.run_command has no timeout, and would leave behind processes that the program has started.
         process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             arguments,
             stdin=subprocess.DEVNULL,
@@ -98,14 +98,14 @@ def run(
 
 
 def search_path() -> str:
-    """PATH, and the directories that have Nix where PATH has not."""
+    """Return PATH, extended by the directories that may have Nix."""
     known = os.environ.get("PATH", "/usr/bin:/bin").split(os.pathsep)
     return os.pathsep.join([*known, *(entry for entry in DIRECTORIES if entry not in known)])
 
 
 def find(module: Any) -> Nix | None:
-    """The installed Nix, or None."""
-    # PATH first: Ansible's function looks into further directories before that.
+    """Return the installed Nix, or None."""
+    # PATH first: Ansible's function searches further directories before it.
     program = module.get_bin_path("nix") or module.get_bin_path("nix", opt_dirs=list(DIRECTORIES))
     if not program:
         return None
@@ -116,7 +116,7 @@ def find(module: Any) -> Nix | None:
 
 
 def described(program: str, version_text: str) -> Nix:
-    """What ``nix --version`` says.
+    """Parse the output of ``nix --version``.
 
     "nix (Nix) 2.26.3", "nix (Lix, like Nix) 2.93.0" or "nix (Determinate Nix 3.2.0) 2.28.1".
     """
@@ -127,14 +127,14 @@ def described(program: str, version_text: str) -> Nix:
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """The numbers of a version: "2.34.0pre2026" is (2, 34, 0)."""
+    """Return the numbers of a version: "2.34.0pre2026" is (2, 34, 0)."""
     match = _VERSION.search(text)
     return tuple(int(part or 0) for part in match.groups()) if match else ()
 
 
 def settings(nix: Nix, environment: Mapping[str, str | None] | None = None) -> tuple[dict[str, str], str]:
-    """All settings as Nix sees them, and what it complained of. Raises ``ValueError`` with Nix's error."""
-    # Until 2.19 the command had another name; the new one is an error there, and the old one a warning later.
+    """Return all effective settings, and Nix's warnings. Raises ``ValueError`` with Nix's error."""
+    # Until 2.19 the command had another name: the new one fails there, and the old one warns later.
     newer = nix.version >= (2, 20) and not nix.lix
     words = [["config", "show"], ["show-config"]]
     done = Completed(127, "", "")
@@ -148,7 +148,7 @@ def settings(nix: Nix, environment: Mapping[str, str | None] | None = None) -> t
 
 
 def parse_settings(text: str) -> dict[str, str]:
-    """The output of ``nix config show``."""
+    """Parse the output of ``nix config show``."""
     found = {}
     for line in text.splitlines():
         name, mark, value = line.partition(" = ")
@@ -160,14 +160,14 @@ def parse_settings(text: str) -> dict[str, str]:
 
 
 def manager(directory: str = CONFIGURATION_DIRECTORY, system: str | None = None) -> str:
-    """Who makes nix.conf: ``nix-darwin``, ``nixos``, or ``files`` when it is an ordinary file or missing."""
+    """Return the origin of nix.conf: ``nix-darwin``, ``nixos``, or ``files`` for an ordinary or missing file."""
     if not generated(f"{directory}/nix.conf"):
         return "files"
     return "nix-darwin" if (system or platform.system()) == "Darwin" else "nixos"
 
 
 def daemon_socket() -> str:
-    """The socket on which a Nix daemon listens, empty when this installation has none."""
+    """Return the socket of the Nix daemon, empty if this installation has none."""
     for path in ("/nix/var/nix/daemon-socket/socket", "/var/run/nix-daemon.socket"):
         try:
             if stat.S_ISSOCK(Path(path).stat().st_mode):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Building for all hosts on one host of the inventory, and bringing what it has built to the controller."""
+"""Build for all hosts on one host of the inventory, and copy the results to the controller."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class BuildHostRealiser:
     def __call__(
         self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
     ) -> dict[str, HostBuild]:
-        """One build a host. That the build host fails is the failure of those whose system is not there yet."""
+        """Return one build per host. If the build host fails, the hosts without a built system fail."""
         absent = missing(nix, targets)
         if self._task.options.dry_run:
             return self._planned(targets, absent)
@@ -53,7 +53,7 @@ class BuildHostRealiser:
             }
         plans = dict.fromkeys(targets, Plan())
         for host, target in absent.items():
-            # The host could only tell more once it had the derivation. What it has is only brought here.
+            # Check mode: the host could tell more only with the derivation.
             if host in lacking:
                 plans[host] = Plan(would_build=(target.realisable,))
             else:
@@ -63,7 +63,7 @@ class BuildHostRealiser:
     def _build(
         self, nix: Nix, absent: Mapping[str, Target], deadline: float | None
     ) -> dict[str, NixferryError]:
-        """Build what the build host lacks and bring it here; the errors by host."""
+        """Build what the build host lacks and copy it to the controller; return the errors by host."""
         if not absent:
             return {}
         errors: dict[str, NixferryError] = {}
@@ -88,7 +88,7 @@ class BuildHostRealiser:
         return errors
 
     def _named(self, error: NixferryError) -> NixferryError:
-        """The error with the name of the build host, since its text begins with that of the host that is built for."""
+        """Add the name of the build host to the error, whose text begins with the name of the deployed host."""
         name = self._shell.host
         if isinstance(error, HostUnreachable):
             return NixferryError(

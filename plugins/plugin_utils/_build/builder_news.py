@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What Nix's log says of remote builders that could not be used.
+"""Find remote builders in Nix's log that could not be used.
 
-Nix passes over such a builder. It builds here what can be built here, with success and without the user's knowledge,
-and says of anything else that the platform does not match. Neither names the cause.
+Nix skips such a builder. It silently builds on this machine what can be built there. For anything else it says that the
+platform does not match. Neither names the cause.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream im
 )
 
 _NOT_USED = re.compile(r"cannot build on '(?P<uri>[^']*)': (?P<reason>.*)", re.DOTALL)
-# Nix 2.8 and later announce a connection as an activity; what ssh says of it follows as plain lines.
+# Nix 2.8 and later announce a connection as an activity; ssh's output follows as plain lines.
 _CONNECTING = "connecting to '"
-# Errors that only say that nobody is left who could build, and not why.
+# Errors that only say that no builder is left, and not why.
 _CONSEQUENCES = frozenset({"client_mismatch", "no_builder", "no_jobs"})
-# Errors of a builder that was reached. For these Nix's words are the same as if the fault were this machine's.
+# Errors of a reachable builder. Nix's text is the same as for a fault of this machine.
 _OF_BUILDERS = frozenset({"builder_mismatch", "untrusted", "sandbox", "no_sandbox_shell", "disconnected"})
 _REMOTE = re.compile(r"\bon 'ssh(?:-ng)?://|remote store 'ssh|Nix daemon disconnected")
 LINES_KEPT = 20
@@ -47,7 +47,7 @@ class Trouble:
 
     @property
     def text(self) -> str:
-        """What happened, without what to do about it."""
+        """Return the fault, without the remedy."""
         return (
             f"the builder {self.uri} could not be used ({self.failure.stage}): "
             f"{self.failure.cause}: {self.failure.evidence}"
@@ -55,7 +55,7 @@ class Trouble:
 
 
 class BuilderNews:
-    """Listens to Nix's log. ``troubles`` has one entry a builder, the last that was heard of it."""
+    """Listens to Nix's log. ``troubles`` has one entry per builder, its last one."""
 
     def __init__(self) -> None:
         self._troubles: dict[str, Trouble] = {}
@@ -76,7 +76,7 @@ class BuilderNews:
                 self._note(match["uri"], match["reason"])
 
     def warnings(self) -> list[str]:
-        """A warning for each builder that could not be used."""
+        """Return a warning for each builder that could not be used."""
         return [f"{each.text}. What to do: {each.failure.hint}" for each in self.troubles]
 
     def _plain(self, text: str) -> None:

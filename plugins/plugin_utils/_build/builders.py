@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Builders that a task names itself: from its options to the settings that Nix understands."""
+"""Turn the builders in a task's options into settings of Nix."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ FIELDS: dict[str, Any] = {
 
 
 def builder_settings(builders: Sequence[object] | None, max_jobs: int | None) -> dict[str, str]:
-    """Settings of nix.conf for the options ``builders`` and ``max_jobs``; None leaves a setting as it is.
+    """Return settings of nix.conf for the options ``builders`` and ``max_jobs``; None leaves a setting unchanged.
 
-    Raises ``NixferryError`` for what Nix would misread, or wait for without end.
+    Raises ``NixferryError`` for values that Nix would misread, or wait for forever.
     """
     settings: dict[str, str] = {}
     if builders is not None:
@@ -62,7 +62,7 @@ def _entry(builder: object) -> str:
                 step=STEP,
                 remedy="Give each builder as an item of its own, without comments.",
             )
-    # It is told to the Nix that runs here, whichever version that is: what any of them takes amiss is refused.
+    # Any version of Nix may run here: refuse what any of them would misread.
     wrong = hazards(line, (2, 8))
     if wrong:
         raise NixferryError(
@@ -82,14 +82,14 @@ def _line_of(given: Mapping[object, object]) -> str:
         ssh_key=builder["ssh_key_file"] or "",
         max_jobs=builder["max_jobs"],
         speed_factor=builder["speed_factor"],
-        # As the entry has it: what a builder insists on, it supports.
+        # As in an entry: a builder supports its mandatory features.
         supported_features=tuple(dict.fromkeys([*(builder["supported_features"] or ()), *mandatory])),
         mandatory_features=mandatory,
         host_key=" ".join((builder["host_public_key"] or "").split()[:2]),
     )
     try:
         if parse(machine.line()) != machine:
-            raise MachinesError("a field has white space, a comma, ';' or '#' in it")
+            raise MachinesError("a field contains white space, a comma, ';' or '#'")
     except MachinesError as error:
         raise NixferryError(
             f"the builder {machine.uri} cannot be written down for Nix: {error}",

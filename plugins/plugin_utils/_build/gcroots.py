@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the collection keeps on the controller: garbage collector roots, and locks.
+"""Garbage collector roots and locks on the controller.
 
-Both lie in ``${XDG_STATE_HOME:-~/.local/state}/nixferry``. A root is a link a host, replaced by the host's next
-build: what is being deployed cannot be collected before it is copied, and the next copy finds the old closure.
+Both are in ``${XDG_STATE_HOME:-~/.local/state}/nixferry``. A root is one link per host, replaced by the host's next
+build: a build cannot be collected before it is copied, and the next copy finds the old closure.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _PARALLEL = 4
 
 
 def roots_directory(project: str, state: Path) -> Path:
-    """Where the roots of the playbooks in the directory ``project`` are: hosts of the same name may be elsewhere."""
+    """Return the directory of roots for playbooks in ``project``: other projects may have hosts of the same name."""
     digest = hashlib.sha256(project.encode()).hexdigest()[:8]
     return state / "gcroots" / f"{file_name(Path(project).name or 'root')}-{digest}"
 
 
 def keep(nix: Nix, directory: Path, paths: Mapping[str, str]) -> list[str]:
-    """Make each host's store path a root named after the host. What goes wrong is returned as warnings."""
+    """Make each host's store path a root named after the host. Return failures as warnings."""
     links = {host: directory / file_name(host) for host in paths}
     wanted = {host: path for host, path in paths.items() if not _points_to(links[host], path)}
     if not wanted:

@@ -29,7 +29,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import SigningKey, read_signing_key
 
 DEFAULT_TIMEOUT_SECONDS = 14400
-# The places for builds that are no names of hosts.
+# The values of build_on that are not host names.
 ON_CONTROLLER = "controller"
 ON_TARGET = "target"
 
@@ -59,10 +59,10 @@ SPECIFICATION: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to build and how. ``directory`` is what relative paths count from, ``timeout`` is in seconds."""
+    """What to build and how. ``directory`` is the base of relative paths, ``timeout`` is in seconds."""
 
     sources: tuple[tuple[str, Source | NixferryError], ...]
-    """What each host is built from, in the order of the hosts, or why that cannot be told."""
+    """The source of each host, in the order of the hosts, or its error."""
     directory: str
     kind: str
     option_pairs: tuple[tuple[str, str], ...]
@@ -76,21 +76,21 @@ class BuildOptions:
 
     @property
     def build_host(self) -> str:
-        """The host of the inventory that builds for all, empty where there is none."""
+        """Return the host of the inventory that builds for all, empty without one."""
         return "" if self.build_on in (ON_CONTROLLER, ON_TARGET) else self.build_on
 
     @property
     def settings(self) -> dict[str, str]:
-        """Settings of nix.conf."""
+        """Return settings of nix.conf."""
         return dict(self.option_pairs)
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """The hosts to build for."""
+        """Return the hosts to build for."""
         return tuple(host for host, _source in self.sources)
 
     def attribute(self, host: str, source: Source) -> Attribute:
-        """What to evaluate for ``host``. Raises ``NixferryError`` when the source cannot be understood."""
+        """Return the attribute to evaluate for ``host``. Raises ``NixferryError`` if the source is invalid."""
         return source.attribute(
             host, kind=kind_named(self.kind), directory=self.directory, write_lock_file=not self.dry_run
         )
@@ -99,7 +99,7 @@ class BuildOptions:
 def build_options(
     arguments: Mapping[str, Any], *, host: str, directory: str, check_mode: bool
 ) -> BuildOptions:
-    """The typed form of validated arguments. Raises ``NixferryError`` for what does not go together."""
+    """Return the typed form of validated arguments. Raises ``NixferryError`` if they contradict each other."""
     named = arguments["hosts"] if arguments["hosts"] is not None else (arguments["sources"] or [host])
     hosts = tuple(dict.fromkeys(map(str, named)))
     if not hosts:
@@ -116,7 +116,7 @@ def build_options(
         raise NixferryError(
             "with `build_on: target` nothing is built here that `sign_key` could sign",
             step=STEP,
-            remedy="Build on the controller, or leave `sign_key` out: what a host builds itself it trusts.",
+            remedy="Build on the controller, or leave `sign_key` out: a host trusts its own builds.",
         )
     for name in ("max_memory", "evaluators"):
         if arguments[name] is not None and arguments[name] < 1:
@@ -150,7 +150,7 @@ def _option_pairs(arguments: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def setting_text(value: object) -> str:
-    """A value as nix.conf writes it: lists with spaces between, booleans as true and false."""
+    """Return a value as written in nix.conf: lists separated by spaces, booleans as true and false."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if value is None:
@@ -161,10 +161,10 @@ def setting_text(value: object) -> str:
 
 
 def base_directory(playbook_directory: str) -> str:
-    """What relative paths count from: the playbook's directory.
+    """Return the base of relative paths: the playbook's directory.
 
-    A playbook that belongs to a collection is not where the user's files are: there it is the directory in
-    which ansible-playbook was started.
+    For a playbook of a collection, which is not beside the user's files, it is the directory in which
+    ansible-playbook was started.
     """
     if "/ansible_collections/" in playbook_directory:
         return os.getcwd()  # noqa: PTH109  (a string is what is wanted)

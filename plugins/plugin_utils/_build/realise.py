@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Realising what was evaluated: all hosts in one Nix call, and every host its own outcome."""
+"""Realise evaluated derivations: all hosts in one Nix call, with an outcome for each host."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TIMEOUT_NAME = "the timeout for the build"
 
 @dataclass(frozen=True)
 class Target:
-    """What a host wants: ``realisable`` is a .drv path, or a store path that is to be there."""
+    """The target of a host: ``realisable`` is a .drv path, or a store path that must exist."""
 
     realisable: str
     outputs: Mapping[str, str]
@@ -48,9 +48,9 @@ class Target:
 
 
 def target_of(drv_path: str, outputs: Mapping[str, str], output: str) -> Target:
-    """The target for a derivation whose output named ``output`` is the toplevel.
+    """Return the target for a derivation whose output named ``output`` is the toplevel.
 
-    Raises ``NixferryError`` when there is no such output, or when its path is not known before the build.
+    Raises ``NixferryError`` if the output does not exist, or its path is not known before the build.
     """
     if output not in outputs:
         raise NixferryError(
@@ -66,11 +66,11 @@ def target_of(drv_path: str, outputs: Mapping[str, str], output: str) -> Target:
 
 
 def target_of_store_path(text: str) -> Target:
-    """The target for a ready store path. Raises ``NixferryError`` when ``text`` is no store path."""
+    """Return the target for a ready store path. Raises ``NixferryError`` if ``text`` is not a store path."""
     path = parse_store_path(text, step=STEP).path
     if path.endswith(".drv"):
         raise NixferryError(
-            f"{path} is a derivation, not something that was built",
+            f"{path} is a derivation, not a built store path",
             step=STEP,
             remedy="Give it as `drv_path`.",
         )
@@ -82,7 +82,7 @@ def target_of_store_path(text: str) -> Target:
 
 
 def missing(nix: Nix, targets: Mapping[str, Target]) -> dict[str, Target]:
-    """The targets that are not in the store with all their outputs."""
+    """Return the targets that are not in the store with all their outputs."""
     invalid = invalid_paths(
         nix, (path for target in targets.values() for path in target.outputs.values()), step=STEP
     )
@@ -92,7 +92,7 @@ def missing(nix: Nix, targets: Mapping[str, Target]) -> dict[str, Target]:
 def plan(
     nix: Nix, targets: Mapping[str, Target], *, parallel: int, deadline: float | None
 ) -> dict[str, Plan]:
-    """What realising each target alone would do. Raises ``NixferryError`` when Nix cannot tell."""
+    """Return what realising each target alone would do. Raises ``NixferryError`` if Nix cannot tell."""
     distinct = list(dict.fromkeys(target.realisable for target in targets.values()))
     requests = [
         NixRequest(("nix-store", "--realise", "--dry-run", each), deadline=deadline, keep_messages=True)
@@ -115,14 +115,14 @@ class Place(Protocol):
         """Build or fetch in one Nix call that keeps going after failures."""
 
     def missing(self, targets: Mapping[str, Target]) -> dict[str, Target]:
-        """The targets that are not there with all their outputs."""
+        """Return the targets that are not there with all their outputs."""
 
     def log_tail(self, derivation: str) -> list[str]:
-        """The end of a build's log, one string a line."""
+        """Return the end of a build's log, one string per line."""
 
 
 class Controller:
-    """The machine that this runs on. ``logs`` must have seen the events of ``nix``."""
+    """The controller as a place. ``logs`` must have seen the events of ``nix``."""
 
     def __init__(self, nix: Nix, logs: BuildLogs) -> None:
         self._nix = nix
@@ -142,11 +142,10 @@ class Controller:
 def realise(
     nix: Nix, targets: Mapping[str, Target], place: Place, *, deadline: float | None
 ) -> dict[str, NixferryError]:
-    """Build or fetch all targets at ``place``; the errors of those that failed, by name.
+    """Build or fetch all targets at ``place``; return the errors of failed ones, by name.
 
-    Nix 2.8 and 2.26 give up at once, whatever they were told, at a derivation for a system that no
-    builder has; the others are then tried again without those that are to blame. ``nix`` is that of the controller,
-    whose store has the derivations.
+    Nix 2.8 and 2.26 stop at once, even with --keep-going, at a derivation for a system that no builder has; the others
+    are then tried again without the failed ones. ``nix`` is that of the controller, whose store has the derivations.
     """
     errors: dict[str, NixferryError] = {}
     rest = dict(targets)
@@ -162,7 +161,7 @@ def realise(
 def _realise_once(
     nix: Nix, targets: Mapping[str, Target], place: Place, deadline: float | None
 ) -> tuple[dict[str, NixferryError], dict[str, NixferryError]]:
-    """The errors of the targets with a derivation to blame, and those of the others that are still missing."""
+    """Return the errors of the targets with a failed derivation, and the other targets that are still missing."""
     realisables = list(dict.fromkeys(target.realisable for target in targets.values()))
     result = place.realise(realisables, deadline)
     if result.return_code == 0:
@@ -182,7 +181,7 @@ def _realise_once(
 def failure_of(
     target: Target, result: NixResult, own: Sequence[Failure], log_tail: Sequence[str]
 ) -> NixferryError:
-    """Why ``target`` was not realised by the Nix call that ended with ``result``.
+    """Return why the Nix call with ``result`` did not realise ``target``.
 
     ``own`` are the failed derivations that the target needs, ``log_tail`` is the log of the first of them.
     """
@@ -206,7 +205,7 @@ def failure_of(
 
 
 def not_available(target: Target, output: Sequence[str] = ()) -> NixferryError:
-    """The error for a store path that is nowhere to be had."""
+    """Return the error for a store path that is not available anywhere."""
     return NixferryError(
         f"{target.realisable} is not in the store, and no substituter has it",
         step=STEP,
@@ -216,7 +215,7 @@ def not_available(target: Target, output: Sequence[str] = ()) -> NixferryError:
 
 
 def _log_tail(nix: Nix, derivation: str, logs: BuildLogs) -> list[str]:
-    """The end of a build's log, from the stream, or from the store when the stream had none."""
+    """Return the end of a build's log, from the stream, or from the store if the stream had none."""
     tail = logs.tail(derivation)
     if tail:
         return tail
@@ -231,7 +230,7 @@ def _log_tail(nix: Nix, derivation: str, logs: BuildLogs) -> list[str]:
 
 
 def _closures(nix: Nix, derivations: Sequence[str | None]) -> dict[str, list[str]]:
-    """What each derivation needs to be built: paths by .drv path."""
+    """Return the build requisites of each derivation: paths by .drv path."""
     distinct = list(dict.fromkeys(each for each in derivations if each is not None))
     deadline = time.monotonic() + QUERY_TIMEOUT_SECONDS
     requests = [

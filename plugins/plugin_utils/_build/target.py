@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Building on a host: derivations are copied there and realised there, by each host for itself."""
+"""Build on a host: copy derivations there and realise them there, each host for itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HostPlace:
         self._shell = shell
 
     def copy(self, derivations: Sequence[str], nix: Nix, deadline: float | None) -> None:
-        """Copy derivations there with all that building them needs. Raises ``NixferryError``."""
+        """Copy derivations and everything that building them needs to the host. Raises ``NixferryError``."""
         request = CopyRequest(
             paths=tuple(dict.fromkeys(derivations)),
             source=None,
@@ -55,7 +55,7 @@ class HostPlace:
         seconds = None if deadline is None else max(1, int(deadline - time.monotonic()))
         begin = time.monotonic()
         answer = self._shell.run(realise_script(command, seconds), step=STEP)
-        # The exit code does not tell: 124 with GNU coreutils, that of the command with busybox.
+        # The exit code is ambiguous: 124 with GNU coreutils, that of the command with busybox.
         late = seconds is not None and time.monotonic() - begin >= seconds
         return result_of_log(
             command,
@@ -86,13 +86,13 @@ class TargetRealiser:
     def __call__(
         self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
     ) -> dict[str, HostBuild]:
-        """The build of the only host; its failure is part of it. Raises ``HostUnreachable``."""
+        """Return the build of the only host, including its failure. Raises ``HostUnreachable``."""
         return {host: self._build(host, target, nix, deadline) for host, target in targets.items()}
 
     def _build(self, host: str, target: Target, nix: Nix, deadline: float | None) -> HostBuild:
         absent = self._place.missing({host: target})
         if self._task.options.dry_run:
-            # The host could only tell what it would build once it had the derivation.
+            # Check mode: the host could tell what it would build only with the derivation.
             plan = Plan(would_build=(target.realisable,)) if absent else Plan()
             return HostBuild(host, target, plan=plan)
         if not absent:
@@ -109,7 +109,7 @@ class TargetRealiser:
 
 
 def realise_script(command: list[str], seconds: int | None) -> str:
-    """A script for /bin/sh that runs ``command``, for at most ``seconds`` where the host has ``timeout``."""
+    """Return a script for /bin/sh that runs ``command``, for at most ``seconds`` if the host has ``timeout``."""
     return f"""{EXTEND_SEARCH_PATH}
 set -- {shlex.join(command)}
 if [ {seconds or 0} -gt 0 ] && command -v timeout >/dev/null 2>&1; then

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The whole of a nix_build task, without Ansible: from options to one result a host."""
+"""The whole nix_build task, without Ansible: from options to one result per host."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing impo
 
 @dataclass(frozen=True)
 class HostBuild:
-    """What became of one host. ``target`` is None when the evaluation failed already."""
+    """The result for one host. ``target`` is None if the evaluation failed."""
 
     host: str
     target: Target | None = None
@@ -53,18 +53,18 @@ class HostBuild:
 
     @property
     def changed(self) -> bool:
-        """Whether something was built or fetched, or would be."""
+        """Return True if something was built or fetched, or would be."""
         if self.plan is None or self.error is not None:
             return self.built
         return not self.plan.empty
 
     def facts(self) -> dict[str, Any]:
-        """The host's part of the task's result; the same keys in check mode and after a failure."""
+        """Return the host's part of the task's result; the same keys in check mode and after a failure."""
         facts: dict[str, Any] = {
             "failed": False,
             "drv_path": self.target.derivation if self.target else None,
             "outputs": dict(self.target.outputs) if self.target else {},
-            # What was not built must not be copied by mistake.
+            # A failed build must not be copied by mistake.
             "toplevel": self.target.toplevel if self.target and self.error is None else None,
             "built": self.built,
             "revision": self.revision.revision,
@@ -105,11 +105,11 @@ class BuildTask:
         )
 
     def run(self, realiser: Realiser | None = None) -> list[HostBuild]:
-        """One build a host, in the order of the hosts. ``realiser`` builds elsewhere than on the controller.
+        """Return one build per host, in order. ``realiser`` builds elsewhere than on the controller.
 
-        Raises ``NixferryError`` when nothing could be attempted for any host.
+        Raises ``NixferryError`` if nothing could be attempted for any host.
         """
-        # Limits differ from process to process, as the memory that is available does.
+        # Limits differ between processes, like the available memory.
         wanted = replace(self.options, dry_run=False, limits=Limits(0, 0), timeout=None)
         name = hashlib.sha256(repr(wanted).encode()).hexdigest()
         with locked(name, state_directory(), waiting=self._tell_waiting):
@@ -125,7 +125,7 @@ class BuildTask:
         return [replace(builds[host], revision=revisions[host]) for host in self.options.hosts]
 
     def _revisions(self) -> dict[str, Revision]:
-        """What each host's source is built from; git is asked once for each place."""
+        """Return the revision of each host's source; git is asked once for each place."""
         known: dict[tuple[str, str, tuple[str, ...]], Revision] = {}
         revisions = {}
         for host, source in self.options.sources:
@@ -136,7 +136,7 @@ class BuildTask:
             if place not in known:
                 known[place] = source.revision(host, self.options.directory)
                 if known[place].warning:
-                    self.warnings.append(f"git does not tell the revision: {known[place].warning}")
+                    self.warnings.append(f"git cannot report the revision: {known[place].warning}")
             revisions[host] = known[place]
         return revisions
 
@@ -187,7 +187,7 @@ class BuildTask:
         return targets
 
     def _fleet(self, source: Source) -> Fleet:
-        """The fleet that ``source`` names. Raises ``NixferryError`` when it cannot be understood."""
+        """Return the fleet that ``source`` names. Raises ``NixferryError`` if it is invalid."""
         fleet = source.fleet_in(self.options.directory, write_lock_file=not self.options.dry_run)
         if fleet not in self._fleets:
             self._fleets[fleet] = fleet.settled(self.nix)
@@ -218,7 +218,7 @@ class BuildTask:
             host: with_builders(error, self.builders.troubles)
             for host, error in realise(nix, absent, Controller(nix, self.logs), deadline=deadline).items()
         }
-        # What could be built here was built here, which may not be what the user thinks.
+        # Some derivations were built here, which the user may not expect.
         self.warnings += self.builders.warnings()
         return self.settled(nix, targets, absent, errors)
 
@@ -229,9 +229,9 @@ class BuildTask:
         absent: Mapping[str, Target],
         errors: Mapping[str, NixferryError],
     ) -> dict[str, HostBuild]:
-        """The builds of ``targets``, of which ``absent`` came into the controller's store but for those with errors.
+        """Return the builds of ``targets``. ``absent`` are new in the controller's store, except those with errors.
 
-        What is there is signed if that is wanted, and kept from the garbage collector.
+        Sign the builds if requested, and protect them from the garbage collector.
         """
         builds = {
             host: HostBuild(host, target, built=host in absent and host not in errors, error=errors.get(host))
@@ -239,7 +239,7 @@ class BuildTask:
         }
         present = {host: target.toplevel for host, target in targets.items() if host not in errors}
         if self.options.signing_key is not None and present:
-            # One call for all hosts. Nobody may go on with what is not signed.
+            # One call for all hosts. No host may go on without a signature.
             sign(nix, sorted(set(present.values())), self.options.signing_key)
         self.warnings += keep(nix, roots_directory(self.options.directory, state_directory()), present)
         return builds
@@ -251,9 +251,9 @@ def _planned(host: str, target: Target, plan: Plan) -> HostBuild:
 
 
 def task_result(builds: Sequence[HostBuild], share: Share | None = None) -> dict[str, Any]:
-    """The task's result: the only host's part at the top, or with ``share`` a part for each host.
+    """Return the task's result: the only host's part at the top level, or with ``share`` a part for each host.
 
-    ``share`` gets the parts of ``builds`` and returns them with those that other processes have found.
+    ``share`` gets the parts of ``builds`` and returns them with those of other processes.
     """
     changed = any(build.changed for build in builds)
     if share is None:

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Store paths with their closures from a host to the controller, over the connection that Ansible has to that host.
+"""Copy store paths and their closures from a host to the controller, over Ansible's connection to that host.
 
 As in the other direction (``_copy/transport.py``), either ``nix copy`` runs over Ansible's ssh, or exported paths
-travel through the connection. Ansible takes the output of commands as text, so there they travel as base64.
+travel through the connection. Ansible reads the output of commands as text, so there they travel as base64.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ TIMEOUT_NAME = "the timeout for the build"
 
 
 def copy_back(shell: RemoteShell, paths: Sequence[str], *, nix: Nix, timeout: float | None) -> None:
-    """Make ``paths`` of the host and all they refer to valid in the controller's store.
+    """Make ``paths`` of the host and their closures valid in the controller's store.
 
-    ``timeout`` is in seconds for everything, None for ever. Raises ``NixferryError``.
+    ``timeout`` is in seconds for everything, None for no limit. Raises ``NixferryError``.
     """
     transport = choose_transport(shell)
     if transport is Transport.LOCAL:
@@ -62,7 +62,7 @@ def copy_back(shell: RemoteShell, paths: Sequence[str], *, nix: Nix, timeout: fl
 
 @contextlib.contextmanager
 def _kept(shell: RemoteShell, paths: Sequence[str], deadline: float | None) -> Iterator[None]:
-    """Keep the host's garbage collector from ``paths``: a builder that runs short of disk starts it by itself."""
+    """Protect ``paths`` from the host's garbage collector, which a builder with a full disk starts by itself."""
     with _directory(shell) as place:
         make = 'umask 077; mkdir "$directory" || exit 1; '
         for number, some in enumerate(batches(paths)):
@@ -74,22 +74,22 @@ def _kept(shell: RemoteShell, paths: Sequence[str], deadline: float | None) -> I
 
 @contextlib.contextmanager
 def _directory(shell: RemoteShell) -> Iterator[str]:
-    """Sh text that sets ``directory`` to a name on the host; whatever is made there is removed in the end.
+    """Yield sh text that sets ``directory`` to a name on the host, and remove that directory at the end.
 
-    The name is unguessable, and the directory is to be made without -p: nobody else can have put it there.
+    The name is unguessable. Make the directory without -p, so that no other user can have made it.
     """
     unique = f"nixferry-{secrets.token_hex(16)}"
     place = f'directory=/var/tmp; [ -w "$directory" ] || directory=/tmp; directory=$directory/{unique}'
     try:
         yield place
     finally:
-        # A host that is gone keeps the directory until it clears its temporary files.
+        # A lost host keeps the directory until it clears its temporary files.
         with contextlib.suppress(NixferryError):
             shell.run(f'{place}; rm -rf "$directory"', step=STEP)
 
 
 def _ask(shell: RemoteShell, command: str, deadline: float | None) -> str:
-    """Standard output of sh ``command`` on the host, which must succeed."""
+    """Return standard output of sh ``command`` on the host, which must succeed."""
     _seconds_left(deadline)
     answer = shell.run(f"{EXTEND_SEARCH_PATH}; {{ {command}; }} </dev/null", step=STEP)
     if answer.return_code != 0:
@@ -111,9 +111,9 @@ def _by_ssh(shell: RemoteShell, paths: Sequence[str], nix: Nix, deadline: float 
 
 
 class _Stream:
-    """Exported paths, in pieces that fit into memory.
+    """Copy exported paths, in pieces that fit into memory.
 
-    A path that is larger than a piece is held in memory as a whole once, which ``nix-store --import`` does anyway.
+    A path larger than a piece is held in memory as a whole once, which ``nix-store --import`` does anyway.
     """
 
     def __init__(self, shell: RemoteShell, nix: Nix, deadline: float | None) -> None:
@@ -134,12 +134,12 @@ class _Stream:
             _expect_success(result)
 
     def _missing_here(self, paths: Sequence[str]) -> list[Item]:
-        """What the controller lacks of the closure, every path behind those it refers to."""
+        """Return the missing paths of the closure, every path after its references."""
         ordered: dict[str, None] = {}
         sizes: dict[str, int] = {}
         for some in batches(paths):
             answer = self._ask(f"nix-store --query --requisites {shlex.join(some)}")
-            # Whatever a login script prints is none.
+            # Ignore the output of a login script.
             ordered.update(dict.fromkeys(filter(is_store_path, answer.split())))
         absent = invalid_paths(self._nix, ordered, step=STEP)
         wanted = [path for path in ordered if path in absent]
@@ -167,14 +167,14 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode("".join(text.split()), validate=True)
     except binascii.Error as error:
         raise CopyError(
-            "what the host printed is not what was asked for",
-            remedy="Make sure that logging in to it prints nothing: a login script may.",
+            "the host's output is not the expected data",
+            remedy="Make sure that a login to it prints nothing, for instance from a login script.",
             output=text.splitlines()[:5],
         ) from error
 
 
 def _expect_success(result: NixResult) -> None:
-    """Raise what went wrong; signatures are checked by the controller here, which ``explain`` does not know."""
+    """Raise the failure. Here the controller checks signatures, unlike in ``explain``."""
     if result.timed_out:
         raise result.error(step=STEP, deadline_name=TIMEOUT_NAME)
     if result.return_code == 0:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Why a copy failed, in the user's words, and whether another attempt can help."""
+"""Explain why a copy failed, and whether another attempt can help."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ STEP = Step.COPY
 class CopyError(NixferryError):
     """A copy failed.
 
-    ``transient`` tells whether the same attempt may succeed a moment later, ``untrusted`` whether the host refused
-    paths for want of a signature.
+    ``transient`` says whether the same attempt may succeed a moment later, ``untrusted`` whether the host refused
+    paths without a trusted signature.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class CopyError(NixferryError):
 
 UNTRUSTED = "untrusted"
 
-# The first cause that any line shows decides: the specific ones stand first, since Nix adds a general one behind.
+# The first cause in any line decides: specific causes come first, since Nix adds a general one after them.
 CAUSES = (
     Cause(
         (
@@ -64,7 +64,7 @@ CAUSES = (
     ),
     Cause(
         (r"nix-store: not found", r"nix-store: command not found", r"nix-daemon: not found", r"exec: nix"),
-        "there is no Nix on the host: {line}",
+        "Nix was not found on the host: {line}",
         "Install Nix on the host, or link its programs into /usr/local/bin.",
     ),
     Cause(
@@ -111,7 +111,7 @@ CAUSES = (
     Cause(
         (r"is not valid$", r"path '.*' does not exist", r"don't know how to build", r"cannot find path"),
         "{line}",
-        "Build the path first (nixferry.deploy.nix_build), or say with `from` which store has it.",
+        "Build the path first (nixferry.deploy.nix_build), or name the store that has it in `from`.",
     ),
     Cause(
         (
@@ -122,7 +122,7 @@ CAUSES = (
             r"gzip|gunzip",
             r"not in gzip format",
         ),
-        "what arrived is not what was sent: {line}",
+        "the data was corrupted on the way: {line}",
         "Run again: paths that have arrived are not sent a second time.",
         transient=True,
     ),
@@ -141,12 +141,12 @@ CAUSES = (
 
 
 def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) -> CopyError:
-    """The error that ``lines`` of output stand for; ``otherwise`` is the message when they tell nothing.
+    """Return the error that ``lines`` of output show; ``otherwise`` is the message if they show nothing.
 
-    ``transient`` is for causes that are not known here.
+    ``transient`` is for unknown causes.
     """
     kept = [strip_terminal_escapes(line).rstrip() for line in lines if line.strip()]
-    # Nix warns an untrusted user of settings that it ignores, whatever fails later.
+    # Nix warns an untrusted user about ignored settings, whatever fails later.
     telling = [line for line in kept if not line.lower().startswith("warning:")]
     found = find(CAUSES, telling)
     if found is not None:
@@ -162,5 +162,5 @@ def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) ->
 
 
 def _tidy(line: str) -> str:
-    """``line`` without Nix's own prefix and the invented host name."""
+    """Return ``line`` without Nix's own prefix and the invented host name."""
     return re.sub(r"^\s*(error:\s*)+", "", line).strip()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What is asked of a copy, what travels, and in which pieces."""
+"""The request for a copy, its result, and the division into pieces."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import size_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
 
-# Ansible hands the input of a command over in one piece of memory, and several hosts are served at once.
+# Ansible holds the input of a command in memory as a whole, and serves several hosts at once.
 PIECE_BYTES = 32 * 1024 * 1024
 # An exported path is its NAR and a trailer with the names of its references.
 TRAILER_BYTES = 4096
@@ -27,7 +27,7 @@ class CopyRequest:
 
     ``source`` is the address of a Nix store, None for the controller's. ``root`` is a directory on the host
     that has the store as ``root/nix/store``. ``compress`` False leaves that to the connection. ``retries`` are
-    further attempts after the first. ``timeout`` is in seconds for everything; None is for ever.
+    further attempts after the first. ``timeout`` is in seconds for everything; None means unlimited.
     """
 
     paths: tuple[str, ...]
@@ -42,18 +42,18 @@ class CopyRequest:
 
     @property
     def source_is_ssh(self) -> bool:
-        """Whether the source is another host, which the controller logs in to; a cache is read by the host."""
+        """Return True if the source is another host, which the controller logs in to; the host itself reads a cache."""
         return self.source is not None and _SSH_STORE.match(self.source) is not None
 
     @property
     def host_fetches(self) -> bool:
-        """Whether the host itself reads the source: a binary cache, that is."""
+        """Return True if the host itself reads the source, a binary cache."""
         return self.source is not None and not self.source_is_ssh
 
 
 @dataclass(frozen=True)
 class CopyResult:
-    """What a copy did, or would do.
+    """The result of a copy, or in check mode what it would do.
 
     ``missing`` are the paths that the host lacked, ``copied`` those of them that travelled over the connection
     (the others were fetched by the host from its substituters), and ``transport`` is ``ssh``, ``stream``,
@@ -73,12 +73,12 @@ class CopyResult:
 
     @property
     def nar_size(self) -> int:
-        """Bytes of what was or would be copied, uncompressed."""
+        """Return the uncompressed size of the copied paths in bytes."""
         wanted = set(self.copied)
         return sum(item.nar_size for item in self.missing if item.path in wanted)
 
     def facts(self) -> dict[str, Any]:
-        """The result for Ansible, the same keys whatever happened."""
+        """Return the result for Ansible, always with the same keys."""
         missing = {item.path for item in self.missing}
         copied = set(self.copied)
         return {
@@ -96,21 +96,21 @@ class CopyResult:
 
 
 def diff_text(result: CopyResult) -> str:
-    """The paths that travel, with sizes, for ``--diff``."""
+    """Return the paths to copy, with sizes, for ``--diff``."""
     sizes = {item.path: size_text(item.nar_size) for item in result.missing}
-    sizes.update(dict.fromkeys(result.unbuilt, "not built yet, with what it refers to"))
+    sizes.update(dict.fromkeys(result.unbuilt, "not built yet, with its references"))
     lines = [f"+ {path} ({size})" for path, size in sizes.items()]
     return "\n".join([*lines, count_text(result.missing), ""])
 
 
 def count_text(items: Sequence[Item]) -> str:
-    """How many paths and how large, such as ``3 paths, 2.0 MiB``."""
+    """Return number and size of paths, such as ``3 paths, 2.0 MiB``."""
     noun = "path" if len(items) == 1 else "paths"
     return f"{len(items)} {noun}, {size_text(sum(item.nar_size for item in items))}"
 
 
 def groups(items: Iterable[Item], limit: int = PIECE_BYTES) -> Iterator[list[Item]]:
-    """``items`` in order, in groups that fit into ``limit`` bytes; one that is larger comes alone."""
+    """Yield ``items`` in order, in groups that fit into ``limit`` bytes; a larger item comes alone."""
     group: list[Item] = []
     size = 0
     for item in items:

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Signed paths on the standard input of commands: a small binary cache that the host then reads.
+"""Send signed paths on the standard input of commands, as a small binary cache that the host then reads.
 
-What ``nix-store --export`` writes carries no signatures, so ``nix-store --import`` takes it from trusted users only
-(src/libstore/export-import.cc). A binary cache has a description of every path with its signatures, and
-``nix copy`` from it is open to everybody. The NARs travel as the export has them, one behind the other.
+An export of ``nix-store --export`` has no signatures, so ``nix-store --import`` accepts it from trusted users only
+(src/libstore/export-import.cc). A binary cache has a description of every path with its signatures, and every user
+may ``nix copy`` from it. The NARs travel in the order of the export.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _CONTENT_ADDRESS = "ca:"
 
 @dataclass(frozen=True)
 class Proof:
-    """Why a host should take a path: signatures, or an address that follows from the content."""
+    """The proof for a path: signatures, or a content address."""
 
     signatures: tuple[str, ...] = ()
     content_address: str = ""
@@ -41,7 +41,7 @@ class Proof:
 
 @dataclass(frozen=True)
 class Exported:
-    """One path within an export: where its NAR begins and ends, in bytes."""
+    """One path within an export: start and end of its NAR, in bytes."""
 
     path: str
     offset: int
@@ -51,7 +51,7 @@ class Exported:
 
 
 def proofs(nix: Nix, paths: Sequence[str], *, timeout: float | None = None) -> dict[str, Proof]:
-    """What the controller's store knows of ``paths``. Raises ``NixferryError``."""
+    """Return the proofs of ``paths`` in the controller's store. Raises ``NixferryError``."""
     found: dict[str, Proof] = {}
     for batch in batches(paths):
         listing = nix.run(["nix", "path-info", "--sigs", *batch], step=STEP, timeout=timeout)
@@ -60,7 +60,7 @@ def proofs(nix: Nix, paths: Sequence[str], *, timeout: float | None = None) -> d
 
 
 def parse_proofs(listing: str) -> dict[str, Proof]:
-    """Read ``nix path-info --sigs``: on each line a path, marks, and signatures as ``name:base64``."""
+    """Parse ``nix path-info --sigs``: on each line a path, marks, and signatures as ``name:base64``."""
     found = {}
     for line in listing.splitlines():
         path, *words = line.split()
@@ -76,7 +76,7 @@ def parse_proofs(listing: str) -> dict[str, Proof]:
 def description(
     path: str, url: str, nar_hash: str, nar_size: int, references: Iterable[str], proof: Proof
 ) -> str:
-    """What a binary cache says of a path (``NarInfo`` in src/libstore/nar-info.cc)."""
+    """Return a binary cache's description of a path (``NarInfo`` in src/libstore/nar-info.cc)."""
     names = " ".join(reference.rpartition("/")[2] for reference in references)
     lines = [
         f"StorePath: {path}",
@@ -93,9 +93,9 @@ def description(
 
 
 def read_export(file: IO[bytes], items: Sequence[Item]) -> list[Exported]:
-    """Find the paths in what ``nix-store --export`` has written for ``items``.
+    """Find the paths in the output of ``nix-store --export`` for ``items``.
 
-    Raises ``CopyError`` when it is not what Nix writes: per path the number 1, the NAR, a magic number, the path, its
+    Raises ``CopyError`` if it is not in Nix's format: per path the number 1, the NAR, a magic number, the path, its
     references and its deriver; numbers have eight bytes, and texts are padded to a multiple of that.
     """
     exported = []
@@ -115,7 +115,7 @@ def read_export(file: IO[bytes], items: Sequence[Item]) -> list[Exported]:
         path = _text(file)
         references = tuple(_text(file) for _number in range(_number_of(file)))
         _text(file)  # the deriver
-        _expect(file, 0)  # no signature in the form of long ago
+        _expect(file, 0)  # no signature in the old form
         if sizes.get(path) != item.nar_size:
             raise _broken()
         exported.append(Exported(path, offset, item.nar_size, f"sha256:{digest.hexdigest()}", references))
@@ -123,7 +123,7 @@ def read_export(file: IO[bytes], items: Sequence[Item]) -> list[Exported]:
 
 
 def unpack_commands(exported: Sequence[Exported], known: dict[str, Proof]) -> list[str]:
-    """sh commands that make a binary cache of the file ``$directory/export``."""
+    """Return sh commands that make a binary cache of the file ``$directory/export``."""
     commands = [cache_command()]
     for each in exported:
         name = each.path.rpartition("/")[2][:HASH_LENGTH]
@@ -138,12 +138,12 @@ def unpack_commands(exported: Sequence[Exported], known: dict[str, Proof]) -> li
 
 
 def cache_command() -> str:
-    """The sh command that makes a binary cache of ``$directory``."""
+    """Return the sh command that makes a binary cache of ``$directory``."""
     return f"printf 'StoreDir: {STORE_DIRECTORY}\n' >\"$directory/nix-cache-info\""
 
 
 def describe_command(path: str, text: str) -> str:
-    """The sh command that adds the description of ``path`` to the binary cache in ``$directory``."""
+    """Return the sh command that adds the description of ``path`` to the binary cache in ``$directory``."""
     name = path.rpartition("/")[2][:HASH_LENGTH]
     return f'printf %s {shlex.quote(text)} >"$directory/{name}.narinfo"'
 
@@ -169,4 +169,4 @@ def _text(file: IO[bytes]) -> str:
 
 
 def _broken() -> CopyError:
-    return CopyError("nix-store --export has written something else than paths")
+    return CopyError("the output of nix-store --export cannot be read")

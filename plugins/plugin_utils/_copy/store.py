@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Questions to the Nix store of the host, one script a round trip.
+"""Query the Nix store of the host, with one script per round trip.
 
 A path that is valid in a Nix store has its whole closure there (src/libstore/local-store.cc registers a path only
-when its references are valid), so asking for the topmost paths answers for all of them.
+when its references are valid), so querying the topmost paths is enough.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import 
 from .explain import STEP, explain
 
 NIX_COMMAND = "nix --extra-experimental-features nix-command"
-# A host without a way to its substituters must not wait long for them, nor ask again and again.
+# A host that cannot reach its substituters must not wait long for them, nor retry forever.
 SUBSTITUTER_CONNECT_SECONDS = 5
 SUBSTITUTER_ATTEMPTS = 2
 NO_ANSWER_REMEDY = (
-    "Make sure that the user who logs in can run /bin/sh on the host, with become if it is in use: a restricted shell, "
-    "or a forced command of sshd, runs something else. What the host printed stands in `output`."
+    "Make sure that the login user can run /bin/sh on the host, with become if it is used: a restricted shell, "
+    "or a forced command of sshd, runs something else. The host's output is in `output`."
 )
 _ANSWER = re.compile(r"^nixferry-(?P<word>[a-z-]+)=(?P<value>.*)$")
 
-# Settings that every user may change for his own commands.
+# Settings that every user may change for their own commands.
 QUICK_SUBSTITUTION = (
     f"--option connect-timeout {SUBSTITUTER_CONNECT_SECONDS} "
     f"--option download-attempts {SUBSTITUTER_ATTEMPTS}"
@@ -45,7 +45,7 @@ QUICK_SUBSTITUTION = (
 
 @dataclass(frozen=True)
 class Answer:
-    """What a script said: store paths on lines of their own, and ``nixferry-word=value`` lines."""
+    """The output of a script: store paths on lines of their own, and ``nixferry-word=value`` lines."""
 
     text: str = ""
     paths: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Answer:
 
 
 def parse_answer(text: str) -> Answer:
-    """Read standard output of a script; lines of login scripts and of sudo are passed over."""
+    """Parse standard output of a script; ignore lines of login scripts and of sudo."""
     paths: list[str] = []
     words: dict[str, str] = {}
     for line in text.splitlines():
@@ -66,7 +66,7 @@ def parse_answer(text: str) -> Answer:
 
 
 def store_option(root: str | None) -> str:
-    """The option that makes a Nix program use the store below ``root``, for a shell, with a space before it."""
+    """Return the option for the store below ``root``, quoted for a shell, with a space before it."""
     return f" --store {shlex.quote(root)}" if root else ""
 
 
@@ -78,27 +78,27 @@ class TargetStore:
         self.root = root
 
     def missing(self, paths: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``paths`` that are not valid on the host, in the given order. One round trip, changes nothing."""
+        """Return the invalid ``paths`` on the host, in the given order. One round trip, changes nothing."""
         answer = self.ask(self.missing_commands(paths))
         found = set(answer.paths)
         return tuple(path for path in paths if path in found)
 
     def missing_commands(self, paths: Sequence[str]) -> list[str]:
-        """sh commands that print those of ``paths`` that are not valid."""
+        """Return sh commands that print the invalid ``paths``."""
         check = f"nix-store{store_option(self.root)} --check-validity --print-invalid"
         commands = [f"{check} {shlex.join(batch)}" for batch in batches(paths)]
         if self.root is None:
             return commands
-        # Nix would create a store where it does not find one.
+        # Nix would create a missing store.
         listing = "; ".join(f"printf '%s\\n' {shlex.join(batch)}" for batch in batches(paths))
         database = shlex.quote(self.root.rstrip("/") + "/nix/var/nix/db/db.sqlite")
         inner = " && ".join(commands)
         return [f"if [ -e {database} ]; then {inner}; else {listing}; fi"]
 
     def substitute(self, paths: Sequence[str]) -> tuple[str, ...]:
-        """Let the host fetch what its own substituters have of ``paths``; return what is still missing.
+        """Let the host fetch ``paths`` from its own substituters; return the paths that are still missing.
 
-        One round trip. A host without substituters, or whose substituters do not answer, is no error.
+        One round trip. Missing or unreachable substituters are not an error.
         """
         realise = (
             f"nix-store{store_option(self.root)} --realise --ignore-unknown --keep-going {QUICK_SUBSTITUTION}"
@@ -113,12 +113,12 @@ class TargetStore:
     def ask(self, commands: Iterable[str]) -> Answer:
         """Run sh ``commands`` one after the other until one fails, in one round trip.
 
-        Raises ``HostUnreachable``, and ``NixferryError`` when there is no Nix or a command fails.
+        Raises ``HostUnreachable``, and ``NixferryError`` if Nix is missing or a command fails.
         """
         return self.read(self.shell.run(render_script(commands), step=STEP))
 
     def read(self, result: RemoteResult) -> Answer:
-        """The answer in ``result`` of a script of ``render_script``, or the error that it stands for."""
+        """Return the answer in ``result`` of a script of ``render_script``, or raise its error."""
         answer = parse_answer(result.stdout)
         if "no-nix" in answer.words:
             raise no_nix(answer.words["no-nix"])
@@ -134,9 +134,9 @@ class TargetStore:
 
 
 def render_script(commands: Iterable[str]) -> str:
-    """A script for ``/bin/sh`` on standard input; children must not read from there."""
+    """Return a script for ``/bin/sh`` on standard input; children must not read from there."""
     body = "\n".join(f"    {command} </dev/null || return $?" for command in _grouped(commands))
-    # A login script may have printed something without the end of its line.
+    # A login script may have printed text without a newline.
     return f"""{EXTEND_SEARCH_PATH}
 echo
 work() {{
@@ -157,9 +157,9 @@ def _grouped(commands: Iterable[str]) -> Iterator[str]:
 
 
 def no_nix(search_path: str) -> NixferryError:
-    """The host has no Nix where a command without a login looks for it."""
+    """Return the error for a host without Nix on the search path of a command without a login."""
     return NixferryError(
-        "there is no nix-store on the host",
+        "nix-store was not found on the host",
         step=STEP,
         remedy="Install Nix on the host, or link the programs of an installation elsewhere into /usr/local/bin. "
         f"Searched: {search_path}.",

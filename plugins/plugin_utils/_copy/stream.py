@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Exactly the missing paths, on the standard input of commands on the host, over any connection of Ansible.
+"""Send exactly the missing paths on the standard input of commands on the host, over any connection of Ansible.
 
 Small paths travel together as ``nix-store --export`` writes them. ``nix-store --import`` holds a whole path in
 memory (src/libstore/export-import.cc), so a large one goes piece by piece into a small binary cache on the disk
@@ -50,20 +50,20 @@ from .store import (
     store_option,
 )
 
-# zlib's fastest level still halves most of a system, and does so faster than most links carry it.
+# zlib's fastest level still halves most of a system, and is faster than most links.
 COMPRESSION_LEVEL = 1
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _REMOVE = 'rm -rf "$directory"'
-# A shell's exit code for a program that a signal ended is this plus the signal's number.
+# A shell's exit code for a program that was ended by a signal is this plus the signal's number.
 SIGNALLED = 128
 
 
 class Stream:
     """Sends paths from the controller's store to ``target``.
 
-    ``seconds_left`` raises when the deadline has passed; it is asked between two pieces. ``on_event`` gets the
-    progress in the form in which Nix tells its own. ``arrived`` holds the paths that the host has taken. With
-    ``check_signatures`` the paths travel with their signatures, and the host takes only those that it trusts.
+    ``seconds_left`` raises if the deadline has passed; it is called between two pieces. ``on_event`` gets the
+    progress in the form of Nix's own events. ``arrived`` has the paths that the host has imported. With
+    ``check_signatures`` the paths travel with their signatures, and the host accepts only those that it trusts.
     """
 
     def __init__(
@@ -87,9 +87,9 @@ class Stream:
         self.arrived: list[str] = []
 
     def send(self, items: Sequence[Item]) -> None:
-        """Send ``items``, every one behind those it refers to.
+        """Send ``items``, each after its references.
 
-        Raises ``HostUnreachable`` or ``CopyError``; what has arrived until then is complete and stays.
+        Raises ``HostUnreachable`` or ``CopyError``; paths that have arrived until then are complete and stay.
         """
         progress = _Progress(self._on_event, items)
         with progress:
@@ -130,7 +130,7 @@ class Stream:
         tell: Callable[[int], None],
     ) -> None:
         """Send ``file`` piece by piece as ``$directory/name``, let ``commands`` make a cache of it, and read that."""
-        # Unguessable, and made without -p: nobody else on the host can have put it there.
+        # Unguessable, and made without -p, so that no other user on the host can have made it.
         unique = f"nixferry-{secrets.token_hex(16)}"
         place = f'directory=/var/tmp; [ -w "$directory" ] || directory=/tmp; directory=$directory/{unique}'
         try:
@@ -142,13 +142,13 @@ class Stream:
             read = self._read_cache([item.path for item in items])
             self._target.ask([place, "umask 077", *commands, read, _REMOVE])
         except BaseException:
-            # A host that is gone keeps the directory until it clears its temporary files.
+            # A lost host keeps the directory until it clears its temporary files.
             with contextlib.suppress(NixferryError):
                 self._target.shell.run(f"{place}; {_REMOVE}", step=STEP)
             raise
 
     def _read_cache(self, paths: Sequence[str]) -> str:
-        """The sh command that copies ``paths`` from the binary cache in ``$directory`` into the store."""
+        """Return the sh command that copies ``paths`` from the binary cache in ``$directory`` into the store."""
         root = self._target.root
         destination = f" --to {shlex.quote(root)}" if root else ""
         trust = "" if self._check_signatures else " --no-check-sigs"
@@ -156,7 +156,7 @@ class Stream:
         return f"{NIX_COMMAND} copy --no-recursive{trust}{source} {shlex.join(paths)}"
 
     def _describe(self, item: Item, url: str) -> str:
-        """What a binary cache says of a path, as text."""
+        """Return a binary cache's description of a path, as text."""
 
         def query(what: str) -> list[str]:
             return self._nix.run(["nix-store", "--query", what, item.path], step=STEP).stdout.split()
@@ -165,7 +165,7 @@ class Stream:
         return description(item.path, url, query("--hash")[0], item.nar_size, query("--references"), known)
 
     def _write(self, arguments: Sequence[str], file: IO[bytes]) -> None:
-        """Let a program on the controller write into ``file``, and go back to its beginning."""
+        """Let a program on the controller write into ``file``, and rewind it."""
         self._nix.run(
             arguments,
             step=STEP,
@@ -188,13 +188,13 @@ class Stream:
             raise explain(
                 [*result.stdout.splitlines(), *result.stderr.splitlines()],
                 f"the host took the data with exit code {result.return_code}",
-                # Ended by a signal: somebody restarted the container, or memory was short for a moment.
+                # Ended by a signal: for instance a container restart, or a moment without memory.
                 transient=result.return_code > SIGNALLED,
             )
 
 
 class _Progress:
-    """Tells how far a stream is, in the events with which Nix tells of its own copies."""
+    """Reports the progress of a stream, in the form of Nix's own copy events."""
 
     _PATHS = 1
     _BYTES = 2
@@ -236,5 +236,5 @@ class _Progress:
 
 
 def _temporary_file() -> IO[bytes]:
-    """A file without a name, on the disk: an exported path may be larger than the memory."""
+    """Return an unnamed file on the disk: an exported path may be larger than the memory."""
     return tempfile.TemporaryFile(dir=controller_temporary())

@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Store paths with their closures, from the controller or another store to the host of a task.
+"""Copy store paths and their closures from the controller or another store to the host of a task.
 
-One round trip when there is nothing to do. Otherwise a second one for the list of what is missing, and then one
-of these roads (``_transport.choose_transport``):
+It takes one round trip if there is nothing to do. Otherwise it takes a second one for the list of missing paths, and
+then one of these transports (``_transport.choose_transport``):
 
 - ``ssh``: ``nix copy`` over Ansible's own ssh connection and with its privilege escalation;
-- ``stream``: exported paths through whatever else the connection is;
+- ``stream``: exported paths through any other connection;
 - ``fetch`` and ``local``: the host runs ``nix copy`` itself, from a cache or into another root.
 """
 
@@ -62,9 +62,9 @@ TIMEOUT_NAME = "the timeout of the copy"
 
 
 def copy_closure(shell: RemoteShell, request: CopyRequest, *, nix: Nix, progress: Progress) -> CopyResult:
-    """Make ``request.paths`` and all they refer to valid on the host of ``shell``.
+    """Make ``request.paths`` and their closures valid on the host of ``shell``.
 
-    Derivations (``.drv``) are copied as such, with what building them needs. Raises ``NixferryError``.
+    Derivations (``.drv``) are copied as such, with everything that building them needs. Raises ``NixferryError``.
     """
     return _Copy(shell, request, nix, progress).run()
 
@@ -78,7 +78,7 @@ class _Copy:
         self.target = TargetStore(shell, request.root)
         self.deadline = None if request.timeout is None else time.monotonic() + request.timeout
         self.attempts = 0
-        # In the order in which they went, without duplicates of further attempts.
+        # In the order of transfer, without duplicates of further attempts.
         self.copied: dict[str, None] = {}
 
     def run(self) -> CopyResult:
@@ -87,7 +87,7 @@ class _Copy:
             return CopyResult(transport="none")
         transport = choose_transport(self.shell)
         on_host = self.request.host_fetches or transport is Transport.LOCAL
-        # A dry run of a deploy comes here before anything was built.
+        # In a dry run of a deploy nothing has been built yet.
         future = self.unbuilt(absent) if self.request.dry_run and not on_host else ()
         built = [path for path in absent if path not in future]
         wanted = (*self.wanted(built, on_host), *(Item(path, 0) for path in future))
@@ -109,21 +109,21 @@ class _Copy:
         )
 
     def unbuilt(self, absent: Sequence[str]) -> tuple[str, ...]:
-        """Those of ``absent`` that the controller has not built; what another store has is not asked here."""
+        """Return the paths in ``absent`` that the controller has not built; another store is not queried."""
         if self.request.source is not None:
             return ()
         invalid = invalid_paths(self.nix, absent, step=STEP, timeout=self.seconds_left())
         return tuple(path for path in absent if path in invalid)
 
     def closure(self, paths: Sequence[str]) -> list[Item]:
-        """The closure of ``paths`` in the controller's store. Raises ``CopyError`` with the remedies of a copy."""
+        """Return the closure of ``paths`` in the controller's store. ``CopyError`` has the remedies of a copy."""
         try:
             return closure(self.nix, paths, step=STEP, timeout=self.seconds_left())
         except NixferryError as error:
             raise explain(error.output, error.cause) from error
 
     def wanted(self, absent: Sequence[str], on_host: bool) -> tuple[Item, ...]:
-        """What the host lacks of the closure of ``absent``."""
+        """Return the missing paths on the host in the closure of ``absent``."""
         if not absent:
             return ()
         source = self.request.source
@@ -141,7 +141,7 @@ class _Copy:
         return tuple(item for item in items if item.path in missing)
 
     def by_host(self, absent: Sequence[str]) -> None:
-        """The host itself copies, from a cache or into another root."""
+        """Let the host itself copy, from a cache or into another root."""
         options = ["--from", self.request.source] if self.request.source else []
         options += ["--to", self.request.root] if self.request.root else []
         self.target.ask(
@@ -150,9 +150,9 @@ class _Copy:
         )
 
     def by_ssh(self, absent: Sequence[str]) -> None:
-        """Nix speaks with a Nix on the host, over the command line that Ansible's connection would run."""
+        """Let Nix talk to the host's Nix, over the command line that Ansible's connection would run."""
         store = store_option(self.request.root)
-        # Signatures are checked by the receiving side, and only the newer protocol can ask it to.
+        # The receiving side checks signatures, and only the newer protocol can ask it to.
         checks = self.request.check_signatures
         scheme = "ssh-ng" if checks else "ssh"
         quick = f" {QUICK_SUBSTITUTION}" if self.request.substitute else ""
@@ -177,7 +177,7 @@ class _Copy:
                     raise self.explained(result)
 
     def by_stream(self, absent: Sequence[str], wanted: Sequence[Item]) -> None:
-        """Exactly the missing paths, through the connection itself."""
+        """Send exactly the missing paths, through the connection itself."""
         if self.request.source is not None:
             self.progress.line(f"fetching from {self.request.source} to the controller")
             for arguments in self.installables(absent):
@@ -210,7 +210,7 @@ class _Copy:
         self.retried(send)
 
     def note(self, event: LogEvent) -> None:
-        """Take down which paths Nix copies, and show it."""
+        """Record and show which paths Nix copies."""
         if isinstance(event, Start) and event.type == ActivityType.COPY_PATH and event.fields:
             self.copied[str(event.fields[0])] = None
         self.progress.event(event)
@@ -231,13 +231,13 @@ class _Copy:
         return [] if self.request.check_signatures else ["--no-check-sigs"]
 
     def installables(self, paths: Sequence[str]) -> list[list[str]]:
-        """Arguments for one ``nix copy`` each: a derivation would otherwise stand for its outputs."""
+        """Return arguments for one ``nix copy`` each: otherwise a derivation would mean its outputs."""
         derivations = [path for path in paths if path.endswith(".drv")]
         others = [path for path in paths if not path.endswith(".drv")]
         return [*([others] if others else []), *([["--derivation", *derivations]] if derivations else [])]
 
     def seconds_left(self) -> float | None:
-        """Seconds until the deadline, None without one. Raises ``CopyError`` when it has passed."""
+        """Return the seconds until the deadline, None without one. Raises ``CopyError`` if it has passed."""
         if self.deadline is None:
             return None
         left = self.deadline - time.monotonic()
@@ -246,7 +246,7 @@ class _Copy:
         return left
 
     def retried(self, attempt: Callable[[], None]) -> None:
-        """Call ``attempt`` until it succeeds, fails for good, or the attempts are used up."""
+        """Call ``attempt`` until it succeeds, fails permanently, or the attempts are used up."""
         while True:
             self.attempts += 1
             try:
@@ -266,12 +266,12 @@ class _Copy:
 
 
 def is_transient(error: NixferryError) -> bool:
-    """Whether the same attempt may succeed a moment later."""
+    """Return True if the same attempt may succeed a moment later."""
     return isinstance(error, HostUnreachable) or (isinstance(error, CopyError) and error.transient)
 
 
 def timeout_expired() -> CopyError:
-    """The error for a copy that takes too long."""
+    """Return the error for a copy that takes too long."""
     return CopyError(
         f"{TIMEOUT_NAME} expired",
         remedy="Raise `timeout`, or run again: paths that have arrived are not sent a second time.",

@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""How store paths reach a host: which road a connection allows, and ssh exactly as Ansible calls it.
+"""Choose the transport of store paths to a host, and call ssh exactly as Ansible does.
 
 Nix starts ``ssh`` itself and lets the caller add options through NIX_SSHOPTS only, which Nix 2.8 splits at
-spaces and later versions like a shell, and it takes ``remote-program`` for one word or several depending on the
-version (src/libstore/ssh.cc, legacy-ssh-store.cc). It knows nothing of privilege escalation. So a small program
-called ``ssh`` goes first on the search path of Nix: for one host name that exists nowhere it runs the very
-command line that Ansible's connection would run, any other host goes to the real ssh. Port, key, jump hosts,
-multiplexing, become and a user name with an odd character then need no translation.
+spaces and later versions like a shell, and it reads ``remote-program`` as one word or several depending on the
+version (src/libstore/ssh.cc, legacy-ssh-store.cc). It does not support privilege escalation. Therefore a small program
+named ``ssh`` comes first on the search path of Nix: for one invented host name it runs exactly the command line that
+Ansible's connection would run, and for any other host the real ssh. Port, key, jump hosts, multiplexing, become and a
+user name with an odd character then need no translation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ST_NOEXEC = getattr(os, "ST_NOEXEC", 0)
 
 
 class Transport(Enum):
-    """A road to the store of the host."""
+    """A transport to the store of the host."""
 
     SSH = "ssh"
     """Nix's own protocol, over ssh."""
@@ -57,10 +57,10 @@ class Transport(Enum):
 
 
 def choose_transport(shell: RemoteShell) -> Transport:
-    """The road for the host of ``shell``. Ask after a first command: it opens the multiplexed connection."""
+    """Return the transport for the host of ``shell``. A first command must have opened the multiplexed connection."""
     if shell.transport == "local":
         return Transport.LOCAL
-    # A connection plugin that calls itself ssh need not be the one of ansible-core.
+    # A connection plugin named ssh need not be the one of ansible-core.
     if not shell.is_ssh or not hasattr(shell.connection, "_build_command"):
         return Transport.STREAM
     if shell.becomes and (become_password_given(shell) or shell.needs_terminal):
@@ -71,14 +71,14 @@ def choose_transport(shell: RemoteShell) -> Transport:
 
 
 def become_password_given(shell: RemoteShell) -> bool:
-    """Whether privilege escalation will be asked for a password, which Nix could not answer."""
+    """Return True if privilege escalation asks for a password, which Nix could not answer."""
     return bool(shell.connection.become.get_option("become_pass"))
 
 
 def privileged_command(shell: RemoteShell, command: str) -> str:
-    """``command`` for the remote login shell, run as the user that the task asks for.
+    """Return ``command`` for the remote login shell, run as the become user of the task.
 
-    The escalation program announces itself on standard output; whoever reads binary data has to skip that.
+    The escalation program prints a marker on standard output; a reader of binary data must skip it.
     """
     connection = shell.connection
     connection._shell.executable = "/bin/sh"
@@ -88,13 +88,13 @@ def privileged_command(shell: RemoteShell, command: str) -> str:
 
 
 def render_ssh_program(command: Sequence[str], *, marker: str, search_path: str) -> str:
-    """The text of the program that Nix takes for ssh.
+    """Return the text of the program that Nix runs as ssh.
 
     ``command`` is complete, with the remote command, which prints ``marker`` on a line of its own when Nix's
-    protocol begins. ``search_path`` is where the real ssh is found.
+    protocol begins. ``search_path`` contains the real ssh.
     """
     return f"""#!/bin/sh
-# Stands in for ssh while a copy runs; removed afterwards.
+# Replaces ssh while a copy runs; removed afterwards.
 PATH={shlex.quote(search_path)}
 export PATH
 ours='' announce=''
@@ -105,11 +105,11 @@ for word do
     esac
 done
 [ -n "$ours" ] || exec ssh "$@"
-# "ssh -O check": as long as Nix believes that no master runs, it waits for the word that follows.
+# "ssh -O check": if Nix believes that no master runs, it waits for the word that follows.
 [ "$1" != -O ] || exit 1
 [ -z "$announce" ] || echo started
 {shlex.join(command)} | {{
-    # Whatever a login script or sudo prints before the protocol begins is no part of it.
+    # Skip what a login script or sudo prints before the protocol begins.
     while IFS= read -r line; do
         case $line in
         *{marker}) exec cat ;;
@@ -122,10 +122,10 @@ done
 
 @contextlib.contextmanager
 def ssh_program(shell: RemoteShell, remote: str, *, compress: bool) -> Iterator[Path]:
-    """A directory with a program ``ssh`` that runs the sh text ``remote`` on the host, for the search path of Nix.
+    """Yield a directory for Nix's search path, with a program ``ssh`` that runs the sh text ``remote`` on the host.
 
-    ``remote`` must end in ``exec``; it is run with the privileges of the task, after the search path was
-    extended. The directory goes away when the block is left. It holds no secret.
+    ``remote`` must end in ``exec``; it runs with the privileges of the task, after the search path was
+    extended. The directory is removed when the block is left. It contains no secret.
     """
     marker = f"nixferry-{secrets.token_hex(8)}"
     script = f"{EXTEND_SEARCH_PATH}; echo {marker}; {remote}"
@@ -146,12 +146,12 @@ def ssh_program(shell: RemoteShell, remote: str, *, compress: bool) -> Iterator[
 
 
 def search_path_with(directory: Path) -> str:
-    """The search path of Nix with ``directory`` first."""
+    """Return the search path of Nix with ``directory`` first."""
     return f"{directory}{os.pathsep}{search_directories(os.environ)}"
 
 
 def _executable_directory() -> str:
-    """A place for temporary programs: Ansible's own, unless its file system forbids execution."""
+    """Return a directory for temporary programs: Ansible's own, unless its file system forbids execution."""
     candidates = [controller_temporary(), tempfile.gettempdir(), str(Path.home())]
     for candidate in candidates:
         with contextlib.suppress(OSError):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the tasks after a build make of its result."""
+"""Read the result of a build, for the tasks after it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def _own_part(host: str, build: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def built_revision(host: str, build: Mapping[str, Any]) -> tuple[str, str]:
-    """The revision that the system of ``host`` was built from and the checkout it is in; empty when not known."""
+    """Return the revision and the checkout that the system of ``host`` was built from; empty if unknown."""
     own = _own_part(host, build)
     return str(own.get("revision") or ""), str(own.get("repository") or "")
 
 
 def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
-    """The toplevel of ``host`` in a result of ``nix_build``, of that host alone or of many.
+    """Return the toplevel of ``host`` in a result of ``nix_build``, for that host alone or for many.
 
-    Raises the build's own ``NixferryError`` when it failed for this host: whoever builds for many hosts in one task
-    goes on with those that succeeded.
+    Raises the build's own ``NixferryError`` if it failed for this host: a task that builds for many hosts goes on
+    with those that succeeded.
     """
     if "hosts" in build and host not in build["hosts"]:
         raise NixferryError(
@@ -53,7 +53,7 @@ def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
 
 
 def built_toplevels(host: str, build: Mapping[str, Any]) -> list[str]:
-    """The toplevels of all hosts in a result of ``nix_build``, without those whose build failed.
+    """Return the toplevels of all hosts in a result of ``nix_build``, without those whose build failed.
 
     Raises ``NixferryError`` like ``built_toplevel`` for a result of one host alone.
     """

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the deploys of one run of ansible-playbook have in common, so that a fleet can go back to it as a whole.
+"""The common id of all deploys of one ansible-playbook run, so that a fleet can roll back to it as a whole.
 
 The time in it is the controller's. It is a moment before any host was switched, since Ansible's main process loads the
 action plugin, and with it this file, before it forks the first process that uses it (see ``_core/shared_results.py``).
@@ -21,7 +21,7 @@ _DEPLOY = re.compile(r"(?P<time>\d{8}T\d{6})-[0-9a-f]{8}")
 
 
 def deploy_time(deploy: str) -> int | None:
-    """When the run began to switch hosts, in seconds since the epoch; ``None`` for what is no id of a run."""
+    """Return when the run began to switch hosts, in seconds since the epoch; ``None`` for an invalid id."""
     match = _DEPLOY.fullmatch(deploy)
     if match is None:
         return None
@@ -32,7 +32,7 @@ def deploy_time(deploy: str) -> int | None:
 
 
 def new_activation_id() -> str:
-    """A name for one activation: UTC time for people, and random digits so that it never comes twice."""
+    """Return a name for one activation: a readable UTC time, and random digits to make it unique."""
     return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
 
 
@@ -40,5 +40,5 @@ THIS_RUN = new_activation_id()
 
 
 def deployer_name() -> str:
-    """Who deploys from where, as the hosts record it."""
+    """Return the deployer as user@controller, as the hosts record it."""
     return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Who deployed a generation, as the host remembers it (``target/guard/deployed.sh`` has the form)."""
+"""Records of deploys, as the host keeps them (``target/guard/deployed.sh`` defines the form)."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ class DeployRecord:
     """One deploy that was committed."""
 
     generation: int
-    """0 when the profile has no generations."""
+    """0 if the profile has no generations."""
     toplevel: str
     time: int
     """Seconds since the epoch, by the host's clock."""
     activation_id: str
     action: str
-    """``switch`` or ``boot``, or ``rollback`` when somebody went back on purpose."""
+    """``switch`` or ``boot``, or ``rollback`` for a manual rollback."""
     revision: str
-    """The commit, with ``-dirty`` when the working tree was modified; empty when it is not known."""
+    """The commit, with ``-dirty`` if the working tree was modified; empty if unknown."""
     deployer: str
     """``user@controller``."""
     deploy: str = ""
-    """What all hosts of the run have in common; empty for a deploy of an older version."""
+    """The common id of all hosts of the run; empty for a deploy of an older version."""
 
     @property
     def moment(self) -> str:
-        """The time in UTC, for people."""
+        """Return the time in UTC, readable."""
         return datetime.fromtimestamp(self.time, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
     def facts(self) -> dict[str, Any]:
-        """As part of a task's result."""
+        """Return the record as part of a task's result."""
         return {
             "generation": self.generation,
             "toplevel": self.toplevel,
@@ -57,7 +57,7 @@ class DeployRecord:
 
 
 class OtherRevision(NixferryError):
-    """The host refuses to replace a revision that it does not know to be contained in the new one."""
+    """The host refuses to replace a revision unless it knows that the new one contains it."""
 
     def __init__(self, record: DeployRecord) -> None:
         super().__init__(
@@ -69,20 +69,20 @@ class OtherRevision(NixferryError):
 
 
 def base_revision(revision: str) -> str:
-    """The commit that a modified working tree is based on."""
+    """Return the base commit of a modified working tree."""
     return revision.removesuffix(DIRTY)
 
 
 def shown_revision(revision: str) -> str:
-    """A revision as people like to read it: the beginning of the commit, and whether it was modified."""
+    """Return a short form of a revision: the beginning of the commit, and whether it was modified."""
     base = base_revision(revision)
     return base[:REVISION_SHOWN] + revision[len(base) :]
 
 
 def parse_record(line: str) -> DeployRecord | None:
-    """Read ``GENERATION TOPLEVEL TIME ACTIVATION ACTION REVISION deploy=ID DEPLOYER``; ``None`` for what is none.
+    """Parse ``GENERATION TOPLEVEL TIME ACTIVATION ACTION REVISION deploy=ID DEPLOYER``; ``None`` for any other line.
 
-    A host's disk may hold anything: a damaged record is no reason not to deploy.
+    The host's disk may contain anything: a damaged record must not prevent a deploy.
     """
     fields = line.split(" ", 6)
     if len(fields) != 7 or not fields[0].isdigit() or not fields[2].isdigit():
@@ -101,6 +101,6 @@ def parse_record(line: str) -> DeployRecord | None:
 
 
 def parse_records(lines: Iterable[str]) -> tuple[DeployRecord, ...]:
-    """All records that can be read, by generation."""
+    """Return all readable records, by generation."""
     found = (parse_record(line) for line in lines)
     return tuple(sorted((record for record in found if record), key=lambda record: record.generation))

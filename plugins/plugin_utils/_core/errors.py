@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The one exception type that reaches the user, and how it becomes an Ansible result."""
+"""The exception type that reaches the user, and its form as an Ansible result."""
 
 from __future__ import annotations
 

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Which revision is deployed, and whether it contains another: questions to git on the controller.
+"""Ask git on the controller which revision is deployed, and whether it contains another.
 
-Without git, or outside of a checkout, there is no revision; that is no error.
+Without git, or outside of a checkout, the revision is empty; this is not an error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _REMOTE = re.compile(r"(?:github|gitlab|sourcehut):[^/?]+/[^/?]+/(?P<commit>[0-9a-f]{40})(?:\?|$)")
 _PARAMETER = re.compile(r"[?&](?P<name>rev|ref)=(?P<value>[^&]+)")
 _LOCAL_SCHEMES = ("path:", "git+file:")
-# A hook of git that starts a deploy has these set for a repository of its own.
+# A git hook that starts a deploy sets these variables for its own repository.
 _FOREIGN = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -36,20 +36,20 @@ _FOREIGN = (
 
 @dataclass(frozen=True)
 class Revision:
-    """What a source was built from."""
+    """The revision that a source was built from."""
 
     revision: str = ""
-    """The full hash of the commit, with ``-dirty`` when tracked files were modified; empty: not known."""
+    """The full hash of the commit, with ``-dirty`` if tracked files were modified; empty if unknown."""
     repository: str = ""
-    """The checkout on the controller; empty when there is none."""
+    """The checkout on the controller; empty without one."""
     warning: str = ""
-    """Why git would not tell, if it should have been able to."""
+    """Why git did not answer, although there is a checkout."""
 
 
 def flake_revision(reference: str, directory: str) -> Revision:
-    """The revision of a flake reference without its fragment; relative ones count from ``directory``.
+    """Return the revision of a flake reference without its fragment; relative ones are relative to ``directory``.
 
-    Nothing is fetched: of a remote flake only the commit that the reference itself names is known.
+    Nothing is fetched: for a remote flake only the commit in the reference itself is known.
     """
     parameters = {match["name"]: unquote(match["value"]) for match in _PARAMETER.finditer(reference)}
     commit = parameters.get("rev", "")
@@ -67,7 +67,7 @@ def flake_revision(reference: str, directory: str) -> Revision:
 
 
 def file_revision(file: str, directory: str) -> Revision:
-    """The revision of the checkout that holds a Nix file; none for an entry of the search path."""
+    """Return the revision of the checkout around a Nix file; empty for an entry of the search path."""
     if file.startswith("<"):
         return Revision()
     path = Path(directory, Path(file).expanduser())
@@ -75,7 +75,7 @@ def file_revision(file: str, directory: str) -> Revision:
 
 
 def checkout_revision(place: Path, commit: str = "") -> Revision:
-    """The commit of the checkout around a directory, or the one that ``commit`` names there."""
+    """Return the commit of the checkout around a directory, or the one that ``commit`` names there."""
     try:
         place = place.resolve(strict=True)
     except OSError:
@@ -83,25 +83,25 @@ def checkout_revision(place: Path, commit: str = "") -> Revision:
     found = _git(place, "rev-parse", "--show-toplevel", "--verify", f"{commit or 'HEAD'}^{{commit}}")
     if found is None or found.returncode:
         complaint = found.stderr.strip() if found else ""
-        # Somebody else's checkout: then the protection is not silently absent.
+        # Another user's checkout: warn, so that the protection is not silently absent.
         return Revision(warning=complaint.splitlines()[0] if "dubious ownership" in complaint else "")
     repository, _newline, revision = found.stdout.strip().rpartition("\n")
     if commit:
         return Revision(revision, repository)
-    # As Nix does: what git does not track does not count.
+    # Untracked files do not count, as in Nix.
     status = _git(place, "status", "--porcelain", "--untracked-files=no")
     modified = status is None or status.returncode != 0 or bool(status.stdout.strip())
     return Revision(revision + (DIRTY if modified else ""), repository)
 
 
 def is_checkout(directory: str) -> bool:
-    """Whether git knows the directory."""
+    """Return True if git knows the directory."""
     done = _git(Path(directory), "rev-parse", "--git-dir") if directory else None
     return done is not None and done.returncode == 0
 
 
 def contains(repository: str, new: str, old: str) -> bool | None:
-    """Whether ``old`` is ``new`` or one of its ancestors; ``None`` when the checkout lacks one of the two."""
+    """Return True if ``old`` is ``new`` or one of its ancestors; ``None`` if the checkout lacks one of the two."""
     new, old = base_revision(new), base_revision(old)
     if not (_COMMIT.fullmatch(new) and _COMMIT.fullmatch(old)):
         return None
@@ -112,7 +112,7 @@ def contains(repository: str, new: str, old: str) -> bool | None:
 
 
 def intend_to_add(path: Path) -> list[str]:
-    """Let git know of a new file, without its content. Returns what went wrong; outside of a checkout nothing does."""
+    """Register a new file with git, without its content. Return warnings; none outside of a checkout."""
     if not is_checkout(str(path.parent)):
         return []
     done = _git(path.parent, "add", "--intent-to-add", "--", path.name)
@@ -122,15 +122,15 @@ def intend_to_add(path: Path) -> list[str]:
 
 
 def is_shallow(repository: str) -> bool:
-    """Whether the checkout lacks the older part of its history."""
+    """Return True if the checkout lacks the older part of its history."""
     done = _git(Path(repository), "rev-parse", "--is-shallow-repository")
     return done is not None and done.stdout.strip() == "true"
 
 
 def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    """What git answers; ``None`` when there is no git or it does not answer in time."""
+    """Run git; ``None`` if git is missing or does not answer in time."""
     environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
-    # No question, no download of what a partial clone has left out, no lock in the user's way.
+    # No prompts, no download of missing objects of a partial clone, no lock that blocks the user.
     environment.update(GIT_TERMINAL_PROMPT="0", GIT_NO_LAZY_FETCH="1", GIT_OPTIONAL_LOCKS="0", LC_ALL="C")
     try:
         return subprocess.run(

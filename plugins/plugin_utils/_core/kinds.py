@@ -64,7 +64,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_named(name: str) -> Kind:
-    """Look up a kind; raises ``NixferryError`` that lists the known ones."""
+    """Look up a kind; raises a ``NixferryError`` that lists the known ones."""
     try:
         return KINDS[name]
     except KeyError:
@@ -76,10 +76,10 @@ def kind_named(name: str) -> Kind:
 
 
 def profile_kind(activate_command: str = "") -> Kind:
-    """The kind ``profile`` with the user's own command, which may be empty.
+    """Return the kind ``profile`` with the user's own command, which may be empty.
 
-    The command runs after the profile was set, forwards and backwards: ``PROFILE`` points to the closure to
-    activate and so does ``TOPLEVEL``, which is the old one during a roll back.
+    The command runs after the profile was set, on activation and on rollback: ``PROFILE`` points to the closure to
+    activate and so does ``TOPLEVEL``, which is the old one during a rollback.
     """
     command = activate_command.strip()
     return replace(KINDS["profile"], activate_command=command) if command else KINDS["profile"]

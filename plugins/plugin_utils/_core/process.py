@@ -32,7 +32,7 @@ from typing import IO
 
 from .errors import NixferryError, Step
 
-# Seconds between two looks at deadlines, the parent and children that closed their pipes.
+# Seconds between two checks of deadlines, the parent and children that closed their pipes.
 TICK_SECONDS = 0.25
 # Seconds between SIGTERM and SIGKILL.
 TERMINATION_GRACE_SECONDS = 5.0
@@ -44,7 +44,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Command:
-    """What to start. ``deadline`` is a time of ``time.monotonic``; ``output`` takes standard output directly."""
+    """A command to start. ``deadline`` is a time of ``time.monotonic``; ``output`` takes standard output directly."""
 
     argv: tuple[str, ...]
     environment: Mapping[str, str]
@@ -64,13 +64,13 @@ class Outcome:
 
 
 class ParentWatch:
-    """Notices that the process that started this one has gone."""
+    """Detects that the process that started this one is gone."""
 
     def __init__(self) -> None:
         self._parent = os.getppid()
 
     def check(self) -> None:
-        """Raise ``NixferryError`` when the parent is not the one of the beginning."""
+        """Raise ``NixferryError`` if the original parent is gone."""
         if os.getppid() != self._parent:
             raise NixferryError(
                 "ansible-playbook has ended; everything it started is stopped",
@@ -122,7 +122,7 @@ def run_all(
 
 
 def _pause(children: Iterable[_Child]) -> float:
-    """Seconds that the loop may sleep: short when a child has closed its pipes and is about to end."""
+    """Return the seconds that the loop may sleep: short if a child has closed its pipes and is about to end."""
     return min((child.pause for child in children), default=0.0)
 
 
@@ -163,7 +163,7 @@ class _Child:
         return TICK_SECONDS if self._open else TICK_SECONDS / 25
 
     def advance(self) -> Outcome | None:
-        """The outcome when the child has ended and its output was read, else None."""
+        """Return the outcome if the child has ended and its output was read, otherwise None."""
         now = time.monotonic()
         deadline = self._command.deadline
         if deadline is not None and now > deadline and self._process.poll() is None:
@@ -173,7 +173,7 @@ class _Child:
         if return_code is None:
             return None
         if self._open:
-            # A child of the child may hold the pipes for ever: it gets a moment, not for ever.
+            # A grandchild may hold the pipes forever: wait only for a moment.
             if self._ended_at is None:
                 self._ended_at = now
             if now - self._ended_at < DRAIN_SECONDS:
@@ -182,12 +182,12 @@ class _Child:
         return Outcome(return_code=return_code, stdout=b"".join(self._stdout), timed_out=self._timed_out)
 
     def end(self) -> None:
-        """End the child and its group, politely first. Does nothing to one that has ended."""
+        """End the child and its group, with SIGTERM first. Does nothing if it has ended."""
         if self._process.poll() is None:
             _signal_group(self._process.pid, signal.SIGTERM)
             deadline = time.monotonic() + TERMINATION_GRACE_SECONDS
             while self._process.poll() is None and time.monotonic() < deadline:
-                # A child that cannot write its last words would not end in time.
+                # A child that cannot write its last output would not end in time.
                 for pipe in self._open - {self._process.stdin}:
                     _read(pipe)
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -243,7 +243,7 @@ class _Child:
         except BlockingIOError:
             return
         except OSError:
-            # The child does not want the rest. Its exit code says whether that is a failure.
+            # The child does not read the rest. Its exit code says whether that is a failure.
             self._close(stdin)
             return
         self._input = self._input[written:]
@@ -252,7 +252,7 @@ class _Child:
 
 
 def _read(pipe: IO[bytes] | None) -> bytes | None:
-    """What there is to read, empty at the end, None when there is nothing at the moment."""
+    """Return the available data, empty at the end, None if there is none at the moment."""
     if pipe is None:
         return None
     try:
@@ -262,7 +262,7 @@ def _read(pipe: IO[bytes] | None) -> bytes | None:
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:
-    # PermissionError is what macOS says of a group of zombies.
+    # macOS raises PermissionError for a group of zombies.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
 
@@ -281,14 +281,14 @@ _PRCTL = _load_prctl()
 
 
 def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """What the child does before it becomes the program; None where the system has no such thing."""
+    """Return the function that the child runs before it becomes the program; None if the system does not support it."""
     if _PRCTL is None:
         return None
 
     def prepare() -> None:
         _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
         if os.getppid() != parent:
-            # The parent died before the call above: nobody would send the signal any more.
+            # The parent died before the call above, so the signal would never come.
             os._exit(1)
 
     return prepare

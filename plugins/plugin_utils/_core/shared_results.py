@@ -2,16 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the processes of one ansible-playbook have told each other.
+"""Results shared by the worker processes of one ansible-playbook run.
 
-Under the free strategy a task with ``run_once`` runs for every host all the same, each time in a process of its own,
-and Ansible registers what each returns for all hosts (``get_task_hosts`` in ansible-core's
-``plugins/strategy/__init__.py``). Whoever ends last overwrites what the others found, although it may have begun when
-it knew of fewer hosts. So each adds its own to what the ones before it have found, and returns it all.
+Under the free strategy a task with ``run_once`` still runs for every host, each time in a process of its own, and
+Ansible registers each result for all hosts (``get_task_hosts`` in ansible-core's ``plugins/strategy/__init__.py``).
+The last process overwrites the results of the others, although it may have started when it knew fewer hosts.
+Therefore each process adds its own result to the earlier ones, and returns all of them.
 
 The memory is an anonymous file: Ansible's main process loads the action plugin, and with it this file, before it
-forks the first process that uses it, and it is gone when the last of them ends. Where a strategy does otherwise,
-each process merely has a memory of its own.
+forks the first process that uses it, and it is gone when the last of them ends. If a strategy works differently, each
+process only has a memory of its own.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from typing import Any
 from .errors import NixferryError, Step
 from .process import ParentWatch
 
-# Seconds until whoever holds the lock must have ended; it does nothing but hand over its result, unless the user
-# lets the task be repeated (`until`).
+# Seconds until the holder of the lock must have ended; it only returns its result, unless the task is repeated
+# (`until`).
 LOCK_TIMEOUT_SECONDS = 600.0
 LOCK_POLL_SECONDS = 0.02
 _CHUNK_BYTES = 1 << 20
 
 
 def new_memory() -> int:
-    """The descriptor of an empty memory for this process and those that it forks."""
+    """Return the descriptor of an empty memory for this process and its forks."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("nixferry")
     with tempfile.TemporaryFile() as file:
@@ -54,13 +54,13 @@ def add_findings(
     memory: int = _MEMORY,
     timeout: float = LOCK_TIMEOUT_SECONDS,
 ) -> dict[str, Any]:
-    """Add ``own``, a value for JSON a host, to what was found under ``key``; returns all there is about ``of``.
+    """Add ``own``, a JSON value per host, to the values under ``key``; return all values of the hosts in ``of``.
 
     The lock that this takes is held until the process ends, which it does once Ansible has its result: the order in
     which results are registered is that in which this returns. The same process may call it again.
     Raises ``NixferryError`` when another process holds the lock for more than ``timeout`` seconds.
     """
-    # A lock of the process and not of the open file, which all of them share.
+    # A lock of the process, not of the open file, which all processes share.
     deadline = time.monotonic() + timeout
     watch = ParentWatch()
     while True:
@@ -77,7 +77,7 @@ def add_findings(
         watch.check()
         time.sleep(LOCK_POLL_SECONDS)
     everything: dict[str, dict[str, Any]] = {}
-    # Whoever was killed while it wrote leaves half of it.
+    # A process that was killed while writing leaves a partial value.
     with contextlib.suppress(ValueError):
         everything = json.loads(_read(memory))
     found = everything.setdefault(key, {})
@@ -87,7 +87,7 @@ def add_findings(
 
 
 def _read(descriptor: int) -> bytes:
-    # The position is shared by all processes, so it is not used.
+    # All processes share the file position, so do not use it.
     text = b""
     while chunk := os.pread(descriptor, _CHUNK_BYTES, len(text)):
         text += chunk

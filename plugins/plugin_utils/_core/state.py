@@ -18,7 +18,7 @@ from pathlib import Path
 from .errors import NixferryError, Step
 from .process import ParentWatch
 
-# Seconds that another process with the very same task may take, and between two looks at its lock.
+# Seconds that another process with the same task may take, and between two checks of its lock.
 LOCK_TIMEOUT_SECONDS = 3600.0
 
 
@@ -26,10 +26,10 @@ LOCK_POLL_SECONDS = 0.2
 
 
 def state_directory(environment: Mapping[str, str] | None = None) -> Path:
-    """Where the collection keeps its state for this user."""
+    """Return the directory of the collection's state for this user."""
     environment = os.environ if environment is None else environment
     base = environment.get("XDG_STATE_HOME", "")
-    # The specification wants relative values to be ignored (XDG Base Directory Specification, "Basics").
+    # The specification requires ignoring relative values (XDG Base Directory Specification, "Basics").
     return Path(base if base.startswith("/") else Path("~/.local/state").expanduser()) / "nixferry"
 
 
@@ -41,11 +41,11 @@ def locked(
     waiting: Callable[[], None] = lambda: None,
     timeout: float = LOCK_TIMEOUT_SECONDS,
 ) -> Iterator[None]:
-    """Hold the lock called ``name`` among this user's processes; ``waiting`` is called when another holds it.
+    """Hold the lock named ``name`` among this user's processes; ``waiting`` is called if another one holds it.
 
     With strategy free a ``run_once`` task runs for every host: the same work must not run many times at once.
-    Raises ``NixferryError`` when the lock is not free in ``timeout`` seconds. A state directory that cannot be
-    written is no reason to fail: the work is then done without a lock.
+    Raises ``NixferryError`` if the lock is not free within ``timeout`` seconds. If the state directory is not
+    writable, the work is done without a lock.
     """
     directory = state / "locks"
     try:
@@ -85,7 +85,7 @@ def _wait_for_lock(descriptor: int, waiting: Callable[[], None], timeout: float)
 
 
 def file_name(text: str) -> str:
-    """``text`` as the name of a file: what is not plain is replaced, and a digest keeps different names apart."""
+    """Return ``text`` as a file name: special characters are replaced, and a digest keeps different names apart."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:100]
     if plain == text:
         return plain

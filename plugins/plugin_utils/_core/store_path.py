@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Store paths: their form, and packages with versions read off their names."""
+"""Parse store paths, and the packages and versions in their names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StorePath:
 
     @property
     def package(self) -> tuple[str, str]:
-        """The name split as Nix splits it: the version begins at the first dash that no letter follows.
+        """Split the name like Nix: the version begins at the first dash that is not followed by a letter.
 
         Source: ``DrvName`` in src/libstore/names.cc of Nix.
         """
@@ -45,7 +45,7 @@ class StorePath:
 
 
 def is_store_path(text: str) -> bool:
-    """Whether ``text`` is exactly a store path, with nothing below it."""
+    """Return True if ``text`` is exactly a store path, with nothing below it."""
     return _STORE_PATH.fullmatch(text) is not None
 
 

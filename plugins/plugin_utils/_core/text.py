@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Hosts as a message names them. Of its own, since an inventory loads nothing of what builds."""
+"""Host names for messages. Separate so that the inventory plugin does not import build code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOSTS_NAMED = 4
 
 
 def names_text(hosts: Sequence[str]) -> str:
-    """The hosts' names, or their number when they are many."""
+    """Return the hosts' names, or their number if they are many."""
     if len(hosts) <= HOSTS_NAMED:
         return ", ".join(hosts)
     return f"{len(hosts)} hosts ({', '.join(hosts[:HOSTS_NAMED])} ...)"

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Where a host's derivation is found: a flake, a file or an expression, and an attribute path into it.
+"""Locate a host's derivation: a flake, a file or an expression, and an attribute path into it.
 
-A ``Root`` is what several hosts share and one evaluator can answer for together; what differs from host to
-host is the attribute path.
+Several hosts share a ``Root``, which one evaluator can process for all of them; only the attribute path differs from
+host to host.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ AttributePath = tuple[str, ...]
 
 _EVALUATOR = Path(__file__).parent.parent / "nix" / "evaluate.nix"
 _SEARCH_PATH_ENTRY = re.compile(r"<[^<>]+>")
-# What an attribute name may hold without quotes, in Nix and in the fragment of a URL.
+# Characters of an attribute name without quotes, in Nix and in the fragment of a URL.
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*")
 
 
@@ -37,7 +37,7 @@ class FlakeRoot:
     """An attribute of a flake. ``prefix`` is the first name of the attribute path, which ``nix eval`` looks up.
 
     ``override_inputs`` are pairs of an input and a flake reference. Without ``write_lock_file`` Nix leaves
-    the flake's lock file alone. ``adapter`` is a function that the attribute goes through first.
+    the flake's lock file alone. ``adapter`` is a function that is applied to the attribute first.
     """
 
     reference: str
@@ -54,13 +54,13 @@ class FlakeRoot:
         special_args: Mapping[str, str] | None = None,
         data: bool = False,
     ) -> NixRequest:
-        """What asks for the derivations at ``paths``, or for the values there."""
+        """Return the request for the derivations at ``paths``, or for the values there."""
         root = f"(({self.adapter}) root)" if self.adapter else "root"
         question = _question(root, "{ }", paths, special_args or {}, prefix=self.prefix, data=data)
         return self._apply(f"root: {question}")
 
     def value_request(self) -> NixRequest:
-        """Asks for the value itself, as JSON."""
+        """Return the request for the value itself, as JSON."""
         return self._apply(self.adapter or "value: value")
 
     def _apply(self, body: str) -> NixRequest:
@@ -70,7 +70,7 @@ class FlakeRoot:
         return NixRequest((*arguments, f"{self.reference}#{quote(quoted_attribute(self.prefix))}"))
 
     def lock_request(self) -> NixRequest:
-        """Fetches the flake and brings its lock file up to date, once, before evaluators run side by side."""
+        """Return the request that fetches the flake and updates its lock file, once, before parallel evaluators run."""
         return NixRequest(("nix", "flake", "metadata", *self._flags(), "--json", self.reference))
 
     def _flags(self) -> list[str]:
@@ -82,10 +82,10 @@ class FlakeRoot:
 
 @dataclass(frozen=True)
 class ExpressionRoot:
-    """A Nix expression. ``arguments`` is the Nix literal of what functions in it are called with.
+    """A Nix expression. ``arguments`` is the Nix literal of the arguments of functions in it.
 
-    ``include`` holds entries of the search path; they come before those of NIX_PATH. ``anywhere`` says that there are
-    no relative paths in it: it means the same from whatever directory it is read.
+    ``include`` has entries of the search path; they come before those of NIX_PATH. ``anywhere`` means that it contains
+    no relative paths, so it means the same in every directory.
     """
 
     expression: str
@@ -100,7 +100,7 @@ class ExpressionRoot:
         special_args: Mapping[str, str] | None = None,
         data: bool = False,
     ) -> NixRequest:
-        """What asks for the derivations at ``paths``, or for the values there."""
+        """Return the request for the derivations at ``paths``, or for the values there."""
         return self._evaluate(self.question(paths, special_args=special_args, data=data))
 
     def question(
@@ -111,26 +111,26 @@ class ExpressionRoot:
         data: bool = False,
         bare: bool = False,
     ) -> str:
-        """The expression that describes what is at ``paths``; with ``bare`` it is the derivations themselves."""
+        """Return the expression that describes the values at ``paths``; with ``bare``, the derivations themselves."""
         root = f"({self.expression}\n)"
         return _question(root, self.arguments, paths, special_args or {}, data=data, bare=bare)
 
     def value_request(self) -> NixRequest:
-        """Asks for the value itself, as JSON."""
+        """Return the request for the value itself, as JSON."""
         return self._evaluate(self.expression)
 
     def _evaluate(self, text: str) -> NixRequest:
-        # On standard input: no limit of length, and nothing of it in the process list.
+        # On standard input: without a length limit, and not in the process list.
         flags = ("--eval", "--json", "--strict", "--read-write-mode", *self.search_path)
         return NixRequest(("nix-instantiate", *flags, "-"), input=text.encode())
 
     @property
     def search_path(self) -> tuple[str, ...]:
-        """The options that add ``include`` to the search path."""
+        """Return the options that add ``include`` to the search path."""
         return tuple(part for entry in self.include for part in ("-I", entry))
 
     def lock_request(self) -> None:
-        """There is nothing to lock."""
+        """Return None: there is nothing to lock."""
 
 
 Root = FlakeRoot | ExpressionRoot
@@ -138,12 +138,12 @@ Root = FlakeRoot | ExpressionRoot
 
 @dataclass(frozen=True)
 class Attribute:
-    """One derivation: ``path`` counts from ``root``."""
+    """One derivation: ``path`` is relative to ``root``."""
 
     root: Root
     path: AttributePath
     special_args: str = ""
-    """Nix literal of further arguments for the modules of the system that it belongs to; empty for none."""
+    """Nix literal of further arguments for the modules of its system; empty for none."""
 
 
 def flake_attribute(
@@ -155,12 +155,12 @@ def flake_attribute(
     impure: bool = False,
     write_lock_file: bool = True,
 ) -> Attribute:
-    """The attribute that the flake reference ``flake`` means for ``host``.
+    """Return the attribute that the flake reference ``flake`` means for ``host``.
 
     ``{host}`` is replaced, and dots in a host's name do not split the path. Then: a reference without an
     attribute means the host's system in the output of ``kind``; an output of systems with a name in it means
-    that system; any other attribute is taken as it is.
-    Raises ``NixferryError`` when the kind has no flake output and the reference no attribute.
+    that system; any other attribute is used unchanged.
+    Raises ``NixferryError`` if the kind has no flake output and the reference no attribute.
     """
     reference, _hash, fragment = flake.partition("#")
     path = [segment.replace(PLACEHOLDER, host) for segment in split_attribute_path(fragment)]
@@ -190,9 +190,9 @@ def flake_attribute(
 def file_attribute(
     file: str, attribute: str, host: str, *, directory: str, arguments: str, include: tuple[str, ...] = ()
 ) -> Attribute:
-    """An attribute of a Nix file, which is a path that counts from ``directory``, or ``<a/name>`` in NIX_PATH.
+    """Return an attribute of a Nix file, a path relative to ``directory``, or ``<a/name>`` in NIX_PATH.
 
-    Raises ``NixferryError`` when there is no such file.
+    Raises ``NixferryError`` if the file does not exist.
     """
     if _SEARCH_PATH_ENTRY.fullmatch(file):
         return expression_attribute(
@@ -201,7 +201,7 @@ def file_attribute(
     path = Path(directory, Path(file).expanduser())
     if not path.exists():
         raise NixferryError(
-            f"there is no file {path}",
+            f"the file {path} does not exist",
             step=STEP,
             remedy="Give a file or a directory with default.nix in it. "
             "A relative path counts from the playbook's directory.",
@@ -221,15 +221,15 @@ def expression_attribute(
     include: tuple[str, ...] = (),
     anywhere: bool = False,
 ) -> Attribute:
-    """An attribute of the value of an expression; the value itself when ``attribute`` is empty."""
+    """Return an attribute of the value of an expression; the value itself if ``attribute`` is empty."""
     path = tuple(segment.replace(PLACEHOLDER, host) for segment in split_attribute_path(attribute))
     return Attribute(ExpressionRoot(expression, arguments, include, anywhere), path)
 
 
 def arguments_literal(args: Mapping[str, Any], argstrs: Mapping[str, Any]) -> str:
-    """``args`` and ``argstrs`` as one Nix attribute set; the values of ``argstrs`` become strings.
+    """Return ``args`` and ``argstrs`` as one Nix attribute set; the values of ``argstrs`` become strings.
 
-    Raises ``NixferryError`` when a name is in both or a value cannot be told to Nix.
+    Raises ``NixferryError`` if a name is in both or Nix has no such value.
     """
     both = sorted(set(args) & set(argstrs))
     if both:
@@ -238,9 +238,9 @@ def arguments_literal(args: Mapping[str, Any], argstrs: Mapping[str, Any]) -> st
 
 
 def split_attribute_path(text: str) -> list[str]:
-    """``a.b."c.d"`` as its names. Quotes keep dots together, as in ``-A`` (src/libexpr/attr-path.cc of Nix).
+    """Split ``a.b."c.d"`` into its names. Quotes protect dots, as in ``-A`` (src/libexpr/attr-path.cc of Nix).
 
-    Raises ``NixferryError`` when a quote is not closed or a name is empty.
+    Raises ``NixferryError`` if a quote is not closed or a name is empty.
     """
     if not text:
         return []
@@ -263,7 +263,7 @@ def split_attribute_path(text: str) -> list[str]:
 
 
 def quoted_attribute(name: str) -> str:
-    """``name`` as it is written in an attribute path."""
+    """Return ``name`` as written in an attribute path."""
     return name if _PLAIN_NAME.fullmatch(name) else f'"{name}"'
 
 
@@ -282,7 +282,7 @@ def _question(
     bare: bool = False,
     prefix: str = "",
 ) -> str:
-    """The expression that describes the derivations at ``paths`` below ``root``, or is the values there."""
+    """Return the expression that describes the derivations at ``paths`` below ``root``, or the values there."""
     names = nix_literal([prefix] if prefix else [])
     requests = nix_literal({name: list(path) for name, path in paths.items()}, where="the attribute paths")
     text = _EVALUATOR.read_text(encoding="utf-8")

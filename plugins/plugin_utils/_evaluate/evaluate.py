@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Evaluating many hosts: in parallel, within a memory budget, and so that one bad host fails alone."""
+"""Evaluate many hosts in parallel, within a memory budget, so that one bad host fails alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .limits import Limits, chunk_size
 from .places import with_places
 
 TIMEOUT_NAME = "the timeout for the evaluation"
-# Linux takes 128 KiB (MAX_ARG_STRLEN); the rest is for the text around what the hosts want.
+# Linux allows 128 KiB (MAX_ARG_STRLEN); the rest is for the text around the requests.
 ARGUMENT_BYTES = 96 * 1024
 
 
@@ -35,13 +35,13 @@ class Evaluation:
     outputs: Mapping[str, str]
 
 
-# An attribute path, and the literal of what the modules there get besides.
+# An attribute path, and the literal of further module arguments.
 _Question = jobs.Question
 
 
 @dataclass
 class _Chunk:
-    """Attribute paths below one root that one evaluator process answers for, with the hosts that want them."""
+    """Attribute paths below one root for one evaluator process, with the hosts that request them."""
 
     root: Root
     hosts: dict[_Question, list[str]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class _Chunk:
         return replace(request, deadline=deadline)
 
     def pieces(self, size: int) -> Iterable[_Chunk]:
-        """The same in chunks of at most ``size``, and not with more text than one argument of a program may have."""
+        """Split the group into chunks of at most ``size``, each short enough for one argument of a program."""
         piece: dict[_Question, list[str]] = {}
         room = ARGUMENT_BYTES
         for question, hosts in self.hosts.items():
@@ -85,12 +85,12 @@ def evaluate(
     on_start: Callable[[Sequence[str]], None] = lambda hosts: None,
     on_warning: Callable[[str], None] = lambda text: None,
 ) -> Answers:
-    """Evaluate what each host wants; an attribute that several want is evaluated once.
+    """Evaluate the request of each host; an attribute that several hosts share is evaluated once.
 
     ``deadline`` is a time of ``time.monotonic``, None for no limit. ``eval_jobs`` is one of ``MODES`` of
-    ``jobs.py``. ``on_start`` gets the hosts that an evaluator begins with. A host that cannot be evaluated has
+    ``jobs.py``. ``on_start`` gets the hosts that an evaluator starts with. A host that cannot be evaluated has
     its error in the result.
-    Raises ``NixferryError`` only when nothing can be evaluated at all: without Nix, for instance.
+    Raises ``NixferryError`` only if nothing can be evaluated at all: without Nix, for instance.
     """
     groups: dict[Root, _Chunk] = {}
     for host, attribute in attributes.items():
@@ -122,9 +122,9 @@ def _ask_jobs(
     on_warning: Callable[[str], None],
     answers: Answers,
 ) -> list[_Chunk]:
-    """Let nix-eval-jobs answer what it can, and leave the rest in ``groups``.
+    """Evaluate with nix-eval-jobs as far as possible, and leave the rest in ``groups``.
 
-    Returns hosts that it could not evaluate, each in a chunk of its own: Nix itself says what is wrong with them.
+    Returns the hosts that it could not evaluate, each in a chunk of its own: Nix itself reports their errors.
     """
     asked = [(group, root) for root, group in groups.items() if len(group.hosts) > 1 and jobs.can_ask(root)]
     if not asked:
@@ -150,7 +150,7 @@ def _ask_jobs(
 
 
 def _lock(nix: Nix, root: Root, deadline: float | None) -> NixferryError | None:
-    """Bring a flake's lock file up to date, so that parallel evaluators neither race for it nor differ."""
+    """Update a flake's lock file, so that parallel evaluators neither race for it nor differ."""
     request = root.lock_request()
     if request is None:
         return None
@@ -166,7 +166,7 @@ def _run_chunks(
     on_start: Callable[[Sequence[str]], None],
     answers: Answers,
 ) -> list[tuple[_Chunk, NixferryError]]:
-    """Run one evaluator a chunk, take their answers, and return the chunks that failed."""
+    """Run one evaluator per chunk, collect their answers, and return the failed chunks."""
     requests = [chunk.request(deadline) for chunk in chunks]
     by_request = {id(request): chunk for request, chunk in zip(requests, chunks, strict=True)}
     results = nix.run_many(
@@ -192,7 +192,7 @@ def _try_alone(
     on_start: Callable[[Sequence[str]], None],
     answers: Answers,
 ) -> None:
-    """Find out which of the hosts in failed chunks are to blame, each with its own error."""
+    """Find the failing hosts in failed chunks, each with its own error."""
     alone: list[_Chunk] = []
     shared: dict[Root, NixferryError | None] = {}
     for chunk, error in failed:
@@ -200,7 +200,7 @@ def _try_alone(
             answers.update(dict.fromkeys(chunk.all_hosts, _explained(nix, chunk, deadline, error)))
             continue
         if chunk.root not in shared:
-            # When the file or flake itself is broken, no host can do better alone.
+            # If the file or flake itself is broken, a host alone fails as well.
             empty = replace(chunk.root.request({}), deadline=deadline)
             result = nix.run_many([empty], step=STEP, parallel=1)[0]
             shared[chunk.root] = None if result.return_code == 0 else _error(result)

@@ -2,14 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Evaluating hosts with nix-eval-jobs, where that is installed.
+"""Evaluate hosts with nix-eval-jobs, if it is installed.
 
-It hands one host after the other to its workers, each of which is replaced when it has taken too much memory, and
-prints a line of JSON for each host. Of a host that works it says what ``evaluate.nix`` says. Of one that does not it
-has fewer words than Nix itself, and it has no remote builder for what an evaluation has to build first: whoever has
-no derivation here is to be evaluated without it.
+It gives one host after the other to its workers, replaces a worker that has taken too much memory, and prints a line of
+JSON for each host. Its answer equals that of ``evaluate.nix``. Its errors are terser, and it has no remote builders for
+import from derivation. Therefore hosts without a derivation are evaluated again without it.
 
-Options and lines are those of its versions 2.13 to 2.33 (src/eval-args.cc, src/worker.cc and src/drv.cc of it).
+Options and lines are those of its versions 2.13 to 2.33 (its src/eval-args.cc, src/worker.cc and src/drv.cc).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from .limits import (
 PROGRAM = "nix-eval-jobs"
 AUTO, REQUIRED, NEVER = MODES = ("auto", "required", "never")
 PROBE_TIMEOUT_SECONDS = 60.0
-# It has no --version, but every version tells what went wrong with an attribute.
+# It has no --version, but every version reports the error of an attribute.
 _PROBE = "{ version = throw builtins.nixVersion; }"
 _VERSION = re.compile(r"error: (?P<major>\d+)\.(?P<minor>\d+)")
 # A number would be looked up in a list (findAlongAttrPath in src/libexpr/attr-path.cc of Nix).
@@ -50,7 +49,7 @@ Question = tuple[tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class Derivation:
-    """What nix-eval-jobs says of a host: the .drv path, and the outputs' store paths by name."""
+    """The answer of nix-eval-jobs for a host: the .drv path, and the outputs' store paths by name."""
 
     drv_path: str
     outputs: Mapping[str, str]
@@ -58,7 +57,7 @@ class Derivation:
 
 @dataclass
 class JobAnswers:
-    """What came of one run. Questions that are in none of the three had no answer at all; ``trouble`` says why."""
+    """The result of one run. Questions in none of the three had no answer; ``trouble`` says why."""
 
     derivations: dict[Question, Derivation] = field(default_factory=dict)
     failed: list[Question] = field(default_factory=list)
@@ -66,9 +65,9 @@ class JobAnswers:
 
 
 def usable(nix: Nix, mode: str) -> tuple[bool, str]:
-    """Whether nix-eval-jobs may be used, and what to tell the user when it may not although it is there.
+    """Return whether to use nix-eval-jobs, and a warning if it exists but is not used.
 
-    Raises ``NixferryError`` when it has to be used and cannot.
+    Raises ``NixferryError`` if it is required and cannot be used.
     """
     if mode == NEVER:
         return False, ""
@@ -79,15 +78,15 @@ def usable(nix: Nix, mode: str) -> tuple[bool, str]:
         raise NixferryError(
             f"{PROGRAM} cannot be used: {reason}",
             step=STEP,
-            remedy="Install the one that belongs to this Nix, or set `nix_eval_jobs: auto` to do without it.",
+            remedy="Install the one for this version of Nix, or set `nix_eval_jobs: auto` to do without it.",
         )
     return False, f"{PROGRAM} is not used: {reason}" if nix.has(PROGRAM) else ""
 
 
 def can_ask(root: Root) -> TypeGuard[ExpressionRoot]:
-    """Whether nix-eval-jobs can be asked about ``root``: it reads a file, which lies in another directory.
+    """Return True if nix-eval-jobs can evaluate ``root``: it reads a file, which is in another directory.
 
-    Flakes are left to Nix itself: before 2.31 there is no way to choose from a flake what it shall evaluate.
+    Flakes are left to Nix itself: before 2.31 it cannot select attributes of a flake.
     """
     return isinstance(root, ExpressionRoot) and root.anywhere
 
@@ -103,7 +102,7 @@ def ask(
         bare=True,
     )
     workers, memory = worker_memory_mib(len(names), limits)
-    # In a file that nobody else may read, as what goes with --expr is in the process list.
+    # In a private file, as the argument of --expr is in the process list.
     with tempfile.TemporaryDirectory(prefix="nixferry-") as directory:
         file = Path(directory, "question.nix")
         file.write_text(text, encoding="utf-8")
@@ -128,7 +127,7 @@ def ask(
 
 
 def _unsuitable(nix: Nix) -> str:
-    """Why the nix-eval-jobs on PATH cannot be used; empty when it can. Evaluators of two versions could differ."""
+    """Return why the nix-eval-jobs on PATH cannot be used, or nothing. Evaluators of two versions could differ."""
     deadline = time.monotonic() + PROBE_TIMEOUT_SECONDS
     request = NixRequest((PROGRAM, "--workers", "1", "--expr", _PROBE), deadline=deadline)
     try:
@@ -144,7 +143,7 @@ def _unsuitable(nix: Nix) -> str:
     version = (int(found["major"]), int(found["minor"]))
     if version != nix.version():
         own = ".".join(map(str, nix.version()))
-        return f"it evaluates as Nix {found['major']}.{found['minor']} does, and this is Nix {own}"
+        return f"it evaluates like Nix {found['major']}.{found['minor']}, and this is Nix {own}"
     return ""
 
 
@@ -157,7 +156,7 @@ def _job(line: str) -> dict[str, Any]:
 
 
 def _derivation(job: Mapping[str, Any]) -> Derivation | None:
-    """The derivation of a line; None for an error, for what is none, and where an output's path is not known yet."""
+    """Parse the derivation of a line; None for an error, anything else, or an output without a known path."""
     drv_path, outputs = job.get("drvPath"), job.get("outputs")
     if not isinstance(drv_path, str) or not isinstance(outputs, dict) or not outputs:
         return None

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""How many hosts may be evaluated at once, and by how many processes."""
+"""Limit the number of hosts to evaluate at once, and the number of processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-# What evaluating a NixOS configuration takes at its peak, and what is left for everything else, in MiB.
+# The peak memory of evaluating a NixOS configuration, and the reserve for everything else, in MiB.
 MEMORY_PER_HOST_MIB = 512
 MEMORY_RESERVE_MIB = 1024
 _MIB = 1024 * 1024
@@ -20,17 +20,17 @@ _MEMORY_AVAILABLE = re.compile(r"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Limits:
-    """``memory_mib`` is what all evaluators together may take; ``evaluators`` is how many may run at once."""
+    """``memory_mib`` is the memory of all evaluators together; ``evaluators`` is the maximum number of them."""
 
     memory_mib: int
     evaluators: int
 
 
 def chunk_size(attributes: int, limits: Limits) -> tuple[int, int]:
-    """How many of ``attributes`` one evaluator process gets, and how many such processes run at once.
+    """Return the number of ``attributes`` per evaluator process, and the number of parallel processes.
 
-    Evaluators share what they have parsed among the hosts of a chunk, so chunks are as large as memory and
-    an even share between the processes allow.
+    An evaluator parses files once for all hosts of a chunk, so chunks are as large as memory and an even
+    distribution among the processes allow.
     """
     at_once = max(1, (limits.memory_mib - MEMORY_RESERVE_MIB) // MEMORY_PER_HOST_MIB)
     evaluators = max(1, min(limits.evaluators, at_once, attributes))
@@ -39,9 +39,9 @@ def chunk_size(attributes: int, limits: Limits) -> tuple[int, int]:
 
 
 def worker_memory_mib(attributes: int, limits: Limits) -> tuple[int, int]:
-    """How many workers may evaluate ``attributes`` one by one, and the memory at which each is to be replaced, in MiB.
+    """Return the number of workers for ``attributes``, and the memory in MiB at which a worker is replaced.
 
-    A worker is looked at when it has evaluated a host: what one host takes may come on top.
+    A worker is checked after each host: the memory of one host may come on top.
     """
     _size, workers = chunk_size(attributes, limits)
     share = (limits.memory_mib - MEMORY_RESERVE_MIB) // workers
@@ -49,7 +49,7 @@ def worker_memory_mib(attributes: int, limits: Limits) -> tuple[int, int]:
 
 
 def default_limits(memory_mib: int | None = None, evaluators: int | None = None) -> Limits:
-    """The limits that the user gave, completed from what this machine has."""
+    """Return the user's limits, completed by those of this machine."""
     return Limits(
         memory_mib=available_memory_mib() if memory_mib is None else memory_mib,
         evaluators=available_processors() if evaluators is None else max(1, evaluators),
@@ -57,17 +57,17 @@ def default_limits(memory_mib: int | None = None, evaluators: int | None = None)
 
 
 def available_processors() -> int:
-    """Processors that this process may use."""
+    """Return the number of processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def available_memory_mib(root: Path = Path("/")) -> int:
-    """Memory that programs may still take, in MiB: of the machine, or of the container when that is less.
+    """Return the available memory in MiB: of the machine, or of the container if that is less.
 
-    Where the system does not tell what is available (macOS), half of what it has is assumed. ``root`` is
-    the directory that has proc and sys in it.
+    If the system does not report it (macOS), half of the memory is assumed. ``root`` is the directory with proc and
+    sys.
     """
     try:
         match = _MEMORY_AVAILABLE.search((root / "proc/meminfo").read_text(encoding="ascii"))
@@ -81,7 +81,7 @@ def available_memory_mib(root: Path = Path("/")) -> int:
 
 
 def _control_group_memory_mib(directory: Path) -> int | None:
-    """What is left of the memory limit of the control group (version 2) of a container; None without a limit."""
+    """Return the rest of the memory limit of a container's control group (version 2); None without a limit."""
     try:
         limit = int((directory / "memory.max").read_text(encoding="ascii"))
         used = int((directory / "memory.current").read_text(encoding="ascii"))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Where in the user's own files a mistake is, when Nix names a place in the library that it went through."""
+"""Find a mistake in the user's own files if Nix names a place in a library."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command impor
 # Errors that Nix finds far from the mistake.
 _PLACELESS = re.compile(r"infinite recursion encountered|stack overflow|max-call-depth exceeded")
 _POSITION = re.compile(r"^\s*(?:… .*)?at (?P<place>/\S+:\d+:\d+)(?::|$)", re.MULTILINE)
-# The library and the module system of nixpkgs, wherever that lies, and the evaluation of a NixOS system in it.
+# The library and the module system of nixpkgs, anywhere, and its evaluation of a NixOS system.
 _LIBRARY = re.compile(r"/lib/[a-z-]+\.nix:|/nixos/(?:lib|modules)/")
 PLACES = 3
 
@@ -34,9 +34,9 @@ def with_places(nix: Nix, request: NixRequest, error: NixferryError, *, step: St
 
 
 def own_places(trace: str) -> Sequence[str]:
-    """The places in a trace that are in no library, the nearest to the error first."""
+    """Return the places in a trace outside of libraries, the nearest to the error first."""
     found = list(_POSITION.finditer(trace))
-    # Up to Nix 2.8 the error stands first, later it stands last.
+    # Up to Nix 2.8 the error comes first, later it comes last.
     if found and trace.rfind("error:") > found[0].start():
         found.reverse()
     return list(dict.fromkeys(match["place"] for match in found if not _LIBRARY.search(match["place"])))[

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Signing closures on the controller with a deploy key, so that hosts take them from users whom they do not trust.
+"""Sign closures on the controller with a deploy key, so that hosts accept them from users whom they do not trust.
 
-Nix reads the secret key from its file by itself: its content is in no argument, no environment and no log. What is
-read here of the file is whether it holds a key at all, and the public half, which is the end of the secret one.
+Nix reads the secret key from its file directly: its content is in no argument, no environment and no log. This module
+only checks that the file contains a key, and reads the public half, which is the end of the secret one.
 """
 
 from __future__ import annotations
@@ -33,26 +33,26 @@ HOW_TO_MAKE_A_KEY = (
 SECRET_BYTES = 64
 PUBLIC_BYTES = 32
 _NAME = re.compile(r"[0-9A-Za-z._+@-]+")
-# What Nix says in the end, the same in every version (src/nix/sigs.cc).
+# Nix's final message, the same in every version (src/nix/sigs.cc).
 _ADDED = re.compile(r"added (\d+) signatures")
 _UNTRUSTED = re.compile(r"path '(/nix/store/[^']+)' is untrusted")
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """A file with a secret key, and what of it is no secret."""
+    """A file with a secret key, and its public parts."""
 
     path: str
     name: str
     public_key: str
-    """As ``trusted-public-keys`` of nix.conf takes it: ``name:base64``."""
+    """The form of ``trusted-public-keys`` in nix.conf: ``name:base64``."""
 
 
 def read_signing_key(path: str) -> SigningKey:
-    """Look at the file of a secret key.
+    """Check the file of a secret key.
 
-    Raises ``NixferryError`` when it cannot be read, when others than its owner and group may read it or others than
-    its owner may change it, and when it holds no secret key. The message never holds what the file does.
+    Raises ``NixferryError`` if it cannot be read, if users other than its owner and group may read it or users other
+    than its owner may change it, or if it contains no secret key. The message never quotes the file.
     """
     file = Path(path)
     try:
@@ -64,15 +64,15 @@ def read_signing_key(path: str) -> SigningKey:
         ) from None
     if mode & (stat.S_IRWXO | stat.S_IWGRP):
         raise NixferryError(
-            f"the key file {path} has the mode {mode:04o}, so others may read or change it",
+            f"the key file {path} has mode {mode:04o}, so other users may read or change it",
             step=STEP,
-            remedy=f"Make a new key if others could have read it, and run chmod 600 {path}.",
+            remedy=f"Make a new key if other users could have read it, and run chmod 600 {path}.",
         )
     name, _colon, secret = content.partition(":")
     key = decoded(secret)
     if _NAME.fullmatch(name) is None or key is None or len(key) != SECRET_BYTES:
         raise NixferryError(
-            f"{path} holds no secret key of Nix"
+            f"{path} does not contain a secret key of Nix"
             + (", but a public one" if key is not None and len(key) == PUBLIC_BYTES else ""),
             step=STEP,
             remedy=HOW_TO_MAKE_A_KEY,
@@ -82,14 +82,14 @@ def read_signing_key(path: str) -> SigningKey:
 
 
 def is_public_key(text: str) -> bool:
-    """Whether ``text`` is a public key as ``trusted-public-keys`` of nix.conf takes it."""
+    """Return True if ``text`` is a public key in the form of ``trusted-public-keys`` in nix.conf."""
     name, _colon, encoded = text.partition(":")
     key = decoded(encoded)
     return _NAME.fullmatch(name) is not None and key is not None and len(key) == PUBLIC_BYTES
 
 
 def decoded(text: str) -> bytes | None:
-    """The bytes that ``text`` stands for in base 64; None when it is something else."""
+    """Decode ``text`` from base64; None if it is not valid."""
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -97,9 +97,9 @@ def decoded(text: str) -> bytes | None:
 
 
 def sign(nix: Nix, paths: Sequence[str], key: SigningKey, *, timeout: float = TIMEOUT_SECONDS) -> int:
-    """Sign the closures of ``paths`` in the controller's store; the number of signatures that were added.
+    """Sign the closures of ``paths`` in the controller's store; return the number of added signatures.
 
-    What has the key's signature already is passed over. Raises ``NixferryError``.
+    Paths that already have the key's signature are skipped. Raises ``NixferryError``.
     """
     result = nix.run(
         ["nix", "store", "sign", "--recursive", "--key-file", key.path, *paths],
@@ -114,9 +114,9 @@ def sign(nix: Nix, paths: Sequence[str], key: SigningKey, *, timeout: float = TI
 def unsigned(
     nix: Nix, paths: Sequence[str], key: SigningKey, *, timeout: float = TIMEOUT_SECONDS
 ) -> list[str]:
-    """Those of the closures of ``paths`` that signing would give a signature.
+    """Return the paths in the closures of ``paths`` that would get a signature.
 
-    Raises ``NixferryError`` when a path is not in the store.
+    Raises ``NixferryError`` if a path is not in the store.
     """
     listing = nix.run(
         ["nix", "path-info", "--recursive", "--sigs", *paths],
@@ -125,7 +125,7 @@ def unsigned(
         deadline_name=TIMEOUT_NAME,
     )
     lacking = without_signature_of(listing.stdout, key.name)
-    # There may be signatures by an older key of the same name.
+    # An older key of the same name may have made signatures.
     verify = ["nix", "store", "verify", "--recursive", "--no-contents", "--sigs-needed", "1"]
     verify += ["--option", "trusted-public-keys", key.public_key, *paths]
     request = NixRequest(tuple(verify), keep_messages=True)
@@ -135,7 +135,7 @@ def unsigned(
 
 
 def without_signature_of(listing: str, name: str) -> list[str]:
-    """The paths in ``listing`` of ``nix path-info --sigs`` that no key called ``name`` has signed."""
+    """Return the paths in ``listing`` of ``nix path-info --sigs`` without a signature by a key named ``name``."""
     lacking = []
     for line in listing.splitlines():
         path, *words = line.split()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The public keys that a host's Nix takes signatures of (``target/trusted_keys.sh``)."""
+"""The public keys whose signatures a host's Nix accepts (``target/trusted_keys.sh``)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REMEDIES = {
     "configuration and deploy that once as root. Nothing was changed.",
     "not_root": "Use `become: true` for this task; it is needed once. Nothing was changed.",
     "unwritable": "Check the file system of /etc on the host. Nothing was changed.",
-    "ineffective": "Run `nix show-config` on the host and mend what it complains of. The file is as it was before.",
+    "ineffective": "Run `nix show-config` on the host and fix the reported errors. The file is as it was before.",
     "daemon_not_restarted": "Run `systemctl status nix-daemon` on the host.",
     "still_trusted": "Remove it from nix.conf, or from the file that this includes, by hand.",
 }
@@ -35,7 +35,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class TrustedKeys:
-    """What the block in the host's configuration held, and holds."""
+    """The keys in the block of the host's configuration, before and after."""
 
     file: str
     before: tuple[str, ...]
@@ -62,13 +62,13 @@ class TrustedKeys:
 
 
 def checked_keys(keys: Sequence[str]) -> list[str]:
-    """``keys`` without duplicates and surrounding space. Raises ``NixferryError`` for what is no public key."""
+    """Return ``keys`` without duplicates and surrounding space. Raises ``NixferryError`` for an invalid public key."""
     found = list(dict.fromkeys(key.strip() for key in keys))
     for key in found:
         if not is_public_key(key):
             # It may be the secret one.
             raise NixferryError(
-                f"the key {key.partition(':')[0]!r} is no public key of Nix",
+                f"the key {key.partition(':')[0]!r} is not a valid public key of Nix",
                 step=STEP,
                 remedy="Give it as name:base64, which `nix key convert-secret-to-public < deploy.key` prints.",
             )
@@ -76,12 +76,12 @@ def checked_keys(keys: Sequence[str]) -> list[str]:
 
 
 def trusted_keys_script(keys: Sequence[str], *, wanted: str, dry_run: bool) -> str:
-    """The script for the host; ``wanted`` is ``present`` or ``absent``."""
+    """Return the script for the host; ``wanted`` is ``present`` or ``absent``."""
     return host_script({"KEYS": " ".join(keys), "WANTED": wanted, "DRY_RUN": str(int(dry_run))}, PARTS)
 
 
 def parse_trusted_keys(completed: Completed) -> TrustedKeys:
-    """Read the answer of the script. Raises ``NixferryError`` for an error that it reports."""
+    """Parse the answer of the script. Raises ``NixferryError`` for an error that it reports."""
     answer = answer_of_script("trusted_keys", completed, step=STEP, remedies=_REMEDIES)
     return TrustedKeys(
         file=answer.text("file"),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What changes between two closures, package by package."""
+"""Compare two closures, package by package."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path i
 
 from .progress import size_text
 
-# Nix's own "store diff-closures" writes this for a path whose name holds no version.
+# Nix's own "store diff-closures" prints this for a path without a version in its name.
 NO_VERSION = "∅"
 
 
 def change_text(number_of_bytes: int) -> str:
-    """A difference in size for people, with its sign."""
+    """Format a difference in size, with its sign."""
     sign = "-" if number_of_bytes < 0 else "+" if number_of_bytes else ""
     return sign + size_text(abs(number_of_bytes))
 
@@ -36,7 +36,7 @@ class PackageChange:
 
     @property
     def word(self) -> str:
-        """``added``, ``removed``, ``changed`` (other versions) or ``rebuilt`` (versions kept)."""
+        """Return ``added``, ``removed``, ``changed`` (other versions) or ``rebuilt`` (same versions)."""
         if not self.before:
             return "added"
         if not self.after:
@@ -44,7 +44,7 @@ class PackageChange:
         return "rebuilt" if self.before == self.after else "changed"
 
     def line(self) -> str:
-        """One line for a person."""
+        """Return one readable line."""
         before, after = (", ".join(versions) or "-" for versions in (self.before, self.after))
         versions = after if self.word in ("added", "rebuilt") else f"{before} -> {after}"
         versions = before if self.word == "removed" else versions
@@ -60,14 +60,14 @@ class ClosureDiff:
     size_after: int
 
     def text(self) -> str:
-        """The changes, one a line, and a line with the sizes."""
+        """Return the changes, one per line, and a line with the sizes."""
         lines = [change.line() for change in self.changes]
         sizes = f"{size_text(self.size_before)} -> {size_text(self.size_after)}"
         lines.append(f"closure  {sizes} ({change_text(self.size_after - self.size_before)})")
         return "\n".join(lines) + "\n"
 
     def result(self) -> dict[str, Any]:
-        """The difference as data for an Ansible result."""
+        """Return the difference as data for an Ansible result."""
         return {
             "packages": [
                 {
@@ -95,8 +95,7 @@ def _versions(paths: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
 def diff_closures(before: Mapping[str, int], after: Mapping[str, int]) -> ClosureDiff:
     """Compare two closures, each a mapping of store path to NAR size in bytes.
 
-    A package is listed when the set of its paths differs. Raises ``NixferryError`` when a key is not a
-    store path.
+    A package is listed if the set of its paths differs. Raises ``NixferryError`` if a key is not a store path.
     """
     old, new = _versions(before), _versions(after)
     changes = []

@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Running Nix programs: the only place that builds a Nix command line.
+"""Run Nix programs: the only place that builds a Nix command line.
 
-Knows which program takes which general option, reads the log stream, ends what it started, and turns a
+It knows which program takes which general option, reads the log stream, ends its child processes, and turns a
 failure into an error that a user can act on. Works with Nix 2.8 and later and with Lix. The environment of
 ansible-playbook reaches Nix unchanged (NIX_CONFIG, NIX_PATH, NIX_REMOTE, proxies).
 
-Nothing here may carry a secret: arguments are visible in the process list, and whatever an expression or a
-derivation holds ends in the world-readable store.
+Never pass a secret here: arguments are visible in the process list, and the content of an expression or a derivation
+ends in the world-readable store.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .result import (
 __all__ = ["Nix", "NixRequest", "NixResult", "result_of_log", "search_directories"]
 
 EXPERIMENTAL_FEATURES = "nix-command flakes"
-# Where installers put Nix. A non-login shell (cron, a systemd unit, AWX) often has none of them on its PATH.
+# The directories of installers. A non-login shell (cron, a systemd unit, AWX) often has none of them on its PATH.
 USUAL_DIRECTORIES = (
     "~/.nix-profile/bin",
     "/nix/var/nix/profiles/default/bin",
@@ -59,8 +59,8 @@ VERSION_TIMEOUT_SECONDS = 30.0
 class NixRequest:
     """One of several Nix programs to run side by side.
 
-    ``deadline`` is a time of ``time.monotonic``. With ``keep_messages`` the result has all that Nix told the
-    user; without, only the end of it, since a long build tells a lot.
+    ``deadline`` is a time of ``time.monotonic``. With ``keep_messages`` the result has all of Nix's messages; without,
+    only the last ones, since a long build prints many.
     """
 
     arguments: tuple[str, ...]
@@ -72,7 +72,7 @@ class NixRequest:
 class Nix:
     """Runs Nix programs with the same options and listener.
 
-    ``options`` are settings of nix.conf. What is relative on a command line counts from ``working_directory``.
+    ``options`` are settings of nix.conf. ``working_directory`` is the base of relative paths on a command line.
     ``on_event`` gets every log event of every program, ``on_tick`` is called a few times a second while one
     runs.
     """
@@ -96,13 +96,13 @@ class Nix:
         self._version: tuple[int, int] | None = None
 
     def listening(self, on_event: Callable[[LogEvent], None]) -> Nix:
-        """The same programs with another listener."""
+        """Return the same programs with another listener."""
         other = copy.copy(self)
         other._on_event = on_event
         return other
 
     def command_line(self, arguments: Sequence[str]) -> list[str]:
-        """``arguments``, whose first is the program, with the general options that this program takes."""
+        """Return ``arguments``, whose first is the program, with the general options of this program."""
         program, *rest = map(str, arguments)
         line = [program]
         if program == "nix" or program in _EVALUATING_PROGRAMS:
@@ -127,10 +127,10 @@ class Nix:
     ) -> NixResult:
         """Run one program to its end and return how it ended.
 
-        ``timeout`` is in seconds; ``deadline_name`` says in an error which wait it was. ``output`` takes
+        ``timeout`` is in seconds; ``deadline_name`` names the wait in an error. ``output`` takes
         standard output instead of the result (``nix-store --export`` is binary and large).
-        Raises ``NixferryError`` when the program is missing, when the parent has gone, and with ``check``
-        when the program failed or the deadline passed.
+        Raises ``NixferryError`` if the program is missing, if the parent is gone, and with ``check``
+        if the program failed or the deadline passed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         request = NixRequest(tuple(arguments), input=input, deadline=deadline)
@@ -151,9 +151,9 @@ class Nix:
         return self._run(requests, step, parallel, None, None, on_start)
 
     def version(self) -> tuple[int, int]:
-        """The version of the ``nix-store`` on PATH, as (2, 8).
+        """Return the version of the ``nix-store`` on PATH, such as (2, 8).
 
-        Lix calls itself ``nix (Lix, like Nix) 2.91.0``.
+        Lix prints ``nix (Lix, like Nix) 2.91.0``.
         """
         if self._version is None:
             result = self.run(
@@ -162,7 +162,7 @@ class Nix:
                 timeout=VERSION_TIMEOUT_SECONDS,
                 deadline_name="the wait for nix-store --version",
             )
-            # The last number, since a distribution of Nix tells its own version before it, in parentheses.
+            # The last number, since a distribution of Nix prints its own version before it, in parentheses.
             matches = list(_VERSION.finditer(result.stdout))
             if not matches:
                 raise NixferryError(
@@ -173,7 +173,7 @@ class Nix:
         return self._version
 
     def has(self, program: str) -> bool:
-        """Whether ``program`` is there."""
+        """Return True if ``program`` exists."""
         return shutil.which(program, path=self._environment["PATH"]) is not None
 
     def find(self, program: str, *, step: Step) -> str:
@@ -222,7 +222,9 @@ class Nix:
                 on_tick=self._on_tick,
             )
         except OSError as error:
-            remedy = "Pass less to it, in `specialargs` for instance." if error.errno == errno.E2BIG else ""
+            remedy = (
+                "Pass less data to it, for instance in `specialargs`." if error.errno == errno.E2BIG else ""
+            )
             raise NixferryError(f"Nix could not be started: {error}", step=step, remedy=remedy) from error
         return [
             reader.result(command.argv, outcome)
@@ -231,7 +233,7 @@ class Nix:
 
 
 def search_directories(environment: Mapping[str, str]) -> str:
-    """PATH with the usual places of Nix at its end."""
+    """Return PATH with the usual directories of Nix at its end."""
     directories = [entry for entry in environment.get("PATH", os.defpath).split(os.pathsep) if entry]
     for directory in map(os.path.expanduser, USUAL_DIRECTORIES):
         if directory not in directories:

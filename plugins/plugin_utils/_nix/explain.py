@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""From what Nix printed to what the user should read: the cause in a sentence, and what to do about it."""
+"""Turn Nix's output into a message for the user: the cause in one sentence, and the remedy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ERROR = re.compile(r"^\s*error:\s?", re.MULTILINE)
 _POSITION = re.compile(r"^\s*at (?P<position>\S.*:\d+(?::\d+)?):?\s*$")
 _SOURCE_LINE = re.compile(r"^\s*\d*\|")
 _HINT = re.compile(r"^\s*(\((stack trace truncated; )?use '--show-trace'.*\)|Try '.* --help'.*)\s*$")
-# What Nix adds to the error of a build: the end of the log, which has a place of its own in results.
+# Nix's appendix to the error of a build: the end of the log, which results have in a field of its own.
 _APPENDIX = re.compile(r"^\s*(?:Output paths:|[Ll]ast \d+ log lines:|For full logs, run)")
 MESSAGE_LINES = 30
 
@@ -143,7 +143,7 @@ def remedy_for(text: str) -> str:
 
 
 def cause_of(text: str) -> str:
-    """The last cause in an error text of Nix, with the place in the source where Nix names one.
+    """Return the last cause in an error text of Nix, with the place in the source if Nix names one.
 
     Nix 2.8 prints the error alone, later versions print the trace first and the error last, both indented.
     """
@@ -171,7 +171,7 @@ def cause_of(text: str) -> str:
 
 
 def _without_margin(lines: Sequence[str]) -> list[str]:
-    """The lines without the indentation that all but the first have in common (Nix uses seven spaces)."""
+    """Return the lines without the common indentation of all but the first (Nix uses seven spaces)."""
     rest = [line for line in lines[1:] if line.strip()]
     margin = min((len(line) - len(line.lstrip()) for line in rest), default=0)
     return [line if number == 0 else line[margin:] for number, line in enumerate(lines)]

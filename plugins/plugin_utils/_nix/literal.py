@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Ansible values written as Nix expressions.
+"""Write Ansible values as Nix expressions.
 
-Whatever a variable holds becomes a value and never code: strings are escaped as the Nix manual says
+The content of a variable becomes a value and never code: strings are escaped as in the Nix manual
 ("String literals"), and a string that looks like a path stays a string.
 """
 
@@ -21,16 +21,16 @@ _INTEGER_LIMIT = 2**63
 
 
 def nix_literal(value: object, *, where: str = "the value") -> str:
-    """``value`` as a Nix expression that needs no parentheses around it.
+    """Return ``value`` as a Nix expression that needs no parentheses.
 
-    Takes what JSON can say: None, booleans, numbers, strings, sequences and mappings with string keys, and
-    the subclasses of them that Ansible makes. Raises ``NixferryError``, naming ``where``, for anything else
-    and for what Nix has no value for (infinite numbers, integers beyond 64 bits, the character zero).
+    Accepts JSON values: None, booleans, numbers, strings, sequences and mappings with string keys, and Ansible's
+    subclasses of them. Raises ``NixferryError``, naming ``where``, for anything else and for values that Nix does
+    not have (infinite numbers, integers beyond 64 bits, the null character).
     """
     try:
         return _literal(value, where)
     except RecursionError:
-        raise NixferryError(f"{where} is nested too deeply, or holds itself", step=_STEP) from None
+        raise NixferryError(f"{where} is nested too deeply, or contains itself", step=_STEP) from None
 
 
 def _literal(value: object, where: str) -> str:
@@ -50,18 +50,22 @@ def _literal(value: object, where: str) -> str:
     if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
         items = [_literal(each, f"{where}[{number}]") for number, each in enumerate(value)]
         return "[ " + " ".join(items) + " ]" if items else "[ ]"
-    raise NixferryError(f"{where} is of type {type(value).__name__}, which Nix has no value for", step=_STEP)
+    raise NixferryError(
+        f"{where} is of type {type(value).__name__}, which has no equivalent in Nix", step=_STEP
+    )
 
 
 def nix_string(text: str, *, where: str = "the value") -> str:
-    """``text`` as a Nix string literal in double quotes."""
+    """Return ``text`` as a Nix string literal in double quotes."""
     if "\0" in text:
-        raise NixferryError(f"{where} holds the character zero, which no Nix string can", step=_STEP)
+        raise NixferryError(
+            f"{where} contains the null character, which is not valid in a Nix string", step=_STEP
+        )
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise NixferryError(f"{where} cannot be written in UTF-8: {error.reason}", step=_STEP) from error
-    # A carriage return in a literal is turned into a newline by the lexer, unless it is escaped.
+    # Nix's lexer turns an unescaped carriage return in a literal into a newline.
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("\r", "\\r")
     return f'"{escaped}"'
 
@@ -87,7 +91,7 @@ def _integer(value: int, where: str) -> str:
 
 def _float(value: float, where: str) -> str:
     if not math.isfinite(value):
-        raise NixferryError(f"{where} is {value}, which Nix has no number for", step=_STEP)
+        raise NixferryError(f"{where} is {value}, which is not a number in Nix", step=_STEP)
     if 0 < abs(value) < sys.float_info.min:
         raise NixferryError(f"{where} is {value}, which is too close to zero for Nix", step=_STEP)
     # Nix wants a point before an exponent, which Python leaves out of 1e+16.

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Nix's machine-readable log, turned into typed events.
+"""Parse Nix's machine-readable log into typed events.
 
 ``--log-format internal-json`` makes every Nix program write lines ``@nix {...}`` on standard error. The
-format is not a documented interface: it is read here as ``JSONLogger`` in src/libutil/logging.cc of Nix 2.8 writes
-it, and whatever else a later Nix or Lix adds (actions, activity types, fields) is passed over in silence.
-Lines of other origin, such as those of ssh, are kept as ``PlainLine``.
+format is not a documented interface: it is read here in the form of ``JSONLogger`` in src/libutil/logging.cc of Nix
+2.8. Additions of a later Nix or Lix (actions, activity types, fields) are ignored. Lines of other origin, such as those
+of ssh, are kept as ``PlainLine``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from enum import IntEnum
 from typing import Any
 
 PREFIX = "@nix "
-# What the text of a warning begins with.
+# The prefix of a warning.
 WARNING = "warning:"
 
 # CSI sequences (colours, cursor), OSC sequences (hyperlinks, ended by BEL or ST), and two-byte escapes.
@@ -68,7 +68,7 @@ Field = int | str
 
 @dataclass(frozen=True)
 class Message:
-    """Something Nix says to the user. ``text`` has no terminal escapes and may have several lines."""
+    """A message of Nix to the user. ``text`` has no terminal escapes and may have several lines."""
 
     level: int
     text: str
@@ -76,7 +76,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Start:
-    """An activity begins. ``type`` is one of ``ActivityType`` or a number that is not known here."""
+    """The start of an activity. ``type`` is one of ``ActivityType`` or an unknown number."""
 
     id: int
     type: int
@@ -88,14 +88,14 @@ class Start:
 
 @dataclass(frozen=True)
 class Stop:
-    """An activity ends."""
+    """The end of an activity."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Result:
-    """News of a running activity. ``type`` is one of ``ResultType`` or a number that is not known here."""
+    """An update of a running activity. ``type`` is one of ``ResultType`` or an unknown number."""
 
     id: int
     type: int
@@ -104,7 +104,7 @@ class Result:
 
 @dataclass(frozen=True)
 class PlainLine:
-    """A line that is not of Nix's log format: of ssh, of a git that Nix runs, of a hook."""
+    """A line that is not in Nix's log format: from ssh, from a git that Nix runs, from a hook."""
 
     text: str
 
@@ -113,12 +113,12 @@ LogEvent = Message | Start | Stop | Result | PlainLine
 
 
 def strip_terminal_escapes(text: str) -> str:
-    """``text`` without colours, cursor movements, and control characters other than tab and newline."""
+    """Return ``text`` without colours, cursor movements, and control characters other than tab and newline."""
     return _CONTROL.sub("", _TERMINAL_ESCAPE.sub("", text))
 
 
 def parse_line(line: str) -> LogEvent | None:
-    """The event that ``line`` (without its newline) stands for; None where there is nothing to tell.
+    """Parse the event in ``line`` (without its newline); None if it has none.
 
     Never raises: a line that looks like Nix's but cannot be read is a ``PlainLine``.
     """
@@ -126,7 +126,7 @@ def parse_line(line: str) -> LogEvent | None:
         text = strip_terminal_escapes(line)
         return PlainLine(text) if text.strip() else None
     try:
-        # A number of thousands of digits is a ValueError, deep nesting a RecursionError.
+        # A number with thousands of digits raises ValueError, deep nesting RecursionError.
         entry = json.loads(line[len(PREFIX) :])
     except (ValueError, RecursionError):
         return PlainLine(strip_terminal_escapes(line))
@@ -138,7 +138,7 @@ def parse_line(line: str) -> LogEvent | None:
 def _parse_entry(entry: dict[str, Any]) -> LogEvent | None:
     action = entry.get("action")
     if action == "msg":
-        # raw_msg lacks the "error:" and the trace: msg is what a terminal shows.
+        # raw_msg lacks the "error:" and the trace: msg is the text for a terminal.
         text = strip_terminal_escapes(_text(entry.get("msg")) or _text(entry.get("raw_msg")))
         level = _number(entry.get("level"), Level.INFO)
         # Nix logs some of its warnings at the level of errors.

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the events of Nix's log add up to: how far it is, and what each build has printed.
+"""Sum up the events of Nix's log: the progress, and the output of each build.
 
 The arithmetic is that of Nix's own progress bar (``ProgressBar`` in src/libmain/progress-bar.cc): an activity
-carries counts of its own, and announces how much of other types it expects; what ended stays counted.
+has its own counts, and announces how much of other types it expects; ended activities stay counted.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .log_stream import (
 )
 
 LOG_TAIL_LINES = 40
-# Logs of this many builds are kept, so that a build of a whole distribution does not fill the memory. The store
-# has the logs of the others.
+# Keep the logs of this many builds, so that a build of a whole distribution does not fill the memory. The store has
+# the other logs.
 LOGS_KEPT = 200
 
 
 @dataclass(frozen=True)
 class Counts:
-    """How far the activities of one type are: derivations, paths or bytes, as the type has it."""
+    """The progress of the activities of one type, in its unit: derivations, paths or bytes."""
 
     done: int = 0
     expected: int = 0
@@ -51,7 +51,7 @@ class _Activity:
 
 
 class Tally:
-    """Adds up events. Numbers that make no sense are counted as they come: this is for showing, not deciding."""
+    """Adds up events. Implausible numbers are counted too: the result is for display, not for decisions."""
 
     def __init__(self) -> None:
         self._running: dict[int, _Activity] = {}
@@ -83,11 +83,11 @@ class Tally:
         )
 
     def running_derivations(self) -> list[str]:
-        """The .drv paths being built, in the order in which they began."""
+        """Return the .drv paths being built, in the order of their start."""
         return [path for path, _builder in self.running_builds()]
 
     def running_builds(self) -> list[tuple[str, str]]:
-        """The same with the address of the builder each is built on, empty for this machine."""
+        """Return the same with the address of each one's builder, empty for this machine."""
         return [
             (path, builder_of(each.start))
             for each in self._running.values()
@@ -119,7 +119,7 @@ class Tally:
 
 
 class BuildLogs:
-    """The end of what each build printed, by .drv path."""
+    """Return the end of each build's output, by .drv path."""
 
     def __init__(self, tail: int = LOG_TAIL_LINES, kept: int = LOGS_KEPT) -> None:
         self._tail = tail
@@ -142,7 +142,7 @@ class BuildLogs:
             self._forget_oldest()
 
     def built(self) -> list[str]:
-        """The .drv paths whose build began, the most recent ones at least."""
+        """Return the .drv paths whose build began, at least the most recent ones."""
         return list(self._lines)
 
     def tail(self, derivation: str) -> list[str]:
@@ -158,14 +158,14 @@ class BuildLogs:
 
 
 def derivation_of(start: Start) -> str | None:
-    """The .drv path when ``start`` begins a build."""
+    """Return the .drv path if ``start`` begins a build."""
     if start.type != ActivityType.BUILD or not start.fields:
         return None
     return str(start.fields[0])
 
 
 def builder_of(start: Start) -> str:
-    """The address of the remote builder on which a build begins; empty for this machine."""
+    """Return the address of the remote builder on which a build begins; empty for this machine."""
     return str(start.fields[1]) if len(start.fields) > 1 else ""
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What Nix says it would do: the answer to ``nix-store --realise --dry-run``.
+"""Parse the output of ``nix-store --realise --dry-run``.
 
 The wording is that of ``printMissing`` in src/libmain/shared.cc of Nix; it is the same from 2.8 to 2.34.
 """
@@ -29,7 +29,7 @@ _PATH = re.compile(r"^ +(/nix/store/\S+)$")
 
 @dataclass(frozen=True)
 class Plan:
-    """What a build would do. Sizes are in bytes, as exactly as Nix rounds them.
+    """What a build would do. Sizes are in bytes, as rounded by Nix.
 
     ``unknown`` are paths that can neither be built nor fetched.
     """
@@ -42,12 +42,12 @@ class Plan:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to do."""
+        """Return True if there is nothing to do."""
         return not (self.would_build or self.would_fetch or self.unknown)
 
 
 def parse_plan(messages: Iterable[str]) -> Plan:
-    """Read a plan from the messages of a dry run; messages about other things are passed over."""
+    """Parse a plan from the messages of a dry run; ignore other messages."""
     paths: dict[re.Pattern[str], list[str]] = {_BUILT: [], _FETCHED: [], _UNKNOWN: []}
     download = unpacked = 0
     current: list[str] | None = None

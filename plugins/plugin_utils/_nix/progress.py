@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the user sees while Nix works: one line that refreshes on a terminal, a plain line now and then elsewhere.
+"""Show progress while Nix works: a refreshing line on a terminal, occasional plain lines elsewhere.
 
 Everything goes through Ansible's Display, to standard error and not to the log file: a worker has no terminal
 of its own, and standard output belongs to the callback, which may write JSON.
@@ -31,7 +31,7 @@ from .log_tally import Tally, derivation_of
 # Seconds between two plain lines, and between two states of the refreshing line.
 LINE_INTERVAL_SECONDS = 5.0
 REFRESH_INTERVAL_SECONDS = 0.2
-# Seconds after which a plain line comes even when nothing moves: a sign of life for whoever reads a CI log.
+# Seconds after which a plain line comes even without progress: a sign of life in a CI log.
 SIGN_OF_LIFE_SECONDS = 60.0
 DEFAULT_COLUMNS = 79
 HASH_AND_DASH = 33
@@ -40,7 +40,7 @@ Mode = Literal["auto", "lines", "none"]
 
 
 class DisplayLike(Protocol):
-    """The part of ``ansible.utils.display.Display`` that is used."""
+    """The part of ``ansible.utils.display.Display`` that is used here."""
 
     verbosity: int
 
@@ -50,7 +50,7 @@ class DisplayLike(Protocol):
 
 
 class Progress:
-    """Tells the user how far Nix is. ``muted`` (a task with no_log) and mode ``none`` say nothing at all.
+    """Shows Nix's progress. ``muted`` (a task with no_log) and mode ``none`` show nothing at all.
 
     With ``-v`` the lines that builds print are shown too. Call ``close`` at the end: it removes the
     refreshing line.
@@ -82,7 +82,7 @@ class Progress:
         self._tally = Tally()
 
     def event(self, event: LogEvent) -> None:
-        """Take note of an event of Nix's log, and show the state when it is time to."""
+        """Record an event of Nix's log, and show the state if it is time."""
         if self._silent:
             return
         self._tally.event(event)
@@ -94,7 +94,7 @@ class Progress:
         self._prefix = f"[{prefix}] "
 
     def phase(self, text: str) -> None:
-        """Begin something new, such as ``evaluating``: says so at once and counts from zero again."""
+        """Begin a new phase, such as ``evaluating``: show it at once and count from zero again."""
         self._phase = text
         self._tally = Tally()
         self._begin = self._clock()
@@ -110,7 +110,7 @@ class Progress:
         self._last = self._clock()
 
     def tick(self) -> None:
-        """Show the state when it is time to. To be called now and then, also when nothing happens."""
+        """Show the state if it is time. Call it regularly, also without events."""
         if self._silent:
             return
         now = self._clock()
@@ -129,7 +129,7 @@ class Progress:
         if self._line_is_open and full == self._shown:
             return
         self._shown = full
-        # The cursor goes back to the first column, so that whatever another worker prints overwrites the line.
+        # The cursor returns to the first column, so that output of another worker overwrites the line.
         self._show(f"\x1b[K{full[: self._columns - 1]}\r", newline=False)
         self._line_is_open = True
 
@@ -161,7 +161,7 @@ class Progress:
 
 
 def state_text(tally: Tally) -> str:
-    """The state in a few words, such as ``building 12/48 (hello-1.0) · copying 3/210 paths (1.2 GiB)``."""
+    """Return the state in a few words, such as ``building 12/48 (hello-1.0) · copying 3/210 paths (1.2 GiB)``."""
     parts = []
     builds = tally.counts(ActivityType.BUILDS)
     if builds.expected or builds.running:
@@ -193,7 +193,7 @@ def derivation_name(path: str) -> str:
 
 
 def size_text(size: int) -> str:
-    """A number of bytes for people, in binary units."""
+    """Format a number of bytes in binary units."""
     value = float(size)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024:
@@ -203,16 +203,16 @@ def size_text(size: int) -> str:
 
 
 def duration_text(seconds: float) -> str:
-    """A duration as minutes and seconds, with hours when there are any."""
+    """Format a duration as minutes and seconds, with hours if any."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes:02}:{rest:02}"
 
 
 def _parent_has_terminal() -> bool:
-    """Whether ansible-playbook writes its standard error to a terminal.
+    """Return True if ansible-playbook writes its standard error to a terminal.
 
-    The worker, which this is, was cut off from it; Linux tells where the parent's file descriptor leads.
+    This worker is detached from it; Linux shows the target of the parent's file descriptor.
     """
     try:
         target = os.readlink(f"/proc/{os.getppid()}/fd/2")  # noqa: PTH115  (a name, not a path to follow)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""How a Nix program ended, read off its log: on the controller as it runs, or on a host afterwards."""
+"""Read from its log how a Nix program ended: on the controller as it runs, or on a host afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NixResult:
     """How a Nix program ended.
 
     ``stderr`` is the end of the log, ``errors`` are Nix's own error texts, ``messages`` is the whole log
-    without what builds print, where the request asked for it.
+    without the output of builds, if the request asked for it.
     """
 
     return_code: int
@@ -57,7 +57,7 @@ class NixResult:
             return NixferryError(
                 f"{deadline_name or 'the timeout'} expired while {program} was running",
                 step=step,
-                remedy="Raise the timeout, or look at the output for what it waited for.",
+                remedy="Raise the timeout, or see in the output what it waited for.",
                 output=output,
                 where=self.where,
             )
@@ -78,7 +78,7 @@ def result_of_log(
     timed_out: bool = False,
     where: str = "",
 ) -> NixResult:
-    """The result of a Nix program that ran elsewhere, on a host, from the ``log`` that it left."""
+    """Return the result of a Nix program that ran on a host, from its ``log``."""
     reader = LogReader(on_event, keep_messages=False)
     for line in log.splitlines():
         reader.line(line)
@@ -87,7 +87,7 @@ def result_of_log(
 
 
 class LogReader:
-    """Keeps of one program's log what an error will need, and passes the events on."""
+    """Keeps the parts of a program's log that an error needs, and passes the events on."""
 
     def __init__(self, on_event: Callable[[LogEvent], None] | None, keep_messages: bool) -> None:
         self._on_event = on_event
@@ -101,7 +101,7 @@ class LogReader:
             return
         if isinstance(event, Message):
             if event.text.startswith("(use '--show-trace'"):
-                # A hint about an option that the user of a playbook does not have, logged as an error.
+                # A hint, logged as an error, about an option that playbook users do not have.
                 return
             if event.level == Level.ERROR:
                 self._errors.append(event.text)
@@ -130,14 +130,14 @@ class LogReader:
 
 
 def _last_line(lines: Sequence[str]) -> str:
-    """The last line that says something; a warning only when there is nothing else."""
+    """Return the last meaningful line; a warning only if there is nothing else."""
     said = [line.strip() for line in reversed(lines) if line.strip()]
     return next((line for line in said if not line.startswith(WARNING)), said[0] if said else "")
 
 
 def _ending(program: str, return_code: int) -> str:
     if return_code >= 0:
-        return f"{program} ended with exit code {return_code} and said nothing"
+        return f"{program} ended with exit code {return_code} without any output"
     try:
         name = signal.Signals(-return_code).name
     except ValueError:

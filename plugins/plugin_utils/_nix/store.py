@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Questions to a Nix store: which paths are valid, what belongs to a closure, how large it is.
+"""Query a Nix store: valid paths, closures and their sizes.
 
-Every function takes the ``step`` that an error names, raises ``NixferryError`` when Nix fails or does not answer in
-time, and takes a ``timeout`` in seconds (``None``: no limit).
+Every function takes the ``step`` for errors, raises ``NixferryError`` if Nix fails or does not answer in time, and
+takes a ``timeout`` in seconds (``None``: no limit).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def batches(paths: Sequence[str], size: int = PATHS_PER_COMMAND) -> Iterator[Seq
 def invalid_paths(
     nix: Nix, paths: Iterable[str], *, step: Step, timeout: float | None = QUERY_TIMEOUT_SECONDS
 ) -> set[str]:
-    """Return those of ``paths`` that the controller's store does not have."""
+    """Return the ``paths`` that the controller's store does not have."""
     wanted = sorted(set(paths))
     if not wanted:
         return set()
@@ -53,14 +53,14 @@ def derivation_outputs(nix: Nix, drv_path: str, *, step: Step) -> dict[str, str]
 
     Output paths are named like the derivation, with ``-<output>`` unless it is ``out``
     (``outputPathName`` in src/libstore/derivations.cc of Nix).
-    Raises ``NixferryError`` also when ``drv_path`` is not a valid derivation.
+    Raises ``NixferryError`` also if ``drv_path`` is not a valid derivation.
     """
     derivation = parse_store_path(drv_path, step=step)
     if not derivation.path.endswith(".drv"):
         raise NixferryError(
             f"{drv_path} is not a derivation: its name does not end in .drv",
             step=step,
-            remedy="Give a store path that is built already as `store_path`.",
+            remedy="Give a built store path as `store_path`.",
         )
     if invalid_paths(nix, [derivation.path], step=step):
         raise NixferryError(
@@ -80,8 +80,8 @@ def derivation_outputs(nix: Nix, drv_path: str, *, step: Step) -> dict[str, str]
 def closure(nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = None) -> list[Item]:
     """Return the closure of ``paths`` in the controller's store, every path behind those it refers to.
 
-    The closure of a derivation is what building it needs, without its outputs.
-    Raises ``NixferryError`` also when a path is not there.
+    The closure of a derivation is everything that building it needs, without its outputs.
+    Raises ``NixferryError`` also if a path is missing.
     """
     names = query(nix, ["nix-store", "--query", "--requisites", *paths], step=step, timeout=timeout).split()
     sizes: list[str] = []
@@ -89,7 +89,7 @@ def closure(nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None
         sizes += query(nix, ["nix-store", "--query", "--size", *batch], step=step, timeout=timeout).split()
     if len(sizes) != len(names):
         raise NixferryError(
-            f"nix-store --query --size told {len(sizes)} sizes for {len(names)} paths", step=step
+            f"nix-store --query --size printed {len(sizes)} sizes for {len(names)} paths", step=step
         )
     return [Item(path, int(size)) for path, size in zip(names, sizes, strict=True)]
 
@@ -103,7 +103,7 @@ def closure_elsewhere(
 
 
 def parse_path_info(text: str) -> list[Item]:
-    """Read ``nix path-info --size``: a path and a number on each line."""
+    """Parse ``nix path-info --size``: a path and a number on each line."""
     items = []
     for line in text.splitlines():
         words = line.split()
@@ -115,7 +115,7 @@ def parse_path_info(text: str) -> list[Item]:
 def query(
     nix: Nix, arguments: Sequence[str], *, step: Step, timeout: float | None = QUERY_TIMEOUT_SECONDS
 ) -> str:
-    """Return what a Nix program answers on standard output."""
+    """Return the standard output of a Nix program."""
     return nix.run(
         arguments, step=step, timeout=timeout, deadline_name="the wait for the Nix store's answer"
     ).stdout

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""flake.lock: which inputs of a flake are locked to what, and new locks from Nix itself."""
+"""Read the locked inputs of flake.lock, and get new locks from Nix itself."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from .pins import (
 )
 
 TIMEOUT_NAME = "the timeout for the update of the lock file"
-# `nix flake update INPUT` and --flake came with 2.19 (its release notes); Lix calls itself 2.90 and later, was forked
-# from 2.18 and still takes the options of old.
+# `nix flake update INPUT` and --flake came with 2.19 (its release notes). Lix, which has versions from 2.90 on, was
+# forked from 2.18 and still takes the old options.
 _UPDATE_TAKES_INPUTS = (2, 19)
 _LIX = (2, 90)
 
 
 @dataclass(frozen=True)
 class FlakeLock:
-    """The format. ``nix`` works in the flake's directory; ``deadline`` is a time of ``time.monotonic``."""
+    """flake.lock. ``nix`` works in the flake's directory; ``deadline`` is a time of ``time.monotonic``."""
 
     nix: Nix
     deadline: float | None = None
 
     def pins(self, file: LockFile) -> dict[str, Pin]:
-        """The inputs by their paths, such as ``nixpkgs`` and ``home-manager/nixpkgs``; not those that follow others."""
+        """Return the inputs by path, such as ``nixpkgs`` and ``home-manager/nixpkgs``; not those that follow others."""
         data = file.data()
         if not data:
             return {}
@@ -46,15 +46,17 @@ class FlakeLock:
             nodes = data["nodes"]
             return {path: _pin(path, nodes[name]) for path, name in _inputs(nodes, str(data["root"])).items()}
         except (KeyError, TypeError, AttributeError) as error:
-            raise NixferryError(f"{file.path} is no lock file of Nix: {error!r}", step=STEP) from error
+            raise NixferryError(
+                f"{file.path} is not a valid lock file of Nix: {error!r}", step=STEP
+            ) from error
 
     def updated(self, file: LockFile, names: Sequence[str]) -> str:
-        """Nix computes the new lock file; the one on the disk stays as it is."""
+        """Let Nix compute the new lock file; the one on the disk stays unchanged."""
         if _UPDATE_TAKES_INPUTS <= self.nix.version() < _LIX:
             with tempfile.TemporaryDirectory() as directory:
                 output = Path(directory, "flake.lock")
                 self._run("nix", "flake", "update", *names, "--flake", ".", "--output-lock-file", str(output))
-                # Nix does not write what it would not change.
+                # Nix does not write an unchanged file.
                 return output.read_text(encoding="utf-8") if output.exists() else file.text
         flags = [part for name in names for part in ("--update-input", name)] or ["--recreate-lock-file"]
         answer = self._run("nix", "flake", "metadata", ".", "--json", "--no-write-lock-file", *flags)
@@ -64,7 +66,7 @@ class FlakeLock:
             raise NixferryError(
                 f"the answer of nix flake metadata cannot be read: {error!r}", step=STEP
             ) from error
-        # As Nix writes it: LockFile::toString in src/libexpr/flake/lockfile.cc.
+        # Nix's own form: LockFile::toString in src/libexpr/flake/lockfile.cc.
         return json.dumps(locks, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def _run(self, *arguments: str) -> str:
@@ -76,7 +78,7 @@ class FlakeLock:
 
 
 def _inputs(nodes: Mapping[str, Any], root: str) -> dict[str, str]:
-    """The nodes by the path of inputs that leads to them. What follows another input is a list, and no pin."""
+    """Return the nodes by their path of inputs. An input that follows another one is a list, and not a pin."""
     found: dict[str, str] = {}
     waiting: list[tuple[str, str, tuple[str, ...]]] = [("", root, (root,))]
     while waiting:
@@ -103,7 +105,7 @@ def _pin(path: str, node: Mapping[str, Any]) -> Pin:
 
 
 def _url(reference: Mapping[str, Any]) -> str:
-    """A flake reference, without its branch, from its attributes."""
+    """Return a flake reference, without its branch, from its attributes."""
     kind = str(reference["type"])
     if "owner" in reference:
         return f"{kind}:{reference['owner']}/{reference['repo']}"

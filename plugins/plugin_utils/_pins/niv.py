@@ -4,9 +4,9 @@
 # Private to this collection: it can change at any time, without notice.
 """niv's nix/sources.json.
 
-Read from niv itself (src/Niv/GitHub.hs, src/Niv/Git/Cmd.hs, nix/sources.nix): an entry of type ``tarball`` or ``file``
-is downloaded from ``url``, which comes from ``url_template`` with the entry's other attributes for ``<name>``; one of
-type ``git`` is fetched by its ``rev``.
+Based on niv itself (src/Niv/GitHub.hs, src/Niv/Git/Cmd.hs, nix/sources.nix): an entry of type ``tarball`` or ``file``
+is downloaded from ``url``, made from ``url_template`` with the entry's other attributes for ``<name>``; one of type
+``git`` is fetched by its ``rev``.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class NivSources:
     sources: Sources
 
     def pins(self, file: LockFile) -> dict[str, Pin]:
-        """The entries, in the order of the file."""
+        """Return the entries, in the order of the file."""
         return {name: _pin(name, _checked(file, name, entry)) for name, entry in file.data().items()}
 
     def updated(self, file: LockFile, names: Sequence[str]) -> str:
-        """The branches are asked for, and what is new is downloaded to be hashed."""
+        """Look up the branches, and download new revisions to hash them."""
         data = file.data()
         for name in names:
             entry = data[name]
@@ -89,7 +89,7 @@ def _refusal(entry: Mapping[str, Any]) -> str:
     if kind != "git" and "<rev>" not in _template(entry):
         return "its URL does not depend on a revision"
     if not entry.get("branch"):
-        return "it follows no branch"
+        return "it does not follow a branch"
     if kind == "git" and entry.get("ref") not in (None, entry["branch"], f"refs/heads/{entry['branch']}"):
         return "Nix fetches its `ref`, which is not its branch"
     return url_refusal(_repository(entry))

@@ -4,8 +4,8 @@
 # Private to this collection: it can change at any time, without notice.
 """npins' npins/sources.json, versions 3 to 8 of the format.
 
-Read from npins itself (libnpins/src/versions.rs, libnpins/src/pins/git.rs): hashes are sha256-BASE64 since version 6
-and in Nix's base 32 before; a git pin on a known forge has the URL of an archive, one with submodules or from
+Based on npins itself (libnpins/src/versions.rs, libnpins/src/pins/git.rs): hashes are sha256-BASE64 since version 6
+and in Nix's base 32 before; a git pin on a known forge has the URL of an archive. One with submodules or from
 elsewhere has none and is hashed as a checkout.
 """
 
@@ -37,12 +37,12 @@ class NpinsSources:
     sources: Sources
 
     def pins(self, file: LockFile) -> dict[str, Pin]:
-        """The pins, in the order of the file."""
+        """Return the pins, in the order of the file."""
         _version, pins = _content(file, file.data())
         return {name: _pin(name, pin) for name, pin in pins.items()}
 
     def updated(self, file: LockFile, names: Sequence[str]) -> str:
-        """The branches are asked for, and what is new is fetched to be hashed."""
+        """Look up the branches, and fetch new revisions to hash them."""
         data = file.data()
         version, pins = _content(file, data)
         for name in names:
@@ -76,7 +76,7 @@ class NpinsSources:
 def _content(file: LockFile, data: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
     version, pins = int(data.get("version", -1)), data.get("pins")
     if not isinstance(pins, dict) or not all(isinstance(pin, dict) for pin in pins.values()):
-        raise NixferryError(f"{file.path} is no file of npins", step=STEP)
+        raise NixferryError(f"{file.path} is not a valid file of npins", step=STEP)
     if version not in VERSIONS:
         raise NixferryError(
             f"{file.path} has version {version} of npins' format, known are {VERSIONS[0]} to {VERSIONS[-1]}",
@@ -94,7 +94,7 @@ def _pin(name: str, pin: Mapping[str, Any]) -> Pin:
         type=str(pin.get("type", "")),
         url=without_password(url),
         branch=str(pin.get("branch", "")),
-        # A release is known by its version, a channel by its URL.
+        # A release is identified by its version, a channel by its URL.
         revision=str(pin.get("revision") or pin.get("version") or ""),
         hash=str(pin.get("hash") or ""),
         refusal=_refusal(pin),
@@ -105,21 +105,21 @@ def _refusal(pin: Mapping[str, Any]) -> str:
     if pin.get("frozen"):
         return "it is frozen; `npins unfreeze` changes that"
     if pin.get("type") != "Git":
-        return f"`npins update` knows how to follow a pin of type {pin.get('type')}, this collection does not"
+        return f"this collection cannot update a pin of type {pin.get('type')}; use `npins update`"
     if pin.get("lfs"):
         return "its files are kept in Git LFS, which `npins update` can fetch"
     repository = pin.get("repository")
     if not isinstance(repository, Mapping) or not _repository(repository):
-        return "its repository is of a kind that is not known here"
+        return "its kind of repository is not supported here"
     if repository.get("private_token"):
         return "its access token would be visible in the process list; use `npins update`"
     if not pin.get("branch"):
-        return "it follows no branch"
+        return "it does not follow a branch"
     return url_refusal(_repository(repository))
 
 
 def _repository(repository: Mapping[str, Any]) -> str:
-    """The URL for git; empty when the kind of repository is not known."""
+    """Return the URL for git; empty for an unknown kind of repository."""
     if repository.get("type") == "Git":
         return str(repository.get("url", ""))
     home = _home(repository)
@@ -127,7 +127,7 @@ def _repository(repository: Mapping[str, Any]) -> str:
 
 
 def _home(repository: Mapping[str, Any]) -> str:
-    """Where a repository on a known forge lies; empty for others."""
+    """Return the URL of a repository on a known forge; empty for others."""
     part = {
         name: str(repository.get(name, "")).strip("/") for name in ("server", "owner", "repo", "repo_path")
     }
@@ -142,7 +142,7 @@ def _home(repository: Mapping[str, Any]) -> str:
 
 
 def _archive(repository: Mapping[str, Any], revision: str) -> str | None:
-    """The URL of an archive of the revision; none when the host of the repository offers no archives."""
+    """Return the URL of an archive of the revision; None if the host of the repository offers no archives."""
     match repository.get("type"):
         case "GitHub" | "Forgejo":
             return f"{_home(repository)}/archive/{revision}.tar.gz"

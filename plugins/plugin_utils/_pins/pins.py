@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Pins: which revisions of other sources a project builds with, in flake.lock, niv's and npins' files.
+"""Pins: the revisions of other sources that a project builds with, in flake.lock, niv's and npins' files.
 
-What is known about the formats is in a file each: ``_pins/flake.py``, ``_pins/niv.py``, ``_pins/npins.py``.
+Each format has a file of its own: ``_pins/flake.py``, ``_pins/niv.py``, ``_pins/npins.py``.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ class Pin:
 
     name: str
     type: str
-    """What the file itself calls it: ``github``, ``tarball``, ``Git`` and so on."""
+    """The type in the file: ``github``, ``tarball``, ``Git`` and so on."""
     url: str = ""
-    """Where it comes from, without passwords."""
+    """The URL, without passwords."""
     branch: str = ""
     revision: str = ""
-    """The commit; empty for a source that has none."""
+    """The commit; empty for a source without one."""
     hash: str = ""
     time: int | None = None
-    """When that revision was made, in seconds since the epoch, where the file says so."""
+    """The time of that revision in seconds since the epoch, if the file has it."""
     refusal: str = ""
-    """Why it cannot be updated; empty when it can."""
+    """Why it cannot be updated; empty if it can."""
 
     def state(self) -> dict[str, Any]:
-        """What an update changes, as part of a task's result."""
+        """Return the state that an update changes, as part of a task's result."""
         return {"revision": self.revision, "hash": self.hash, "time": self.time}
 
 
 @dataclass(frozen=True)
 class LockFile:
-    """A file of pins as it lies on the disk; ``text`` is empty while there is none."""
+    """A file of pins on the disk; ``text`` is empty if it does not exist."""
 
     path: Path
     text: str
 
     def data(self) -> dict[str, Any]:
-        """Its content. Raises ``NixferryError`` when it is not a JSON object."""
+        """Return its content. Raises ``NixferryError`` if it is not a JSON object."""
         if not self.text:
             return {}
         try:
@@ -64,14 +64,14 @@ class LockFile:
             raise NixferryError(
                 f"{self.path} is not JSON: {error}",
                 step=STEP,
-                remedy="Resolve what is wrong in it, such as a merge.",
+                remedy="Fix the error in it, for instance an unresolved merge.",
             ) from error
         if not isinstance(found, dict):
-            raise NixferryError(f"{self.path} does not hold a JSON object", step=STEP)
+            raise NixferryError(f"{self.path} does not contain a JSON object", step=STEP)
         return found
 
     def written_like_this(self, data: object) -> str:
-        """``data`` with the indentation and the end of this file."""
+        """Return ``data`` with the indentation and the end of this file."""
         lines = self.text.splitlines()
         indent = len(lines[1]) - len(lines[1].lstrip()) if len(lines) > 1 else 2
         end = "\n" if self.text.endswith("\n") or not self.text else ""
@@ -79,17 +79,17 @@ class LockFile:
 
 
 class Format(Protocol):
-    """What one kind of file can do."""
+    """The operations of one kind of file."""
 
     def pins(self, file: LockFile) -> dict[str, Pin]:
-        """All pins by name. Raises ``NixferryError`` when the file makes no sense."""
+        """Return all pins by name. Raises ``NixferryError`` if the file is not valid."""
 
     def updated(self, file: LockFile, names: Sequence[str]) -> str:
-        """The text of the file with new revisions of ``names``, or of all when empty. Writes nothing."""
+        """Return the text of the file with new revisions of ``names``, or of all if empty. Writes nothing."""
 
 
 def read_lock_file(path: Path) -> LockFile:
-    """Read a file of pins; a missing one is empty. Raises ``NixferryError`` when it cannot be read."""
+    """Read a file of pins; a missing one is empty. Raises ``NixferryError`` if it cannot be read."""
     try:
         return LockFile(path, path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -99,13 +99,13 @@ def read_lock_file(path: Path) -> LockFile:
 
 
 def write_lock_file(file: LockFile, text: str) -> None:
-    """Replace the file as a whole, unless somebody has changed it since it was read.
+    """Replace the file as a whole, unless another process has changed it since it was read.
 
-    Raises ``NixferryError`` when it was changed or cannot be written.
+    Raises ``NixferryError`` if it was changed or cannot be written.
     """
     if read_lock_file(file.path).text != file.text:
         raise NixferryError(
-            f"{file.path} was changed by somebody else meanwhile", step=STEP, remedy="Run it again."
+            f"{file.path} was changed by another process meanwhile", step=STEP, remedy="Run it again."
         )
     path = file.path.resolve()
     temporary = ""
@@ -126,16 +126,16 @@ def write_lock_file(file: LockFile, text: str) -> None:
 
 
 def chosen(pins: dict[str, Pin], names: Sequence[str], *, update: bool) -> list[str]:
-    """The pins that are meant: those named, or all; to update, those that can be.
+    """Return the selected pins: those named, or all; for an update, those that can be updated.
 
-    Raises ``NixferryError`` for a name that there is none of, and for one that was named and cannot be updated.
+    Raises ``NixferryError`` for an unknown name, and for a named pin that cannot be updated.
     """
     unknown = [name for name in names if name not in pins]
     if unknown:
         raise NixferryError(
-            f"there is no pin {', '.join(unknown)}",
+            f"unknown pin {', '.join(unknown)}",
             step=STEP,
-            remedy=f"There are: {', '.join(pins) or 'none'}.",
+            remedy=f"The pins are: {', '.join(pins) or 'none'}.",
         )
     for name in names:
         if update and pins[name].refusal:
@@ -144,7 +144,7 @@ def chosen(pins: dict[str, Pin], names: Sequence[str], *, update: bool) -> list[
 
 
 def pins_result(old: dict[str, Pin], new: dict[str, Pin], names: Sequence[str]) -> list[dict[str, Any]]:
-    """What became of each pin, as a task returns it; ``names`` limits it, and whatever changed is told anyway."""
+    """Return the result of each pin for a task; ``names`` limits it, but changed pins are always included."""
     result = []
     for name, known in {**old, **new}.items():
         before, after = old.get(name), new.get(name)
@@ -167,12 +167,12 @@ def pins_result(old: dict[str, Pin], new: dict[str, Pin], names: Sequence[str]) 
 
 
 def summary(pins: dict[str, Pin]) -> str:
-    """The pins a line each, for a diff: a file may hold more than should be shown, such as tokens."""
+    """Return the pins, one per line, for a diff: the file may contain tokens, which must not be shown."""
     return "".join(f"{pin.name} {pin.revision} {pin.hash}".replace("  ", " ") + "\n" for pin in pins.values())
 
 
 def without_password(url: str) -> str:
-    """``url`` as it may be shown."""
+    """Return ``url`` without secrets."""
     parts = urlsplit(url)
     if "@" not in parts.netloc:
         return url
@@ -182,7 +182,7 @@ def without_password(url: str) -> str:
 
 
 def holds_password(url: str) -> bool:
-    """Whether ``url`` names more than a user and a host: it would be seen in the process list."""
+    """Return True if ``url`` has more than a user and a host: the process list would show it."""
     parts = urlsplit(url)
     return "@" in parts.netloc and (
         not parts.scheme.endswith("ssh") or ":" in parts.netloc.rpartition("@")[0]
@@ -190,7 +190,7 @@ def holds_password(url: str) -> bool:
 
 
 def _umask() -> int:
-    """This process's mask; asking for it means setting it."""
+    """Return this process's mask; reading it requires setting it."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

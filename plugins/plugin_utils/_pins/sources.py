@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Where a branch of a git repository is, and what a source hashes to: what an update of a pin needs to know."""
+"""Look up the commit of a git branch, and the hash of a source, for the update of a pin."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .pins import STEP, holds_password
 GIT_TIMEOUT_SECONDS = 120.0
 FETCH_TIMEOUT_NAME = "the timeout for the update of the pins"
 _COMMIT = re.compile(r"(?P<commit>[0-9a-f]{40}(?:[0-9a-f]{24})?)\t")
-_PASSWORD = "the URL holds a password or a token, which would be visible in the process list"  # noqa: S105
+_PASSWORD = "the URL contains a password or a token, which would be visible in the process list"  # noqa: S105
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Sources:
     deadline: float | None = None
 
     def head_of(self, url: str, branch: str) -> str:
-        """The commit of a branch of a remote repository. Raises ``NixferryError`` when there is none."""
+        """Return the commit of a branch of a remote repository. Raises ``NixferryError`` if it does not exist."""
         lines: list[str] = []
         command = Command(
-            # `--`: what begins with a dash is a name here and never an option.
+            # `--`: a word that begins with a dash is a name here, never an option.
             argv=("git", "ls-remote", "--", url, f"refs/heads/{branch}"),
             environment={
                 **os.environ,
@@ -71,25 +71,25 @@ class Sources:
         return match["commit"]
 
     def download_hash(self, url: str, *, unpack: bool) -> str:
-        """The SHA-256 hash of a file, or of what an archive holds, in Nix's base 32."""
+        """Return the SHA-256 hash of a file, or of an archive's content, in Nix's base 32."""
         # The name is that of builtins.fetchTarball, so that the build does not download again.
         flags = ["--unpack", "--name", "source"] if unpack else []
         return self._run("nix-prefetch-url", "--type", "sha256", *flags, url).strip()
 
     def checkout_hash(self, url: str, branch: str, revision: str, *, submodules: bool) -> str:
-        """The SHA-256 hash of a checkout, as builtins.fetchGit checks it, in the form sha256-BASE64."""
+        """Return the SHA-256 hash of a checkout, as in builtins.fetchGit, in the form sha256-BASE64."""
         source = {"url": url, "rev": revision, "ref": f"refs/heads/{branch}", "submodules": submodules}
         expression = f"(builtins.fetchGit {nix_literal(source)}).narHash"
         argv = ("nix-instantiate", "--eval", "--json", "--read-write-mode", "-")
         return str(json.loads(self._run(*argv, input=expression.encode())))
 
     def base64_form(self, base32: str) -> str:
-        """A hash in Nix's base 32 in the form sha256-BASE64."""
+        """Convert a hash from Nix's base 32 to the form sha256-BASE64."""
         digits = self._run("nix-hash", "--type", "sha256", "--to-base16", base32).strip()
         return "sha256-" + base64.b64encode(bytes.fromhex(digits)).decode()
 
     def base32_form(self, sri: str) -> str:
-        """A hash in the form sha256-BASE64 in Nix's base 32."""
+        """Convert a hash from the form sha256-BASE64 to Nix's base 32."""
         digits = base64.b64decode(sri.removeprefix("sha256-")).hex()
         return self._run("nix-hash", "--type", "sha256", "--to-base32", digits).strip()
 
@@ -102,7 +102,7 @@ class Sources:
 
 
 def url_refusal(url: str) -> str:
-    """Why nothing may be fetched from ``url``; empty when it may."""
+    """Return why ``url`` must not be fetched; empty if it may."""
     if not url:
         return "it names no repository"
     return _PASSWORD if holds_password(url) else ""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The whole of a nix_lock_update task, without Ansible."""
+"""The whole nix_lock_update task, without Ansible."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from .pins import (
 )
 from .sources import Sources
 
-# Where each kind of file lies in a project.
+# The place of each kind of file in a project.
 PLACES = {"flake": "flake.lock", "npins": "npins/sources.json", "niv": "nix/sources.json"}
 
 
 @dataclass(frozen=True)
 class LockRequest:
-    """What to do with which file. ``timeout`` is in seconds."""
+    """The file and the operation. ``timeout`` is in seconds."""
 
     path: Path
     format: str
@@ -49,13 +49,13 @@ class LockRequest:
 
 
 def find_lock_file(path: Path, format: str) -> tuple[str, Path]:
-    """The kind of a file of pins, and the file itself, for a project's directory or such a file.
+    """Return the kind of a file of pins, and the file itself, for a project's directory or such a file.
 
-    Raises ``NixferryError`` when there is none, or more than one to choose from.
+    Raises ``NixferryError`` if there is none, or more than one.
     """
     if not path.is_dir():
         if not path.exists():
-            raise NixferryError(f"there is no {path}", step=STEP)
+            raise NixferryError(f"{path} does not exist", step=STEP)
         return (format if format != "auto" else _format_of(path)), path
     if format != "auto":
         return format, path / PLACES[format]
@@ -68,9 +68,7 @@ def find_lock_file(path: Path, format: str) -> tuple[str, Path]:
             if found
             else f"{path} has none of {', '.join(PLACES.values())}",
             step=STEP,
-            remedy="Say which one is meant with `format`."
-            if found
-            else "Name the project's directory in `path`.",
+            remedy="Select one with `format`." if found else "Name the project's directory in `path`.",
         )
     return found[0], path / PLACES[found[0]]
 
@@ -80,13 +78,13 @@ def run_lock_task(
 ) -> dict[str, Any]:
     """Show or update the pins, and return the task's result. ``nix`` runs Nix in a directory.
 
-    Raises ``NixferryError`` when something cannot be updated that was asked for.
+    Raises ``NixferryError`` if a requested update is not possible.
     """
     name, path = find_lock_file(request.path, request.format)
     if name == "flake" and not (path.parent / "flake.nix").exists():
-        raise NixferryError(f"there is no flake.nix beside {path}", step=STEP)
+        raise NixferryError(f"flake.nix is missing beside {path}", step=STEP)
     if name != "flake" and not path.exists():
-        raise NixferryError(f"there is no {path}", step=STEP)
+        raise NixferryError(f"{path} does not exist", step=STEP)
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     known = _format(name, nix(path.parent), deadline)
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
@@ -110,7 +108,7 @@ def run_lock_task(
         if changed and not request.check_mode:
             write_lock_file(file, text)
             if not file.text:
-                # As Nix does it: a flake in a git checkout consists of the files that git knows.
+                # As in Nix: a flake in a git checkout consists of the files that git knows.
                 notes = intend_to_add(path)
     return {
         "failed": False,
@@ -125,7 +123,7 @@ def run_lock_task(
 
 
 def diff_of(result: Mapping[str, Any]) -> dict[str, str]:
-    """The difference between the pins before and after, for Ansible."""
+    """Return the difference between the pins before and after, for Ansible."""
     header = str(result["path"])
     return {
         "before": result["before"],

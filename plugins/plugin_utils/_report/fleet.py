@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The state of a fleet: collected from the results of nix_generations, as data and as a table."""
+"""Collect the fleet status from the results of nix_generations, as data and as a table."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .text import (
 )
 
 STATUS = f"{COLLECTION}nix_generations"
-# What is taken of a result; all of it is None for a host that did not answer.
+# The fields of a result to keep; all are None for a host that did not answer.
 STATUS_FIELDS = (
     "current",
     "booted",
@@ -49,29 +49,29 @@ STATUS_FIELDS = (
     "notes",
 )
 NO_ANSWER: dict[str, Any] = dict.fromkeys(STATUS_FIELDS)
-# How many deploys are told of, in the data and below the table.
+# The number of deploys in the data, and below the table.
 DEPLOYS_TOLD = 20
 DEPLOYS_SHOWN = 5
 
 
 @dataclass
 class FleetStatus:
-    """Takes note of what every host of a fleet says about itself."""
+    """Collects the status of every host of a fleet."""
 
     hosts: dict[str, dict[str, Any]] = field(default_factory=dict)
     asked: bool = False
-    """Whether any host was, or was to be, asked."""
+    """Return True if any host was, or was to be, asked."""
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The runs that deployed to these hosts, by their ids, each with the hosts that it changed."""
 
     def play(self, hosts: Iterable[str]) -> None:
-        """A play begins that asks its hosts: those that never come to answer get a row, too."""
+        """Record the hosts of a play that asks them, so that hosts without an answer get a row too."""
         self.asked = True
         for host in hosts:
             self.hosts.setdefault(host, {"reachable": False, "message": "was not asked", **NO_ANSWER})
 
     def task_ends(self, host: str, action: str, status: str, result: Mapping[str, Any]) -> None:
-        """A task ended: ``status`` is ok, failed, ignored or unreachable."""
+        """Record the end of a task: ``status`` is ok, failed, ignored or unreachable."""
         if action == STATUS:
             self.asked = True
             answered = status == "ok" and "current" in result
@@ -95,11 +95,11 @@ class FleetStatus:
 
     @property
     def deploys(self) -> list[dict[str, Any]]:
-        """The newest runs, the newest first."""
+        """Return the newest runs, the newest first."""
         return [run for _id, run in sorted(self.runs.items(), reverse=True)][:DEPLOYS_TOLD]
 
     def report(self, now: float) -> dict[str, Any]:
-        """The whole as data; ``now`` is in seconds since the epoch."""
+        """Return the status as data; ``now`` is in seconds since the epoch."""
         hosts = list(self.hosts.values())
         return {
             "schema": SCHEMA,
@@ -117,13 +117,13 @@ class FleetStatus:
 
 
 _HEAD = ("HOST", "RUNS", "BOOTS", "GEN", "AGE", "DEPLOYED BY", "REVISION", "REBOOT", "FAILED", "DRIFT")
-# What gives way when the table is too wide, and how far.
+# The columns to shrink if the table is too wide, and their minimum width.
 _SHRINKS = ((5, 11), (9, 9), (0, 16), (5, 6), (0, 6))
 _GAP = "  "
 
 
 def status_lines(hosts: Mapping[str, Mapping[str, Any]], now: float, width: int = WIDTH) -> list[Line]:
-    """One row for each host, and below what needs more words."""
+    """Return one row for each host, followed by remarks."""
     rows = {name: _row(name, host, now) for name, host in hosts.items()}
     cells = [_HEAD, *[row for row in rows.values() if row]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(_HEAD))]
@@ -148,11 +148,11 @@ def status_lines(hosts: Mapping[str, Mapping[str, Any]], now: float, width: int 
 
 
 def deploy_lines(deploys: Sequence[Mapping[str, Any]], width: int = WIDTH) -> list[Line]:
-    """The newest deploys, for whoever wants to go back to one."""
+    """Return the newest deploys, as targets of a rollback."""
     lines = [Line("")] if deploys else []
     for run in deploys[:DEPLOYS_SHOWN]:
         what = "rollback" if run["action"] == "rollback" else short_revision(run["revision"]) or "-"
-        cells = (f"deploy:{run['deploy']}", run["deployer"] or "somebody", what, ", ".join(run["hosts"]))
+        cells = (f"deploy:{run['deploy']}", run["deployer"] or "unknown", what, ", ".join(run["hosts"]))
         lines.append(Line(cut(f"  {_GAP.join(cells)}", width)))
     return lines
 
@@ -196,12 +196,12 @@ def _remarks(host: Mapping[str, Any]) -> list[str]:
 
 
 def short_path(path: str) -> str:
-    """The beginning of a store path's hash; ``-`` for none."""
+    """Return the beginning of a store path's hash; ``-`` for none."""
     return path.rpartition("/")[2][:8] or "-"
 
 
 def short_revision(revision: str) -> str:
-    """Eight characters of a commit, with ``*`` for a modified working tree."""
+    """Return eight characters of a commit, with ``*`` for a modified working tree."""
     return base_revision(revision)[:8] + ("*" if revision.endswith(DIRTY) else "")
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What a play is there for, before any of it has run."""
+"""Find the actions of a play before it runs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 
 def actions_of(play: Any) -> set[str]:
-    """The full names of the actions in a play of Ansible and in its roles, as far as they are known beforehand.
+    """Return the full names of the actions in a play and in its roles that are known in advance.
 
-    What is included while it runs is not; its results are.
+    Tasks that are included at run time are not among them; their results are recorded nevertheless.
     """
     blocks = [*play.pre_tasks, *play.tasks, *play.post_tasks, *play.handlers]
     for role in play.roles:

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What became of every host in a run: collected from task results, and put together at the end.
+"""Collect the outcome of every host in a run from task results, and report it at the end.
 
-Only fields that this collection itself returns are taken, by name; nothing else of a result can get into a report.
+Only fields that this collection itself returns are used, by name; nothing else of a result can get into a report.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SWITCHES = (f"{COLLECTION}nix_switch", f"{COLLECTION}nix_rollback")
 BUILD = f"{COLLECTION}nix_build"
 COPY = f"{COLLECTION}nix_copy"
 DEPLOYS = (*SWITCHES, BUILD, COPY)
-# What says for itself why it failed.
+# Actions whose results explain their failure.
 EXPLAINED = (*DEPLOYS, f"{COLLECTION}nix_health_check")
 
 NOT_ATTEMPTED = "not-attempted"
 UNREACHABLE = "unreachable"
 HIDDEN = "hidden"
-# The worst first: a host with several systems is told about by the worst of them.
+# The worst first: a host with several systems is reported by the worst of them.
 OUTCOMES = (
     "unknown",
     "failed",
@@ -43,7 +43,7 @@ OUTCOMES = (
     HIDDEN,
     "unchanged",
 )
-# What is taken of a switch's result, with what stands for what is missing.
+# The fields of a switch's result to keep, with their defaults.
 _FIELDS: dict[str, Any] = {
     "kind": "",
     "profile": "",
@@ -65,7 +65,7 @@ _FIELDS: dict[str, Any] = {
 
 @dataclass
 class HostRun:
-    """What is known about one host so far."""
+    """The state of one host so far."""
 
     activations: dict[str, dict[str, Any]] = field(default_factory=dict)
     """The last result for each profile."""
@@ -73,7 +73,7 @@ class HostRun:
     """``built`` or ``copied``."""
     changed: bool = False
     failure: dict[str, Any] | None = None
-    """The last task that failed: its name, whether the host was unreachable, and the message if it is ours."""
+    """The last failed task: its name, whether the host was unreachable, and the message if it is ours."""
     seconds: float = 0.0
     began: float | None = None
     batch: int = -1
@@ -81,14 +81,14 @@ class HostRun:
 
 @dataclass
 class RunReport:
-    """Takes note of a run's events. Times are seconds since the epoch."""
+    """Records a run's events. Times are seconds since the epoch."""
 
     playbook: str = ""
     check_mode: bool = False
     began: float = 0.0
     hosts: dict[str, HostRun] = field(default_factory=dict)
     deploys: bool = False
-    """Whether anything was, or was to be, deployed in this run."""
+    """Return True if anything was, or was to be, deployed in this run."""
     planned: bool = False
     """Whether a play was there to deploy."""
     batch: int = -1
@@ -97,11 +97,11 @@ class RunReport:
 
     @property
     def attempted(self) -> bool:
-        """Whether a host was copied to or switched, or was to be: then the state of a fleet is not what matters."""
+        """Return True if a host was copied to or switched, or was to be: then the fleet status is not shown."""
         return self.planned or any(run.activations or run.progress == "copied" for run in self.hosts.values())
 
     def play(self, hosts: Iterable[str], batch: Iterable[str], *, deploys: bool) -> None:
-        """A batch of a play begins. ``hosts`` are all of the play; with ``deploys`` it is there to deploy to them."""
+        """Record the start of a batch. ``hosts`` are all of the play; ``deploys`` is whether it deploys to them."""
         self.batch += 1
         if not deploys:
             return
@@ -112,18 +112,18 @@ class RunReport:
             self.host(host).batch = self.batch
 
     def host(self, name: str) -> HostRun:
-        """What is known about a host."""
+        """Return the state of a host."""
         return self.hosts.setdefault(name, HostRun())
 
     def task_begins(self, host: str, action: str, now: float) -> None:
-        """A task of ours begins on a host."""
+        """Record the start of a task of ours on a host."""
         if action in DEPLOYS:
             self.host(host).began = now
 
     def task_ends(
         self, host: str, action: str, task: str, status: str, result: Mapping[str, Any], now: float
     ) -> None:
-        """A task ended: ``status`` is ok, failed, ignored or unreachable."""
+        """Record the end of a task: ``status`` is ok, failed, ignored or unreachable."""
         if action in DEPLOYS:
             self.deploys = True
             self._time(host, now)
@@ -133,7 +133,7 @@ class RunReport:
             ours = action in EXPLAINED
             known = self.host(host).failure
             if status == "failed" and not ours and known is not None and not known["task"]:
-                # That a build for many hosts failed for this one is told by a task that cannot explain it.
+                # The task that reports a failed build of this host cannot explain it.
                 known["task"] = task
                 return
             self.host(host).failure = {
@@ -169,7 +169,7 @@ class RunReport:
             facts["outcome"] = str(result["outcome"])
             failed = status != "ok" or bool(result.get("deferred_failure"))
             facts["message"] = message_of(result) if failed else ""
-            # A later word on the same profile replaces the earlier one: that is what the host is like now.
+            # A later result for the same profile replaces the earlier one: it is the current state of the host.
             run.activations[_profile(run, facts)] = facts
         elif status == "ok" and "censored" in result:
             run.activations[""] = {**_FIELDS, "outcome": HIDDEN, "message": ""}
@@ -185,7 +185,7 @@ class RunReport:
     # --- the end ----------------------------------------------------------------------------------------------
 
     def report(self, now: float | None, failed: Iterable[str] = ()) -> dict[str, Any]:
-        """The whole as data. ``now`` is None while it runs; ``failed`` are the hosts that Ansible counts as failed."""
+        """Return the report as data. ``now`` is None during the run; ``failed`` are Ansible's failed hosts."""
         failed = set(failed)
         stopped = bool(failed) or any(run.failure for run in self.hosts.values())
         hosts = {name: self._host_report(name, run, failed, stopped) for name, run in self.hosts.items()}
@@ -215,7 +215,7 @@ class RunReport:
             worst = {**_FIELDS, "outcome": outcome, "message": message}
         report = {"outcome": worst["outcome"], "message": worst["message"], "changed": run.changed, **worst}
         report["step"] = failure["step"] or "" if failure and not activations else ""
-        # A task that was rescued does not make a host failed; a later one that was not does, whatever runs by now.
+        # A rescued task does not make a host failed; a later failed one does, whatever runs now.
         later = (
             failure is not None
             and bool(activations)
@@ -233,7 +233,7 @@ class RunReport:
 
 
 def _profile(run: HostRun, facts: Mapping[str, Any]) -> str:
-    """The profile that a result is about; a step that confirms or aborts may name no more than the activation."""
+    """Return the profile of a result; a step that confirms or aborts may only name the activation."""
     for profile, earlier in run.activations.items():
         if facts["activation"] and facts["activation"] == earlier["activation"]:
             return profile
@@ -241,17 +241,17 @@ def _profile(run: HostRun, facts: Mapping[str, Any]) -> str:
 
 
 def _without_activation(run: HostRun, failure: Mapping[str, Any] | None, stopped: bool) -> tuple[str, str]:
-    """Outcome and message of a host on which nothing was activated."""
+    """Return outcome and message of a host on which nothing was activated."""
     if failure is not None:
         if failure["unreachable"]:
             return UNREACHABLE, failure["message"]
         return "failed", failure["message"] or f"the task {failure['task']!r} failed"
-    # Who would have gone on had the run not been stopped was not attempted, however far it came.
+    # A host that the stopped run would have continued with counts as not attempted, however far it came.
     return (NOT_ATTEMPTED if stopped or not run.progress else run.progress), ""
 
 
 def totals(hosts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """How many hosts there are of each outcome, and of what else matters."""
+    """Return the number of hosts by outcome and by other properties."""
     found = list(hosts)
     return {
         "hosts": len(found),
@@ -263,7 +263,7 @@ def totals(hosts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def overall(hosts: Iterable[Mapping[str, Any]]) -> str:
-    """One word for a whole run: the worst that happened."""
+    """Return one word for a whole run: the worst outcome."""
     found = list(hosts)
     outcomes = {host["outcome"] for host in found}
     if outcomes & {"unknown", "failed"} or any(
@@ -279,7 +279,7 @@ def overall(hosts: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _items(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The results of a loop, or the only one."""
+    """Return the results of a loop, or the only one."""
     items = result.get("results")
     if isinstance(items, list) and "outcome" not in result:
         return [item for item in items if isinstance(item, Mapping)]
@@ -287,15 +287,15 @@ def _items(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def message_of(result: Mapping[str, Any]) -> str:
-    """What a failed task of ours says; nothing of what no_log hides."""
+    """Return the message of a failed task of ours; nothing hidden by no_log."""
     if "censored" in result:
         return "hidden by no_log"
-    # What Ansible puts before the message of a host that was lost.
+    # Ansible's prefix of the message of a lost host.
     return str(result.get("msg") or "").removeprefix("Task failed: ")
 
 
 def plain(value: Any) -> Any:
-    """A copy without Ansible's own types, which JSON and comparisons stumble over."""
+    """Return a copy without Ansible's own types, which break JSON and comparisons."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -309,5 +309,5 @@ def plain(value: Any) -> Any:
 
 
 def moment(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC."""
+    """Format seconds since the epoch as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

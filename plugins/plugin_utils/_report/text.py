@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The end of a run, for people."""
+"""Format the summary at the end of a run."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _WOULD = {"committed": "would be committed", "tested": "would be tested"}
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text and what it means: ``good``, ``changed``, ``bad`` or ``warn``."""
+    """A line of text and its tone: ``good``, ``changed``, ``bad`` or ``warn``."""
 
     text: str
     tone: str = GOOD
 
 
 def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
-    """The hosts of a run by outcome, the worst last, where people look first."""
+    """Return the hosts of a run by outcome, the worst last, where users look first."""
     hosts: Mapping[str, Mapping[str, Any]] = report["hosts"]
     head = f"{_count(len(hosts), 'host')} in {duration(report['seconds'] or 0)}: {report['result']}"
     if report["check_mode"]:
@@ -82,18 +82,18 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
 
 
 def json_text(report: Mapping[str, Any]) -> str:
-    """A report as the text of a JSON file."""
+    """Return a report as the text of a JSON file."""
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
 
 
 def _told(name: str, host: Mapping[str, Any], *, sure: bool) -> str:
-    """A host with its new generation, if it has got one."""
+    """Return a host with its new generation, if any."""
     committed = sure and host["outcome"] == "committed" and host["generation"]
     return _with(name, [f"generation {host['generation']}"] if committed else [])
 
 
 def _told_cause(text: str, width: int) -> list[str]:
-    """A sentence or two below the hosts; the whole stands where the task failed."""
+    """Return a sentence or two for the summary; the failed task has the whole message."""
     lines = textwrap.wrap(text, width - 6, max_lines=3, placeholder=" ..")
     return [f"{'    ' if line is lines[0] else '      '}{line}" for line in lines]
 
@@ -103,12 +103,12 @@ def _with(name: str, words: Sequence[str]) -> str:
 
 
 def cause(name: str, message: str) -> str:
-    """The first line of a message, without the name that stands before it already."""
+    """Return the first line of a message, without the name that already precedes it."""
     return message.splitlines()[0].removeprefix(f"{name}: ")
 
 
 def _labelled(label: str, items: Sequence[str], tone: str, width: int) -> list[Line]:
-    """``label   item, item, ...`` over as many lines as it takes."""
+    """Return ``label   item, item, ...``, over several lines if needed."""
     joined = ", ".join(item.replace(" ", "\0") for item in items)
     first = f"  {label}".ljust(_LABEL + 6)
     lines = textwrap.wrap(joined, max(20, width - len(first)), break_long_words=False, break_on_hyphens=False)
@@ -117,7 +117,7 @@ def _labelled(label: str, items: Sequence[str], tone: str, width: int) -> list[L
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: ``12s``, ``5m``, ``3h``, ``12d``."""
+    """Format seconds as ``12s``, ``5m``, ``3h`` or ``12d``."""
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * length:
             return f"{int(seconds // length)}{unit}"
@@ -125,7 +125,7 @@ def duration(seconds: float) -> str:
 
 
 def cut(text: str, width: int) -> str:
-    """The text in at most ``width`` characters, with two dots for what is missing."""
+    """Return the text in at most ``width`` characters, with two dots for omitted ones."""
     return text if len(text) <= width else text[: max(0, width - 2)] + ".."
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The Nix code below ``nix/fleet``, as one text: a flake's evaluation has no other files in reach."""
+"""Join the Nix code in ``nix/fleet`` to one text: a flake's evaluation cannot read other files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
 
 @functools.cache
 def adapter_text() -> str:
-    """The function of main.nix with the other parts in place, as an expression."""
+    """Return the function of main.nix with the other parts as an expression."""
     parts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(_ADAPTERS.glob("*.nix"))}
     main = _without_comments(parts.pop("main"))
     del parts["default"]
@@ -27,18 +27,18 @@ def adapter_text() -> str:
 
 
 def adapter_options(format_: str | None, arguments: str, access: str) -> str:
-    """Attributes of what that function is called with."""
+    """Return the attributes of that function's argument."""
     known = "null" if format_ is None else nix_string(format_)
     machine = platform.machine().lower()
-    # A Mac deploys to Linux all the same.
+    # A Mac also deploys to Linux.
     system = nix_string(f"{_MACHINES.get(machine, machine)}-linux")
     return f"format = {known}; arguments = {arguments}; access = {access}; system = {system};"
 
 
 def _without_comments(text: str) -> str:
-    """Nix code without comments and indentation: an argument of a program has a limit of length.
+    """Return Nix code without comments and indentation: a program's arguments have a maximum length.
 
-    No string of the code goes on in another line.
+    No string in the code spans several lines.
     """
     lines = (line.strip() for line in text.splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("#"))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Values out of Nix: what flakes, files and expressions say, as data."""
+"""Evaluate flakes, files and expressions to data."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ TIMEOUT_NAME = "the timeout for the evaluation"
 
 
 def data_attributes(source: Source, paths: Sequence[str], host: str, *, directory: str) -> list[Attribute]:
-    """Where the values lie; ``paths`` are attribute paths that count from the attribute of ``source``.
+    """Return the attributes of the values; ``paths`` are attribute paths relative to the attribute of ``source``.
 
-    Raises ``NixferryError`` when the source or a path cannot be understood.
+    Raises ``NixferryError`` if the source or a path is invalid.
     """
     return [_attribute(source, path, host, directory) for path in paths]
 
 
 def evaluate_data(nix: Nix, attributes: Sequence[Attribute], *, timeout: float | None) -> list[Any]:
-    """The values at ``attributes``, in this order. Those below the same root are evaluated by one process.
+    """Return the values at ``attributes``, in this order. One process evaluates those below the same root.
 
-    Raises ``NixferryError`` when one of them cannot be evaluated or is no data.
+    Raises ``NixferryError`` if one of them cannot be evaluated or is not data.
     """
     groups: dict[Root, dict[str, AttributePath]] = {}
     for number, attribute in enumerate(attributes):
@@ -72,7 +72,7 @@ def _attribute(source: Source, path: str, host: str, directory: str) -> Attribut
             prefix=names[0],
             override_inputs=source.override_inputs,
             impure=source.impure,
-            # Whoever asks a question does not expect a file to change.
+            # A query must not change a file.
             write_lock_file=False,
         )
         return Attribute(root, tuple(names[1:]))

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Where a fleet is described: files of NixOps, morph, nixus and colmena, or an output of a flake.
+"""Locate the description of a fleet: files of NixOps, morph, nixus and colmena, or an output of a flake.
 
-What the formats mean is known to the Nix code below ``nix/fleet``.
+The Nix code in ``nix/fleet`` interprets the formats.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .adapter import (
 from .outputs import STEP, flake_outputs
 
 AUTO = "auto"
-# A flake's outputs that describe hosts, with their formats. The first one that a flake has is meant.
+# A flake's outputs that describe hosts, with their formats. The first existing one is used.
 OUTPUTS = {
     "colmenaHive": "colmena",
     "colmena": "colmena",
@@ -45,7 +45,7 @@ OUTPUTS = {
 _FLAKES_ONLY = ("darwin", "home-manager")
 NO_ACCESS = "{ }"
 FORMATS = ("nixops", "morph", "nixus", "colmena", "deploy-rs", "nixos", "darwin", "home-manager")
-# What a directory without flake.nix is searched for.
+# Files to look for in a directory without flake.nix.
 USUAL_FILES = ("default.nix", "hive.nix", "nixops.nix", "network.nix", "deploy.nix")
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -56,7 +56,7 @@ _SEARCH_PATH_ENTRY = re.compile(r"<[^<>]+>")
 class FileFleet:
     """Fleet files: absolute paths, or entries of the search path.
 
-    ``arguments`` is the Nix literal of what functions in them are called with, ``access`` that of ``access_literal``.
+    ``arguments`` is the Nix literal of the arguments of functions in them, ``access`` that of ``access_literal``.
     """
 
     files: tuple[str, ...]
@@ -66,29 +66,29 @@ class FileFleet:
     include: tuple[str, ...] = ()
 
     def attribute(self, host: str) -> Attribute:
-        """The system of ``host``."""
+        """Return the attribute of the system of ``host``."""
         root = ExpressionRoot(f"({self._fleet()}).hosts", "{ }", self.include, anywhere=True)
         return Attribute(root, (host, "toplevel"))
 
     def same_systems(self, _host: str) -> tuple[Attribute, ...]:
-        """None: a file says in one place what a host's system is."""
+        """Return nothing: a file defines a host's system in one place."""
         return ()
 
     def list_request(self, hosts: Sequence[str] | None) -> NixRequest:
-        """Asks what is known of ``hosts`` without their systems; None: of all of them."""
+        """Return the request for the data of ``hosts``, without their systems; None: of all hosts."""
         return ExpressionRoot(f"({self._fleet()}).list {_names(hosts)}", include=self.include).value_request()
 
     def secrets_request(self, host: str) -> NixRequest:
-        """Asks for the secrets of ``host`` with their contents. Nobody may be shown what Nix says to that."""
+        """Return the request for the secrets of ``host``. Never show Nix's output of it: it may contain secrets."""
         return ExpressionRoot(f"({self._fleet()}){_secrets_of(host)}", include=self.include).value_request()
 
     def settled(self, _nix: Nix) -> FileFleet:
-        """Itself: what format it is the evaluation finds out."""
+        """Return itself: the evaluation detects the format."""
         return self
 
     @property
     def words(self) -> list[str]:
-        """What names this fleet from any directory."""
+        """Return words that name this fleet from any directory."""
         return list(self.files)
 
     def _fleet(self) -> str:
@@ -106,7 +106,7 @@ class FileFleet:
 
 @dataclass(frozen=True)
 class FlakeFleet:
-    """An output of a flake; without ``output`` it has to be found out which one describes hosts.
+    """An output of a flake; without ``output``, the one that describes hosts must be detected.
 
     ``arguments`` and ``access`` are as in ``FileFleet``.
     """
@@ -121,14 +121,14 @@ class FlakeFleet:
     write_lock_file: bool = True
 
     def attribute(self, host: str) -> Attribute:
-        """The system of ``host``."""
+        """Return the attribute of the system of ``host``."""
         return Attribute(self._configurations()._root(".hosts"), (host, "toplevel"))
 
     def same_systems(self, host: str) -> tuple[Attribute, ...]:
-        """Attributes that have to be one system before ``attribute`` may be built.
+        """Return attributes that must be the same system before ``attribute`` may be built.
 
-        The profile of a node of deploy-rs activates the first. Access is added to the second, which is called as the
-        node and may be another one.
+        The profile of a node of deploy-rs activates the first. Access is added to the second, which has the node's name
+        and may be another one.
         """
         configurations = self._configurations()
         if configurations == self:
@@ -137,15 +137,15 @@ class FlakeFleet:
         return tuple(fleet.attribute(host) for fleet in plain)
 
     def list_request(self, hosts: Sequence[str] | None) -> NixRequest:
-        """Asks what is known of ``hosts`` without their systems; None: of all of them."""
+        """Return the request for the data of ``hosts``, without their systems; None: of all hosts."""
         return self._root(f".list {_names(hosts)}").value_request()
 
     def secrets_request(self, host: str) -> NixRequest:
-        """Asks for the secrets of ``host`` with their contents. Nobody may be shown what Nix says to that."""
+        """Return the request for the secrets of ``host``. Never show Nix's output of it: it may contain secrets."""
         return self._root(_secrets_of(host)).value_request()
 
     def settled(self, nix: Nix) -> FlakeFleet:
-        """The same with its output and format known. Raises ``NixferryError`` when no output describes hosts."""
+        """Return the fleet with known output and format. Raises ``NixferryError`` if no output describes hosts."""
         if self.output:
             return self
         outputs = flake_outputs(nix, self.reference, self.write_lock_file)
@@ -162,11 +162,11 @@ class FlakeFleet:
 
     @property
     def words(self) -> list[str]:
-        """What names this fleet from any directory."""
+        """Return words that name this fleet from any directory."""
         return [f"{self.reference}#{self.output}"]
 
     def _configurations(self) -> FlakeFleet:
-        """The fleet that has the systems as configurations, where something is to be added to them."""
+        """Return the fleet that has the systems as configurations, to add something to them."""
         if self.format != "deploy-rs" or self.access == NO_ACCESS:
             return self
         return replace(self, output="nixosConfigurations", format="nixos")
@@ -183,7 +183,7 @@ Fleet = FileFleet | FlakeFleet
 
 
 def fleet_words(given: object) -> tuple[str, ...]:
-    """The option ``fleet``: a string, or a list of them. Raises ``NixferryError`` for anything else."""
+    """Return the option ``fleet``, a string or a list of them. Raises ``NixferryError`` for anything else."""
     words = [given] if isinstance(given, str) else given
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
         raise NixferryError("`fleet` is neither a string nor a list of strings", step=STEP)
@@ -202,14 +202,14 @@ def fleet_from(
     impure: bool = False,
     write_lock_file: bool = True,
 ) -> Fleet:
-    """The fleet that ``words`` name; relative paths count from ``directory``.
+    """Return the fleet that ``words`` name; relative paths are relative to ``directory``.
 
-    A word with ``#`` or a scheme, and a directory with flake.nix in it, is a flake. Raises ``NixferryError`` for what
-    does not exist or does not go together.
+    A word with ``#`` or a scheme, and a directory with a flake.nix, is a flake. Raises ``NixferryError`` if a file does
+    not exist or words contradict each other.
     """
     if format_ not in (AUTO, *FORMATS):
         raise NixferryError(
-            f"there is no format {format_!r} of fleets",
+            f"unknown fleet format {format_!r}",
             step=STEP,
             remedy=f"Give one of {', '.join(FORMATS)}.",
         )
@@ -232,9 +232,9 @@ def fleet_from(
     output = output.strip('"').removesuffix(".nodes")
     if output and output not in OUTPUTS and format_ == AUTO:
         raise NixferryError(
-            f"what the output {output} of the flake {reference} describes is not known",
+            f"the format of the output {output} of the flake {reference} is not known",
             step=STEP,
-            remedy=f"Name one of {', '.join(OUTPUTS)} after `#`, or say which format it has.",
+            remedy=f"Name one of {', '.join(OUTPUTS)} after `#`, or set its format.",
         )
     return FlakeFleet(
         _flake_reference(reference or ".", directory),
@@ -249,7 +249,7 @@ def fleet_from(
 
 
 def _refuse_useless(flake: bool, include: bool, of_flakes: bool) -> None:
-    """An option that has no effect is a mistake to tell about."""
+    """Refuse an option that has no effect."""
     if flake and include:
         raise NixferryError("`include` goes with fleet files, not with a flake", step=STEP)
     if of_flakes and not flake:
@@ -286,15 +286,15 @@ def _file(word: str, directory: str) -> str:
         found = next((path / name for name in USUAL_FILES if (path / name).exists()), None)
         if found is None:
             raise NixferryError(
-                f"{path} has neither flake.nix nor a fleet file in it",
+                f"{path} has neither a flake.nix nor a fleet file",
                 step=STEP,
                 remedy=f"Name the file; the usual names are {', '.join(USUAL_FILES)}.",
             )
         path = found
     if not path.exists():
         raise NixferryError(
-            f"there is no file {path}",
+            f"the file {path} does not exist",
             step=STEP,
-            remedy="Relative paths count from the directory of the file that names the fleet.",
+            remedy="Relative paths are relative to the directory of the file that names the fleet.",
         )
     return os.path.normpath(path)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The options of the inventory plugin in their typed form, and its choice of hosts."""
+"""Parse the options of the inventory plugin, and select its hosts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OPTIONS = ("fleet", "format", "args", "argstrs", "include", "override_inputs", "
 
 @dataclass(frozen=True)
 class FleetOptions:
-    """Which fleet to read. ``common`` is what a build of its hosts needs besides, as names of nix_build."""
+    """The fleet to read. ``common`` has further options for a build of its hosts, by their names in nix_build."""
 
     fleet: Fleet
     directory: str
@@ -39,16 +39,16 @@ class FleetOptions:
 
     @property
     def digest(self) -> str:
-        """Differs from that of any other fleet."""
+        """Return a digest that differs from that of any other fleet."""
         return hashlib.sha256(repr(self.fleet).encode()).hexdigest()[:16]
 
 
 def fleet_options(options: Mapping[str, Any], path: str) -> FleetOptions:
-    """The typed form of the options in the configuration ``path``. Raises ``NixferryError`` for what is wrong."""
+    """Parse the options in the configuration ``path``. Raises ``NixferryError`` for invalid ones."""
     words = fleet_words(options["fleet"])
     if not words:
         raise NixferryError("`fleet` is empty", step=STEP, remedy="Name a fleet file or a flake.")
-    # A relative path in a link's target would depend on who follows it.
+    # A relative path would depend on the directory from which the link is followed.
     directory = str(Path(os.path.abspath(path)).parent)  # noqa: PTH100  (links stay)
     include = tuple(_entry(str(entry), directory) for entry in options["include"])
     fleet = fleet_from(
@@ -71,10 +71,10 @@ def fleet_options(options: Mapping[str, Any], path: str) -> FleetOptions:
 
 
 def selected(listing: FleetListing, query: str) -> list[str]:
-    """The names of the hosts that the JMESPath expression ``query`` selects; all of them when it is empty.
+    """Return the names of the hosts that the JMESPath expression ``query`` selects; all of them if it is empty.
 
-    Hosts that could not be read are always among them: nobody knows whether they are meant.
-    Raises ``NixferryError`` when the expression is wrong or selects something else than hosts.
+    Hosts that could not be read are always included: it is unknown whether the query selects them.
+    Raises ``NixferryError`` if the expression is invalid or selects other values than hosts.
     """
     if not query:
         return [*listing.hosts, *listing.errors]
@@ -85,15 +85,15 @@ def selected(listing: FleetListing, query: str) -> list[str]:
     strange = [name for name in names if name not in listing.hosts]
     if strange:
         raise NixferryError(
-            f"the query {query!r} selects {strange[0]!r}, which is no host of the fleet",
+            f"the query {query!r} selects {strange[0]!r}, which is not a host of the fleet",
             step=STEP,
-            remedy="It has to result in hosts or their names, as in \"[?contains(tags, 'web')].name\".",
+            remedy="It must result in hosts or their names, as in \"[?contains(tags, 'web')].name\".",
         )
     return [*dict.fromkeys(map(str, names)), *listing.errors]
 
 
 def _entry(entry: str, directory: str) -> str:
-    """An entry of the search path with its path made absolute."""
+    """Return an entry of the search path with an absolute path."""
     name, equals, path = entry.rpartition("=")
     if ":" in path or path.startswith("/"):
         return entry

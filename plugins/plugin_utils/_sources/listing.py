@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What a fleet's hosts say of themselves: where they are, how to log in, their tags; their systems stay unevaluated."""
+"""List a fleet's hosts: addresses, logins, tags. Their systems stay unevaluated."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .fleet import Fleet
 from .outputs import STEP
 
 TIMEOUT_NAME = "the timeout for reading the fleet"
-REMEDY = "Mend the fleet file."
+REMEDY = "Correct the fleet file."
 # A file with a line.
 _PLACE = re.compile(r"\.nix:\d+")
 
 
 @dataclass(frozen=True)
 class FleetListing:
-    """A fleet's hosts by name. ``errors`` has those hosts that could not be read, with the reason.
+    """A fleet's hosts by name. ``errors`` has the hosts that could not be read, with the reason.
 
     ``words`` and ``format`` name the fleet for a build.
     """
@@ -41,7 +41,7 @@ class FleetListing:
     errors: Mapping[str, NixferryError] = field(default_factory=dict)
 
     def data(self) -> dict[str, Any]:
-        """The listing as data for a cache. A listing with errors is no data to keep."""
+        """Return the listing as data for a cache. A listing with errors must not be cached."""
         return {
             "words": list(self.words),
             "format": self.format,
@@ -51,14 +51,14 @@ class FleetListing:
 
     @classmethod
     def of_data(cls, data: Mapping[str, Any]) -> FleetListing:
-        """The listing that ``data`` was made from."""
+        """Return the listing that ``data`` was made from."""
         return cls(tuple(data["words"]), str(data["format"]), data["meta"], data["hosts"])
 
 
 def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> FleetListing:
-    """List the hosts of ``fleet``. A host that cannot be read does not keep the others from being listed.
+    """List the hosts of ``fleet``. A host that cannot be read does not affect the others.
 
-    Raises ``NixferryError`` when the fleet as a whole cannot be read.
+    Raises ``NixferryError`` if the fleet as a whole cannot be read.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     fleet = fleet.settled(nix)
@@ -66,7 +66,7 @@ def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> Fleet
     if result.return_code == 0 and not result.timed_out:
         answer = _read(result)
         return _listing(fleet, answer, answer["hosts"], {})
-    # Which hosts there are can be told without evaluating any of them, unless the file itself is broken.
+    # The names of hosts are known without evaluating any of them, unless the file itself is broken.
     names = _ask(nix, fleet, [[]], deadline)[0]
     if names.return_code != 0 or names.timed_out:
         raise _error(names)
@@ -82,7 +82,7 @@ def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> Fleet
 def _read_apart(
     nix: Nix, fleet: Fleet, names: Sequence[str], deadline: float | None
 ) -> tuple[dict[str, Any], dict[str, NixferryError]]:
-    """Find the hosts that cannot be read by halves: most hosts are answered for together."""
+    """Find the hosts that cannot be read by bisection, so that most hosts are read together."""
     hosts: dict[str, Any] = {}
     errors: dict[str, NixferryError] = {}
     groups = _halves(names) if len(names) > 1 else [list(names)]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What a flake has to offer, by name."""
+"""List the outputs of a flake."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP = Step.READ_FLEET
 
 
 def flake_outputs(nix: Nix, reference: str, write_lock_file: bool) -> list[str]:
-    """The names of a flake's outputs."""
+    """Return the names of a flake's outputs."""
     flags = [] if write_lock_file else ["--no-write-lock-file"]
     described = nix.run(["nix", "flake", "metadata", *flags, "--json", reference], step=STEP)
     url = _metadata(described.stdout)["resolvedUrl"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Whether a fleet means one system by the two names that a host's system has in it."""
+"""Check that both names of a host's system in a fleet mean the same system."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command impor
 from .fleet import Fleet
 
 _REMEDY = (
-    "Call the node and its configuration the same; or say who may log in where in the modules of the systems, "
+    "Give the node and its configuration the same name; or define the access in the modules of the systems, "
     "with the option nixferry.sshAccess."
 )
 
@@ -25,7 +25,7 @@ _REMEDY = (
 def other_systems(
     nix: Nix, fleets: Mapping[str, Fleet], *, limits: Limits, deadline: float | None
 ) -> dict[str, NixferryError]:
-    """The hosts that access between hosts would be added to the wrong system of, with the reason."""
+    """Return the hosts for which access would be added to the wrong system, with the reason."""
     pairs = {host: fleet.same_systems(host) for host, fleet in fleets.items()}
     profiles = {host: pair[0] for host, pair in pairs.items() if pair}
     if not profiles:
@@ -48,7 +48,7 @@ def _difference(
         return None
     found = named.drv_path if isinstance(named, Evaluation) else f"not to be had: {named.cause}"
     return NixferryError(
-        f"access between hosts is added to the configuration that is called as the node, and that is another system. "
+        f"access between hosts is added to the configuration with the node's name, and that is another system. "
         f"deploy.nodes.{host}.profiles.system activates {profile.drv_path}; nixosConfigurations.{host} is {found}",
         step=STEP,
         remedy=_REMEDY,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What one host is built from; each host of a task may have a source of its own."""
+"""The source of one host; each host of a task may have its own."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ SOURCE_OPTIONS: dict[str, dict[str, Any]] = {
     "impure": {"type": "bool", "default": False},
     "include": {"type": "list", "elements": "str", "default": []},
 }
-# What only some sources can make use of: an option that has no effect is a mistake to tell about.
-_NO_SECRETS = "Leave it out: a secret reaches a host by other means than its system."
+# Options of some sources only: an option without effect is refused.
+_NO_SECRETS = "Leave it out: deploy secrets by other means than the system."
 _NEEDS = {
     "attr": ("file", "expr"),
     "args": ("file", "expr", "fleet"),
@@ -83,9 +83,9 @@ class Source:
     store_path: str
     attr: str
     arguments: str
-    """Nix literal of what functions in ``file``, ``expr`` or ``fleet`` are called with."""
+    """Nix literal of the arguments of functions in ``file``, ``expr`` or ``fleet``."""
     access: str
-    """Nix literal of what the hosts of ``fleet`` get so that they can log in to each other."""
+    """Nix literal of the SSH access between the hosts of ``fleet``."""
     override_inputs: tuple[tuple[str, str], ...]
     impure: bool
     include: tuple[str, ...]
@@ -94,7 +94,7 @@ class Source:
     """Nix literal of further arguments for the modules of a system; empty for none."""
 
     def revision(self, host: str, directory: str) -> Revision:
-        """The revision of the checkout that it is built from; relative paths count from ``directory``."""
+        """Return the revision of the source's checkout; relative paths are relative to ``directory``."""
         if self.flake:
             reference = self.flake.partition("#")[0].replace(PLACEHOLDER, host)
             return flake_revision(reference, directory)
@@ -106,7 +106,7 @@ class Source:
         return file_revision(self.file, directory) if self.file else Revision()
 
     def fleet_in(self, directory: str, *, write_lock_file: bool = True) -> Fleet:
-        """The fleet; relative paths count from ``directory``. Raises ``NixferryError`` when there is none."""
+        """Return the fleet; relative paths are relative to ``directory``. Raises ``NixferryError`` if there is none."""
         return fleet_from(
             self.fleet,
             directory=directory,
@@ -120,9 +120,9 @@ class Source:
         )
 
     def attribute(self, host: str, *, kind: Kind, directory: str, write_lock_file: bool) -> Attribute:
-        """What to evaluate for ``host``, unless it is in a fleet; relative paths count from ``directory``.
+        """Return the attribute of ``host``, unless it is in a fleet. ``directory`` is the base of relative paths.
 
-        Raises ``NixferryError`` when the source cannot be understood.
+        Raises ``NixferryError`` if the source is invalid.
         """
         found = self._attribute(host, kind=kind, directory=directory, write_lock_file=write_lock_file)
         return replace(found, special_args=self.special_args)
@@ -152,15 +152,15 @@ class Source:
 
 
 def source_from(arguments: Mapping[str, Any], choices: tuple[str, ...] = SOURCES) -> Source:
-    """The source that validated arguments name. Raises ``NixferryError`` for what does not go together."""
+    """Return the source in validated arguments. Raises ``NixferryError`` if they contradict each other."""
     given = [name for name in choices if arguments[name]]
     if len(given) != 1:
         raise NixferryError(
             f"{' and '.join(given)} exclude each other"
             if given
-            else f"one of {', '.join(choices)} is needed, and none of them may be empty",
+            else f"one of {', '.join(choices)} is required, and none of them may be empty",
             step=STEP,
-            remedy="Say in exactly one way what is meant.",
+            remedy="Give exactly one of them.",
         )
     for name, sources in _NEEDS.items():
         if arguments.get(name) and given[0] not in sources:
@@ -184,11 +184,11 @@ def source_from(arguments: Mapping[str, Any], choices: tuple[str, ...] = SOURCES
 
 
 def sources_from(arguments: Mapping[str, Any], hosts: tuple[str, ...]) -> dict[str, Source | NixferryError]:
-    """The source of each host: its own entry in ``sources``, completed by the task's own options.
+    """Return the source of each host: its own entry in ``sources``, completed by the task's own options.
 
     A host's own flake, file, expression, fleet, derivation or store path replaces the task's, along with the options
-    that belong to it. A wrong entry is that host's error; ``NixferryError`` is raised when the task's own options
-    are wrong.
+    that belong to it. An invalid entry is that host's error; ``NixferryError`` is raised if the task's own options
+    are invalid.
     """
     common = {name: arguments[name] for name in SOURCE_OPTIONS}
     own = arguments["sources"] or {}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""From what a fleet file says of a host to the variables that Ansible and the roles go by."""
+"""Turn a host's data in a fleet file into variables for Ansible and the roles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribut
 from .listing import FleetListing
 
 ROOT = "root"
-# Programs that become somebody else, and Ansible's plugins for them.
+# Programs that become another user, and Ansible's plugins for them.
 BECOME_METHODS = {
     "sudo": "ansible.builtin.sudo",
     "doas": "community.general.doas",
@@ -30,27 +30,27 @@ BECOME_METHODS = {
     "pmrun": "community.general.pmrun",
     "run0": "community.general.run0",
 }
-# What Ansible's plugins add themselves, or what only matters to a program that is called without Ansible.
+# Flags that Ansible's plugins add themselves, or that only matter without Ansible.
 _USUAL_FLAGS = frozenset({"-H", "-n", "-S", "--", "--non-interactive", "-u"})
 _SUDO_FLAGS = "-H -S -n"
 # The kinds that another role deploys, with their outputs of a flake.
 _OUTPUTS = {"darwin": "darwinConfigurations", "home-manager": "homeConfigurations"}
-# What a host is that has nothing for one of the roles to deploy by itself.
+# The group of a host that has nothing to deploy for one of the roles.
 _NO_SYSTEM = "profile"
 _FURTHER = (
     "the role nixos does not deploy the profiles other than `system` ({}): deploy them with the role profile, "
     "from the variable fleet_profiles"
 )
-# What goes with a flake that is no fleet.
+# Options of a flake that is not a fleet.
 _FLAKE_OPTIONS = ("override_inputs", "impure")
-# What morph takes for an answer of a healthy host.
+# The status codes that morph considers healthy.
 SUCCESS = range(200, 300)
 _SSH_URL = re.compile(r"ssh://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class HostVariables:
-    """The variables and groups of one host. ``warnings`` is what the fleet file asks for and nobody does."""
+    """The variables and groups of one host. ``warnings`` are settings of the fleet file without effect."""
 
     name: str
     variables: Mapping[str, Any]
@@ -59,10 +59,10 @@ class HostVariables:
 
 
 def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) -> HostVariables:
-    """What Ansible is told of the host ``name``. ``common`` holds options of the build, as names of nix_build."""
+    """Return the variables of the host ``name``. ``common`` has options of the build, by their names in nix_build."""
     host = listing.hosts.get(name)
     if host is None:
-        # It stays in the inventory, so that a deploy of it fails instead of passing it over.
+        # Keep it in the inventory, so that a deploy of it fails instead of skipping it.
         error = listing.errors[name].text(name)
         kind = listing.format if listing.format in _OUTPUTS else "nixos"
         variables = {**_build(listing, name, kind, common), "fleet_error": error}
@@ -87,7 +87,7 @@ def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) 
 
 
 def further_profiles(listing: FleetListing, name: str) -> list[dict[str, Any]]:
-    """The profiles of a node of deploy-rs beside its system, in its order, with what the role profile takes of each."""
+    """Return the profiles of a deploy-rs node besides its system, in order, with the options of the role profile."""
     fleet, _hash, _output = listing.words[0].partition("#")
     found = []
     for profile in listing.hosts[name].get("further_profiles", ()):
@@ -99,7 +99,7 @@ def further_profiles(listing: FleetListing, name: str) -> list[dict[str, Any]]:
 
 
 def shared_warnings(hosts: Iterable[HostVariables]) -> dict[str, list[str]]:
-    """The warnings of all hosts, each with the names of those that it is about."""
+    """Return the warnings of all hosts, each with the names of the hosts concerned."""
     found: dict[str, list[str]] = defaultdict(list)
     for host in hosts:
         for warning in host.warnings:
@@ -108,12 +108,12 @@ def shared_warnings(hosts: Iterable[HostVariables]) -> dict[str, list[str]]:
 
 
 def left_out(listing: FleetListing) -> dict[str, str]:
-    """The hosts that the fleet file itself keeps from being deployed, with the reason."""
+    """Return the hosts that the fleet file itself excludes from deploys, with the reason."""
     return {name: str(host["left_out"]) for name, host in listing.hosts.items() if host["left_out"]}
 
 
 def shared_addresses(listing: FleetListing) -> dict[str, list[str]]:
-    """Addresses that several systems are to be deployed to, with the names of these hosts."""
+    """Return addresses of more than one host, with the names of these hosts."""
     found: dict[str, list[str]] = defaultdict(list)
     for name, host in listing.hosts.items():
         if host["kind"] == "nixos" and not host["left_out"]:
@@ -123,7 +123,7 @@ def shared_addresses(listing: FleetListing) -> dict[str, list[str]]:
 
 
 def other_access(listing: FleetListing) -> list[str]:
-    """The hosts whose description of who may log in where is not that of most hosts: each takes its own part only."""
+    """Return the hosts whose description of SSH access differs from that of most hosts."""
     described: dict[str | None, list[str]] = defaultdict(list)
     for name, host in listing.hosts.items():
         if host["kind"] == "nixos" and not host["left_out"]:
@@ -133,7 +133,7 @@ def other_access(listing: FleetListing) -> list[str]:
 
 
 def health_check(check: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str, Any]:
-    """A check of a fleet file as nix_switch takes it."""
+    """Return a health check of a fleet file in the form of nix_switch."""
     kept = {
         name: check[name] for name in ("name", "command", "url", "headers", "validate_certs") if name in check
     }
@@ -143,12 +143,12 @@ def health_check(check: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str,
         kept["url"] = f"{check['scheme']}://{shown}:{check['port']}{check['path']}"
     if "url" in kept:
         kept["status_codes"] = list(SUCCESS)
-    # A period of zero seconds would try without a pause.
+    # A period of zero seconds would retry without a pause.
     return {**kept, "delay": max(1, int(check["delay"])), "timeout": max(1, int(check["timeout"]))}
 
 
 def split_address(address: str) -> tuple[str, str, int | None]:
-    """User, host and port of ``user@host`` or ``ssh://user@host:port``; empty and None for what is not there."""
+    """Return user, host and port of ``user@host`` or ``ssh://user@host:port``; empty and None if missing."""
     if _SSH_URL.match(address):
         parts = urlsplit(address)
         return unquote(parts.username or ""), parts.hostname or "", parts.port
@@ -174,7 +174,7 @@ def _login(name: str, host: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _escalation(host: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """How to become root, where the login is not root's, and what could not be said in Ansible's words."""
+    """Return how to become root, if the login user is not root, and a warning if Ansible cannot express it."""
     command = [str(word) for word in host["privilege_escalation_command"]]
     user = str(host["target_user"] or split_address(str(host["target_host"] or ""))[0])
     if not command or user == ROOT or host["kind"] != "nixos":
@@ -184,7 +184,7 @@ def _escalation(host: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if method is None:
         shown = shlex.join(command)
         return {}, [
-            f"`{shown}` is no become method of Ansible: set ansible_become and ansible_become_method yourself"
+            f"`{shown}` is not a become method of Ansible: set ansible_become and ansible_become_method yourself"
         ]
     variables: dict[str, Any] = {"ansible_become": True}
     if program != "sudo":
@@ -201,7 +201,7 @@ def _escalation(host: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _build(listing: FleetListing, name: str, kind: str, common: Mapping[str, Any]) -> dict[str, Any]:
-    """What the role builds this host from."""
+    """Return the role's variables for the source of this host."""
     if kind == _NO_SYSTEM:
         return {}
     if kind == "nixos":
@@ -215,7 +215,7 @@ def _build(listing: FleetListing, name: str, kind: str, common: Mapping[str, Any
 
 
 def _deploy(listing: FleetListing, host: Mapping[str, Any]) -> dict[str, Any]:
-    """How the role is to deploy; what the file does not say is left to the role."""
+    """Return the role's variables for the deploy; missing settings keep the role's defaults."""
     variables: dict[str, Any] = {}
     if host["build_on_target"]:
         variables["nixos_build_on"] = "target"

@@ -5,18 +5,18 @@
 # Finds the derivations behind attribute paths and describes them as data that survives JSON; or, with `data`, finds
 # the values themselves.
 #
-# root       what the paths start from: the value of a file, an expression, or an attribute of a flake
-# arguments  what functions on the way are called with, as nix-instantiate does with --arg
+# root       the start of all paths: the value of a file, an expression, or an attribute of a flake
+# arguments  the arguments of functions on the path, like --arg of nix-instantiate
 # prefix     the names that lead to root, for messages
 # requests   { "<name>" = [ "<attribute>" ... ]; }
 # specialArgs  { "<name>" = { ... }; }: further arguments for the modules of the system that a request leads to
-# data       whether the values are wanted: no functions then, a path as its name, a derivation as its store path
-# bare       whether the derivations themselves are wanted, for a program that describes them
+# data       whether to return the values: without functions, a path as its name, a derivation as its store path
+# bare       whether to return the derivations themselves, for a program that describes them
 #
 # Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }, with `data` the values, with
 # `bare` the derivations
-# Nothing but what the requests need is evaluated. The text is also pasted into `nix eval --apply`, where other files
-# are out of reach: it must stay a single expression without paths.
+# Only what the requests need is evaluated. The text is also passed to `nix eval --apply`, which cannot read other
+# files: it must stay a single expression without paths.
 { root, arguments, prefix, requests, specialArgs ? { }, data ? false, bare ? false }:
 
 let
@@ -24,8 +24,8 @@ let
     attrNames concatStringsSep elemAt filter foldl' functionArgs genList intersectAttrs isAttrs isFunction isList
     isPath length listToAttrs map mapAttrs match seq toXML typeOf;
 
-  # Nix's autoCallFunction: only functions that name their arguments are called, and they get those they name, or all
-  # when they end in `...`. Nothing but the XML form of a function tells these cases apart.
+  # Nix's autoCallFunction: it calls only functions that name their arguments, with these arguments, or with all of them
+  # if the function has `...`. Only the XML form of a function distinguishes these cases.
   call = value:
     if isAttrs value && value ? __functor then call (value.__functor value)
     else if !isFunction value then value
@@ -72,16 +72,16 @@ let
 
   named = path: if prefix ++ path == [ ] then "the value" else "attribute '${shown path}'";
 
-  # What Nix's own JSON makes a string of is left to it. A path is not copied to the store for being asked about.
+  # Leave values to Nix's own JSON if it makes a string of them. Do not copy a path to the store.
   plain = path: value:
-    if isFunction value then throw "${named path} is a function, which is no data"
+    if isFunction value then throw "${named path} is a function, which is not data"
     else if isPath value then toString value
     else if isList value then genList (number: plain (path ++ [ (toString number) ]) (elemAt value number)) (length value)
     else if isAttrs value && !(value ? __toString || value ? outPath) then mapAttrs (name: plain (path ++ [ name ])) value
     else value;
 
-  # lib.evalModules evaluates once more with `extendModules`, and NixOS' and others' own functions pass that on. The first
-  # evaluation on the way is the system; whatever lies below it comes from the one with the arguments.
+  # lib.evalModules evaluates again with `extendModules`, and NixOS' and others' own functions pass that on. The first
+  # evaluation on the path is the system; everything below it comes from the evaluation with the arguments.
   extend = given: value: extended:
     let evaluation = call value; in
     if given != { } && !extended && isAttrs evaluation && evaluation ? extendModules

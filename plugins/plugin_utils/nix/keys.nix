@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# A NixOS module with the option deployment.keys of NixOps: declares what nix_secrets places, and for each key a service
-# <name>-key.service that has started once the key is there. Nothing of a content gets into the system.
+# A NixOS module with the option deployment.keys of NixOps: declares the secrets that nix_secrets places, and for each key a
+# service <name>-key.service that starts once the key is there. No content gets into the system.
 { config, lib, ... }:
 
 let
@@ -19,7 +19,7 @@ in
   config = mkIf (keys != [ ]) {
     assertions = map
       (key: {
-        # None: the content comes from a variable of Ansible.
+        # Without any, the content comes from a variable of Ansible.
         assertion = builtins.length (sources key) <= 1;
         message = "deployment.keys.${key.name} has more than one of text, keyFile and keyCommand";
       })
@@ -30,7 +30,7 @@ in
         name = "${key.name}-key";
         value = {
           description = "Secret ${key.name}";
-          # A deploy that changes nothing about a key is no reason to stop who depends on it.
+          # Do not stop the units that depend on a key if a deploy does not change it.
           restartIfChanged = false;
           stopIfChanged = false;
           serviceConfig = {
@@ -45,7 +45,7 @@ in
       })
       keys);
 
-    # Whoever a key belongs to may be new with this system, and its services start right after this.
+    # The owner of a key may be new in this system, and its services start right after this.
     system.activationScripts.nixferry-key-owners = lib.stringAfter [ "users" "groups" ]
       (lib.concatMapStrings
         (key: ''

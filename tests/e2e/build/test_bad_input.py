@@ -87,7 +87,7 @@ def test_an_unknown_specialisation(web2: LabHost, project: Project) -> None:
         ({"flake": "path:{root}/systems#nixosConfigurations.nobody"}, "nobody"),
         ({"expr": 'throw "out of ideas"'}, "out of ideas"),
         ({"expr": "{ a = "}, "syntax error"),
-        ({"file": "nowhere.nix"}, "there is no file"),
+        ({"file": "nowhere.nix"}, "nowhere.nix does not exist"),
         (
             {
                 "expr": 'derivation { name = "doomed"; system = builtins.currentSystem; builder = "/bin/sh";'

@@ -272,7 +272,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"store_path": f"/nix/store/{'0' * 32}-nowhere"}, "is not in the store, and no substituter has it"),
     ({"drv_path": f"/nix/store/{'0' * 32}-nowhere.drv"}, "is not in the controller's store"),
     ({"drv_path": f"/nix/store/{'0' * 32}-nowhere"}, "is not a derivation"),
-    ({"file": "nowhere.nix"}, "there is no file"),
+    ({"file": "nowhere.nix"}, "nowhere.nix does not exist"),
     ({"file": "fleet.nix", "flake": "."}, "mutually exclusive"),
     ({"flake": "flake", "args": {"a": 1}}, "`args` goes with file or expr or fleet, not with flake"),
     ({"flake": "flake#a..b"}, "has an empty name in it"),
@@ -361,7 +361,7 @@ def test_without_nix_the_task_says_so(project: Project) -> None:
         environment={"PATH": f"{program.parent}:{os.environ['PATH']}"},
     )  # fmt: skip
     assert ran.return_code == 2
-    assert "holds no version" in ran.result("build")["msg"]
+    assert "contains no version" in ran.result("build")["msg"]
 
 
 def test_outputs(project: Project) -> None:

@@ -165,11 +165,11 @@ NOT_USABLE = {
     "no program": ("#!/no/such/interpreter\n", "it does not start"),
     "nothing": (
         "#!/bin/sh\nexit 3\n",
-        "it does not start (nix-eval-jobs ended with exit code 3 and said nothing)",
+        "it does not start (nix-eval-jobs ended with exit code 3 without any output)",
     ),
     "another version": (
         """#!/bin/sh\necho '{"attr":"version","attrPath":["version"],"error":"error: 1.99.3"}'\n""",
-        "it evaluates as Nix 1.99 does, and this is Nix ",
+        "it evaluates like Nix 1.99, and this is Nix ",
     ),
 }
 

@@ -182,7 +182,7 @@ def test_where_the_configuration_makes_the_files_a_module_is_written(
     }
     result = machine.project(tmp_path / "project").run_playbook([local_play(task)]).assert_ok()
     assert "Import /root/other.nix" in result.stdout
-    assert [entry.status for entry in result.find("Try the builder out")] == ["skipped"]
+    assert [entry.status for entry in result.find("Test the builder")] == ["skipped"]
     assert FOREIGN in machine.execute("cat /root/other.nix")
     assert registered(machine) == before
 

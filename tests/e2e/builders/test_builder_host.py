@@ -106,14 +106,14 @@ def test_the_page_makes_a_builder(two: Two) -> None:
     """Told by check mode, done, tried out by the client, and not done again."""
     before = two.host.ask(TRACES)
     told = two.role("--check", "--diff", public_keys=[KEY]).assert_ok()
-    assert {"Make the account", "Let Nix trust the user", "Let the clients in"} <= {
+    assert {"Make the account", "Let Nix trust the user", "Install the keys of clients"} <= {
         task.rpartition(" : ")[2] for task in told.changed("big")
     }
     assert two.host.ask(TRACES) == before
 
     done = two.project.run_playbook(two.page()).assert_ok()
 
-    (checked,) = done.result("Try the builder out")["results"]
+    (checked,) = done.result("Test the builder")["results"]
     assert checked["systems"]["x86_64-linux"]["host"] == two.host.name
     assert checked["trusted"] is True
     owned = two.host.ask("find /var/lib/nix-builder ! -user root -o -perm /022")
@@ -150,15 +150,15 @@ def test_other_keys_and_settings_replace_those_before(two: Two) -> None:
 
 
 def test_what_stands_in_the_way_is_said_before_anything_changes(two: Two) -> None:
-    assert "one key at least" in two.role().result("Check what is asked for")["msg"]
+    assert "one key at least" in two.role().result("Check the options")["msg"]
     with_options = two.role(public_keys=[f'command="/bin/sh" {KEY}'])
-    assert "without options before it" in with_options.result("Check what is asked for")["msg"]
+    assert "without options before it" in with_options.result("Check the options")["msg"]
     before = two.host.ask(TRACES)
     two.host.execute("useradd --create-home alice")
     # Not even with the home that the role is told is its own.
     alice = {"user": "alice", "home": "/home/alice"}
     taken = two.role(public_keys=[KEY], **alice)
-    assert "has a user alice already" in taken.result("Refuse a user who is there for something else")["msg"]
+    assert "has a user alice already" in taken.result("Refuse a user with another purpose")["msg"]
     two.role(state="absent", **alice).assert_ok()
     assert two.host.ask("id -un alice; ls -d /home/alice") == "alice\n/home/alice"
     two.host.execute("userdel --remove alice 2>/dev/null")
@@ -172,7 +172,7 @@ def test_what_stands_in_the_way_is_said_before_anything_changes(two: Two) -> Non
     two.host.execute("mkdir /root/away; mv /usr/bin/nix* /root/away/")
     without = two.role(public_keys=[KEY])
     two.host.execute("mv /root/away/* /usr/bin/; rmdir /root/away")
-    assert "role nixferry.deploy.nix" in without.result("Expect a Nix that can build for others")["msg"]
+    assert "role nixferry.deploy.nix" in without.result("Check that Nix can build for others")["msg"]
     assert two.host.ask(TRACES) == before
 
 
@@ -204,7 +204,7 @@ def test_nixos_gets_a_module_and_is_left_as_it_is(two: Two) -> None:
     done = two.role(public_keys=[KEY], snippet_file="/root/builder.nix", settings={"max-jobs": 3}).assert_ok()
     assert two.host.ask(TRACES) == before
     assert "Import /root/builder.nix" in done.stdout
-    assert done.result("Note what clients have to be told")["ansible_facts"]["builder_host_ready"] is False
+    assert done.result("Record the facts for clients")["ansible_facts"]["builder_host_ready"] is False
     two.host.execute("nix-instantiate --parse /root/builder.nix")
     again = two.role(
         public_keys=[KEY], snippet_file="/root/builder.nix", settings={"max-jobs": 3}
@@ -238,7 +238,7 @@ def test_nixos_gets_a_module_and_is_left_as_it_is(two: Two) -> None:
     ready = two.role(
         public_keys=[KEY], snippet_file="/root/builder.nix", settings={"max-jobs": 3}
     ).assert_ok()
-    assert ready.result("Note what clients have to be told")["ansible_facts"]["builder_host_ready"] is True
+    assert ready.result("Record the facts for clients")["ansible_facts"]["builder_host_ready"] is True
     assert "Import" not in ready.stdout
     less = two.role(public_keys=[KEY.replace("laptop", "other")]).assert_ok()
     assert "the removal of other keys" in less.stdout

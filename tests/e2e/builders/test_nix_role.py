@@ -141,7 +141,7 @@ def test_the_official_installer_is_pinned(machine: str, project: Project) -> Non
     source = {"method": "script", "installer_url": "file:///root/install"}
 
     unpinned = with_role(project, **source)
-    assert "nix_installer_checksum" in unpinned.result("Insist on an installer that is pinned")["msg"]
+    assert "nix_installer_checksum" in unpinned.result("Require a pinned installer")["msg"]
     tampered = with_role(project, **source, installer_checksum=f"sha256:{'0' * 64}")
     assert "checksum" in tampered.result("Download the installer")["msg"]
     predicted = with_role(project, "--check", **source, installer_checksum=checksum).assert_ok()
@@ -158,7 +158,7 @@ def test_the_official_installer_is_pinned(machine: str, project: Project) -> Non
     # What is there is left alone, whatever would be installed.
     assert not with_role(project, method="none", settings={"max-jobs": 3}).assert_ok().changed("mac")
     kept = with_role(project, state="absent")
-    assert "nix_delete_store" in kept.result("Refuse what would delete more than was asked for")["msg"]
+    assert "nix_delete_store" in kept.result("Refuse to delete the store unless requested")["msg"]
     with_role(project, state="absent", delete_store=True).assert_ok()
     assert execute(machine, "ls -d /nix /etc/nix 2>/dev/null || echo gone") == "gone"
     assert not with_role(project, state="absent", delete_store=True).assert_ok().changed("mac")

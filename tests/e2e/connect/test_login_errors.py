@@ -123,7 +123,7 @@ REFUSALS = {
         {"ansible_user": "forced"}, "failed", "and no result", "a forced command of sshd"
     ),
     "untrusted-user": Refusal(
-        {"ansible_user": "deploy"}, "failed", "does not take unsigned paths", "become: true"
+        {"ansible_user": "deploy"}, "failed", "does not accept unsigned paths", "become: true"
     ),
 }
 

@@ -357,7 +357,7 @@ class TestHostsAsTheyAre:
             assert result.result("Copy", each_host.name)["copied"] == [below, above]
         each_host.execute(f"mv {place} /root/hidden")
         result = refusal(copy(project, each_host.name, above), each_host.name)
-        assert "there is no nix-store on the host" in result["msg"]
+        assert "nix-store was not found on the host" in result["msg"]
         assert place in result["remedy"]
 
     def test_a_full_disk(self, project: Project, web2: LabHost) -> None:

@@ -112,7 +112,7 @@ def test_a_host_that_does_not_know_its_name_gets_no_access_in_silence(network: P
         ({"db1": {"keys": {"k": {"publicKey": "-----BEGIN", "hasAccessTo": {"web1": {"root": True}}}}}},
          "db1.keys.k.publicKey is not the one line of a public key"),
         ({"db1": {"keys": {"k": {"publicKey": "ssh-ed25519 A", "hasAccessTo": {"web9": {"root": True}}}}}},
-         "there is no host 'web9' in the fleet to log in to"),
+         "'web9' is not a host of the fleet to log in to"),
         ({"db1": {"keys": {"k": {"publicKey": "ssh-ed25519 A", "hasAccessTo": {"web1": {"root": "yes"}}}}}},
          "`nixferry.sshAccess.db1.keys.k.hasAccessTo.web1.root' is not of type"),
         ({"db1": {"hostkeys": {}}}, "`nixferry.sshAccess.db1.hostkeys' does not exist"),

@@ -127,7 +127,7 @@ STRANGE = {
     "a function of a list": ("{ }: [ ]", "a list"),
     "a function of a function": ("_: _: { }", "a function"),
     "a function without end": ("let more = _: more; in more", "a function"),
-    "a module of one host": ("{ lib, pkgs, ... }: { }", "a function that has to be given lib, pkgs"),
+    "a module of one host": ("{ lib, pkgs, ... }: { }", "a function that requires lib, pkgs"),
     "a derivation": ("made", "a derivation called deploy"),
     "a derivation with meta": ("script", "a derivation called deploy"),
     "one configuration": ("evaluation { system = host; }", "one configuration that has been evaluated"),
@@ -252,7 +252,7 @@ def test_the_inventory_of_a_file_of_nixus_has_its_hosts(fleet_files: Path, netwo
 def test_a_fleet_without_hosts_is_told(network: Path) -> None:
     found, said = inventory_of(network, f"{{ {PACKAGES} }}")
     assert "nixos" not in found
-    assert "there are no hosts in it; it was read in the format nixops" in said
+    assert "the file has no hosts; it was read in the format nixops" in said
 
 
 def test_access_cannot_be_added_by_an_old_nixus(fleet_files: Path, network: Path) -> None:

@@ -80,7 +80,7 @@ def test_a_network_deploys_its_keys(web1: LabHost, project: Project) -> None:
     assert lookout.seen == []
     for run_ in (told, first, second):
         assert CANARY not in f"{run_}{run_.results}"
-    assert "Make the secrets ready" in (project.directory / "ansible.log").read_text()
+    assert "Prepare the secrets" in (project.directory / "ansible.log").read_text()
     assert files_with_passwords(project.directory, but=("network.nix", "tls.key")) == []
     caches = ("~/.ansible", "~/.cache/nix", "/dev/shm")
     for place in (*(Path(name).expanduser() for name in caches), *new_store_paths(began)):

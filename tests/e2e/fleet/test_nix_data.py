@@ -201,7 +201,7 @@ def test_what_is_no_data_is_explained(project: Project) -> None:
         "names no attribute": {"flake": "."},
         "exclude each other": {"flake": ".", "file": "site.nix"},
         "`include` goes with file or expr": {"flake": ".#site", "include": ["a=b"]},
-        "there is no file": {"file": "nowhere.nix"},
+        "nowhere.nix does not exist": {"file": "nowhere.nix"},
         "Invalid jmespath expression": {"expr": "{ }", "query": "*.["},
         "syntax error": {"expr": "let"},
         "timeout for the evaluation expired": {"expr": ENDLESS, "timeout": 1},

@@ -186,14 +186,10 @@ def test_engines_are_found_and_what_is_missing_is_said(mac: Mac, tmp_path: Path)
     assert "unix:///Users/nobody/docker.sock, which DOCKER_HOST names" in refused("named")
     assert "or choose another with DOCKER_HOST" in refused("named")
     assert "start one that is installed (colima with `colima start`" in refused("nothing")
-    program = result.result("Check that its program is here, and that it runs on this machine", "client")[
-        "msg"
-    ]
+    program = result.result("Check the engine's command, and that the engine runs here", "client")["msg"]
     assert "its command docker is not installed" in program
     assert "brew install docker" in program
-    away = result.result("Check that its program is here, and that it runs on this machine", "elsewhere")[
-        "msg"
-    ]
+    away = result.result("Check the engine's command, and that the engine runs here", "elsewhere")["msg"]
     assert "is on another machine" in away
 
 
@@ -283,8 +279,8 @@ def test_with_nix_darwin_modules_are_written_and_nothing_else(mac: Mac, tmp_path
     assert mac.execute(everything) == before
     assert "Import /project/nix-settings.nix" in result.stdout
     assert f"Import /project/{mac.builder}.nix" in result.stdout
-    assert "does not use it yet: import what was written" in result.stdout
-    assert [entry.status for entry in result.find("Try the builder out")] == ["skipped"]
+    assert "does not use it yet: import the written module" in result.stdout
+    assert [entry.status for entry in result.find("Test the builder")] == ["skipped"]
     # Its service, which is in a virtual machine, could not read what this side has as standard input.
     calls = mac.calls("podman")
     assert [call for call in calls if call.startswith(f"--url unix://{socket} run ")]
@@ -336,8 +332,7 @@ def test_the_official_installation_is_removed(mac: Mac, tmp_path: Path) -> None:
     project = mac.project(tmp_path / "project")
     refused = with_role(mac, project, state="absent", delete_store=True)
     assert (
-        "belongs to the configuration"
-        in refused.result("Refuse what would delete more than was asked for")["msg"]
+        "belongs to the configuration" in refused.result("Refuse to delete the store unless requested")["msg"]
     )
     mac.execute(
         """
@@ -354,7 +349,7 @@ def test_the_official_installation_is_removed(mac: Mac, tmp_path: Path) -> None:
 
     # The volume is in use: all that the next start of the Mac needs to mount it is still there.
     busy = with_role(mac, project, state="absent", delete_store=True)
-    assert "in use by process 4711" in busy.result("Say what to do when the volume is in use")["msg"]
+    assert "in use by process 4711" in busy.result("Fail if the volume is in use")["msg"]
     assert "/nix apfs" in mac.execute("cat /etc/fstab")
     assert mac.execute("ls /Library/LaunchDaemons").split() == [
         "org.nixos.darwin-store.plist",
@@ -383,7 +378,4 @@ def test_the_official_installation_is_removed(mac: Mac, tmp_path: Path) -> None:
     # nix-darwin without its volume is no machine to install another Nix on.
     mac.execute("mkdir /etc/nix; ln -s /nix/store/away/nix.conf /etc/nix/nix.conf")
     kept = with_role(mac, project, method="none")
-    assert (
-        "see whether /nix is mounted"
-        in kept.result("Leave a system alone whose configuration has Nix")["msg"]
-    )
+    assert "see whether /nix is mounted" in kept.result("Refuse a system whose configuration has Nix")["msg"]

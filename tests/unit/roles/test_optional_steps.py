@@ -11,12 +11,12 @@ from typing import Any
 
 from stage import Setting, Stage, combinations, flag
 
-COPY = "Copy what the host does not have yet"
-CHECKS = "See whether the host may be deployed to"
-STAGE_SECRETS = "Make the secrets ready for the new system"
-SWITCH = "Switch the system on, and back when it is not healthy"
+COPY = "Copy the missing paths to the host"
+CHECKS = "Run the pre-deploy checks"
+STAGE_SECRETS = "Prepare the secrets for the new system"
+SWITCH = "Activate the system, and roll back if it is not healthy"
 SECRETS_AFTER = "Place the secrets that come after the activation"
-CONFIRM = "Confirm on every host, or go back on every host"
+CONFIRM = "Confirm every host, or roll back every host"
 GARBAGE = "Delete old generations and what only they need"
 # These run once for all hosts.
 FOR_ALL = ("Build the systems of all hosts together", "Decide for all hosts of the batch")

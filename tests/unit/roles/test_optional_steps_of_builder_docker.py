@@ -91,14 +91,14 @@ def test_role_builder_docker(stage: Stage) -> None:
         {
             "Build the image": builds,
             "Remove what it was only asked from": builds,
-            "Fetch the image that is given": lambda chosen: chosen.get("image") == "given",
-            "Put a new host key in its place": lambda chosen: "register" in chosen,
+            "Fetch the given image": lambda chosen: chosen.get("image") == "given",
+            "Replace the host key": lambda chosen: "register" in chosen,
             "Restart the container": lambda chosen: "register" in chosen,
             "Register the builder": lambda chosen: chosen.get("register", "on"),
-            "Try the builder out": lambda chosen: chosen.get("register", "on") and chosen.get("verify", "on"),
+            "Test the builder": lambda chosen: chosen.get("register", "on") and chosen.get("verify", "on"),
             "Remove the volumes": lambda _: False,
             "Remove the image": lambda _: False,
-            "Remove the image of the one before": lambda _: False,
+            "Remove the previous image": lambda _: False,
             "Remove the key": lambda _: False,
         },
     )

@@ -91,7 +91,7 @@ def test_role_nix(stage: Stage) -> None:
         done,
         present,
         {
-            "Restart the daemon, which has read other settings": lambda chosen: (
+            "Restart the daemon to apply the settings": lambda chosen: (
                 chosen.get("restart", "on") and chosen["conf"] in ("needs restart", "package", "script")
             ),
             "Write a module": lambda chosen: chosen.get("snippets") and chosen["conf"] == "is another's",
@@ -100,7 +100,7 @@ def test_role_nix(stage: Stage) -> None:
             ),
             "Install the distribution's package": lambda _: False,
             "Make a directory for the installer": lambda _: False,
-            "Forget the settings": lambda _: False,
+            "Remove the settings": lambda _: False,
             "Delete the store": lambda _: False,
         },
     )
@@ -108,7 +108,7 @@ def test_role_nix(stage: Stage) -> None:
         done,
         absent,
         {
-            "Keep the settings": lambda _: False,
+            "Manage the settings": lambda _: False,
             "Remove the distribution's package": lambda chosen: chosen["conf"] == "package",
             "Run the uninstaller": lambda chosen: chosen["store"] and chosen["conf"] == "nix-installer",
             "Stop the daemon": lambda chosen: chosen["store"] and chosen["conf"] == "script",
@@ -154,11 +154,11 @@ def test_role_builder_host(stage: Stage) -> None:
         hosts,
         {
             "Make the account": makes,
-            "Let the clients in": makes,
-            "Restart the daemon, which has read other settings": lambda chosen: (
+            "Install the keys of clients": makes,
+            "Restart the daemon to apply the settings": lambda chosen: (
                 chosen["restart"] and chosen["conf"] == "needs restart"
             ),
-            "Forget the clients": removes,
+            "Remove the keys of clients": removes,
             "Remove its files": removes,
             # The account was not made by the role.
             "Remove the account": lambda _: False,
@@ -196,7 +196,7 @@ def test_role_builder_client(stage: Stage) -> None:
         hosts,
         {
             "Register the builder": lambda chosen: chosen["state"] != "none",
-            "Try the builder out": lambda chosen: (
+            "Test the builder": lambda chosen: (
                 chosen["verify"] and chosen["state"] == "present" and chosen["registered"] == "yes"
             ),
         },

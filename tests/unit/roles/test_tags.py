@@ -12,8 +12,8 @@ import pytest
 from stage import Stage
 
 BUILD = "Build the systems of all hosts together"
-COPY = "Copy what the host does not have yet"
-SWITCH = "Switch the system on, and back when it is not healthy"
+COPY = "Copy the missing paths to the host"
+SWITCH = "Activate the system, and roll back if it is not healthy"
 DECIDE = "Decide for all hosts of the batch"
 FAILS = {"failed": True, "msg": "it does not work"}
 # By the step that fails, the answers of a host.

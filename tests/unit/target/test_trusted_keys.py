@@ -149,7 +149,7 @@ def test_the_daemon_is_restarted_if_it_runs(host: Host) -> None:
 
 def test_a_secret_key_is_neither_taken_nor_shown() -> None:
     secret = f"deploy-1:{base64.b64encode(bytes(64)).decode()}"
-    with pytest.raises(NixferryError, match="'deploy-1' is no public key") as error:
+    with pytest.raises(NixferryError, match="'deploy-1' is not a valid public key") as error:
         checked_keys([secret])
     assert secret not in error.value.text("web1")
     assert checked_keys([f" {FIRST}\n", FIRST]) == [FIRST]

@@ -17,12 +17,12 @@ let
 
   read = what: given:
     if purely && (isPath given || (isAttrs given && given ? outputs)) then
-      throw "${what} has to be an imported package set in a flake, as in `import nixpkgs { system = \"x86_64-linux\"; }`"
+      throw "${what} must be an imported package set in a flake, as in `import nixpkgs { system = \"x86_64-linux\"; }`"
     else nixpkgs what { overlays = [ ]; } given;
 
   common = read "meta.nixpkgs"
     (if (meta.nixpkgs or null) != null then meta.nixpkgs
-    else if purely then throw "meta.nixpkgs has to be set in a flake"
+    else if purely then throw "meta.nixpkgs must be set in a flake"
     else searched (if value ? network then "network" else "meta") "nixpkgs");
   packagesOf = name:
     if (meta.nodeNixpkgs or { }) ? ${name} then read "meta.nodeNixpkgs.${name}" meta.nodeNixpkgs.${name} else common;
@@ -43,7 +43,7 @@ let
           key = "nixferry.deploy/colmena";
           imports = [ (options { format = chosen; host = name; }) ];
           nixpkgs.overlays = lib.mkBefore (packages.overlays or [ ]);
-          # Since 22.11 this merges with what the host says.
+          # Since 22.11 this merges with the host's own value.
           nixpkgs.config =
             if lib.versionAtLeast (lib.version or lib.nixpkgsVersion) "22.11pre" then lib.mkBefore (packages.config or { })
             else lib.mkOptionDefault (packages.config or { });

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Reads fleet files for Nix users: (import ./fleet) { files = [ ./network.nix ]; }. Says what main.nix says.
-# The collection itself puts the same parts together as one text, for places where no file is in reach.
+# Reads fleet files for Nix users: (import ./fleet) { files = [ ./network.nix ]; }. Returns the result of main.nix.
+# The collection itself joins the same parts to one text, for evaluations that cannot read files.
 import ./main.nix {
   access = import ./access.nix;
   colmena = import ./colmena.nix;

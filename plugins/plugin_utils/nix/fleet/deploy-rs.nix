@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# deploy-rs: the output `deploy` of a flake, or a file with the attribute `deploy`. What the role nixos deploys is a node's
-# profile `system`. Its path wraps the system for deploy-rs' own activation, and the system inside is what is built: it may
-# be that of any configuration, whatever the node is called.
+# deploy-rs: the output `deploy` of a flake, or a file with the attribute `deploy`. The role nixos deploys a node's profile
+# `system`. Its path wraps the system for deploy-rs' own activation. The system inside is built: it may be that of any
+# configuration, whatever the node's name is.
 { value, added, setsOf, unwrap, ... }:
 
 let
@@ -19,7 +19,7 @@ let
       where = "deploy.nodes.${name}.profiles";
       profiles = node.profiles or { };
       system = profiles.system or { };
-      # What a profile says goes before what its node says, and that before what is said for all.
+      # A setting of a profile overrides that of its node, which overrides the global one.
       setting = profile: attribute: default:
         let found = filter (level: level ? ${attribute}) [ profile node deploy ]; in
         if found == [ ] then default else (head found).${attribute};
@@ -42,7 +42,7 @@ let
     in
     {
       deployment = {
-        # Where there is no system, there is nothing for the role nixos.
+        # Without a system, the role nixos has nothing to deploy.
         kind = if profiles ? system then "nixos" else "profile";
         target_host = node.hostname or (throw "node '${name}' has no `hostname`");
         target_port = null;
@@ -64,7 +64,7 @@ let
         keys = { };
         ssh_access = null;
         further_profiles =
-          if profiles == { } then throw "node '${name}' has no profile at all: `${where}.system` is what is deployed"
+          if profiles == { } then throw "node '${name}' has no profiles: `${where}.system` is the one to deploy"
           else map describe others;
         left_out = null;
       };

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What is known about a host before its system is evaluated: `deployment` is its configuration's attribute of that name.
+# The data of a host before its system is evaluated: `deployment` is that attribute of its configuration.
 { format, host, deployment, keys, ssh_access }:
 
 let
@@ -13,7 +13,7 @@ let
     delay = check.period;
     inherit (check) timeout;
   };
-  # As over ssh: the words with spaces between, for the host's shell.
+  # As over ssh: the words separated by spaces, for the host's shell.
   ofCommand = check: timing check // { command = concatStringsSep " " check.cmd; };
   ofRequest = check: timing check // {
     url = "${check.scheme}://${if check.host == null then "" else check.host}:${toString check.port}${check.path}";
@@ -49,7 +49,7 @@ else {
     secrets = deployment.secrets or { };
   }).metadata;
   inherit ssh_access;
-  # Why nothing is deployed to this host, if so.
+  # The reason if the host is excluded from deploys.
   left_out =
     if deployment.buildOnly or false then "deployment.buildOnly is set"
     else if (deployment.targetHost or "") == null then "deployment.targetHost is null"

@@ -22,7 +22,7 @@ in
     (name: data: {
       deployment = deployment { inherit keys; format = chosen; host = name; deployment = data; ssh_access = null; };
       secrets = (keys { inherit (data) keys; }).complete;
-      # Where nothing is added it is what makeHive says.
+      # Without additions, use the result of makeHive.
       toplevel = (extend names name (value.nodes.${name} or { config.system.build.toplevel = value.toplevel.${name}; }))
         .config.system.build.toplevel;
     })

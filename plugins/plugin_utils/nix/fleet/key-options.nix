@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # The option deployment.keys of NixOps and colmena, for options.nix and for ../keys.nix: a host may have both. The module
-# system takes one of several modules with the same `key`, wherever each of them lies.
+# system uses one of several modules with the same `key`, wherever they are.
 { lib, ... }:
 
 let
@@ -35,26 +35,26 @@ let
         default = "${lib.removeSuffix "/" config.destDir}/${config.name}";
         defaultText = literalExpression ''"''${destDir}/''${name}"'';
         apply = toString;
-        description = "Where the key lies.";
+        description = "The path of the key.";
       };
-      user = text "root" "Whom the key belongs to.";
-      group = text "root" "The group that the key belongs to.";
+      user = text "root" "The owner of the key.";
+      group = text "root" "The group of the key.";
       permissions = text "0600" "The mode of the key in octal digits.";
       uploadAt = mkOption {
         type = types.enum [ "pre-activation" "post-activation" ];
         default = "pre-activation";
-        description = "Whether the key comes with the new system, or when that is confirmed.";
+        description = "Whether to place the key with the new system, or when that is confirmed.";
       };
       storage = mkOption {
         type = types.nullOr (types.enum [ "tmpfs" "persistent" "sealed" ]);
         default = null;
-        description = "Whether the key lies in main memory, on the disk, or sealed on the disk as well; null: as its directory is.";
+        description = "Whether to keep the key in main memory, on the disk, or sealed on the disk as well; null: according to its directory.";
       };
       restartUnits = units "Units to restart when the content has changed.";
       reloadUnits = units "Units to reload when the content has changed.";
     };
   };
-  # Before 16.09 there is no type that takes a string as well.
+  # Before 16.09 no type accepts a string as well.
   entry =
     if types ? coercedTo then types.coercedTo types.str (text: { inherit text; }) (types.submodule key)
     else types.submodule key;

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Secrets by name, in one form for all formats. `keys` as in NixOps and colmena, `secrets` as in morph.
-# `metadata` is free of contents and forces none; `complete` says where the contents are as well.
+# `metadata` has no contents and forces none; `complete` also has the places of the contents.
 { keys ? { }, secrets ? { } }:
 
 let
@@ -27,7 +27,7 @@ in
   complete = mapAttrs
     (_name: key: ofKey key // {
       inherit (key) text;
-      # A path would be copied into the store on its way out of Nix.
+      # Nix would copy a path into the store on output.
       file = if key.keyFile == null then null else toString key.keyFile;
       command = key.keyCommand;
       # Only this collection's own option has these.
@@ -41,7 +41,7 @@ in
       text = null;
       file = toString secret.source;
       command = null;
-      # What morph runs on the host when it has sent the secret.
+      # The command that morph runs on the host after it has sent the secret.
       action = secret.action or [ ];
     })
     secrets;

@@ -2,20 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Every format of fleet files as one attribute set.
+# Turn every format of fleet files into one attribute set.
 #
 # parts      the other files of this directory, by name
 # files      paths of fleet files; several are one NixOps network
 # value      instead of files: the value of a flake's output
-# format     a name of `formats` below; null: whatever it looks like
-# arguments  what functions at the top of the files are called with
+# format     a name of `formats` below; null: detect it
+# arguments  the arguments of functions at the top of the files
 # access     a definition of the option of access.nix, for all hosts
-# system     the platform of hosts whose files name none; null: that of the machine
+# system     the platform of hosts without one in their files; null: that of the machine
 #
 # Result: { format = "..."; meta = { ... }; hosts.<name> = { deployment; secrets; toplevel; }; list = names: { ... }; }
-# In a list, places says where each host is defined, as far as Nix knows.
-# deployment is data that survives JSON, without contents of secrets. secrets holds how to get at these. Neither forces
-# the toplevel, and nothing of one host forces anything of another.
+# In a list, places has the place where each host is defined, if Nix knows it.
+# deployment is data that survives JSON, without contents of secrets. secrets says how to read these. Neither forces the
+# toplevel, and one host never forces another.
 parts:
 
 { files ? [ ], value ? null, format ? null, arguments ? { }, access ? { }, system ? null }:
@@ -24,7 +24,7 @@ let
   inherit (builtins) attrNames concatStringsSep deepSeq filter functionArgs head intersectAttrs isAttrs isFunction
     isPath isString length listToAttrs map mapAttrs substring;
 
-  # As all the tools do it: once. What then is a function still is a mistake, and may be one without end.
+  # Call a function once, like all the tools. A result that is still a function is a mistake, and calls may never end.
   call = name: value:
     let
       function = if isAttrs value && value ? __functor then value.__functor value else value;
@@ -33,15 +33,15 @@ let
     in
     if !isFunction function then value
     else if missing != [ ] then
-      throw "${name} is a function that has to be given ${concatStringsSep ", " missing}. Give it with the option `args`; or, if this is the module of one host, name the file that has the hosts"
+      throw "${name} is a function that requires ${concatStringsSep ", " missing}. Give it with the option `args`; or, if this is the module of one host, name the file that has the hosts"
     else function (if wanted == { } then arguments else intersectAttrs wanted arguments);
 
   sources =
     if files == [ ] then [{ name = ""; value = checked "the flake's output" (call "the flake's output" value); }]
     else map (file: { name = toString file; value = checked (toString file) (call (toString file) (import file)); }) files;
 
-  # What is not a set of hosts is told before anything of it is taken for a host. What nixus returns is a derivation as well,
-  # and deploy-rs' hosts are an output of a flake.
+  # Refuse a value that is not a set of hosts before parts of it are taken for hosts. The result of nixus is a derivation as
+  # well, and deploy-rs' hosts are an output of a flake.
   checked = name: value:
     let what = parts.shape value; in
     if what == null || isAttrs value && (if format == null then parts.detect parts.shape [ value ] != null else format == "nixus" || value ? deploy) then value
@@ -65,7 +65,7 @@ let
 
   chosen = if format != null then format else parts.detect parts.shape (map (source: source.value) sources);
 
-  # Where the first of `sets` that has the attribute has it.
+  # The place of the attribute in the first of `sets` that has it.
   place = name: sets:
     let found = filter (position: position != null) (map (builtins.unsafeGetAttrPos name) sets); in
     if found == [ ] then null else "${(head found).file}:${toString (head found).line}";
@@ -83,7 +83,7 @@ let
           if format != null then "" else ", which was taken for a file of ${chosen}. If it was written for another tool, name it with the option `format`"}"
         else "`${section}` has no `${attribute}` at ${where}"}";
 
-  # The value of a host where a module is expected. It is looked at when the host is evaluated.
+  # The value of a host as a module. It is checked when the host is evaluated.
   module = name: value:
     let
       what = if isAttrs value && !(value ? __functor) then parts.shape value else null;
@@ -94,7 +94,7 @@ let
       throw "host '${name}' is ${if what == null then parts.shape value else what}, but in the format ${chosen} a host is a NixOS module: a set, a function, or the path of a file with one. If the file was written for another tool, name it with the option `format`${
         if what == "one configuration that has been evaluated already" then ": `nixos` is a set of such configurations" else ""}";
 
-  # The values of `set`, each of which has to be a set itself; `what` says what it should be.
+  # The values of `set`, each of which must be a set itself; `what` describes what it should be.
   setsOf = what: set:
     let otherwise = "If this was written for another tool than ${chosen}, name it with the option `format`"; in
     if !isAttrs set then throw "${what.all} is ${parts.shape set}, but it should be an attribute set. ${otherwise}"
@@ -114,7 +114,7 @@ let
       else throw "${concatStringsSep ", " (map (source: source.name) sources)}: only a NixOps network is made of several files";
     purely = files == [ ];
     inherit extra added;
-    # Tells hosts apart that have another description of who may log in where; null: a host has none.
+    # Distinguishes hosts whose description of SSH access differs; null: the host has none.
     ssh-access = name: config:
       let found = config.nixferry.sshAccess or { }; in
       if found == { } then null
@@ -136,10 +136,10 @@ let
       nixferry = { hostName = name; hostNames = names; sshAccess = access; };
     }
   ];
-  # The same where a host that was evaluated already has to be evaluated anew for them.
+  # The same for a host that was already evaluated and must be evaluated again with them.
   added = names: name: if access == { } then [ ] else extra names name;
 
-  # Whoever's deployment data is wrong is not deployed.
+  # Do not deploy a host with wrong deployment data.
   hosts = mapAttrs (_name: host: host // { toplevel = deepSeq host.deployment host.toplevel; }) fleet.hosts;
 in
 {
@@ -147,7 +147,7 @@ in
   inherit (fleet) meta;
   inherit hosts;
 
-  # What is known of the hosts called `names`; null: of all. What all hosts need has to be there even for no names.
+  # The data of the hosts in `names`; null: of all. Common requirements are checked even without names.
   list = names: builtins.seq (fleet.base or null) {
     format = chosen;
     inherit (fleet) meta;

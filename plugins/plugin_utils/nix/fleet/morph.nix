@@ -14,7 +14,7 @@ let
   evalConfig = import (network.evalConfig or ((packages.path or (searched "network" "pkgs")) + "/nixos/lib/eval-config.nix"));
   file = (head sources).name;
 
-  # Hosts cannot say for themselves which package set and which platform is theirs.
+  # Hosts cannot set their own package set and platform.
   old = !(lib.versionAtLeast (lib.version or lib.nixpkgsVersion) "18.03");
 
   evaluate = check: name: evalConfig ({

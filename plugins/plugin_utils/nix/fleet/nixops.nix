@@ -10,7 +10,7 @@ let
     attrNames catAttrs concatLists concatMap concatStringsSep foldl' functionArgs genericClosure getAttr hasAttr head
     listToAttrs map mapAttrs removeAttrs;
 
-  # In a flake, the network is the one called default.
+  # In a flake, the network is named default.
   output = value: if value ? default && !(value ? network) then call "nixopsConfigurations.default" value.default else value;
 
   networks = map (item: item.network // { _file = item.key; }) (genericClosure {
@@ -30,9 +30,9 @@ let
   lib = if isFlake then (head pinned).lib else packages.lib;
   evalConfig = if isFlake then lib.nixosSystem else import (packages.path + "/nixos/lib/eval-config.nix");
 
-  # eval-config.nix defines nixpkgs.system itself, and before 18.09 nobody else may define it, not even the same.
+  # eval-config.nix defines nixpkgs.system itself, and before 18.09 a second definition fails, even with the same value.
   asArgument = !isFlake;
-  # What modules are called with: before 15.09 there is no option `_module` for it.
+  # Arguments of modules: before 15.09 the option `_module` does not exist.
   withoutModuleArgs = !isFlake && !(functionArgs evalConfig ? specialArgs);
   moduleArguments = name: {
     inherit name nodes;
@@ -64,7 +64,7 @@ let
     (name: {
       inherit name;
       value = evalConfig ({
-        # Which file it was, so that messages of the module system can say it.
+        # The file, for messages of the module system.
         modules = concatMap
           (network: if hasAttr name network then [{ imports = [ (module name (getAttr name network)) ]; inherit (network) _file; }] else [ ])
           networks

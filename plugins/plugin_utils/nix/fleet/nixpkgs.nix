@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# The package set that somebody means who writes a path to nixpkgs, the function in it, or what that returns.
+# The package set of a path to nixpkgs, of the function in it, or of the function's result.
 # `what` names the place for messages.
 what: arguments:
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# nixus: the file has evaluated everything already; what it returns carries its configuration with it.
+# nixus: the file has already evaluated everything; its result contains its configuration.
 { value, added, ssh-access, ... }:
 
 let
@@ -14,7 +14,7 @@ let
   config =
     if modules == [ ] then value.config
     # Its nixpkgs may be older than this function.
-    else ((value.extendModules or (throw "the nixpkgs that nixus itself uses is too old for access between hosts to be added from outside: say it in the file, with nixus' option ssh.access")) { modules = [{ nodes = listToAttrs modules; }]; }).config;
+    else ((value.extendModules or (throw "the nixpkgs that nixus itself uses is too old for access between hosts to be added from outside: set it in the file, with nixus' option ssh.access")) { modules = [{ nodes = listToAttrs modules; }]; }).config;
 
   secretOf = directory: secret:
     let
@@ -64,7 +64,7 @@ let
   };
 in
 if !(value ? config.nodes) || !isAttrs value.config.nodes then
-  throw "this is not a result of nixus: it has no set `config.nodes`. Name the file that calls nixus with the network, or say with the option `format` which tool it was written for"
+  throw "this is not a result of nixus: it has no set `config.nodes`. Name the file that calls nixus with the network, or set the option `format` to the tool that it was written for"
 else {
   meta = { description = ""; options = { }; };
   places = filter isAttrs (value.options.nodes.definitions or [ ]);

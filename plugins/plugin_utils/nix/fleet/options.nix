@@ -64,7 +64,7 @@ in
   imports = [ key-options ];
 
   options.deployment = {
-    # Where, and how to get in.
+    # Address and login.
     targetHost = option (types.nullOr types.str) host;
     targetPort = option (types.nullOr types.int)
       (if format == "nixops" then builtins.head (config.services.openssh.ports ++ [ 22 ]) else null);
@@ -73,7 +73,7 @@ in
     privilegeEscalationCommand = option (types.listOf types.str) [ "sudo" "-H" "--" ];
     targetEnv = option types.str "none";
 
-    # How.
+    # Deploy options.
     alwaysActivate = option types.bool true;
     allowLocalDeployment = option types.bool false;
     buildOnTarget = option types.bool false;
@@ -85,7 +85,7 @@ in
     healthChecks = option checks { };
     preDeployChecks = option checks { };
 
-    # What else is said of the host.
+    # Further data of the host.
     tags = option (types.listOf types.str) [ ];
     owners = option (types.listOf types.str) [ ];
     secrets = option (types.attrsOf (types.submodule secret)) { };
@@ -97,7 +97,7 @@ in
   } // builtins.listToAttrs (map (name: { inherit name; value = option anything { }; }) clouds);
 
   config = lib.mkIf (commands != [ ]) {
-    # What the checks run has to be on the host. Before 15.09 nothing but the system's own parts can be.
+    # The programs of the checks must be on the host. Before 15.09 only the system's own parts can be.
     system = lib.optionalAttrs (options.system ? extraDependencies) {
       extraDependencies = [ (pkgs.writeText "health-check-commands" (builtins.concatStringsSep "\n" commands)) ];
     };

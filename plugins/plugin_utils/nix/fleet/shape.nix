@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# What a value is that cannot describe hosts, in words; null: it may describe them. Only the names of its attributes are
-# looked at, and what kind of a set it says to be: nothing below it is evaluated.
+# Describe in words a value that cannot be a set of hosts; null: it may be one. Only the names of its attributes and the
+# kind of set that it claims to be are checked: nothing below it is evaluated.
 value:
 
 let
@@ -19,7 +19,7 @@ let
     path = "a path";
     string = "a string";
   };
-  # What a tool of a later version may call by another name is a set of hosts until it is proved otherwise.
+  # Later versions of a tool may use other names, so a value is a set of hosts until proved otherwise.
   is = attribute: name: value ? ${attribute} && isString value.${attribute} && value.${attribute} == name;
   # A module may have `config` and `options` as well, but nothing of what lib.evalModules adds to them.
   evaluated = value ? config && value ? options && any (name: value ? ${name}) [ "extendModules" "pkgs" "_module" ];

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Outputs of flakes with one evaluation a host: nixosConfigurations, darwinConfigurations, homeConfigurations.
-# A NixOS host that has the options of options.nix, or the like, says there how to reach it.
+# Outputs of flakes with one evaluation per host: nixosConfigurations, darwinConfigurations, homeConfigurations.
+# A NixOS host with the options of options.nix, or similar ones, gives its address there.
 kind: { value, deployment, extend, keys, setsOf, ssh-access, chosen, ... }:
 
 let

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# The system inside of what deploy-rs' functions `lib.activate.*` return: its derivation, as derivations are.
+# The derivation of the system inside the result of deploy-rs' functions `lib.activate.*`.
 #
-# They make a directory of links, with buildEnv of nixpkgs, to the system and to two scripts of deploy-rs, and call it as
-# the system with a word before. How buildEnv is told the paths differs from release to release, and the system itself is
-# no attribute of the result. But whatever a derivation is made of stands in its own attributes, as text with a context:
-# the system is what has the name that is left. `where` names the host and the profile for messages.
+# They make a directory of links, with buildEnv of nixpkgs, to the system and to two scripts of deploy-rs. Its name is the
+# system's name with a prefix. The way in which buildEnv gets the paths differs between releases, and the system itself is
+# not an attribute of the result. But the inputs of a derivation are in its own attributes, as text with a context: the
+# system is the input with the remaining name. `where` names the host and the profile for messages.
 where: path:
 
 let
@@ -18,7 +18,7 @@ let
 
   called = match "activatable-(.+)" path.name;
   name = head called;
-  # In a regular expression these have a meaning.
+  # Characters with a meaning in regular expressions.
   pattern = replaceStrings [ "." "+" "?" ] [ "\\." "\\+" "\\?" ] name;
 
   text = toJSON path.drvAttrs;

@@ -149,13 +149,13 @@ def test_toml_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "version", "expected"),
     [
-        ("# ours; do not edit\n", (2, 8, 0), "line 1: this Nix takes what follows ';'"),
-        ("# ours; do not edit\n", (2, 26, 3), "line 1: this Nix takes what follows ';'"),
+        ("# ours; do not edit\n", (2, 8, 0), "line 1: this Nix reads the text after ';'"),
+        ("# ours; do not edit\n", (2, 26, 3), "line 1: this Nix reads the text after ';'"),
         ("# ours; do not edit\n", (2, 24, 15), None),
         ("# ours; do not edit\n", (2, 28, 2), None),
         ("# ours; do not edit\n", (2, 34, 0), None),
         ("# ours; do not edit\n", None, None),
-        ("ssh://a\n  \n", (2, 18, 1), "line 2: this Nix takes a line with nothing but spaces"),
+        ("ssh://a\n  \n", (2, 18, 1), "line 2: this Nix reads a line of spaces"),
         ("ssh://a - - 0\n", (2, 34, 0), "has no job slots"),
         ("ssh-ng://localhost\n", (2, 34, 0), "is this machine itself"),
         ("ssh-ng://user@localhost\n", (2, 34, 0), None),

@@ -34,8 +34,8 @@ def test_values_as_nix_writes_them(value: Any, text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("Max Jobs", 1, "no name"),
-        ("include", "x", "no name"),
+        ("Max Jobs", 1, "not a valid name"),
+        ("include", "x", "not a valid name"),
         ("cores", "1\nsandbox = false", "cannot hold"),
         ("cores", "1 # one", "cannot hold"),
         ("cores", {"a": 1}, "cannot hold"),

@@ -48,7 +48,7 @@ def test_an_entry_a_file_and_a_dictionary_together() -> None:
         ("ssh://a x86_64-linux - 0", "wait forever"),
         ({"uri": "ssh://a", "max_jobs": 0}, "wait forever"),
         ("ssh://localhost x86_64-linux", "this machine itself"),
-        ("ssh://a x86_64-linux - auto", "no number"),
+        ("ssh://a x86_64-linux - auto", "not a number"),
         ("ssh://a x86_64-linux ; ssh://b", "not one entry"),
         ("ssh://a # ours", "not one entry"),
         ("", "not one entry"),

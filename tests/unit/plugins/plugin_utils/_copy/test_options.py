@@ -108,7 +108,7 @@ RECORDED = {
             f"error: cannot add path '{A}' because it lacks a valid signature",
             "error: unexpected end-of-file",
         ],
-        f"does not take unsigned paths from this user: cannot add path '{A}' because it lacks a valid signature",
+        f"does not accept unsigned paths from this user: cannot add path '{A}' because it lacks a valid signature",
         "become: true",
         False,
     ),
@@ -169,7 +169,7 @@ RECORDED = {
     ),
     "no Nix for this user": (
         ["/bin/sh: 1: exec: nix-store: not found", "error: cannot connect to 'nixferry-target'"],
-        "there is no Nix on the host",
+        "Nix was not found on the host",
         "Install Nix",
         False,
     ),
@@ -201,7 +201,7 @@ RECORDED = {
     ),
     "truncated": (
         ["gzip: stdin: unexpected end of file", "error: unexpected end-of-file"],
-        "what arrived is not what was sent",
+        "the data was corrupted on the way",
         "Run again",
         True,
     ),

@@ -564,7 +564,7 @@ class TestHost:
     def test_no_nix_names_where_it_was_looked_for(self, scene: Scene) -> None:
         (scene.host.directory / "nix-store").unlink()
         scene.host.run_command = _without_nix(scene.host.run_command)  # type: ignore[method-assign]
-        with pytest.raises(NixferryError, match="no nix-store on the host") as error:
+        with pytest.raises(NixferryError, match="nix-store was not found on the host") as error:
             scene.copy()
         for directory in (
             "/run/current-system/sw/bin",

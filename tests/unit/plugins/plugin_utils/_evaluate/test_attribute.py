@@ -117,7 +117,7 @@ def test_a_file_counts_from_the_directory(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(NixferryError, match=f"there is no file {tmp_path}/no.nix") as caught:
+    with pytest.raises(NixferryError, match=f"the file {tmp_path}/no.nix does not exist") as caught:
         file_attribute("no.nix", "", "web1", directory=str(tmp_path), arguments="{ }")
     assert "playbook's directory" in caught.value.remedy
 

@@ -62,7 +62,7 @@ def test_a_key_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: i
     ],
 )
 def test_what_is_no_secret_key_is_not_shown(tmp_path: Path, content: str) -> None:
-    with pytest.raises(NixferryError, match="holds no secret key") as error:
+    with pytest.raises(NixferryError, match="does not contain a secret key") as error:
         read_signing_key(key_file(tmp_path, content))
     assert SECRET not in error.value.text("web1")
     assert ("but a public one" in error.value.cause) == (content == f"deploy-1:{PUBLIC}")

@@ -206,7 +206,7 @@ def test_versions(fake: FakeProgram, text: str, version: tuple[int, int]) -> Non
 
 
 def test_an_unreadable_version_is_an_error(fake: FakeProgram) -> None:
-    with pytest.raises(NixferryError, match="'hello', which holds no version"):
+    with pytest.raises(NixferryError, match="'hello', which contains no version"):
         fake("nix-store", "echo hello").version()
 
 

@@ -102,10 +102,10 @@ def test_integers_are_numbers_that_nix_reads(value: int) -> None:
     ("value", "words"),
     [
         (2**63, "64 bits"),
-        (float("nan"), "no number"),
-        (float("inf"), "no number"),
+        (float("nan"), "not a number"),
+        (float("inf"), "not a number"),
         (5e-324, "too close to zero"),
-        ("a\0b", "character zero"),
+        ("a\0b", "null character"),
         ("\ud800", "UTF-8"),
         (b"bytes", "type bytes"),
         ({1: 2}, "attribute names are strings"),
@@ -121,5 +121,5 @@ def test_what_nix_has_no_value_for_is_refused_with_its_place(value: object, word
 def test_what_holds_itself_is_refused() -> None:
     endless: list[object] = []
     endless.append({"again": endless})
-    with pytest.raises(NixferryError, match="holds itself"):
+    with pytest.raises(NixferryError, match="contains itself"):
         nix_literal(endless, where="args")

@@ -173,7 +173,7 @@ def test_what_nix_cannot_update_fails() -> None:
 )
 def test_a_damaged_lock_file_is_told(damage: Mapping[str, Any]) -> None:
     damaged = {**damage, "version": 7}
-    with pytest.raises(NixferryError, match="no lock file of Nix"):
+    with pytest.raises(NixferryError, match="not a valid lock file of Nix"):
         flake(FakeNix((2, 8))).pins(file_of(damaged))
 
 
@@ -223,7 +223,7 @@ def test_niv_follows_branches() -> None:
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        ({**GITHUB, "branch": ""}, "follows no branch"),
+        ({**GITHUB, "branch": ""}, "does not follow a branch"),
         ({"type": "local", "path": "./x"}, "has no revisions"),
         ({"type": "tarball", "url": "https://example.org/1.tar.gz"}, "does not depend on a revision"),
         (
@@ -312,7 +312,7 @@ def test_npins_hashes_a_checkout_where_there_is_no_archive(
         (npins({"type": "Git", "url": "https://x.example"}, frozen=True), "frozen"),
         (npins({"type": "Git", "url": "https://x.example"}, lfs=True), "LFS"),
         (npins({"type": "Git", "url": "https://token@x.example"}), "process list"),
-        (npins({"type": "Other"}), "not known here"),
+        (npins({"type": "Other"}), "not supported here"),
         (
             npins({"type": "GitLab", "server": "https://x", "repo_path": "a", "private_token": "pw"}),
             "access token",
@@ -336,7 +336,7 @@ def test_what_npins_cannot_follow_here(pin: dict[str, Any], words: str) -> None:
 
 @pytest.mark.parametrize(
     ("data", "words"),
-    [({"pins": {}, "version": 9}, "version 9"), ({"pins": [], "version": 3}, "no file of npins")],
+    [({"pins": {}, "version": 9}, "version 9"), ({"pins": [], "version": 3}, "not a valid file of npins")],
 )
 def test_a_file_of_npins_that_is_not_known(data: dict[str, Any], words: str) -> None:
     with pytest.raises(NixferryError, match=words):
@@ -376,7 +376,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     file = read_lock_file(link)
     write_lock_file(file, "new")
     assert (path.read_text(), link.is_symlink(), stat.S_IMODE(path.stat().st_mode)) == ("new", True, 0o640)
-    with pytest.raises(NixferryError, match="changed by somebody else"):
+    with pytest.raises(NixferryError, match="changed by another process"):
         write_lock_file(file, "newer")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link.json", "real.json"]
     with pytest.raises(NixferryError, match="cannot be written"):
@@ -412,6 +412,6 @@ def test_what_became_of_the_pins() -> None:
     }
     assert next(pin for pin in told if pin["name"] == "added")["old"] is None
     assert next(pin for pin in told if pin["name"] == "gone")["new"] is None
-    with pytest.raises(NixferryError, match="no pin x") as caught:
+    with pytest.raises(NixferryError, match="unknown pin x") as caught:
         chosen(old, ["x"], update=False)
     assert "a, b, gone" in caught.value.remedy

@@ -40,7 +40,7 @@ def test_no_access_is_nothing() -> None:
         ("web1", "ssh_access.web1 is not a dictionary"),
         ({"hostkeys": {}}, "hostkeys"),
         ({"keys": {"k": {"hasAccessTo": {}}}}, "publicKey"),
-        ({"keys": {"k": {"publicKey": ALICE, "hasAccessTo": {"web1": "root"}}}}, "no dictionary of users"),
+        ({"keys": {"k": {"publicKey": ALICE, "hasAccessTo": {"web1": "root"}}}}, "not a dictionary of users"),
         (
             {"keys": {"k": {"publicKey": ALICE, "hasAccessTo": {"web1": {"root": "yes"}}}}},
             "neither true nor false",

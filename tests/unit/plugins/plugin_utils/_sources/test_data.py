@@ -59,7 +59,7 @@ def test_what_shares_a_root_is_asked_once() -> None:
 def test_what_cannot_be_asked_or_read() -> None:
     with pytest.raises(NixferryError, match="names no attribute"):
         data_attributes(source(flake="."), [""], "web1", directory="/play")
-    with pytest.raises(NixferryError, match="one of flake, file, expr is needed"):
+    with pytest.raises(NixferryError, match="one of flake, file, expr is required"):
         source()
     with pytest.raises(NixferryError, match="cannot be read"):
         evaluate_data(

@@ -112,11 +112,11 @@ def test_an_entry_of_the_search_path_is_left_to_nix() -> None:
 @pytest.mark.parametrize(
     ("words", "options", "message"),
     [
-        (["none.nix"], {}, "there is no file .*/none.nix"),
-        (["."], {}, "neither flake.nix nor a fleet file"),
-        ([".#packages"], {}, "the output packages of the flake . describes is not known"),
+        (["none.nix"], {}, "the file .*/none.nix does not exist"),
+        (["."], {}, "neither a flake.nix nor a fleet file"),
+        ([".#packages"], {}, "the format of the output packages of the flake . is not known"),
         (["a.nix", ".#colmena"], {}, "is a flake, and goes with no other file"),
-        (["a.nix"], {"format_": "terraform"}, "no format 'terraform'"),
+        (["a.nix"], {"format_": "terraform"}, "unknown fleet format 'terraform'"),
         (["a.nix"], {"impure": True}, "go with a flake"),
         (["a.nix"], {"override_inputs": {"nixpkgs": "x"}}, "go with a flake"),
         ([".#colmena"], {"include": ["nixpkgs=/x"]}, "`include` goes with fleet files"),

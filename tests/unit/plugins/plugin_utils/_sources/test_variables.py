@@ -127,7 +127,7 @@ def test_how_to_become_root(command: list[str], expected: dict[str, Any]) -> Non
 
 def test_a_command_that_ansible_has_no_word_for_is_told() -> None:
     host = told(target_user="deploy", privilege_escalation_command=["my-sudo", "-x"])
-    assert "`my-sudo -x` is no become method" in host.warnings[0]
+    assert "`my-sudo -x` is not a become method" in host.warnings[0]
     assert "ansible_become" not in host.variables
 
 
@@ -271,7 +271,7 @@ def test_a_query_selects_hosts() -> None:
     fleet = listing({"web1": {"tags": ["web"]}, "db1": {"tags": ["db"]}}, errors=errors)
     assert selected(fleet, "[?contains(tags, 'web')].name") == ["web1", "bad"]
     assert selected(fleet, "[?contains(tags, 'db')]") == ["db1", "bad"]
-    with pytest.raises(NixferryError, match="no host of the fleet"):
+    with pytest.raises(NixferryError, match="not a host of the fleet"):
         selected(fleet, "[].tags[]")
     with pytest.raises(NixferryError, match=r"query: .*Incomplete expression"):
         selected(fleet, "[?")
