@@ -49,7 +49,7 @@ CAUSES = (
             r"not privileged to",
             r"because it has no signature",
         ),
-        "the host's Nix does not take unsigned paths from this user: {line}",
+        "the host's Nix does not accept unsigned paths from this user: {line}",
         "Three ways out: copy as root (`become: true`); or sign what you build with a deploy key (nix_sign) that is "
         "among the `trusted-public-keys` of the host (nix_trusted_key adds it); or put the paths into a binary cache "
         "that the host has among its `substituters`. Adding the user to `trusted-users` on the host works as well, "

@@ -166,7 +166,7 @@ class Nix:
             matches = list(_VERSION.finditer(result.stdout))
             if not matches:
                 raise NixferryError(
-                    f"nix-store --version printed {result.stdout.strip()!r}, which holds no version",
+                    f"nix-store --version printed {result.stdout.strip()!r}, which contains no version",
                     step=Step.FIND_NIX,
                 )
             self._version = (int(matches[-1]["major"]), int(matches[-1]["minor"]))

@@ -115,7 +115,7 @@ def test_what_the_controller_has_does_not_travel(shell: Shell) -> None:
 def test_a_controller_that_wants_signatures_is_told_apart_from_the_host(shell: Shell) -> None:
     with pytest.raises(NixferryError) as caught:
         bring(shell, Here(says=f"error: cannot add path '{SYSTEM}' because it lacks a valid signature"))
-    assert "the controller's Nix does not take unsigned paths" in caught.value.cause
+    assert "the controller's Nix does not accept unsigned paths" in caught.value.cause
     assert "trusted-users" in caught.value.remedy
 
 
