@@ -391,20 +391,6 @@ unpacked_size:
   description: Bytes that RV(would_fetch) would take in the store.
   returned: in check mode, without O(hosts)
   type: int
-step:
-  description: What failed, V(evaluate) or V(build) for instance.
-  returned: failure
-  type: str
-  sample: build
-remedy:
-  description: What to do about it, as far as that is known.
-  returned: failure
-  type: str
-output:
-  description: The end of what Nix printed, or of the log of the build that failed.
-  returned: failure
-  type: list
-  elements: str
 hosts:
   description:
     - For each host a dictionary of the values above, with C(failed), and with C(msg) when it failed.
@@ -425,6 +411,28 @@ failed_hosts:
   description:
     - The names of the hosts that failed. The task itself does not fail for them.
   returned: with O(hosts)
+  type: list
+  elements: str
+where:
+  description: The machine on which it failed, V(controller) or the name of a host.
+  returned: failure
+  type: str
+step:
+  description: What was being done when it failed.
+  returned: failure
+  type: str
+  sample: build
+cause:
+  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, as far as that is known.
+  returned: failure
+  type: str
+output:
+  description: The end of what the programs printed.
+  returned: failure
   type: list
   elements: str
 """

@@ -235,7 +235,6 @@ def _read_answers(chunk: _Chunk, stdout: str) -> Answers:
 
 def _error(result: NixResult) -> NixferryError:
     error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
-    error.remedy = (
-        error.remedy or "Mend the Nix code; the output says where, and --show-trace how it came there."
+    return error.with_(
+        remedy=error.remedy or "Mend the Nix code; the output says where, and --show-trace how it came there."
     )
-    return error

@@ -97,7 +97,7 @@ def test_a_specialisation_runs_while_the_profile_keeps_its_parent(
     result = project.run_playbook(play).assert_ok().result(SWITCH)
     child = host.ask(f"readlink -e {parent}/specialisation/night")
     assert (result["outcome"], result["new"]) == ("committed", child)
-    assert (host.current_system(), host.profile()) == (child, parent)
+    assert (host.current_system(), host.boot_default(), host.profile()) == (child, child, parent)
     assert host.http("/version") == (200, "2-night")
     assert project.run_playbook(play).assert_ok().changed(host.name) == []
 

@@ -267,7 +267,7 @@ def test_a_warning_about_many_hosts_is_one() -> None:
 
 def test_a_query_selects_hosts() -> None:
     pytest.importorskip("jmespath", reason="jmespath is not installed")
-    errors = {"bad": NixferryError("x", step="y")}
+    errors = {"bad": NixferryError("x", step="probe")}
     fleet = listing({"web1": {"tags": ["web"]}, "db1": {"tags": ["db"]}}, errors=errors)
     assert selected(fleet, "[?contains(tags, 'web')].name") == ["web1", "bad"]
     assert selected(fleet, "[?contains(tags, 'db')]") == ["db1", "bad"]
@@ -278,7 +278,7 @@ def test_a_query_selects_hosts() -> None:
 
 
 def test_without_a_query_all_hosts_are_selected() -> None:
-    assert selected(listing({"web1": {}}, errors={"bad": NixferryError("x", step="y")}), "") == [
+    assert selected(listing({"web1": {}}, errors={"bad": NixferryError("x", step="probe")}), "") == [
         "web1",
         "bad",
     ]
