@@ -110,7 +110,7 @@ def guard_script(
     words = " ".join(f"'{line}'" for line in lines)
     return "\n".join(
         [
-            f"verb={verb} id={activation_id} name={program.name}",
+            f"verb={verb} id={activation_id}" if activation_id else f"verb={verb} id= name={program.name}",
             f"request() {{ printf '%s\\n' {words}; }}",
             program.assignments if whole else "NIXFERRY_PROGRAM=",
             loader(LOADER_OF_RECORD if activation_id else LOADER_OF_PROGRAM),

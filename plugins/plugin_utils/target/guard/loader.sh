@@ -31,6 +31,5 @@ answer() {
     exit
 }
 
-if place=$(changeable "$state"); then
-    answer error=unsafe_state "message=others can change $(printf %s "$place" | tr -c ' -$&-~' '?')"
-fi
+place=$(changeable "$state")
+if [ -n "$place" ]; then answer error=unsafe_state "message=others can change $(echo "$place" | sed q | tr -c ' -$&-~\n' '?')"; fi

@@ -20,8 +20,11 @@ install_program() {
     if [ -f "$PROGRAM" ] && is_ours "$PROGRAM" &&
         [ "$(cat "$PROGRAM" && echo .)" = "$(printf '%s\n.' "$NIXFERRY_PROGRAM")" ]; then return 0; fi
     if [ -L "$PROGRAM" ] || [ -d "$PROGRAM" ]; then set_aside "$PROGRAM"; fi
-    rm -f "$PROGRAM.new" && printf '%s\n' "$NIXFERRY_PROGRAM" >"$PROGRAM.new" && mv -f "$PROGRAM.new" "$PROGRAM"
+    rm -f "$PROGRAM.$$.new" && printf '%s\n' "$NIXFERRY_PROGRAM" >"$PROGRAM.$$.new" && mv -f "$PROGRAM.$$.new" "$PROGRAM"
 }
+
+# Is it still there? Before we had the lock, a deploy with another version may have removed it.
+keeps_program() { [ -e "$PROGRAM" ] || { [ -n "${NIXFERRY_PROGRAM:-}" ] && install_program; }; }
 
 # put_program FILE: the same program under another name, without a second copy where the file system can do that
 put_program() {
@@ -30,7 +33,8 @@ put_program() {
     fi
 }
 
-# Called with the lock held, which everyone who begins an activation holds.
+# Called with the lock held, which everyone who begins an activation holds. Another start may be writing just now.
 prune_programs() {
-    find "$STATE/guard" -type f -links 1 ! -name "${PROGRAM##*/}" -exec rm -f {} + 2>/dev/null
+    find "$STATE/guard" -type f -links 1 ! -name "${PROGRAM##*/}" \( ! -name '*.new' -o -mtime +0 \) \
+        -exec rm -f {} + 2>/dev/null
 }

@@ -28,8 +28,7 @@ verb_start() {
         answer_ends
     fi
     take_lock "$(arg deployer)"
-    if [ ! -e "$PROGRAM" ]; then
-        # Another version came along before we had the lock, and removed this one.
+    if ! keeps_program; then
         release_lock
         say guard missing
         answer_ends

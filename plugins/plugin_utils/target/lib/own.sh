@@ -11,26 +11,26 @@ is_ours() {
     case $(ls -ldn "$1") in ?????w* | ????????w*) return 1 ;; esac
 }
 
-# changeable_above PATH: the first directory, from PATH up to the root, in which others than this user and root
-# could put something else. Fails if there is none. Where files can be removed by their owners alone (/tmp), none can.
+# changeable_above PATH: what others than this user and root can change of PATH and the directories above it, a line each;
+# nothing if all is well. Where files are removed by their owners alone (/tmp), others cannot put anything in their place.
 changeable_above() {
     above=$1
+    set --
     while :; do
-        if [ -e "${above:-/}" ]; then
-            # shellcheck disable=SC2046 # mode, links, owner
-            set -- $(ls -ldnL "${above:-/}")
-            case $USER_ID:$1 in 0:?????w???[!tT]* | *:????????w[!tT]*) break ;; esac
-            [ -O "${above:-/}" ] || [ "$3" = 0 ] || break
-        fi
-        [ -n "$above" ] || return 1
+        [ ! -e "${above:-/}" ] || set -- "${above:-/}" "$@"
+        [ -n "$above" ] || break
         above=${above%/*}
     done
-    echo "${above:-/}"
+    others='-perm -0002'
+    [ "$USER_ID" != 0 ] || others='-perm -0002 -o -perm -0020'
+    # shellcheck disable=SC2086 # an expression
+    find -L "$@" -prune ! -perm -1000 \( $others \) -print
+    for above; do [ -O "$above" ] || find -L "$above" -prune ! -user 0 -print; done
 }
 
 # changeable PATH: the same, also for where PATH leads if there are links in it
 changeable() {
-    changeable_above "$1" && return
+    changeable_above "$1"
     real=$(CDPATH='' cd -P "$1" 2>/dev/null && pwd -P)
-    [ "${real:-$1}" != "$1" ] && changeable_above "$real"
+    [ "${real:-$1}" = "$1" ] || changeable_above "$real"
 }
