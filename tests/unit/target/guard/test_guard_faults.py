@@ -222,7 +222,8 @@ def test_guard_killed_during_the_activation_takes_the_program_along(host: Host) 
 def test_reboot_if_unreachable(host: Host, reachable: bool) -> None:
     started = host.start(
         host.toplevel("new"),
-        timeout_confirm=1,
+        # Long enough to get in on a machine that is busy.
+        timeout_confirm=10 if reachable else 1,
         reboot_if_unreachable=True,
         reboot_command="touch $HOST/rebooted",
     )
