@@ -23,6 +23,12 @@ judge_version() {
     fi
 }
 
+# What the loader does for everybody else (guard/loader.sh)
+refuse_unsafe_state() {
+    unsafe_place=$(changeable "$STATE" | sed q)
+    if [ -n "$unsafe_place" ]; then error unsafe_state "others can change $unsafe_place"; fi
+}
+
 # --- what may be activated ---------------------------------------------------------------------------------------
 
 nix_command() { nix --extra-experimental-features nix-command "$@" 2>/dev/null </dev/null; }

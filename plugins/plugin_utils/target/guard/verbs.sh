@@ -184,7 +184,10 @@ main() {
             read_request
             # shellcheck disable=SC2034 # guard/place.sh reads it
             if [ -z "${NIXFERRY_PROGRAM:-}" ]; then PROGRAM=$0; fi
-            if [ -n "$INSTALLED_VERSION" ]; then judge_version; fi
+            if [ -n "$INSTALLED_VERSION" ]; then
+                judge_version
+                refuse_unsafe_state
+            fi
             judge_request
             if [ -n "$INSTALLED_VERSION" ]; then restrict_request; fi
             "verb_$VERB"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -435,6 +436,15 @@ def test_the_version_that_began_an_activation_ends_it(guarded: Guarded) -> None:
     assert (waiting.phase, "other" in waiting.notes) == ("awaiting-confirmation", False)
     assert client.confirm(started.activation_id, seconds=100).phase == "committed"
     assert host.record(started.activation_id).joinpath("guard.sh").stat().st_nlink == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root's directories are judged as root's")
+def test_state_that_others_can_change_is_refused(guarded: Guarded) -> None:
+    new = guarded.toplevel("new")
+    (guarded.host.directory / "var").chmod(0o777)
+    with pytest.raises(NixferryError, match="others can change"):
+        guarded.start(new)
+    assert unchanged(guarded)
 
 
 def test_what_the_user_runs_with_a_profile_is_fixed_at_installation(host: Host) -> None:
