@@ -309,7 +309,7 @@ def test_simultaneous_first_starts_do_not_disturb_each_other(host: Host) -> None
         try:
             return host.guard.start(request).phase
         except NixferryError as error:
-            return error.message
+            return error.cause
 
     with ThreadPoolExecutor(len(requests)) as pool:
         answers = list(pool.map(start, requests))
