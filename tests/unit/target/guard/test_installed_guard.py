@@ -30,6 +30,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed i
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import target_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action, FailedUnits, Reboot
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 KEY = "deploy-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -420,8 +421,7 @@ def test_every_field_of_a_request_has_a_rule_and_a_caller_says_no_command() -> N
     others = {"version", "verb", "end", "wait_while", "seconds", "reason"}
     assert set(rules) == asked | others
     assert {key for key, rule in rules.items() if rule.endswith(" -")} == set(FIXED_FIELDS)
-    actions = ("action", _guard.ACTIONS), ("reboot", _guard.REBOOTS)
-    for key, choices in (*actions, ("failed_units", _guard.FAILED_UNITS_POLICIES)):
+    for key, choices in (("action", Action), ("reboot", Reboot), ("failed_units", FailedUnits)):
         assert rules[key] == f"choice/{'/'.join(choices)} ="
 
 
