@@ -31,8 +31,10 @@ PYTEST_SELECTION := $(if $(K),-k "$(K)") $(PYTEST_ARGS)
 PARALLEL := $(if $(K),,--numprocesses auto)
 # Tests with real hosts wait more than they compute; each worker has a lab of its own. The tests of some files share
 # hosts, so a file stays in one worker.
-LAB_WORKERS ?= 3
+LAB_WORKERS ?= 4
 PARALLEL_LABS := $(if $(K),,--numprocesses $(LAB_WORKERS) --dist loadfile)
+# A fault finds its hosts as they are or makes them anew: any worker can take it.
+PARALLEL_FAULTS := $(if $(K),,--numprocesses $(LAB_WORKERS) --dist worksteal)
 
 # The checkout serves as the collection that playbooks see; the community package supplies the connection plugins.
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)
@@ -43,7 +45,7 @@ export PYTHONUNBUFFERED := 1
 SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh'; \
 	git grep --untracked -lE '^#!(/bin/sh|/usr/bin/env bash)' -- ':!*.sh' ':!*.py' ':!*.nix' ':!*.rst' ':!*.md')
 
-.PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-unit \
+.PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-full test-unit \
 	test-unit-newest test-e2e test-faults lab lint lint-python lint-types lint-shell lint-yaml \
 	lint-ansible lint-docs lint-changelog format sanity sanity-newest molecule bench docs build install-check clean
 
@@ -55,7 +57,7 @@ help: ## Show this list
 
 setup: ## Install programs and Python packages that the other targets need
 	@$(TOOLS)/ensure-programs.sh python git ssh shellcheck nix docker busybox mmdebstrap
-	@$(MAKE) --no-print-directory venv-test venv-newest link
+	@$(MAKE) --no-print-directory --jobs 2 venv-test venv-newest link
 
 venv-demo:
 	@$(TOOLS)/ensure-programs.sh python
@@ -94,12 +96,22 @@ demo-fleet: venv-test link lab-programs ## The same with a fleet of hosts in con
 
 # --- tests ------------------------------------------------------------------------------------------------------
 
-test: ## Everything: linters, sanity, package, unit, molecule, demonstrations, faults, end to end
+# The part of the matrix that the commit chooses (tests/tools/choose.py). Tests selected by name all run.
+export NIXFERRY_TEST_PART ?= $(if $(K),,1)
+
+# Linters and packages use one processor; what starts hosts waits for them half of the time.
+STEPS := setup lint,install-check+docs+test-unit-newest,test-unit \
+	sanity+sanity-newest,molecule+demo+demo-fleet,test-faults test-e2e
+
+test: ## All kinds of tests; of the matrix of versions and shells, the part that is this commit's turn
 	@status=0; \
-	$(TOOLS)/run-steps.sh setup lint,install-check,docs test-unit test-unit-newest sanity,sanity-newest \
-		molecule demo demo-fleet test-faults test-e2e || status=$$?; \
+	$(TOOLS)/run-steps.sh $(STEPS) || status=$$?; \
 	tests/lab/scripts/stop-docker .build/lab >/dev/null || status=$$?; \
 	exit $$status
+
+test-full: ## The same with the whole matrix, longer random walks, and a process of its own for each playbook
+	@NIXFERRY_TEST_PART= NIXFERRY_TEST_REAL_PROCESS=1 NIXFERRY_WALK_STEPS=$${NIXFERRY_WALK_STEPS:-300} \
+		$(MAKE) --no-print-directory test
 
 test-unit: venv-unit ## Unit tests: seconds, neither Nix nor network (K=expression selects)
 	@$(TOOLS)/run-tests.sh $(BIN)/python tests/unit $(PARALLEL) $(PYTEST_SELECTION)
@@ -117,7 +129,7 @@ test-e2e: venv-test link lab-programs ## End-to-end tests: real Nix, real hosts 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m "not faults" $(PARALLEL_LABS) $(PYTEST_SELECTION)
 
 test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken networks in the lab (K=expression selects)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m faults $(PARALLEL_LABS) $(PYTEST_SELECTION)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m faults $(PARALLEL_FAULTS) $(PYTEST_SELECTION)
 
 lab-programs:
 	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap
@@ -159,14 +171,14 @@ format: venv-test ## Sort imports and apply the formatter
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-sanity: venv-test ## ansible-test sanity, every Python found here
+sanity: venv-test ## ansible-test sanity, with Python versions found here
 	@$(TOOLS)/ensure-programs.sh git shellcheck
 	@$(TOOLS)/run-sanity.sh $(VENV)
 
 sanity-newest: venv-newest
 	@$(TOOLS)/ensure-programs.sh git shellcheck
 	@if [ -x $(VENV_NEWEST)/bin/python ]; then \
-		$(TOOLS)/run-sanity.sh $(VENV_NEWEST); \
+		$(TOOLS)/run-sanity.sh $(VENV_NEWEST) again; \
 	else \
 		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \
 	fi

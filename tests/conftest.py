@@ -7,6 +7,8 @@
 Ansible imports collections through a finder of its own, which wants the tree
 ``<root>/ansible_collections/<namespace>/<name>``. A checkout may lie anywhere under any name, so a symbolic
 link under ``.build/collections`` supplies that tree, and the finder is installed before a test is collected.
+
+Tells too which part of the test matrix this commit runs, and records tests for the report of ``run-steps.sh``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import os
 import tempfile
 from pathlib import Path
 
+import choose
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -58,3 +61,46 @@ def repository() -> Path:
 def collections_root() -> Path:
     """Directory for ``ANSIBLE_COLLECTIONS_PATH`` that holds this checkout as nixferry.deploy."""
     return COLLECTIONS_ROOT
+
+
+def pytest_report_header() -> str:
+    """Say what chooses the part of the matrix that runs."""
+    if choose.everything():
+        return "matrix: all of it"
+    return f"matrix: the part of commit {choose.commit()[:12]} (make test-full runs all of it)"
+
+
+class _Recorder:
+    """Adds every test of this run to the file $NIXFERRY_TEST_RESULTS: outcome, seconds, step and name.
+
+    With pytest-xdist the process that the workers report to does it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._outcomes: dict[str, str] = {}
+        self._seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        name = report.nodeid
+        self._seconds[name] = self._seconds.get(name, 0.0) + report.duration
+        # The worst of set-up, call and clean-up: a failure stays one.
+        known = self._outcomes.get(name, "passed")
+        self._outcomes[name] = report.outcome if known == "passed" else known
+
+    def pytest_sessionfinish(self) -> None:
+        step = os.environ.get("NIXFERRY_TEST_STEP", "")
+        lines = [
+            f"{outcome}\t{self._seconds[name]:.2f}\t{step}\t{name.encode('unicode_escape').decode()}\n"
+            for name, outcome in self._outcomes.items()
+        ]
+        # In one piece: other steps write to the same file.
+        with self._path.open("ab", buffering=0) as file:
+            file.write("".join(lines).encode())
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Record tests when a step asks for it."""
+    path = os.environ.get("NIXFERRY_TEST_RESULTS")
+    if path and "PYTEST_XDIST_WORKER" not in os.environ:
+        config.pluginmanager.register(_Recorder(Path(path)), "nixferry-recorder")

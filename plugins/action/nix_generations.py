@@ -9,12 +9,8 @@ from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import BUILD_OPTION
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    ProbeRequest,
-    probe_script,
-)
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import guard_on
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.drift import deploy_facts
@@ -39,9 +35,8 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Ask the host in one round trip."""
-        shell = guarded(shell, options["guard"])
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
-        probe = parse_probe(shell.run(probe_script(request), step="probe"))
+        probe = guard_on(shell, options["guard"]).probe(request)
         result = generations_result(probe)
         facts = deploy_facts(shell.host, probe, options["build"])
         return {

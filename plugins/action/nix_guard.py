@@ -18,9 +18,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.install imp
     sudoers_rule,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import (
-    guard_program,
+    guard_policy,
     guard_version,
-    installed_guard,
+    installed_program,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import read_signing_key
@@ -55,8 +55,8 @@ class ActionModule(NixferryAction):
             keys = checked_keys(options["public_keys"] or [])
             if options["key_file"]:
                 keys = [read_signing_key(str(self._loader.path_dwim(options["key_file"]))).public_key]
-            program = guard_program(
-                installed_guard(kind_of(options), str(options["profile"] or ""), keys)
+            program = installed_program(
+                guard_policy(kind_of(options), str(options["profile"] or ""), keys)
             ).rstrip("\n")
         users = options["users"]
         rule = sudoers_rule(users, path) if present else ""

@@ -11,6 +11,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action im
     PROGRESS_OPTION,
     NixferryAction,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     HEALTH_CHECKS_OPTION,
     parse_health_checks,
@@ -19,6 +20,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.task impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
+TITLES = (Step.HEALTH_CHECK, Step.PRE_DEPLOY_CHECK)
+
 
 class ActionModule(NixferryAction):
     """``nix_health_check``: see the module of the same name for its documentation."""
@@ -26,7 +29,7 @@ class ActionModule(NixferryAction):
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
             "health_checks": HEALTH_CHECKS_OPTION,
-            "title": {"type": "str", "default": "health check"},
+            "title": {"type": "str", "choices": [str(title) for title in TITLES], "default": "health check"},
             "progress": PROGRESS_OPTION,
         }
     }
@@ -35,5 +38,5 @@ class ActionModule(NixferryAction):
         """Run the checks over the open connection."""
         checks = parse_health_checks(options["health_checks"])
         return check_host(
-            checks, shell, progress, title=options["title"], check_mode=bool(self._task.check_mode)
+            checks, shell, progress, title=Step(options["title"]), check_mode=bool(self._task.check_mode)
         )

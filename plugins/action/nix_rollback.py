@@ -8,12 +8,9 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    ProbeRequest,
-    probe_script,
-)
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import guard_on
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
@@ -38,14 +35,14 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Choose the generation on the host, then switch to it like to any other system."""
-        shell = guarded(shell, options["guard"])
+        guard = guard_on(shell, options["guard"])
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
-        probe = parse_probe(shell.run(probe_script(request), step="probe"))
+        probe = guard.probe(request)
         chosen = choose_generation(probe, options["to"], options["known_deploys"])
         progress.line(f"rolling back to {chosen.text()}")
         result = switch_host(
-            shell,
-            start_request(options, chosen.path, "switch", is_rollback=True),
+            guard,
+            start_request(options, chosen.path, Action.SWITCH, is_rollback=True),
             options["health_checks"],
             progress,
             check_mode=bool(self._task.check_mode),

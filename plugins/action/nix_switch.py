@@ -15,8 +15,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import
     built_toplevel,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ACTIONS
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.shell import guarded
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard, guard_on
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
@@ -26,7 +26,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options im
     SWITCH_OPTIONS,
     start_request,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import UNCHANGED
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.outcome import Outcome
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.steps import deferred, settle_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.task import switch_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import (
@@ -47,7 +47,7 @@ class ActionModule(NixferryAction):
             **STEP_OPTIONS,
             "toplevel": {"type": "str"},
             "build": BUILD_OPTION,
-            "action": {"type": "str", "choices": list(ACTIONS), "default": "switch"},
+            "action": {"type": "str", "choices": list(map(str, Action)), "default": str(Action.SWITCH)},
             "specialisation": {"type": "str", "default": ""},
             "rollback": {"type": "bool", "default": True},
             "secrets": {"type": "str", "default": "", "no_log": False},
@@ -57,28 +57,28 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Run the step; with peers, defer a failure so that the other hosts learn of it first."""
-        shell = guarded(shell, options["guard"])
+        guard = guard_on(shell, options["guard"])
         peers = options["peers"]
         if not peers or options["step"] == "all":
-            return self._step(options, shell, progress)
+            return self._step(options, guard, progress)
         if options["step"] == "abort":
-            result = self._step(options, shell, progress)
-            return {**result, "failed": result.get("outcome") != UNCHANGED}
+            result = self._step(options, guard, progress)
+            return {**result, "failed": result.get("outcome") != Outcome.UNCHANGED}
         refuse_unsuitable(strategy_of(self._task), options["action"], rolls_back=options["rollback"])
         try:
             lost = lost_peers(peers, self.batch) if options["step"] == "activate" else None
             if lost is not None:
                 return {**deferred(lost.result(shell.host)), LOST_PEERS: True}
-            return deferred(self._step(options, shell, progress))
+            return deferred(self._step(options, guard, progress))
         except NixferryError as error:
             return deferred(error.result(shell.host))
 
-    def _step(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+    def _step(self, options: dict[str, Any], guard: Guard, progress: Progress) -> dict[str, Any]:
         if options["step"] in ("confirm", "abort"):
-            return settle_host(shell, options, progress, check_mode=bool(self._task.check_mode))
-        return self._activate(options, shell, progress)
+            return settle_host(guard, options, progress, check_mode=bool(self._task.check_mode))
+        return self._activate(options, guard, progress)
 
-    def _activate(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+    def _activate(self, options: dict[str, Any], guard: Guard, progress: Progress) -> dict[str, Any]:
         """Activate and check; with step all also confirm and commit, or roll back."""
         hold = int(options["timeout_hold"]) if options["step"] == "activate" else 0
         if options["step"] == "activate" and hold < 1:
@@ -86,8 +86,8 @@ class ActionModule(NixferryAction):
         toplevel = options["toplevel"]
         revision, repository = options["revision"], options["repository"] or ""
         if options["build"] is not None:
-            toplevel = built_toplevel(shell.host, options["build"])
-            built, checkout = built_revision(shell.host, options["build"])
+            toplevel = built_toplevel(guard.shell.host, options["build"])
+            built, checkout = built_revision(guard.shell.host, options["build"])
             revision, repository = revision or built, repository or checkout
         if toplevel is None:
             raise NixferryError("one of `toplevel` and `build` is required", step=STEP)
@@ -96,13 +96,13 @@ class ActionModule(NixferryAction):
         request = start_request(
             options,
             toplevel,
-            options["action"],
+            Action(options["action"]),
             options["specialisation"],
             revision=revision,
             environment=self.environment(),
         )
         return switch_host(
-            shell,
+            guard,
             request,
             options["health_checks"],
             progress,

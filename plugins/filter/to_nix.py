@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.vault import refuse_vaulted
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal
 
 
@@ -21,14 +21,14 @@ def to_nix(value: object, allow_vaulted: bool = False) -> str:
             refuse_vaulted(
                 value,
                 where="the value",
-                step="to_nix",
+                step=Step.TO_NIX,
                 remedy="Bring secrets to the host by other means than its system; allow_vaulted=true is for files "
                 "that no build reads.",
             )
         return nix_literal(value)
     except NixferryError as error:
         # Ansible would append the cause, which the text holds already.
-        raise AnsibleFilterError(f"to_nix: {error.message}. {error.remedy}".rstrip()) from None
+        raise AnsibleFilterError(f"to_nix: {error.cause}. {error.remedy}".rstrip()) from None
 
 
 class FilterModule:

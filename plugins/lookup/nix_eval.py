@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
+
 DOCUMENTATION = r"""
 name: nix_eval
 author:
@@ -168,7 +170,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no t
         refuse_vaulted(
             given["expr"],
             where="`expr`",
-            step="read the arguments",
+            step=Step.READ_OPTIONS,
             remedy="Leave it out: a secret reaches a host by other means than Nix.",
         )
         directory = base_directory(str(self._loader.get_basedir()))

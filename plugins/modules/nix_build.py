@@ -395,20 +395,6 @@ unpacked_size:
   description: Bytes that RV(would_fetch) would take in the store.
   returned: in check mode, without O(hosts)
   type: int
-step:
-  description: The step that failed, for instance V(evaluate) or V(build).
-  returned: failure
-  type: str
-  sample: build
-remedy:
-  description: How to fix it, if known.
-  returned: failure
-  type: str
-output:
-  description: The end of Nix's output, or of the log of the failed build.
-  returned: failure
-  type: list
-  elements: str
 hosts:
   description:
     - For each host a dictionary of the values above, with C(failed), and with C(msg) if it failed.
@@ -429,6 +415,28 @@ failed_hosts:
   description:
     - The names of the hosts that failed. The task itself does not fail for them.
   returned: with O(hosts)
+  type: list
+  elements: str
+where:
+  description: The machine on which it failed, V(controller) or the name of a host.
+  returned: failure
+  type: str
+step:
+  description: What was being done when it failed.
+  returned: failure
+  type: str
+  sample: build
+cause:
+  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, as far as that is known.
+  returned: failure
+  type: str
+output:
+  description: The end of what the programs printed.
+  returned: failure
   type: list
   elements: str
 """

@@ -27,8 +27,9 @@ attributes:
     support: none
 options:
   title:
-    description: The name of a check in messages.
+    description: What a failed check is called in messages.
     type: str
+    choices: [health check, pre-deploy check]
     default: health check
 seealso:
   - module: nixferry.deploy.nix_switch
@@ -72,6 +73,28 @@ health_checks:
 not_run:
   description: The names of the checks that check mode skipped.
   returned: when the host was reached
+  type: list
+  elements: str
+where:
+  description: The machine on which it failed, V(controller) or the name of a host.
+  returned: failure
+  type: str
+step:
+  description: What was being done when it failed.
+  returned: failure
+  type: str
+  sample: health check
+cause:
+  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, as far as that is known.
+  returned: failure
+  type: str
+output:
+  description: The end of what the programs printed.
+  returned: failure
   type: list
   elements: str
 """

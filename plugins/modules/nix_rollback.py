@@ -156,4 +156,26 @@ reboot_reasons:
   returned: when the host was reached
   type: list
   elements: str
+where:
+  description: The machine on which it failed, V(controller) or the name of a host.
+  returned: failure
+  type: str
+step:
+  description: What was being done when it failed.
+  returned: failure
+  type: str
+  sample: choose the generation
+cause:
+  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, as far as that is known.
+  returned: failure
+  type: str
+output:
+  description: The end of what the programs printed.
+  returned: failure
+  type: list
+  elements: str
 """

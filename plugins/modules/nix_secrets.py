@@ -199,13 +199,21 @@ set:
   description: The name of the prepared set, with O(stage); empty if nothing has changed.
   returned: success
   type: str
+where:
+  description: The machine on which it failed, V(controller) or the name of a host.
+  returned: failure
+  type: str
 step:
-  description: The step that failed.
+  description: What was being done when it failed.
   returned: failure
   type: str
   sample: place the secrets
+cause:
+  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
 remedy:
-  description: How to fix it.
+  description: What to do about it, as far as that is known.
   returned: failure
   type: str
 output:

@@ -338,4 +338,26 @@ closure:
   description: The difference of the closures.
   returned: in check mode, when the new closure is in a store that can be asked
   type: dict
+where:
+  description: The machine on which it failed, V(controller) or the name of a host.
+  returned: failure
+  type: str
+step:
+  description: What was being done when it failed.
+  returned: failure
+  type: str
+  sample: confirm
+cause:
+  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, as far as that is known.
+  returned: failure
+  type: str
+output:
+  description: The end of what the programs printed.
+  returned: failure
+  type: list
+  elements: str
 """

@@ -87,4 +87,26 @@ reason:
   description: The same as one sentence; empty if no host failed.
   returned: always
   type: str
+where:
+  description: The machine on which it failed, V(controller) or the name of a host.
+  returned: failure
+  type: str
+step:
+  description: What was being done when it failed.
+  returned: failure
+  type: str
+  sample: deploy together
+cause:
+  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, as far as that is known.
+  returned: failure
+  type: str
+output:
+  description: The end of what the programs printed.
+  returned: failure
+  type: list
+  elements: str
 """

@@ -3,10 +3,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Run "ansible-test sanity" on the checkout: run-sanity.sh VENV [ARGUMENT...]
+# Run "ansible-test sanity" on the checkout: run-sanity.sh VENV [again] [ARGUMENT...]
 #
-# VENV is the virtual environment whose ansible-core supplies ansible-test. All tests run, for every Python version
-# that is installed here. The run fails too when a test was left out because a program that it wants is missing.
+# VENV is the virtual environment whose ansible-core supplies ansible-test. All tests run. Code is compiled by every
+# Python version that is installed here, and imported by the oldest, the newest and one that choose.py chooses: each
+# needs an environment of its own. With "again", which says that another ansible-core has run all tests already, what
+# judges files without knowing ansible-core is left out. All this only with NIXFERRY_TEST_PART=1: otherwise nothing is
+# left out. The run fails too when a test did not run because a program that it wants is missing.
 #
 # ansible-test insists on a path that ends in ansible_collections/NAMESPACE/NAME, on a git repository and on a home
 # directory that it fills with virtual environments. All of that lies under .build/sanity.
@@ -14,12 +17,17 @@
 set -eu
 
 if [ $# -lt 1 ]; then
-    echo "usage: run-sanity.sh VENV [ARGUMENT...]" >&2
+    echo "usage: run-sanity.sh VENV [again] [ARGUMENT...]" >&2
     exit 2
 fi
 repository=$(cd "$(dirname "$0")/../.." && pwd -P)
 venv=$(cd "$1" && pwd -P)
 shift
+again=
+if [ "${1-}" = again ]; then
+    again=1
+    shift
+fi
 core=$("$venv/bin/python" -c 'import ansible.release; print(".".join(ansible.release.__version__.split(".")[:2]))')
 
 work=$repository/.build/sanity/$core
@@ -54,18 +62,67 @@ cp "$repository/tests/tools/get_pip.py" "$home/.ansible/test/cache/get_pip_$pip_
 "$repository/tests/tools/find-python.sh" link "$work/bin"
 search_path=$venv/bin:$work/bin:$(echo "$PATH" | tr : '\n' | grep -v '/shims$' | paste -s -d : -)
 
+choose=$repository/tests/tools/choose.py
+own_version=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# The versions that this ansible-core supports and this machine has, oldest first, one a line.
+versions=$(cd "$work" && "$venv/bin/python" -c 'if True:
+    import pathlib, sys
+    from ansible_test._internal.constants import SUPPORTED_PYTHON_VERSIONS
+    found = [version for version in SUPPORTED_PYTHON_VERSIONS if pathlib.Path("bin", f"python{version}").exists()]
+    print(*(found or sys.argv[1:]), sep="\n")
+' "$own_version")
+oldest=$(echo "$versions" | head -n 1)
+newest=$(echo "$versions" | tail -n 1)
+# shellcheck disable=SC2046,SC2086 # version numbers
+imported_by=$(printf '%s\n' "$oldest" "$newest" $("$venv/bin/python" "$choose" "sanity $core" $versions) | sort -u -V)
+
+# Tests that judge files by themselves: one ansible-core is as good as another.
+left_out=
+if [ -n "$again" ] && [ "${NIXFERRY_TEST_PART-}" = 1 ]; then
+    left_out="pylint pep8 yamllint shellcheck pslint changelog line-endings shebang symlinks
+        no-illegal-filenames no-smart-quotes no-assert no-get-exception replace-urlopen use-argspec-type-path"
+    # This version of pylint and of its plugins gets its turn.
+    if [ "$("$venv/bin/python" "$choose" pylint once once once once twice)" = twice ]; then
+        left_out=${left_out#pylint }
+    fi
+fi
+
 log=$work/sanity.log
+: >"$log"
 cd "$tree"
 status=0
-# The braces keep ansible-test's own exit status, which a pipeline would lose.
-{ env -u ANSIBLE_COLLECTIONS_PATH -u VIRTUAL_ENV HOME="$home" PATH="$search_path" \
-    "$venv/bin/ansible-test" sanity --color no "$@" </dev/null 2>&1 9>&- || echo "ansible-test failed: $?"; } |
-    tee "$log" | sed "s/^/[$core] /"
+
+# Print what ansible-test prints, marked with its version: run_sanity WORD-LIST-OF-PYTHONS ARGUMENT...
+run_sanity() {
+    pythons=
+    for version in $1; do
+        pythons="$pythons --target-python $version"
+    done
+    shift
+    # The braces keep ansible-test's own exit status, which a pipeline would lose.
+    # shellcheck disable=SC2086 # words
+    { env -u ANSIBLE_COLLECTIONS_PATH -u VIRTUAL_ENV HOME="$home" PATH="$search_path" \
+        "$venv/bin/ansible-test" sanity --color no --controller "origin:python=$own_version" $pythons \
+        "$@" </dev/null 2>&1 9>&- || echo "ansible-test failed: $?"; } |
+        tee -a "$log" | sed -u "s/^/[$core] /"
+}
+
+if [ $# -gt 0 ]; then
+    run_sanity "$versions" "$@"
+else
+    # shellcheck disable=SC2086 # words
+    echo "[$core] Compiled by Python" $versions, imported by $imported_by${left_out:+; without $left_out}
+    run_sanity "$versions" --test compile
+    for name in compile $left_out; do
+        set -- "$@" --skip-test "$name"
+    done
+    run_sanity "$imported_by" "$@"
+fi
 if grep -q '^ansible-test failed: ' "$log"; then
     status=1
 fi
 
-# A Python version that is not installed here is told apart from a program that is missing: nobody has them all.
+# A Python version that is not installed here is told apart from a program that is missing: few machines have them all.
 if grep -E 'Required program|due to missing' "$log"; then
     echo "A sanity test did not run because something that it needs is missing, see above." >&2
     status=1

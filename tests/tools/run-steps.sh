@@ -3,12 +3,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Run make targets one after the other: run-steps.sh TARGET[,TARGET...]...
+# Run make targets one after the other: run-steps.sh TARGET[+TARGET...][,TARGET[+TARGET...]...]...
 #
-# Targets joined by a comma run side by side, and print when they have ended.
+# Targets joined by a comma run side by side, and print when they have ended. Those joined by a plus sign run one after
+# the other within that.
 #
-# A target that fails does not keep the following ones from running, so that one run tells everything. The summary
-# comes before the last target, because that one ends with the test counts that people and machines look for.
+# A target that fails does not keep the following ones from running, so that one run tells everything. At the end come
+# the steps and the slowest tests, which stay in .build/steps, and as the last line the test counts that people and
+# machines look for.
 
 set -u
 
@@ -19,7 +21,7 @@ mkdir -p "$work"
 run_step() {
     started=$(date +%s)
     printf '\n=== make %s\n' "$1"
-    if ${MAKE:-make} --no-print-directory --keep-going "$1" </dev/null; then
+    if NIXFERRY_TEST_STEP=$1 NIXFERRY_TEST_RESULTS=$PWD/$work/tests ${MAKE:-make} --no-print-directory --keep-going "$1" </dev/null; then
         outcome=ok
     else
         outcome=FAILED
@@ -30,35 +32,39 @@ run_step() {
 }
 
 run_side_by_side() {
-    for target; do
-        run_step "$target" >"$work/$target.log" 2>&1 &
+    for lane; do
+        for target in $(echo "$lane" | tr + ' '); do
+            run_step "$target" >"$work/$target.log" 2>&1
+        done &
     done
     wait
-    for target; do
+    for target in $(echo "$*" | tr + ' '); do
         cat "$work/$target.log"
     done
 }
 
-while [ $# -gt 1 ]; do
+for group; do
     # shellcheck disable=SC2046 # names of targets
-    case $1 in
-    *,*) run_side_by_side $(echo "$1" | tr , ' ') ;;
-    *) run_step "$1" ;;
+    case $group in
+    *,*) run_side_by_side $(echo "$group" | tr , ' ') ;;
+    *) run_step "$group" ;;
     esac
     # Nothing works without what the set-up installs: more messages would only hide the first.
-    if [ "$1" = setup ] && [ -e "$work/failed" ]; then
+    if [ "$group" = setup ] && [ -e "$work/failed" ]; then
         exit 1
     fi
-    shift
 done
-printf '\n=== Steps so far\n'
+
+printf '\n=== Steps\n'
 cat "$work/summary"
-run_step "$1"
 if [ -e "$work/unsteady" ]; then
-    echo "Tests that failed beside others and passed alone:" >&2
-    cat "$work/unsteady" >&2
+    echo "Tests that failed beside others and passed alone:"
+    cat "$work/unsteady"
 fi
+status=0
 if [ -e "$work/failed" ]; then
-    echo "Failed: $(paste -s -d ' ' "$work/failed")" >&2
-    exit 1
+    echo "Failed: $(paste -s -d ' ' "$work/failed")"
+    status=1
 fi
+"$(dirname "$0")/../../.venv/bin/python" "$(dirname "$0")/report_tests.py" "$work" || status=1
+exit $status

@@ -11,11 +11,11 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
 
 def checked_options(
-    specification: Mapping[str, Any], given: object, *, where: str, step: str
+    specification: Mapping[str, Any], given: object, *, where: str, step: Step
 ) -> dict[str, Any]:
     """Return ``given`` with the types and defaults of ``specification`` applied.
 

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 
 from ansible.parsing.vault import VaultHelper
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
 
-def refuse_vaulted(value: object, *, where: str, step: str, remedy: str) -> None:
+def refuse_vaulted(value: object, *, where: str, step: Step, remedy: str) -> None:
     """Raise ``NixferryError``, naming the place and not the value, when one was encrypted by itself with Vault.
 
     Values of a file that is encrypted as a whole are not known as such, nor is what was computed from a value.

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import CONTROLLER, Step
+
 import time
 from collections.abc import Mapping
 
@@ -90,11 +92,11 @@ class BuildHostRealiser:
         name = self._shell.host
         if isinstance(error, HostUnreachable):
             return NixferryError(
-                f"the build host {name} cannot be reached: {error.message}",
-                step=f"build on {name}",
+                f"the build host {name} cannot be reached: {error.cause}",
+                step=Step.BUILD,
                 remedy=error.remedy
                 or f"Make sure that `ansible {name} -m raw -a true` works, or change `build_on`.",
                 output=error.output,
+                where=name,
             )
-        step = f"build on {name}" if error.step == "build" else f"{error.step} (build host {name})"
-        return NixferryError(error.message, step=step, remedy=error.remedy, output=error.output)
+        return error if error.where == CONTROLLER else error.with_(where=name)

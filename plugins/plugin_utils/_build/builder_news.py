@@ -95,14 +95,14 @@ class BuilderNews:
 def with_builders(error: NixferryError, troubles: Sequence[Trouble]) -> NixferryError:
     """Return ``error`` with its cause if a builder is the cause."""
     # Nix's errors about builders come before the resulting error.
-    lines = [line for line in error.message.rstrip().splitlines() if not _NOT_USED.match(line)]
+    lines = [line for line in error.cause.rstrip().splitlines() if not _NOT_USED.match(line)]
     if troubles and any(_is_consequence(line) for line in lines):
         message = "; ".join(["\n".join(lines), *(each.text for each in troubles)])
-        return NixferryError(message, step=error.step, remedy=troubles[0].failure.hint, output=error.output)
-    text = "\n".join([error.message, *error.output])
-    failure = classified(error.message) or classified(text)
+        return error.with_(cause=message, remedy=troubles[0].failure.hint)
+    text = "\n".join([error.cause, *error.output])
+    failure = classified(error.cause) or classified(text)
     if failure is not None and failure.code in _OF_BUILDERS and _REMOTE.search(text):
-        return NixferryError(error.message, step=error.step, remedy=failure.hint, output=error.output)
+        return error.with_(remedy=failure.hint)
     return error
 
 

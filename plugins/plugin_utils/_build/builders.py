@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
+
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._builders.machines
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 
-STEP = "build"
+STEP = Step.BUILD
 # Separates entries in every version of Nix.
 SEPARATOR = " ; "
 FIELDS: dict[str, Any] = {

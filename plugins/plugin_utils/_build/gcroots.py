@@ -10,6 +10,8 @@ build: a build cannot be collected before it is copied, and the next copy finds 
 
 from __future__ import annotations
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
+
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import file_name
 
 import contextlib
@@ -25,7 +27,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import ParentWatch
 
-STEP = "keep the build from the garbage collector"
+STEP = Step.KEEP_BUILD
 ROOT_TIMEOUT_SECONDS = 120.0
 _PARALLEL = 4
 
@@ -58,7 +60,7 @@ def keep(nix: Nix, directory: Path, paths: Mapping[str, str]) -> list[str]:
     results = nix.run_many(requests, step=STEP, parallel=_PARALLEL)
     return [
         f"{host}: the build is not protected from the garbage collector: "
-        + result.error(step=STEP, deadline_name="the wait for the garbage collector root").message
+        + result.error(step=STEP, deadline_name="the wait for the garbage collector root").cause
         for host, result in zip(wanted, results, strict=True)
         if result.return_code != 0
     ]

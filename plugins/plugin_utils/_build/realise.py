@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
+
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import QUERY_TIMEOUT_SECONDS, invalid_paths
 
 import time
@@ -28,7 +30,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path i
     parse_store_path,
 )
 
-STEP = "build"
+STEP = Step.BUILD
 TIMEOUT_NAME = "the timeout for the build"
 
 
@@ -198,6 +200,7 @@ def failure_of(
         step=STEP,
         remedy=remedy_for(first.reason) or f"The whole log: nix-store --read-log {first.derivation}",
         output=log_tail,
+        where=result.where,
     )
 
 

@@ -64,6 +64,7 @@ class HostPlace:
             answer.stderr,
             on_event=self._task.logs.event,
             timed_out=late and answer.return_code != 0,
+            where=self._shell.host,
         )
 
     def missing(self, targets: Mapping[str, Target]) -> dict[str, Target]:

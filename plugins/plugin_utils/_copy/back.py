@@ -18,7 +18,11 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import (
+    CONTROLLER,
+    NixferryError,
+    Step,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
@@ -35,7 +39,7 @@ from .options import PIECE_BYTES, groups
 from .store import NIX_COMMAND
 from .transport import TARGET_ALIAS, Transport, choose_transport, search_path_with, ssh_program
 
-STEP = "copy to the controller"
+STEP = Step.COPY_BACK
 TIMEOUT_NAME = "the timeout for the build"
 
 
@@ -177,13 +181,14 @@ def _expect_success(result: NixResult) -> None:
         return
     error = explain(result.stderr.splitlines(), f"Nix ended with exit code {result.return_code}")
     if error.untrusted:
-        error.message = error.message.replace("the host's Nix", "the controller's Nix")
-        error.remedy = (
-            "The daemon of the controller accepts unsigned paths from trusted users only. Add yourself to its "
+        error = error.with_(
+            cause=error.cause.replace("the host's Nix", "the controller's Nix"),
+            remedy="The daemon of the controller accepts unsigned paths from trusted users only. Add yourself to its "
             "`trusted-users`; or let the build host sign what it builds (`secret-key-files` in its nix.conf) and add "
-            "the key to `trusted-public-keys` here."
+            "the key to `trusted-public-keys` here.",
+            where=CONTROLLER,
         )
-    raise NixferryError(error.message, step=STEP, remedy=error.remedy, output=error.output)
+    raise error.with_(step=STEP)
 
 
 def _seconds_left(deadline: float | None) -> float | None:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.module_utils._explain.causes import Cause, find
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import strip_terminal_escapes
 
-STEP = "copy"
+STEP = Step.COPY
 
 
 class CopyError(NixferryError):
@@ -37,16 +37,7 @@ class CopyError(NixferryError):
         self.untrusted = untrusted
 
 
-class Cause(NamedTuple):
-    """``signs`` are regular expressions for a line of output; if ``message`` is empty, the line itself is used."""
-
-    signs: tuple[str, ...]
-    message: str
-    remedy: str
-    transient: bool = False
-
-
-UNTRUSTED = "the host's Nix does not accept unsigned paths from this user: {line}"
+UNTRUSTED = "untrusted"
 
 # The first cause in any line decides: specific causes come first, since Nix adds a general one after them.
 CAUSES = (
@@ -58,11 +49,12 @@ CAUSES = (
             r"not privileged to",
             r"because it has no signature",
         ),
-        UNTRUSTED,
+        "the host's Nix does not accept unsigned paths from this user: {line}",
         "Three ways out: copy as root (`become: true`); or sign what you build with a deploy key (nix_sign) that is "
         "among the `trusted-public-keys` of the host (nix_trusted_key adds it); or put the paths into a binary cache "
         "among the `substituters` of the host. Adding the user to `trusted-users` on the host works as well, "
         "and makes that user equivalent to root.",
+        code=UNTRUSTED,
     ),
     Cause(
         (r"no space left on device", r"disk quota exceeded", r"database or disk is full"),
@@ -146,7 +138,6 @@ CAUSES = (
         transient=True,
     ),
 )
-_COMPILED = tuple((re.compile("|".join(cause.signs), re.IGNORECASE), cause) for cause in CAUSES)
 
 
 def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) -> CopyError:
@@ -157,16 +148,15 @@ def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) ->
     kept = [strip_terminal_escapes(line).rstrip() for line in lines if line.strip()]
     # Nix warns an untrusted user about ignored settings, whatever fails later.
     telling = [line for line in kept if not line.lower().startswith("warning:")]
-    for pattern, cause in _COMPILED:
-        for line in telling:
-            if pattern.search(line):
-                return CopyError(
-                    cause.message.format(line=_tidy(line)),
-                    remedy=cause.remedy,
-                    output=kept,
-                    transient=cause.transient,
-                    untrusted=cause.message == UNTRUSTED,
-                )
+    found = find(CAUSES, telling)
+    if found is not None:
+        return CopyError(
+            found.cause.message.format(line=_tidy(found.line)),
+            remedy=found.cause.remedy,
+            output=kept,
+            transient=found.cause.transient,
+            untrusted=found.cause.code == UNTRUSTED,
+        )
     last = next((line for line in reversed(kept) if "error" in line.lower()), "")
     return CopyError(_tidy(last) or otherwise, output=kept, transient=transient)
 

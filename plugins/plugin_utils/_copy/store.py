@@ -128,7 +128,7 @@ class TargetStore:
                 f"the host answered with exit code {result.return_code} and no result",
             )
             if "end" not in answer.words and not error.remedy:
-                error.remedy = NO_ANSWER_REMEDY
+                error = error.with_(remedy=NO_ANSWER_REMEDY)
             raise error
         return answer
 

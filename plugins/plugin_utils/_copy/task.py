@@ -120,7 +120,7 @@ class _Copy:
         try:
             return closure(self.nix, paths, step=STEP, timeout=self.seconds_left())
         except NixferryError as error:
-            raise explain(error.output, error.message) from error
+            raise explain(error.output, error.cause) from error
 
     def wanted(self, absent: Sequence[str], on_host: bool) -> tuple[Item, ...]:
         """Return the missing paths on the host in the closure of ``absent``."""
@@ -220,9 +220,10 @@ class _Copy:
             result.stderr.splitlines(), f"nix copy ended with exit code {result.return_code} and said nothing"
         )
         if error.untrusted and self.request.check_signatures:
-            error.remedy = (
-                "Add the key to `trusted-public-keys` on the host and sign the paths with it (`secret-key-files` in "
-                "nix.conf of the controller, or nix store sign), or accept unsigned paths with `check_sigs: false`."
+            return error.with_(
+                remedy="Add the key to `trusted-public-keys` on the host and sign the paths with it "
+                "(`secret-key-files` in nix.conf of the controller, or nix store sign), or take unsigned paths "
+                "with `check_sigs: false`."
             )
         return error
 
@@ -259,7 +260,7 @@ class _Copy:
                 pause = BACK_OFF_SECONDS[min(self.attempts, len(BACK_OFF_SECONDS)) - 1]
                 left = self.seconds_left()
                 self.progress.line(
-                    f"attempt {self.attempts} failed ({error.message.splitlines()[0]}); again in {pause:.0f} s"
+                    f"attempt {self.attempts} failed ({error.cause.splitlines()[0]}); again in {pause:.0f} s"
                 )
                 time.sleep(pause if left is None else min(pause, left))
 

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     RemoteShell,
     controller_temporary,
@@ -159,6 +159,6 @@ def _executable_directory() -> str:
                 return candidate
     raise NixferryError(
         f"no program can be started from any of {', '.join(candidates)}",
-        step="copy",
+        step=Step.COPY,
         remedy="Set local_tmp in ansible.cfg to a directory on a file system that is not mounted noexec.",
     )

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import NixferryError
+from .errors import NixferryError, Step
 
-STEP = "read the result of nix_build"
+STEP = Step.READ_BUILD
 
 BUILD_OPTION: dict[str, Any] = {"type": "dict"}
 
@@ -43,7 +43,7 @@ def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
         )
     own = _own_part(host, build)
     if own.get("failed"):
-        raise NixferryError.of_result(host, own)
+        raise NixferryError.of_result(own)
     toplevel = own.get("toplevel")
     if not toplevel:
         raise NixferryError(

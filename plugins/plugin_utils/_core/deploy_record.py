@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .errors import NixferryError
+from .errors import NixferryError, Step
 
 DIRTY = "-dirty"
 REVISION_SHOWN = 12
@@ -62,7 +62,7 @@ class OtherRevision(NixferryError):
     def __init__(self, record: DeployRecord) -> None:
         super().__init__(
             f"{record.deployer or 'an unknown deployer'} has deployed another revision",
-            step="start",
+            step=Step.START,
             remedy="Deploy from a revision that contains it, or use force.",
         )
         self.record = record

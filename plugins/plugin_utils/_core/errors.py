@@ -7,55 +7,167 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from enum import StrEnum
+from typing import Any, Self
 
 OUTPUT_TAIL_LINES = 40
+CONTROLLER = "controller"
+
+
+class Step(StrEnum):
+    """What was being done when it failed, in the user's words: "web1: STEP failed: ..."."""
+
+    READ_OPTIONS = "read the options"
+    READ_STORE_PATH = "read the store path"
+    READ_FLEET = "read the fleet"
+    READ_ACCESS = "read the access to hosts"
+    READ_SECRETS = "read the secrets"
+    READ_FLEET_SECRETS = "read the secrets of the fleet"
+    READ_BUILD = "read the result of nix_build"
+    PASS_ARGUMENTS = "pass the arguments to Nix"  # noqa: S105
+    CHOOSE_KIND = "choose the kind"
+    CHOOSE_GENERATION = "choose the generation"
+    COMPARE_REVISIONS = "compare revisions"
+    COMPARE_CLOSURES = "compare closures"
+    FIND_NIX = "find Nix"
+    TO_NIX = "to_nix"
+    QUERY = "query"
+    EVALUATE = "evaluate"
+    BUILD = "build"
+    WAIT_FOR_BUILD = "wait for the same build"
+    KEEP_BUILD = "keep the build from the garbage collector"
+    SIGN = "sign"
+    TRUST_KEYS = "trust the keys"
+    COPY = "copy"
+    COPY_BACK = "copy to the controller"
+    PLACE_SECRETS = "place the secrets"
+    UPDATE_PINS = "update the pins"
+    PROBE = "probe"
+    START = "start"
+    FORECAST = "dry-activate"
+    DEPLOY = "deploy"
+    TRANSACTION = "deploy together"
+    HEALTH_CHECK = "health check"
+    PRE_DEPLOY_CHECK = "pre-deploy check"
+    ACTIVATE = "activate"
+    REBOOT = "reboot"
+    CONFIRM = "confirm"
+    COMMIT = "commit"
+    STATUS = "status"
+    HOLD = "hold"
+    RECOVER = "recover"
+    SETTLE = "settle"
+    ABORT = "abort"
+    TAKE_BACK = "take back"
+    GUARD = "guard"
+    WAIT_FOR_GUARD = "wait for the guard"
+    ASK_INSTALLED_GUARD = "ask the installed guard"
+    INSTALL_GUARD = "install the guard"
+    RETURN_RESULT = "return the result"
+    WATCH_CONTROLLER = "watch the controller"
 
 
 class NixferryError(Exception):
-    """A failure that can be explained to the user.
+    """A failure that can be explained to the user. It never changes: ``with_`` makes another one.
 
-    ``step`` is the phase of the deploy in the user's words ("evaluate", "copy", "confirm").
-    ``remedy`` is the next step for the user, as a full sentence; it may be empty.
-    ``output`` has the lines that the tool printed; only the end is kept.
+    ``cause`` says what is wrong, without a full stop. ``step`` is what was being done. ``remedy`` is what to do next,
+    as full sentences; it may be empty. ``output`` holds what the tool printed, one string a line; only its end is kept.
+    ``where`` is the machine on which it failed: ``CONTROLLER``, the name of another host such as a build host, or empty
+    for the host that the task is for.
     """
 
-    def __init__(self, message: str, *, step: str, remedy: str = "", output: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.message = message
-        self.step = step
-        self.remedy = remedy
-        self.output = list(output)[-OUTPUT_TAIL_LINES:]
+    def __init__(
+        self, cause: str, *, step: Step, remedy: str = "", output: Sequence[str] = (), where: str = ""
+    ) -> None:
+        super().__init__(cause)
+        self._cause = cause
+        self._step = Step(step)
+        self._remedy = remedy
+        self._output = tuple(output)[-OUTPUT_TAIL_LINES:]
+        self._where = where
+
+    @property
+    def cause(self) -> str:
+        """What is wrong."""
+        return self._cause
+
+    @property
+    def step(self) -> Step:
+        """What was being done."""
+        return self._step
+
+    @property
+    def remedy(self) -> str:
+        """What to do next."""
+        return self._remedy
+
+    @property
+    def output(self) -> list[str]:
+        """The end of what the tool printed, one string a line."""
+        return list(self._output)
+
+    @property
+    def where(self) -> str:
+        """The machine on which it failed; empty: the host of the task."""
+        return self._where
+
+    def with_(
+        self,
+        *,
+        cause: str | None = None,
+        step: Step | None = None,
+        remedy: str | None = None,
+        output: Sequence[str] | None = None,
+        where: str | None = None,
+    ) -> Self:
+        """Return the same error, of the same type, with other values."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        NixferryError.__init__(
+            other,
+            self.cause if cause is None else cause,
+            step=self.step if step is None else step,
+            remedy=self.remedy if remedy is None else remedy,
+            output=self._output if output is None else output,
+            where=self.where if where is None else where,
+        )
+        return other
 
     def __str__(self) -> str:
-        return f"{self.step}: {self.message}"
+        return f"{self.step}: {self.cause}"
 
     def text(self, host: str) -> str:
         """Return one paragraph that names host, step, cause and remedy."""
-        sentences = [f"{host}: {self.step} failed: {self.message.rstrip()}"]
+        place = f" on {self.where}" if self.where not in ("", CONTROLLER, host) else ""
+        sentences = [f"{host}: {self.step}{place} failed: {self.cause.rstrip()}"]
         if self.remedy:
             sentences.append(f"What to do: {self.remedy}")
         return "\n".join(sentences)
 
     @classmethod
-    def of_result(cls, host: str, result: Mapping[str, Any]) -> NixferryError:
-        """Return the error in the result of an earlier task on ``host``."""
-        error = cls(
-            "", step=str(result["step"]), remedy=str(result["remedy"]), output=result.get("output", ())
+    def of_result(cls, result: Mapping[str, Any]) -> NixferryError:
+        """Return the error that the result of an earlier task was made from."""
+        return NixferryError(
+            str(result["cause"]),
+            step=Step(result["step"]),
+            remedy=str(result["remedy"]),
+            output=result.get("output", ()),
+            where=str(result["where"]),
         )
-        before, _mark, after = error.text(host).partition("failed: ")
-        error.message = str(result["msg"]).removeprefix(f"{before}failed: ").removesuffix(after)
-        return error
 
     def result(self, host: str) -> dict[str, Any]:
         """Return the error as the result of an Ansible task on ``host``."""
-        result: dict[str, Any] = {
-            "failed": True,
-            "changed": False,
-            "msg": self.text(host),
-            "step": self.step,
-            "remedy": self.remedy,
-        }
-        if self.output:
+        result: dict[str, Any] = {"failed": True, "changed": False, **self.told(host)}
+        if self._output:
             result["output"] = self.output
         return result
+
+    def told(self, host: str) -> dict[str, str]:
+        """Return the text, and its parts as data."""
+        return {
+            "msg": self.text(host),
+            "where": self.where or host,
+            "step": str(self.step),
+            "cause": self.cause.rstrip(),
+            "remedy": self.remedy,
+        }

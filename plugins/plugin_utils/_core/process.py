@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from .errors import NixferryError
+from .errors import NixferryError, Step
 
 # Seconds between two checks of deadlines, the parent and children that closed their pipes.
 TICK_SECONDS = 0.25
@@ -74,7 +74,7 @@ class ParentWatch:
         if os.getppid() != self._parent:
             raise NixferryError(
                 "ansible-playbook has ended; everything it started is stopped",
-                step="watch the controller",
+                step=Step.WATCH_CONTROLLER,
             )
 
 

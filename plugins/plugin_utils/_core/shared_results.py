@@ -25,7 +25,7 @@ import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from .errors import NixferryError
+from .errors import NixferryError, Step
 from .process import ParentWatch
 
 # Seconds until the holder of the lock must have ended; it only returns its result, unless the task is repeated
@@ -71,7 +71,7 @@ def add_findings(
             raise NixferryError(
                 f"the result lock timeout expired: the same task of another host has not ended for "
                 f"{timeout:.0f} seconds",
-                step="return the result",
+                step=Step.RETURN_RESULT,
                 remedy="Run it again; if it hangs again, without the keyword `until`.",
             )
         watch.check()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from .errors import NixferryError
+from .errors import NixferryError, Step
 from .process import ParentWatch
 
 # Seconds that another process with the same task may take, and between two checks of its lock.
@@ -77,7 +77,7 @@ def _wait_for_lock(descriptor: int, waiting: Callable[[], None], timeout: float)
                 raise NixferryError(
                     f"the lock timeout expired: another process has been busy with the same build for "
                     f"{timeout:.0f} seconds",
-                    step="wait for the same build",
+                    step=Step.WAIT_FOR_BUILD,
                     remedy="Look for another ansible-playbook that builds the same, and end it or wait for it.",
                 ) from None
             watch.check()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from .errors import NixferryError
+from .errors import NixferryError, Step
 
 STORE_DIRECTORY = "/nix/store"
 
@@ -49,7 +49,7 @@ def is_store_path(text: str) -> bool:
     return _STORE_PATH.fullmatch(text) is not None
 
 
-def parse_store_path(text: str, *, step: str = "read the store path") -> StorePath:
+def parse_store_path(text: str, *, step: Step = Step.READ_STORE_PATH) -> StorePath:
     """Parse ``text``; a trailing slash is ignored.
 
     Raises ``NixferryError`` when it is not a store path.

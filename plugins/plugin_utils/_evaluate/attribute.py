@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, Kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import NixRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal, nix_string
 
 PLACEHOLDER = "{host}"
-STEP = "evaluate"
+STEP = Step.EVALUATE
 AttributePath = tuple[str, ...]
 
 _EVALUATOR = Path(__file__).parent.parent / "nix" / "evaluate.nix"

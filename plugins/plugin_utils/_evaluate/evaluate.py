@@ -235,7 +235,7 @@ def _read_answers(chunk: _Chunk, stdout: str) -> Answers:
 
 def _error(result: NixResult) -> NixferryError:
     error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
-    error.remedy = (
-        error.remedy or "Correct the Nix code; the output names the place, and --show-trace the way to it."
+    return error.with_(
+        remedy=error.remedy
+        or "Correct the Nix code; the output names the place, and --show-trace the way to it."
     )
-    return error

@@ -122,7 +122,7 @@ def ask(
             answers.failed.append(question)
     if len(answers.derivations) + len(answers.failed) < len(names):
         error = result.error(step=STEP, deadline_name="the timeout for the evaluation")
-        answers.trouble = error.message
+        answers.trouble = error.cause
     return answers
 
 
@@ -133,12 +133,12 @@ def _unsuitable(nix: Nix) -> str:
     try:
         result = nix.run_many([request], step=STEP, parallel=1)[0]
     except NixferryError as error:
-        return f"it does not start ({error.message})"
+        return f"it does not start ({error.cause})"
     found = None
     for line in result.stdout.splitlines():
         found = found or _VERSION.search(str(_job(line).get("error", "")))
     if found is None:
-        message = result.error(step=STEP, deadline_name="the wait for its version").message
+        message = result.error(step=STEP, deadline_name="the wait for its version").cause
         return f"it does not start ({message})"
     version = (int(found["major"]), int(found["minor"]))
     if version != nix.version():

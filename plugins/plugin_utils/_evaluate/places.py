@@ -10,10 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
-
-from .option_lines import with_lines
 
 # Errors that Nix finds far from the mistake.
 _PLACELESS = re.compile(r"infinite recursion encountered|stack overflow|max-call-depth exceeded")
@@ -23,16 +21,15 @@ _LIBRARY = re.compile(r"/lib/[a-z-]+\.nix:|/nixos/(?:lib|modules)/")
 PLACES = 3
 
 
-def with_places(nix: Nix, request: NixRequest, error: NixferryError, *, step: str) -> NixferryError:
+def with_places(nix: Nix, request: NixRequest, error: NixferryError, *, step: Step) -> NixferryError:
     """Return ``error`` of ``request``, with the user's own places in its message if Nix named none."""
-    error.message = with_lines(error.message)
-    if not _PLACELESS.search(error.message):
+    if not _PLACELESS.search(error.cause):
         return error
     traced = replace(request, arguments=(*request.arguments, "--show-trace"))
     result = nix.run_many([traced], step=step, parallel=1)[0]
     places = own_places("\n".join(result.errors))
     if places:
-        error.message += f"; on the way through {', '.join(places)}"
+        return error.with_(cause=f"{error.cause}; on the way through {', '.join(places)}")
     return error
 
 

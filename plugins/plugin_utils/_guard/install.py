@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
     LIBRARY,
@@ -18,7 +18,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
     host_script,
 )
 
-STEP = "install the guard"
+STEP = Step.INSTALL_GUARD
 PARTS = (*LIBRARY, "guard/install.sh")
 _USER = re.compile(r"[A-Za-z_][0-9A-Za-z._-]*")
 _SETTING = re.compile(r"INSTALLED_(VERSION|KIND|PROFILE|KEYS)=")

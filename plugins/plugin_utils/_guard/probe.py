@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import dataclass, field
+from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import (
     DeployRecord,
@@ -15,15 +17,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_recor
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import (
     Answer,
-    Completed,
-    parse_answer,
+    decode_answer,
 )
 
-from .refusal import (
-    LockHolder,
-    lock_holder,
-    raise_refusal,
-)
+from .refusal import LockHolder, lock_holder
 
 
 @dataclass(frozen=True)
@@ -36,91 +33,6 @@ class Generation:
     """When it was made, in seconds since the epoch."""
     current: bool
     """Whether the profile points to it."""
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """The answer to ``probe``."""
-
-    system: str
-    """Nix's name of the platform, such as ``x86_64-linux``."""
-    nix_version: str
-    """Such as ``2.18.1``; empty when Nix was not found."""
-    current: str
-    """The real path of what is running; empty when there is nothing of this kind."""
-    booted: str
-    profile: str
-    profile_target: str
-    """The real path of the profile, which is also what boots by default; empty when there is none."""
-    generation: int | None
-    generations: tuple[Generation, ...]
-    deployed: DeployRecord | None
-    """The deploy that made what the profile holds; ``None`` when something else has made it."""
-    deployed_last: int | None
-    """The generation that was deployed last; 0 without generations, ``None`` when nothing was deployed yet."""
-    deploys: tuple[DeployRecord, ...]
-    """The deploys that made the generations, as far as the host remembers."""
-    history: tuple[DeployRecord, ...]
-    """All deploys in order, when they were asked for: also those whose generations are gone."""
-    failed_units: tuple[str, ...]
-    reboot_reasons: tuple[str, ...]
-    """What differs between the booted system and the boot default (see ``GuardStatus.reboot_reasons``)."""
-    lock_holder: LockHolder | None
-    interrupted: tuple[str, ...]
-    """Ids of activations that a power cut or a kill left unfinished."""
-    toplevel_valid: bool | None
-    """Whether the path asked about is in the host's store; ``None`` when none was asked about."""
-    toplevel_missing: tuple[str, ...]
-    """Required files that it lacks."""
-    toplevel_system: str
-    """What would be activated: the toplevel or its specialisation (real path)."""
-    toplevel_reboot_reasons: tuple[str, ...]
-    reboot: bool
-    """Whether the host would reboot into it, as the request's ``reboot`` has it."""
-    reboot_problem: str
-    """Why it could not do so; empty when it could."""
-    unchanged: bool
-    """Whether the path asked about already runs and boots."""
-    closure_current: tuple[tuple[str, int], ...]
-    """Store paths with their NAR sizes in bytes."""
-    closure_toplevel: tuple[tuple[str, int], ...]
-    dry_activate_exit_code: int | None
-    dry_activate_log: str
-
-
-def parse_probe(completed: Completed) -> ProbeResult:
-    """Read the answer to ``probe``; raises ``NixferryError`` as ``parse_status`` does."""
-    answer = parse_answer("probe", completed)
-    raise_refusal(answer)
-    return ProbeResult(
-        system=answer.text("system"),
-        nix_version=answer.text("nix_version"),
-        current=answer.text("current"),
-        booted=answer.text("booted"),
-        profile=answer.text("profile"),
-        profile_target=answer.text("profile_target"),
-        generation=answer.integer("generation"),
-        generations=_generations(answer),
-        deployed=parse_record(answer.text("deployed")),
-        deployed_last=_number(answer.text("deployed_last")),
-        deploys=parse_records(answer.all("deploy")),
-        history=tuple(record for record in map(parse_record, answer.all("history")) if record),
-        failed_units=answer.all("failed_unit"),
-        reboot_reasons=answer.all("reboot_reason"),
-        lock_holder=lock_holder(answer),
-        interrupted=answer.all("interrupted"),
-        toplevel_valid=answer.flag("toplevel_valid") if answer.all("toplevel_valid") else None,
-        toplevel_missing=answer.all("toplevel_missing"),
-        toplevel_system=answer.text("toplevel_system"),
-        toplevel_reboot_reasons=answer.all("toplevel_reboot_reason"),
-        reboot=answer.text("reboot") == "planned",
-        reboot_problem=answer.text("reboot_problem"),
-        unchanged=answer.flag("unchanged"),
-        closure_current=_closure(answer, "closure_current"),
-        closure_toplevel=_closure(answer, "closure_toplevel"),
-        dry_activate_exit_code=answer.integer("dry_activate_exit_code"),
-        dry_activate_log=answer.text("dry_activate_log"),
-    )
 
 
 def _number(text: str) -> int | None:
@@ -141,7 +53,12 @@ def _generations(answer: Answer) -> tuple[Generation, ...]:
     return tuple(sorted(generations, key=lambda generation: generation.number))
 
 
-def _closure(answer: Answer, key: str) -> tuple[tuple[str, int], ...]:
+def _closure(key: str) -> dict[str, Any]:
+    """Return the metadata of a field that is a closure."""
+    return {"key": key, "read": functools.partial(_paths, key=key)}
+
+
+def _paths(answer: Answer, *, key: str) -> tuple[tuple[str, int], ...]:
     paths = []
     for line in answer.all(key):
         path, _space, size = line.rpartition(" ")
@@ -149,3 +66,74 @@ def _closure(answer: Answer, key: str) -> tuple[tuple[str, int], ...]:
             raise answer.broken(f"not a path with its size: {line!r}")
         paths.append((path, int(size)))
     return tuple(paths)
+
+
+def _history(answer: Answer) -> tuple[DeployRecord, ...]:
+    return tuple(record for record in map(parse_record, answer.all("history")) if record)
+
+
+def _valid(answer: Answer) -> bool | None:
+    return answer.flag("toplevel_valid") if answer.all("toplevel_valid") else None
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The answer to ``probe``."""
+
+    system: str
+    """Nix's name of the platform, such as ``x86_64-linux``."""
+    nix_version: str
+    """Such as ``2.18.1``; empty when Nix was not found."""
+    current: str
+    """The real path of what is running; empty when there is nothing of this kind."""
+    booted: str
+    profile: str
+    profile_target: str
+    """The real path of the profile, which is also what boots by default; empty when there is none."""
+    generation: int | None
+    generations: tuple[Generation, ...] = field(metadata={"key": "generations", "read": _generations})
+    deployed: DeployRecord | None = field(
+        metadata={"key": "deployed", "read": lambda answer: parse_record(answer.text("deployed"))}
+    )
+    """The deploy that made what the profile holds; ``None`` when something else has made it."""
+    deployed_last: int | None = field(
+        metadata={"key": "deployed_last", "read": lambda answer: _number(answer.text("deployed_last"))}
+    )
+    """The generation that was deployed last; 0 without generations, ``None`` when nothing was deployed yet."""
+    deploys: tuple[DeployRecord, ...] = field(
+        metadata={"key": "deploy", "read": lambda answer: parse_records(answer.all("deploy"))}
+    )
+    """The deploys that made the generations, as far as the host remembers."""
+    history: tuple[DeployRecord, ...] = field(metadata={"key": "history", "read": _history})
+    """All deploys in order, when they were asked for: also those whose generations are gone."""
+    failed_units: tuple[str, ...] = field(metadata={"key": "failed_unit"})
+    reboot_reasons: tuple[str, ...] = field(metadata={"key": "reboot_reason"})
+    """What differs between the booted system and the boot default (see ``GuardStatus.reboot_reasons``)."""
+    lock_holder: LockHolder | None = field(metadata={"key": "lock_id", "read": lock_holder})
+    interrupted: tuple[str, ...]
+    """Ids of activations that a power cut or a kill left unfinished."""
+    toplevel_valid: bool | None = field(metadata={"key": "toplevel_valid", "read": _valid})
+    """Whether the path asked about is in the host's store; ``None`` when none was asked about."""
+    toplevel_missing: tuple[str, ...]
+    """Required files that it lacks."""
+    toplevel_system: str
+    """What would be activated: the toplevel or its specialisation (real path)."""
+    toplevel_reboot_reasons: tuple[str, ...] = field(metadata={"key": "toplevel_reboot_reason"})
+    reboot: bool = field(
+        metadata={"key": "reboot", "read": lambda answer: answer.text("reboot") == "planned"}
+    )
+    """Whether the host would reboot into it, as the request's ``reboot`` has it."""
+    reboot_problem: str
+    """Why it could not do so; empty when it could."""
+    unchanged: bool
+    """Whether the path asked about already runs and boots."""
+    closure_current: tuple[tuple[str, int], ...] = field(metadata=_closure("closure_current"))
+    """Store paths with their NAR sizes in bytes."""
+    closure_toplevel: tuple[tuple[str, int], ...] = field(metadata=_closure("closure_toplevel"))
+    dry_activate_exit_code: int | None
+    dry_activate_log: str
+
+
+def read_probe(answer: Answer) -> ProbeResult:
+    """Read the answer to ``probe``; raises ``NixferryError`` when it breaks the contract."""
+    return decode_answer(answer, ProbeResult)

@@ -6,28 +6,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed, parse_answer
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Answer, decode_answer
 
-from .refusal import raise_refusal
 from .texts import REASONS
+from .words import Phase
 
-PHASES_RUNNING = ("prepared", "activating", "awaiting-confirmation", "committing", "rolling-back")
-PHASES_FINAL = ("committed", "rolled-back", "failed")
-NO_PHASE = "none"
-"""The phase of a ``start`` that started nothing: no change was needed, or it was a dry activation."""
+
+def _phase(answer: Answer) -> Phase:
+    text = answer.text("phase")
+    try:
+        return Phase(text)
+    except ValueError:
+        raise answer.broken(f"there is no phase {text!r}") from None
+
+
+def _phase_times(answer: Answer) -> tuple[tuple[str, int], ...]:
+    """Phases with the time they began, in seconds since the epoch by a clock that nobody set meanwhile.
+
+    A line is ``PHASE EPOCH UPTIME``. Only differences of the uptime count, and those of the clock where the host has
+    booted in between. What else stands in the file, such as half a line on a full disk, is passed over.
+    """
+    times: list[tuple[str, int]] = []
+    last: tuple[int, int] | None = None
+    for line in answer.all("phase_time"):
+        phase, *fields = line.split(" ")
+        numbers = [int(field) for field in fields if field.isdecimal()]
+        if not numbers or len(numbers) != len(fields):
+            continue
+        clock, uptime = numbers[0], numbers[-1]
+        moment = clock
+        if last is not None:
+            moment = times[-1][1] + (uptime - last[1] if uptime >= last[1] else max(0, clock - last[0]))
+        times.append((phase, moment))
+        last = clock, uptime
+    return tuple(times)
 
 
 @dataclass(frozen=True)
 class GuardStatus:
     """The state of one activation: the answer to ``start``, ``status``, ``confirm``, ``abort`` and ``recover``."""
 
-    activation_id: str
-    phase: str
-    """One of ``PHASES_RUNNING``, ``PHASES_FINAL`` or ``NO_PHASE``."""
+    activation_id: str = field(metadata={"key": "id"})
+    phase: Phase = field(metadata={"read": _phase})
     unchanged: bool
     """``start`` found the host already running and booting what was asked for."""
     action: str
@@ -56,10 +79,10 @@ class GuardStatus:
     """Of the activation program; above 128 it was killed by that signal minus 128."""
     commit_exit_code: int | None
     roll_back_exit_code: int | None
-    failed_units: tuple[str, ...]
+    failed_units: tuple[str, ...] = field(metadata={"key": "failed_unit"})
     """Units that failed and had not failed before the activation."""
-    failed_units_before: tuple[str, ...]
-    reboot_reasons: tuple[str, ...]
+    failed_units_before: tuple[str, ...] = field(metadata={"key": "failed_unit_before"})
+    reboot_reasons: tuple[str, ...] = field(metadata={"key": "reboot_reason"})
     """What differs between the booted and the new system: ``kernel initrd kernel-modules kernel-params
     init-interface-version switch-inhibitors``."""
     reboot_required: bool
@@ -73,8 +96,8 @@ class GuardStatus:
     """What runs, when a third party has switched the host to it meanwhile: it was left alone. Empty otherwise."""
     interrupted: bool
     """The phase is not final but nothing works on it: the host went down or the guard was killed; ``recover``."""
-    notes: tuple[str, ...]
-    phase_times: tuple[tuple[str, int], ...]
+    notes: tuple[str, ...] = field(metadata={"key": "note"})
+    phase_times: tuple[tuple[str, int], ...] = field(metadata={"key": "phase_time", "read": _phase_times})
     """Phases in order with the time they began (seconds since the epoch, the host's clock)."""
     log: str
     """The end of what the programs printed."""
@@ -84,12 +107,12 @@ class GuardStatus:
     @property
     def final(self) -> bool:
         """Whether nothing will change any more."""
-        return self.phase in PHASES_FINAL or self.phase == NO_PHASE
+        return self.phase.final
 
     @property
     def remedy(self) -> str:
         """What the user can do about it, as a sentence; may be empty."""
-        if self.phase == "failed":
+        if self.phase == Phase.FAILED:
             if self.other_system:
                 return f"{REASONS['other_system']} Log: {self.log_path}."
             if self.left_running:
@@ -102,70 +125,6 @@ class GuardStatus:
         return REASONS.get(self.reason, "")
 
 
-def parse_status(verb: str, completed: Completed) -> GuardStatus:
-    """Read the answer to ``start``, ``status``, ``confirm``, ``abort`` or ``recover``.
-
-    Raises ``NixferryError`` for an ``error`` that the guard reports, and for an answer that breaks the contract,
-    such as a phase that does not exist.
-    """
-    answer = parse_answer(verb, completed)
-    raise_refusal(answer)
-    phase = answer.text("phase")
-    if phase not in (*PHASES_RUNNING, *PHASES_FINAL, NO_PHASE):
-        raise answer.broken(f"there is no phase {phase!r}")
-    return GuardStatus(
-        activation_id=answer.text("id"),
-        phase=phase,
-        unchanged=answer.flag("unchanged"),
-        action=answer.text("action"),
-        kind=answer.text("kind"),
-        toplevel=answer.text("toplevel"),
-        system=answer.text("system"),
-        profile=answer.text("profile"),
-        deployer=answer.text("deployer"),
-        old_toplevel=answer.text("old_toplevel"),
-        old_system=answer.text("old_system"),
-        old_generation=answer.integer("old_generation"),
-        new_generation=answer.integer("new_generation"),
-        boot_default=answer.text("boot_default"),
-        reason=answer.text("reason"),
-        message=answer.text("message"),
-        exit_code=answer.integer("exit_code"),
-        commit_exit_code=answer.integer("commit_exit_code"),
-        roll_back_exit_code=answer.integer("roll_back_exit_code"),
-        failed_units=answer.all("failed_unit"),
-        failed_units_before=answer.all("failed_unit_before"),
-        reboot_reasons=answer.all("reboot_reason"),
-        reboot_required=answer.flag("reboot_required"),
-        reboot=answer.text("reboot"),
-        seconds_left=answer.integer("seconds_left"),
-        left_running=answer.flag("left_running"),
-        other_system=answer.text("other_system"),
-        interrupted=answer.flag("interrupted"),
-        notes=answer.all("note"),
-        phase_times=_phase_times(answer.all("phase_time")),
-        log=answer.text("log"),
-        log_path=answer.text("log_path"),
-    )
-
-
-def _phase_times(lines: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Phases with the time they began, in seconds since the epoch by a clock that nobody set meanwhile.
-
-    A line is ``PHASE EPOCH UPTIME``. Only differences of the uptime count, and those of the clock where the host has
-    booted in between. What else stands in the file, such as half a line on a full disk, is passed over.
-    """
-    times: list[tuple[str, int]] = []
-    last: tuple[int, int] | None = None
-    for line in lines:
-        phase, *fields = line.split(" ")
-        numbers = [int(field) for field in fields if field.isdecimal()]
-        if not numbers or len(numbers) != len(fields):
-            continue
-        clock, uptime = numbers[0], numbers[-1]
-        moment = clock
-        if last is not None:
-            moment = times[-1][1] + (uptime - last[1] if uptime >= last[1] else max(0, clock - last[0]))
-        times.append((phase, moment))
-        last = clock, uptime
-    return tuple(times)
+def read_status(answer: Answer) -> GuardStatus:
+    """Read an answer about an activation. Raises ``NixferryError`` when its phase does not exist."""
+    return decode_answer(answer, GuardStatus)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
+
 # The remedy for each reason for a roll back.
 REASONS = {
     "activation_failed": "Read the log above; the old system is running.",
@@ -32,72 +34,77 @@ REASONS = {
 
 # For each error the step that failed and the remedy.
 ERRORS = {
-    "bad_request": ("guard", "This is a bug in nixferry.deploy: please report it."),
+    "bad_request": (Step.GUARD, "This is a bug in nixferry.deploy: please report it."),
     "state_unwritable": (
-        "start",
+        Step.START,
         "Make room on, or mount, the file system of the guard's state directory. Nothing was changed.",
     ),
-    "invalid_toplevel": ("start", "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
-    "missing_files": ("start", "Check that kind fits what was built. Nothing was changed."),
-    "wrong_system": ("start", "Build for the platform of the host. Nothing was changed."),
+    "unsafe_state": (
+        Step.GUARD,
+        "Give that directory to root alone, or to the user whose home it is (chmod go-w, chown), and look what became "
+        "of what is in it. Nothing was changed.",
+    ),
+    "invalid_toplevel": (Step.START, "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
+    "missing_files": (Step.START, "Check that kind fits what was built. Nothing was changed."),
+    "wrong_system": (Step.START, "Build for the platform of the host. Nothing was changed."),
     "no_specialisation": (
-        "start",
+        Step.START,
         "Choose one of the specialisations of the new system. Nothing was changed.",
     ),
     "no_reboot": (
-        "start",
+        Step.START,
         "Deploy with reboot: never, or with the action boot and reboot the host yourself. Nothing was changed.",
     ),
-    "no_nix": ("start", "Install Nix on the host, or check the PATH of the connection user."),
+    "no_nix": (Step.START, "Install Nix on the host, or check the PATH of the connection user."),
     "gc_root_failed": (
-        "start",
+        Step.START,
         "The closure could not be protected from garbage collection. Nothing was changed.",
     ),
-    "lock_held": ("start", "Wait until the other deploy has ended, then run this one again."),
+    "lock_held": (Step.START, "Wait until the other deploy has ended, then run this one again."),
     "other_revision": (
-        "start",
+        Step.START,
         "Deploy from a revision that contains what is deployed, or use force. Nothing was changed.",
     ),
     "no_secrets": (
-        "start",
+        Step.START,
         "Run the deploy again, from the task that stages them. Nothing was changed.",
     ),
     "profile_unwritable": (
-        "start",
+        Step.START,
         "Use `become: true`: only root switches a system. `become_user` may name another user for the copy alone. "
         "Nothing was changed.",
     ),
-    "id_used": ("start", "This is a bug in nixferry.deploy: please report it."),
+    "id_used": (Step.START, "This is a bug in nixferry.deploy: please report it."),
     "runner_not_started": (
-        "start",
+        Step.START,
         "Look at the service manager's journal on the host. Nothing was changed.",
     ),
     "recovery_failed": (
-        "start",
+        Step.START,
         "An interrupted activation could not be put in order: look at its log on the host.",
     ),
     "no_activation": (
-        "status",
+        Step.STATUS,
         "The guard on the host does not know this activation; was its state removed?",
     ),
     "not_awaiting": (
-        "confirm",
+        Step.CONFIRM,
         "The guard was not waiting for a confirmation (any more): look at its status.",
     ),
-    "too_late": ("abort", "The commit had begun: deploy the old toplevel to go back."),
+    "too_late": (Step.ABORT, "The commit had begun: deploy the old toplevel to go back."),
     "refused": (
-        "guard",
+        Step.GUARD,
         "The guard that is installed on the host allows what it was installed for, and nothing else. "
         "Nothing was changed.",
     ),
     "not_signed": (
-        "start",
+        Step.START,
         "Sign what you build with the deploy key (`sign_key` of nix_build, or nix_sign) before it is copied. What lies "
         "on the host without a signature already goes away with nix-collect-garbage, and is then copied anew. "
         "Nothing was changed.",
     ),
     "other_version": (
-        "guard",
+        Step.GUARD,
         "Let somebody who may become root install the guard anew (nixferry.deploy.nix_guard with the version of the "
         "collection that you use). Nothing was changed.",
     ),

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import base64
 import shlex
 import socket
 import time
@@ -19,10 +18,12 @@ from urllib.error import HTTPError
 from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import open_url
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import ANSWER_BEGIN, decode_value
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
 
-STEP = "health check"
+STEP = Step.HEALTH_CHECK
 # A page that is longer than this is not searched any further.
 URL_BODY_LIMIT_BYTES = 1024 * 1024
 
@@ -128,58 +129,31 @@ def total_budget(checks: Sequence[HealthCheck]) -> int:
     return sum(check.budget for check in checks)
 
 
-# Each check prints one line: its number, its exit code, the attempts, and the end of its output in base64.
-# "timeout" is in coreutils and busybox; macOS has none, where the command then runs without that bound.
-# It begins with an end of line: a login script may have printed something without one.
-_HOST_SCRIPT = """
-echo
-bounded() {
-  if command -v timeout >/dev/null 2>&1; then timeout -k 2 "$@"; else shift; "$@"; fi
-}
-check() {
-  number=$1 retries=$2 delay=$3 limit=$4 command=$5 attempt=0
-  while :; do
-    attempt=$((attempt + 1))
-    output=$(bounded "$limit" /bin/sh -c "$command" </dev/null 2>&1)
-    code=$?
-    if [ "$code" = 0 ] || [ "$attempt" -gt "$retries" ]; then break; fi
-    sleep "$delay"
-  done
-  printf 'check %s %s %s %s\\n' "$number" "$code" "$attempt" \\
-    "$(printf '%s' "$output" | tail -c 2000 | base64 | tr -d '\\n')"
-}
-main() {
-  PATH=$PATH:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/sbin:/usr/bin:/sbin:/bin
-"""
+PARTS = ("lib/answer.sh", "health.sh")
 
 
-def host_script(checks: Sequence[HealthCheck]) -> str:
-    """The script that runs all checks of kind command and unit, in one round trip."""
-    lines = [_HOST_SCRIPT]
+def host_checks(checks: Sequence[HealthCheck]) -> str:
+    """Return the script that runs all checks of kind command and unit, in one round trip."""
+    lines = [host_script({}, PARTS), "checks() {"]
     for number, check in enumerate(checks):
-        command = check.target
-        if check.kind == "unit":
-            unit = shlex.quote(check.target)
-            show = f"systemctl status --no-pager --lines=5 {unit}"
-            command = f"systemctl is-active --quiet {unit} || {{ {show}; false; }}"
-        words = [str(number), str(check.retries), str(check.delay), str(check.timeout), shlex.quote(command)]
-        lines.append(f"  check {' '.join(words)}\n")
-    lines.append("}\nmain\n")
-    return "".join(lines)
+        words = [number, check.retries, check.delay, check.timeout, check.kind, check.target]
+        lines.append(f"    check {' '.join(shlex.quote(str(word)) for word in words)}")
+    return "\n".join([*lines, "}", "check_health", ""])
 
 
 def parse_host_output(checks: Sequence[HealthCheck], stdout: str) -> list[HealthResult]:
-    """Read what ``host_script`` printed.
+    """Read the answer to ``host_checks``.
 
     A check whose line is missing (the connection was cut, the shell was killed) counts as failed.
     """
     seen: dict[int, HealthResult] = {}
-    for line in stdout.splitlines():
-        words = line.split(" ")
-        if len(words) != 5 or words[0] != "check":
+    for line in stdout.rpartition(ANSWER_BEGIN)[2].splitlines():
+        key, _equals, value = line.partition("=")
+        words = decode_value(value).split(" ", 3) if key == "check" and value.isascii() else []
+        if len(words) != 4 or not all(word.isdecimal() for word in words[:3]):
             continue
-        number, code, attempts = int(words[1]), int(words[2]), int(words[3])
-        output = base64.b64decode(words[4]).decode(errors="replace").strip()
+        number, code, attempts = map(int, words[:3])
+        output = words[3].strip()
         detail = output if code == 0 else f"exit code {code}" + (f": {output}" if output else "")
         seen[number] = HealthResult(checks[number], code == 0, detail, attempts)
     return [
@@ -246,7 +220,7 @@ def run_health_checks(
     on_host = [check for check in checks if check.on_host]
     results = []
     if on_host:
-        raw = shell.run(host_script(on_host), step=STEP)
+        raw = shell.run(host_checks(on_host), step=STEP)
         results += parse_host_output(on_host, raw.stdout)
     results += [_from_controller(check, shell.address, sleep) for check in checks if not check.on_host]
     return results

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
@@ -25,7 +25,7 @@ def check_host(
     shell: RemoteShell,
     progress: Progress,
     *,
-    title: str,
+    title: Step,
     check_mode: bool,
     sleep: Callable[[float], None] = time.sleep,
 ) -> dict[str, Any]:

@@ -13,14 +13,14 @@ sudo lecture) is not part of it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import Field, dataclass, fields
+from typing import Any, Protocol, TypeVar
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
 WIRE_VERSION = "1"
-_BEGIN = f"nixferry={WIRE_VERSION}"
+ANSWER_BEGIN = f"nixferry={WIRE_VERSION}"
 _LINE = re.compile(r"(?P<key>[a-z_]+)=(?P<value>(?:[ -$&-~]|%[0-9a-f]{2})*)")
 _ESCAPE = re.compile(rb"%([0-9a-f]{2})")
 BUG_REMEDY = (
@@ -53,7 +53,7 @@ class GuardRefusal(NixferryError):
     """The guard has understood and says no; ``code`` is a key of ``ERRORS``."""
 
     def __init__(
-        self, code: str, message: str, *, step: str, remedy: str = "", output: Sequence[str] = ()
+        self, code: str, message: str, *, step: Step, remedy: str = "", output: Sequence[str] = ()
     ) -> None:
         super().__init__(message, step=step, remedy=remedy, output=output)
         self.code = code
@@ -97,8 +97,31 @@ class Answer:
     def broken(self, what: str) -> NixferryError:
         """The error for an answer that breaks the contract."""
         return NixferryError(
-            f"the guard's answer to {self.verb!r} makes no sense: {what}", step="guard", remedy=BUG_REMEDY
+            f"the guard's answer to {self.verb!r} makes no sense: {what}", step=Step.GUARD, remedy=BUG_REMEDY
         )
+
+
+_Decoded = TypeVar("_Decoded")
+_READERS: Mapping[str, Callable[[Answer, str], object]] = {
+    "str": Answer.text,
+    "int | None": Answer.integer,
+    "bool": Answer.flag,
+    "tuple[str, ...]": Answer.all,
+}
+
+
+def key_of(field: Field[Any]) -> str:
+    """Return the key of an answer that ``field`` is read from: its name, unless its metadata has another."""
+    return str(field.metadata.get("key", field.name))
+
+
+def decode_answer(answer: Answer, result: type[_Decoded]) -> _Decoded:
+    """Make a dataclass of an answer: each field by its annotation, or by the function ``read`` of its metadata."""
+    values = {}
+    for field in fields(result):  # type: ignore[arg-type]  # a dataclass, which has no type of its own
+        read = field.metadata.get("read")
+        values[field.name] = read(answer) if read else _READERS[str(field.type)](answer, key_of(field))
+    return result(**values)
 
 
 def parse_answer(verb: str, completed: Completed) -> Answer:
@@ -109,12 +132,12 @@ def parse_answer(verb: str, completed: Completed) -> Answer:
     """
     lines = completed.stdout.splitlines()
     try:
-        begin = len(lines) - 1 - lines[::-1].index(_BEGIN)
+        begin = len(lines) - 1 - lines[::-1].index(ANSWER_BEGIN)
     except ValueError:
         kind = AnswerLost if completed.return_code < 0 else NixferryError
         raise kind(
             f"the host did not answer {verb!r} (exit code {completed.return_code})",
-            step="guard",
+            step=Step.GUARD,
             remedy="Make sure that the connection user can run /bin/sh there, with become if it is in use.",
             output=_tail(completed),
         ) from None
@@ -124,7 +147,7 @@ def parse_answer(verb: str, completed: Completed) -> Answer:
         if match is None:
             raise NixferryError(
                 f"the guard's answer to {verb!r} has a line that is not key=value: {line!r}",
-                step="guard",
+                step=Step.GUARD,
                 remedy=BUG_REMEDY,
                 output=_tail(completed),
             )
@@ -135,7 +158,7 @@ def parse_answer(verb: str, completed: Completed) -> Answer:
         values.setdefault(match["key"], []).append(decode_value(match["value"]))
     raise AnswerLost(
         f"the guard's answer to {verb!r} was cut off (exit code {completed.return_code})",
-        step="guard",
+        step=Step.GUARD,
         remedy="Run it again: the guard works on without the connection and keeps its state.",
         output=_tail(completed),
     )

@@ -23,7 +23,7 @@ from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
 from .login import (
     explain_exception,
@@ -131,7 +131,7 @@ class RemoteShell:
         become = self.connection.become
         return self._refused_without_terminal or become.require_tty or not become.pipelining
 
-    def run(self, script: str, *, step: str) -> RemoteResult:
+    def run(self, script: str, *, step: Step) -> RemoteResult:
         """Run ``script`` with ``/bin/sh`` on the host, in one round trip.
 
         The script travels on standard input, so no terminal is allocated, standard error stays apart, and
@@ -142,7 +142,7 @@ class RemoteShell:
         """
         return self.run_command("/bin/sh", data=script.encode(), step=step)
 
-    def run_command(self, command: str, *, data: bytes, step: str, private: bool = False) -> RemoteResult:
+    def run_command(self, command: str, *, data: bytes, step: Step, private: bool = False) -> RemoteResult:
         """Run ``command``, a line for the shell on the host, with ``data`` on its standard input.
 
         The data is held in memory, so whoever has much of it sends it in pieces. ``private`` data reaches no file on
@@ -232,7 +232,7 @@ class RemoteShell:
                 f"/proc/{os.getpid()}/fd/{local.fileno()}" if private else local.name, name
             )
 
-    def reconnect(self, *, step: str) -> None:
+    def reconnect(self, *, step: Step) -> None:
         """Log in again after a failure: a multiplexed connection may still answer while its link is dead.
 
         Raises ``HostUnreachable``.

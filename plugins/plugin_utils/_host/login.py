@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+
+from ansible_collections.nixferry.deploy.plugins.module_utils._explain.causes import Cause, find
 
 # What escalation programs say comes before the first output of a command.
 FIRST_LINES = 20
@@ -23,15 +24,6 @@ class Explained:
     remedy: str
     unreachable: bool
     output: tuple[str, ...] = ()
-
-
-class Cause(NamedTuple):
-    """``signs`` are regular expressions for one line, the most telling first."""
-
-    signs: tuple[str, ...]
-    message: str
-    remedy: str
-    unreachable: bool
 
 
 # The first cause that any line shows decides. ssh, sshpass, the connection plugins of ssh and paramiko.
@@ -100,7 +92,6 @@ ESCALATION_CAUSES = (
         "privilege escalation refused the password: {line}",
         "Check ansible_become_password: sudo and doas ask for the password of the user who logs in, su for that of the "
         "user to become. sudo says the same when the user may not use it at all.",
-        unreachable=False,
     ),
     Cause(
         (
@@ -112,7 +103,6 @@ ESCALATION_CAUSES = (
         "privilege escalation asks for a password: {line}",
         "Give ansible_become_password (a variable of the host, in a vault) or --ask-become-pass, or let this user "
         "become another without one.",
-        unreachable=False,
     ),
     Cause(
         (
@@ -124,20 +114,17 @@ ESCALATION_CAUSES = (
         ),
         "this user may not become another: {line}",
         "Allow it on the host (sudoers, doas.conf), log in as another user, or choose another ansible_become_method.",
-        unreachable=False,
     ),
     Cause(
         (r"\b(sudo|doas|su|run0|pkexec|dzdo|pbrun|machinectl): (command )?not found",),
         "the host has no such program for privilege escalation: {line}",
         "Set ansible_become_method, or ansible_become_exe with its whole path: a command without a login may have a "
         "short PATH.",
-        unreachable=False,
     ),
     Cause(
         (r"waiting for privilege escalation prompt", r"timed out waiting for privilege escalation"),
         "privilege escalation neither asked for a password nor succeeded: {line}",
         "Check ansible_become_method and its flags by hand on the host; a slow host needs a larger ansible_timeout.",
-        unreachable=False,
     ),
 )
 WANTS_TERMINAL = re.compile(
@@ -156,31 +143,20 @@ def explain_exception(text: str, *, unreachable: bool) -> Explained:
     """What the message of a connection plugin's exception means; ``unreachable`` is what Ansible takes it for."""
     text = _PREFIX.sub("", text.replace("\r", ""), count=1)
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
-    found = _find((*ESCALATION_CAUSES, *LOGIN_CAUSES), lines)
+    found = find((*ESCALATION_CAUSES, *LOGIN_CAUSES), lines)
     if found is None:
         return Explained(text.strip(), UNREACHABLE_REMEDY if unreachable else FAILED_REMEDY, unreachable)
-    cause, line = found
-    return Explained(cause.message.format(line=line), cause.remedy, cause.unreachable, lines)
+    return Explained(found.message, found.cause.remedy, found.cause.unreachable, lines)
 
 
 def explain_refusal(lines: Sequence[str]) -> Explained | None:
     """Why the command that printed ``lines`` was never run, None when it was."""
-    found = _find(ESCALATION_CAUSES, [line.strip() for line in lines[:FIRST_LINES]])
+    found = find(ESCALATION_CAUSES, [line.strip() for line in lines[:FIRST_LINES]])
     if found is None:
         return None
-    cause, line = found
-    return Explained(cause.message.format(line=line), cause.remedy, unreachable=False, output=tuple(lines))
+    return Explained(found.message, found.cause.remedy, unreachable=False, output=tuple(lines))
 
 
 def wants_terminal(lines: Sequence[str]) -> bool:
     """Whether privilege escalation refused to work for want of a terminal."""
     return any(WANTS_TERMINAL.search(line) for line in lines[:FIRST_LINES])
-
-
-def _find(causes: Sequence[Cause], lines: Sequence[str]) -> tuple[Cause, str] | None:
-    for cause in causes:
-        for sign in cause.signs:
-            for line in lines:
-                if re.search(sign, line, re.IGNORECASE):
-                    return cause, line
-    return None

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
 from .answer import (
     Answer,
@@ -35,7 +35,7 @@ def host_script(settings: Mapping[str, str], parts: Sequence[str]) -> str:
     )
 
 
-def answer_of_script(verb: str, completed: Completed, *, step: str, remedies: Mapping[str, str]) -> Answer:
+def answer_of_script(verb: str, completed: Completed, *, step: Step, remedies: Mapping[str, str]) -> Answer:
     """What the script answered. Raises ``NixferryError`` for an error that it reports, with the remedy for its code."""
     answer = parse_answer(verb, completed)
     code = answer.text("error")

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
 
-STEP = "sign"
+STEP = Step.SIGN
 TIMEOUT_NAME = "the timeout of the signing"
 # A closure of ten thousand paths takes seconds.
 TIMEOUT_SECONDS = 1800

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
     LIBRARY,
@@ -19,7 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 
 from .signing import is_public_key
 
-STEP = "trust the keys"
+STEP = Step.TRUST_KEYS
 PARTS = (*LIBRARY, "trusted_keys.sh")
 _REMEDIES = {
     "no_nix": "Install Nix on the host.",

@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import (
     Command,
     ParentWatch,
@@ -117,7 +117,7 @@ class Nix:
         self,
         arguments: Sequence[str],
         *,
-        step: str,
+        step: Step,
         input: bytes | None = None,
         timeout: float | None = None,
         deadline_name: str = "",
@@ -143,7 +143,7 @@ class Nix:
         self,
         requests: Sequence[NixRequest],
         *,
-        step: str,
+        step: Step,
         parallel: int,
         on_start: Callable[[NixRequest], None] | None = None,
     ) -> list[NixResult]:
@@ -158,7 +158,7 @@ class Nix:
         if self._version is None:
             result = self.run(
                 ["nix-store", "--version"],
-                step="find Nix",
+                step=Step.FIND_NIX,
                 timeout=VERSION_TIMEOUT_SECONDS,
                 deadline_name="the wait for nix-store --version",
             )
@@ -167,7 +167,7 @@ class Nix:
             if not matches:
                 raise NixferryError(
                     f"nix-store --version printed {result.stdout.strip()!r}, which contains no version",
-                    step="find Nix",
+                    step=Step.FIND_NIX,
                 )
             self._version = (int(matches[-1]["major"]), int(matches[-1]["minor"]))
         return self._version
@@ -176,7 +176,7 @@ class Nix:
         """Return True if ``program`` exists."""
         return shutil.which(program, path=self._environment["PATH"]) is not None
 
-    def find(self, program: str, *, step: str) -> str:
+    def find(self, program: str, *, step: Step) -> str:
         """Return the absolute path of a Nix program. Raises ``NixferryError`` if it does not exist."""
         found = shutil.which(program, path=self._environment["PATH"])
         if found is None:
@@ -191,7 +191,7 @@ class Nix:
     def _run(
         self,
         requests: Sequence[NixRequest],
-        step: str,
+        step: Step,
         parallel: int,
         extra_environment: Mapping[str, str] | None,
         output: int | IO[bytes] | None,

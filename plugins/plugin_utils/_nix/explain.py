@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from ansible_collections.nixferry.deploy.plugins.module_utils._explain.causes import Cause, find
 
 _ERROR = re.compile(r"^\s*error:\s?", re.MULTILINE)
 _POSITION = re.compile(r"^\s*at (?P<position>\S.*:\d+(?::\d+)?):?\s*$")
@@ -19,72 +20,65 @@ _APPENDIX = re.compile(r"^\s*(?:Output paths:|[Ll]ast \d+ log lines:|For full lo
 MESSAGE_LINES = 30
 
 
-class Remedy(NamedTuple):
-    """``advice`` is for an output that matches one of the regular expressions ``signs``, ignoring case."""
-
-    signs: tuple[str, ...]
-    advice: str
-
-
 # The first remedy with a matching sign is used.
 REMEDIES = (
-    Remedy(
+    Cause(
         (r"no space left on device", r"disk( is)? full"),
-        advice="Free space on the disk that holds the Nix store, for instance with nix-collect-garbage, "
+        remedy="Free space on the disk that holds the Nix store, for instance with nix-collect-garbage, "
         "and run again.",
     ),
-    Remedy(
+    Cause(
         (
             r"does not contain a '/?(\S*/)?flake\.nix'",
             r"could not find a flake\.nix file",
             r"-source/flake\.nix'.*(no such file|does not exist)",
         ),
-        advice="Name the directory that holds flake.nix; a relative path counts from the playbook's directory. "
+        remedy="Name the directory that holds flake.nix; a relative path counts from the playbook's directory. "
         "In a Git repository the file must be tracked: `git add flake.nix`.",
     ),
-    Remedy(
+    Cause(
         (
             r"is not tracked by git",
             r"source tree referenced by '[^']*' does not contain",
             # Up to Nix 2.2x the copied tree simply lacks the file.
             r"(getting status of|path) '/*nix/store/[0-9a-z]{32}-source/[^']*'.*(no such file|does not exist)",
         ),
-        advice="A flake in a Git repository consists of the tracked files only: `git add` the file, "
+        remedy="A flake in a Git repository consists of the tracked files only: `git add` the file, "
         "then run again. It does not need a commit.",
     ),
-    Remedy(
+    Cause(
         (r"experimental (nix )?feature '?(nix-command|flakes)'? is disabled",),
-        advice="A setting switches the feature off again: "
+        remedy="A setting switches the feature off again: "
         "set `experimental-features = nix-command flakes` in nix.conf.",
     ),
-    Remedy(
+    Cause(
         (r"experimental (nix )?feature '[a-z-]+' is disabled",),
-        advice="Add the feature to `experimental-features` in nix.conf, or set it in the task's `options` as "
+        remedy="Add the feature to `experimental-features` in nix.conf, or set it in the task's `options` as "
         "`extra-experimental-features`.",
     ),
-    Remedy(
+    Cause(
         (r"in pure eval", r"forbidden in (pure|restricted)", r"is not allowed to fetch"),
-        advice="A flake is evaluated without access to the environment and to files outside it. "
+        remedy="A flake is evaluated without access to the environment and to files outside it. "
         "Move the file into the flake, make it an input, or set `impure: true`.",
     ),
-    Remedy(
+    Cause(
         (
             r"does not provide attribute",
             r"attribute '[^']*'.* missing",
             r"attribute .* in selection path .* not found",
         ),
-        advice="Check the attribute's name: if it contains {host}, the host's name in the inventory must be "
+        remedy="Check the attribute's name: if it contains {host}, the host's name in the inventory must be "
         "its name in Nix.",
     ),
-    Remedy(
+    Cause(
         (r"file '[^']*' was not found in the nix search path",),
-        advice="Name it in the task's `include`, as in `include: [nixpkgs=/path/to/nixpkgs]`, or set NIX_PATH.",
+        remedy="Name it in the task's `include`, as in `include: [nixpkgs=/path/to/nixpkgs]`, or set NIX_PATH.",
     ),
-    Remedy(
+    Cause(
         (r"hash mismatch in fixed-output derivation",),
-        advice="The fetched content does not match the hash: correct the hash in the expression.",
+        remedy="The fetched content does not match the hash: correct the hash in the expression.",
     ),
-    Remedy(
+    Cause(
         (
             r"could ?n[o']t resolve host",
             r"could not resolve hostname",
@@ -93,62 +87,59 @@ REMEDIES = (
             r"failed to connect to",
             r"unable to download '[^']*'",
         ),
-        advice="The controller could not fetch something: check its network, its proxy settings and the "
+        remedy="The controller could not fetch something: check its network, its proxy settings and the "
         "substituters in nix.conf.",
     ),
-    Remedy(
+    Cause(
         (
             r"lacks? a( valid)? signature",
             r"is not trusted",
             r"not a trusted user",
             r"lacks a signature by a trusted key",
         ),
-        advice="The Nix daemon does not trust this user or this signature: add the user to `trusted-users` "
+        remedy="The Nix daemon does not trust this user or this signature: add the user to `trusted-users` "
         "or the signing key to `trusted-public-keys` in nix.conf.",
     ),
-    Remedy(
+    Cause(
         (
             r"is required to build",
             r"required \(system, features\)",
             r"required system or feature not available",
             r"platform mismatch",
         ),
-        advice="No builder here can build for that system: name one in `builders` in nix.conf, "
+        remedy="No builder here can build for that system: name one in `builders` in nix.conf, "
         "set `build_on: target`, or enable emulation.",
     ),
-    Remedy(
+    Cause(
         (r"cannot connect to (socket|daemon) at", r"cannot open connection to remote store"),
-        advice="The Nix daemon cannot be reached: check that nix-daemon is running.",
+        remedy="The Nix daemon cannot be reached: check that nix-daemon is running.",
     ),
-    Remedy(
+    Cause(
         (r"the group '[^']*' specified in 'build-users-group' does not exist",),
-        advice="Nix runs as root without build users: create the group with members, "
+        remedy="Nix runs as root without build users: create the group with members, "
         "or set `build-users-group =` in nix.conf.",
     ),
-    Remedy(
+    Cause(
         (r"does not support the kernel namespaces", r"private mount namespace", r"cloning builder process"),
-        advice="The build sandbox cannot be set up here: set `sandbox = false` in nix.conf, "
+        remedy="The build sandbox cannot be set up here: set `sandbox = false` in nix.conf, "
         "or give the container more rights.",
     ),
-    Remedy(
+    Cause(
         (r"'?/nix/[^']*'?: permission denied", r"read-only file system", r"creating directory '/nix"),
-        advice="This user may not write to the Nix store: use a Nix installation with a daemon, "
+        remedy="This user may not write to the Nix store: use a Nix installation with a daemon, "
         "or run as the store's owner.",
     ),
-    Remedy(
+    Cause(
         (r"out of memory", r"cannot allocate memory", r"std::bad_alloc"),
-        advice="Memory ran out: lower `max_memory` or `evaluators`, so that fewer hosts are evaluated at once.",
+        remedy="Memory ran out: lower `max_memory` or `evaluators`, so that fewer hosts are evaluated at once.",
     ),
 )
-_SIGNS = tuple((re.compile("|".join(remedy.signs), re.IGNORECASE), remedy.advice) for remedy in REMEDIES)
 
 
 def remedy_for(text: str) -> str:
     """Return the remedy for an error that contains ``text``, as a sentence; empty if unknown."""
-    for sign, advice in _SIGNS:
-        if sign.search(text):
-            return advice
-    return ""
+    found = find(REMEDIES, [text])
+    return found.cause.remedy if found else ""
 
 
 def cause_of(text: str) -> str:

@@ -14,9 +14,9 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
-_STEP = "pass the arguments to Nix"
+_STEP = Step.PASS_ARGUMENTS
 _INTEGER_LIMIT = 2**63
 
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import (
+    CONTROLLER,
     OUTPUT_TAIL_LINES,
     NixferryError,
+    Step,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import Outcome
 
@@ -44,8 +46,10 @@ class NixResult:
     errors: tuple[str, ...] = ()
     timed_out: bool = False
     messages: tuple[str, ...] = ()
+    where: str = CONTROLLER
+    """The machine that it ran on, as in ``NixferryError``."""
 
-    def error(self, *, step: str, deadline_name: str = "") -> NixferryError:
+    def error(self, *, step: Step, deadline_name: str = "") -> NixferryError:
         """Return the failure as an error for the user."""
         program = Path(self.argv[0]).name
         output = self.stderr.splitlines()
@@ -55,12 +59,13 @@ class NixResult:
                 step=step,
                 remedy="Raise the timeout, or see in the output what it waited for.",
                 output=output,
+                where=self.where,
             )
         causes = list(dict.fromkeys(cause for cause in map(cause_of, self.errors) if cause))
         message = "\n".join(causes) or _last_line(output) or _ending(program, self.return_code)
         # Warnings of an unreachable substituter must not explain an error that has its own cause.
         remedy = remedy_for("\n".join(self.errors) or self.stderr)
-        return NixferryError(message, step=step, remedy=remedy, output=output)
+        return NixferryError(message, step=step, remedy=remedy, output=output, where=self.where)
 
 
 def result_of_log(
@@ -71,13 +76,14 @@ def result_of_log(
     *,
     on_event: Callable[[LogEvent], None] | None = None,
     timed_out: bool = False,
+    where: str = "",
 ) -> NixResult:
     """Return the result of a Nix program that ran on a host, from its ``log``."""
     reader = LogReader(on_event, keep_messages=False)
     for line in log.splitlines():
         reader.line(line)
     outcome = Outcome(return_code, stdout.encode(errors="replace"), timed_out)
-    return reader.result(tuple(argv), outcome)
+    return replace(reader.result(tuple(argv), outcome), where=where)
 
 
 class LogReader:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 
 from .command import Nix
@@ -38,7 +38,7 @@ def batches(paths: Sequence[str], size: int = PATHS_PER_COMMAND) -> Iterator[Seq
 
 
 def invalid_paths(
-    nix: Nix, paths: Iterable[str], *, step: str, timeout: float | None = QUERY_TIMEOUT_SECONDS
+    nix: Nix, paths: Iterable[str], *, step: Step, timeout: float | None = QUERY_TIMEOUT_SECONDS
 ) -> set[str]:
     """Return the ``paths`` that the controller's store does not have."""
     wanted = sorted(set(paths))
@@ -48,7 +48,7 @@ def invalid_paths(
     return set(query(nix, check, step=step, timeout=timeout).split())
 
 
-def derivation_outputs(nix: Nix, drv_path: str, *, step: str) -> dict[str, str]:
+def derivation_outputs(nix: Nix, drv_path: str, *, step: Step) -> dict[str, str]:
     """Return the outputs of a derivation in the controller's store, by name.
 
     Output paths are named like the derivation, with ``-<output>`` unless it is ``out``
@@ -77,8 +77,8 @@ def derivation_outputs(nix: Nix, drv_path: str, *, step: str) -> dict[str, str]:
     return outputs
 
 
-def closure(nix: Nix, paths: Sequence[str], *, step: str, timeout: float | None = None) -> list[Item]:
-    """Return the closure of ``paths`` in the controller's store, every path after its references.
+def closure(nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = None) -> list[Item]:
+    """Return the closure of ``paths`` in the controller's store, every path behind those it refers to.
 
     The closure of a derivation is everything that building it needs, without its outputs.
     Raises ``NixferryError`` also if a path is missing.
@@ -95,7 +95,7 @@ def closure(nix: Nix, paths: Sequence[str], *, step: str, timeout: float | None 
 
 
 def closure_elsewhere(
-    nix: Nix, source: str, paths: Sequence[str], *, step: str, timeout: float | None = None
+    nix: Nix, source: str, paths: Sequence[str], *, step: Step, timeout: float | None = None
 ) -> list[Item]:
     """Return the closure of ``paths`` in the store ``source``, in no particular order."""
     listing = ["nix", "path-info", "--recursive", "--size", "--store", source, *paths]
@@ -113,7 +113,7 @@ def parse_path_info(text: str) -> list[Item]:
 
 
 def query(
-    nix: Nix, arguments: Sequence[str], *, step: str, timeout: float | None = QUERY_TIMEOUT_SECONDS
+    nix: Nix, arguments: Sequence[str], *, step: Step, timeout: float | None = QUERY_TIMEOUT_SECONDS
 ) -> str:
     """Return the standard output of a Nix program."""
     return nix.run(

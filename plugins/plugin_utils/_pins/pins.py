@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
-STEP = "update the pins"
+STEP = Step.UPDATE_PINS
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
-STEP = "read the secrets"
+STEP = Step.READ_SECRETS
 UPLOADS = ("pre-activation", "post-activation")
 TMPFS, PERSISTENT, SEALED = STORAGES = ("tmpfs", "persistent", "sealed")
 SOURCES = ("text", "file", "command")

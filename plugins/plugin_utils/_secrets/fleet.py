@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import (
     available_processors,
@@ -42,7 +42,7 @@ from .declared import (
     TMPFS,
 )
 
-STEP = "read the secrets of the fleet"
+STEP = Step.READ_FLEET_SECRETS
 EVALUATION_DEADLINE = 600
 """Seconds that reading the secrets of one host may take, as the inventory gives a whole fleet."""
 DEADLINE_NAME = "the deadline for reading the secrets of the fleet"

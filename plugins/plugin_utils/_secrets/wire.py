@@ -17,7 +17,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
     EXTEND_SEARCH_PATH,
@@ -28,7 +28,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 
 from .declared import SEALED, TMPFS, Secret
 
-STEP = "place the secrets"
+STEP = Step.PLACE_SECRETS
 COMMON_PARTS = (*RECORDS, "secrets/sets.sh", "secrets/check.sh")
 NOT_ASKED = "-"
 _VERB = "secrets"
@@ -193,8 +193,6 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
             "BOOT_SCRIPT": host_script({}, (*COMMON_PARTS, "secrets/boot.sh")).rstrip("\n")
             if on_disk
             else "",
-            # The guard's own text, which this script has no use for.
-            "NIXFERRY_GUARD": "",
         },
         (*COMMON_PARTS, "secrets/units.sh", "secrets/place.sh"),
     ).encode()

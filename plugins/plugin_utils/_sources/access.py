@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import checked_options
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal
 
-STEP = "read the access to hosts"
+STEP = Step.READ_ACCESS
 _HOST: dict[str, Any] = {
     "hostKeys": {"type": "dict", "default": {}},
     "hostNames": {"type": "list", "elements": "str", "default": []},

@@ -95,8 +95,7 @@ def _ask(nix: Nix, request: NixRequest, numbers: Iterable[str]) -> dict[str, Any
     result = nix.run_many([request], step=STEP, parallel=1)[0]
     if result.return_code != 0 or result.timed_out:
         error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
-        error.remedy = error.remedy or "Correct the Nix code at the place that the message names."
-        raise error
+        raise error.with_(remedy=error.remedy or "Fix the Nix code at the place that the message names.")
     try:
         answer = json.loads(result.stdout)
         return {number: answer[number] for number in numbers}

@@ -61,7 +61,8 @@ def fleet_options(options: Mapping[str, Any], path: str) -> FleetOptions:
         impure=bool(options["impure"]),
         write_lock_file=False,
     )
-    named: dict[str, Any] = {"args": options["args"], "argstrs": options["argstrs"]}
+    strings = {name: str(value) for name, value in options["argstrs"].items()}
+    named: dict[str, Any] = {"args": {**options["args"], **strings}}
     if isinstance(fleet, FileFleet):
         named["include"] = list(include)
     else:

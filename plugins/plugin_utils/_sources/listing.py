@@ -72,10 +72,10 @@ def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> Fleet
         raise _error(names)
     answer = _read(names)
     hosts, errors = _read_apart(nix, fleet, answer["names"], deadline)
-    for name, error in errors.items():
+    for name, error in list(errors.items()):
         place = answer["places"][name]
-        if place and not _PLACE.search(error.message):
-            error.message += f"\n{name} is defined at {place}"
+        if place and not _PLACE.search(error.cause):
+            errors[name] = error.with_(cause=f"{error.cause}\n{name} is defined at {place}")
     return _listing(fleet, answer, hosts, errors)
 
 
@@ -133,5 +133,4 @@ def _listing(
 
 def _error(result: NixResult) -> NixferryError:
     error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
-    error.remedy = error.remedy or REMEDY
-    return error
+    return error.with_(remedy=error.remedy or REMEDY)

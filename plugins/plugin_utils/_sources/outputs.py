@@ -10,11 +10,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_string
 
-STEP = "read the fleet"
+STEP = Step.READ_FLEET
 
 
 def flake_outputs(nix: Nix, reference: str, write_lock_file: bool) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import checked_options
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.vault import refuse_vaulted
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import (
     Revision,
     file_revision,
@@ -39,7 +39,7 @@ from .fleet import (
     fleet_words,
 )
 
-STEP = "read the arguments"
+STEP = Step.READ_OPTIONS
 SOURCES = ("flake", "file", "expr", "fleet", "drv_path", "store_path")
 
 SOURCE_OPTIONS: dict[str, dict[str, Any]] = {

@@ -18,18 +18,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_recor
     OtherRevision,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    StartRequest,
-    start_script,
-    status_script,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Reboot
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck, total_budget
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    HostUnreachable,
-    RemoteShell,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
 
 from .follow import (
     MARGIN_SECONDS,
@@ -39,7 +34,7 @@ from .follow import (
     ProgressLike,
 )
 from .judge import Judge
-from .reboot import NEVER, time_for_reboots
+from .reboot import time_for_reboots
 
 # The revision on the host may be another one each time, when others deploy meanwhile.
 START_ATTEMPTS = 3
@@ -49,7 +44,7 @@ START_ATTEMPTS = 3
 class Switch:
     """One activation on one host. ``run`` starts it and stays with it to the end."""
 
-    shell: RemoteShell
+    guard: Guard
     request: StartRequest
     checks: Sequence[HealthCheck]
     progress: ProgressLike
@@ -66,7 +61,7 @@ class Switch:
         budget = self.request.timeout_confirm + total_budget(self.checks)
         self.request = replace(self.request, timeout_confirm=budget)
         self._follower = Follower(
-            self.shell, self.request.activation_id, self.progress, clock=self.clock, sleep=self.sleep
+            self.guard, self.request.activation_id, self.progress, clock=self.clock, sleep=self.sleep
         )
 
     def run(self) -> Followed:
@@ -110,11 +105,11 @@ class Switch:
         """Start, and once more when a deployed revision that the guard does not know of may be replaced."""
         for _attempt in range(START_ATTEMPTS):
             try:
-                return self._follower.ask(self.shell, "start", start_script(self.request))
+                return self._follower.heard(self.guard.start(self.request))
             except OtherRevision as error:
                 self.allow(error.record)
                 self.request = replace(self.request, known_revision=error.record.revision)
-        return self._follower.ask(self.shell, "start", start_script(self.request))
+        return self._follower.heard(self.guard.start(self.request))
 
     def _started_all_the_same(self, error: NixferryError) -> GuardStatus:
         """The state of an activation whose start was sent over a connection that then broke.
@@ -122,11 +117,10 @@ class Switch:
         Raises the first error when the host cannot be reached anew, or knows nothing of the activation.
         """
         # A host that has begun to reboot is away for a while.
-        deadline = self.clock() + (0 if self.request.reboot == NEVER else MARGIN_SECONDS)
+        deadline = self.clock() + (0 if self.request.reboot == Reboot.NEVER else MARGIN_SECONDS)
         while True:
             try:
-                with self.shell.fresh() as fresh:
-                    return self._follower.ask(fresh, "status", status_script(self.request.activation_id))
+                return self._follower.look()
             except HostUnreachable:
                 if self.clock() >= deadline:
                     raise error from None
@@ -141,9 +135,7 @@ class Switch:
         deadline = self.clock() + self.request.timeout_confirm + self.request.timeout_reboot
         while self.clock() < deadline:
             try:
-                with self.shell.fresh() as fresh:
-                    status = self._follower.ask(fresh, "status", status_script(self.request.activation_id))
-                    return replace(followed, status=status)
+                return replace(followed, status=self._follower.look())
             except NixferryError:
                 self.sleep(RECONNECT_SECONDS)
         return followed

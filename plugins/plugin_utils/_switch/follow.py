@@ -15,17 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    recover_script,
-    status_script,
-)
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import UNDER_WAY, Phase
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthResult
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    HostUnreachable,
-    RemoteShell,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
 
 from .reboot import is_away, reboot_line
 
@@ -36,10 +31,6 @@ LONG_POLL_SECONDS = 15
 RECONNECT_SECONDS = 1.0
 # What the controller waits beyond the sum of the host's own deadlines before it gives up.
 MARGIN_SECONDS = 60
-
-AWAITING_CONFIRMATION = "awaiting-confirmation"
-# Phases that end by themselves, and soon.
-UNDER_WAY = ("prepared", "activating", "committing", "rolling-back")
 
 
 class ProgressLike(Protocol):
@@ -65,7 +56,7 @@ class Followed:
 class Follower:
     """Talks to the guard about one activation."""
 
-    shell: RemoteShell
+    guard: Guard
     activation_id: str
     progress: ProgressLike
     clock: Callable[[], float] = time.monotonic
@@ -78,7 +69,7 @@ class Follower:
     def follow(
         self,
         status: GuardStatus,
-        my_turn: Callable[[RemoteShell], GuardStatus],
+        my_turn: Callable[[Guard], GuardStatus],
         *,
         longest_wait: int,
         longest_silence: int | None = None,
@@ -100,18 +91,18 @@ class Follower:
             if silent or self.clock() > deadline:
                 trouble = trouble or NixferryError(
                     f"the guard was still {status.phase} after {longest_wait} s",
-                    step="wait for the guard",
+                    step=Step.WAIT_FOR_GUARD,
                     remedy=f"Look at the log on the host: {status.log_path}.",
                 )
                 return Followed(status, self.health, trouble)
             try:
-                with self.shell.fresh() as fresh:
+                with self.guard.fresh() as fresh:
                     status = self.wait(fresh)
-                if status.phase == AWAITING_CONFIRMATION:
+                if status.phase == Phase.AWAITING_CONFIRMATION:
                     # That login may be older than the end of the activation; the one that counts is not.
-                    with self.shell.fresh() as fresh:
+                    with self.guard.fresh() as fresh:
                         status = my_turn(fresh)
-                    if hold and status.phase == AWAITING_CONFIRMATION:
+                    if hold and status.phase == Phase.AWAITING_CONFIRMATION:
                         break
                 trouble = None
                 heard = self.clock()
@@ -121,22 +112,23 @@ class Follower:
                 if trouble is None and is_away(status):
                     self.progress.line("rebooting: waiting for it to come back")
                 elif trouble is None:
-                    self.progress.line(f"{error.message.splitlines()[0]}; it rolls back unless that passes")
+                    self.progress.line(f"{error.cause.splitlines()[0]}; it rolls back unless that passes")
                 trouble = error
                 self.sleep(RECONNECT_SECONDS)
         return Followed(status, self.health)
 
-    def wait(self, fresh: RemoteShell) -> GuardStatus:
+    def wait(self, fresh: Guard) -> GuardStatus:
         """Wait on the host until it is the controller's turn or the end, for as long as one question may take."""
-        script = status_script(self.activation_id, wait_while=UNDER_WAY, seconds=LONG_POLL_SECONDS)
-        status = self.ask(fresh, "status", script)
-        if status.interrupted:
-            return self.ask(fresh, "recover", recover_script(self.activation_id))
-        return status
+        status = self.heard(fresh.status(self.activation_id, wait_while=UNDER_WAY, seconds=LONG_POLL_SECONDS))
+        return self.heard(fresh.recover(self.activation_id)) if status.interrupted else status
 
-    def ask(self, shell: RemoteShell, verb: str, script: str) -> GuardStatus:
-        """Ask, and show a phase that is new. Raises ``NixferryError`` when the guard refuses."""
-        status = parse_status(verb, shell.run(script, step=verb))
+    def look(self) -> GuardStatus:
+        """Ask over a fresh login what became of the activation until now."""
+        with self.guard.fresh() as fresh:
+            return self.heard(fresh.status(self.activation_id))
+
+    def heard(self, status: GuardStatus) -> GuardStatus:
+        """Show a phase that is new."""
         if status.phase != self._shown and not status.final:
             self._shown = status.phase
             self.progress.line(status.phase.replace("-", " "))
@@ -146,11 +138,11 @@ class Follower:
             self.progress.line(line)
         return status
 
-    def ask_or_look(self, shell: RemoteShell, verb: str, script: str) -> GuardStatus:
+    def ask_or_look(self, guard: Guard, ask: Callable[[], GuardStatus]) -> GuardStatus:
         """Ask, and when the guard refuses because its deadline has just passed, report its state instead."""
         try:
-            return self.ask(shell, verb, script)
+            return self.heard(ask())
         except HostUnreachable:
             raise
         except NixferryError:
-            return self.ask(shell, "status", status_script(self.activation_id))
+            return self.heard(guard.status(self.activation_id))

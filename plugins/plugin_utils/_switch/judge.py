@@ -6,20 +6,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    abort_script,
-    confirm_script,
-    hold_script,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     HealthCheck,
     run_health_checks,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 
 from .follow import (
     LONG_POLL_SECONDS,
@@ -36,20 +32,19 @@ class Judge:
     hold: int = 0
     """Seconds for which a healthy host is to wait on; 0: it is confirmed."""
 
-    def __call__(self, fresh: RemoteShell) -> GuardStatus:
+    def __call__(self, fresh: Guard) -> GuardStatus:
         """Run the checks, then confirm, hold or abort. Raises ``NixferryError`` when the host is lost again."""
-        follower = self.follower
+        follower, activation = self.follower, self.follower.activation_id
         if self.checks:
             follower.progress.line(f"reached over a new login; running {len(self.checks)} health checks")
-            follower.health = tuple(run_health_checks(self.checks, fresh, sleep=follower.sleep))
+            follower.health = tuple(run_health_checks(self.checks, fresh.shell, sleep=follower.sleep))
         unhealthy = [result for result in follower.health if not result.healthy]
         if unhealthy:
             reason = f"{unhealthy[0].check.name}: {unhealthy[0].detail}"
             follower.progress.line(f"not healthy: {reason.splitlines()[0]}")
-            script = abort_script(follower.activation_id, seconds=LONG_POLL_SECONDS, reason=reason)
-            return follower.ask_or_look(fresh, "abort", script)
+            abort = functools.partial(fresh.abort, activation, seconds=LONG_POLL_SECONDS, reason=reason)
+            return follower.ask_or_look(fresh, abort)
         if self.hold:
-            script = hold_script(follower.activation_id, seconds=self.hold)
-            return follower.ask_or_look(fresh, "hold", script)
-        script = confirm_script(follower.activation_id, seconds=LONG_POLL_SECONDS)
-        return follower.ask_or_look(fresh, "confirm", script)
+            return follower.ask_or_look(fresh, functools.partial(fresh.hold, activation, seconds=self.hold))
+        confirm = functools.partial(fresh.confirm, activation, seconds=LONG_POLL_SECONDS)
+        return follower.ask_or_look(fresh, confirm)

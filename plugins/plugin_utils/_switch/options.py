@@ -16,7 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id im
     deployer_name,
     new_activation_id,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import (
     KINDS,
     Kind,
@@ -25,15 +25,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    FAILED_UNITS_POLICIES,
-    REBOOTS,
     StartRequest,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action, FailedUnits, Reboot
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HEALTH_CHECKS_OPTION
 
-from .reboot import NEVER
-
-STEP = "read the options"
+STEP = Step.READ_OPTIONS
 
 SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
     "kind": {"type": "str", "choices": list(KINDS), "default": "nixos"},
@@ -42,9 +39,13 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
     "timeout_activation": {"type": "int", "default": 600},
     "timeout_confirm": {"type": "int", "default": 60},
     "timeout_rollback": {"type": "int", "default": 600},
-    "failed_units": {"type": "str", "choices": list(FAILED_UNITS_POLICIES), "default": "rollback"},
+    "failed_units": {
+        "type": "str",
+        "choices": list(map(str, FailedUnits)),
+        "default": str(FailedUnits.ROLLBACK),
+    },
     "health_checks": HEALTH_CHECKS_OPTION,
-    "reboot": {"type": "str", "choices": list(REBOOTS), "default": NEVER},
+    "reboot": {"type": "str", "choices": list(map(str, Reboot)), "default": str(Reboot.NEVER)},
     "timeout_reboot": {"type": "int", "default": 600},
     "reboot_if_unreachable": {"type": "bool", "default": False},
     "guard": {"type": "path"},
@@ -97,18 +98,18 @@ def kind_of(options: Mapping[str, Any]) -> Kind:
     return profile_kind(command)
 
 
-def _reboot_of(options: Mapping[str, Any], kind: Kind, action: str) -> str:
+def _reboot_of(options: Mapping[str, Any], kind: Kind, action: Action) -> Reboot:
     """The option ``reboot``; raises ``NixferryError`` where it has no meaning."""
-    reboot = str(options["reboot"])
-    if reboot == NEVER or action == "dry-activate":
-        return NEVER
-    if not kind.prepare_boot:
+    reboot = Reboot(options["reboot"])
+    if reboot == Reboot.NEVER or action == Action.DRY_ACTIVATE:
+        return Reboot.NEVER
+    if not kind.has_boot_default:
         raise NixferryError(
             f"reboot: {reboot} has no meaning for kind {kind.name}, which no boot loader knows",
             step=STEP,
             remedy="Leave it out, and reboot the host by other means when it needs that.",
         )
-    if action == "test":
+    if action == Action.TEST:
         raise NixferryError(
             f"reboot: {reboot} and action: test contradict each other: a test leaves alone what boots",
             step=STEP,
@@ -120,7 +121,7 @@ def _reboot_of(options: Mapping[str, Any], kind: Kind, action: str) -> str:
 def start_request(
     options: Mapping[str, Any],
     toplevel: str,
-    action: str,
+    action: Action,
     specialisation: str = "",
     *,
     revision: str = "",
@@ -159,7 +160,7 @@ def start_request(
         timeout_activation=times["timeout_activation"],
         timeout_confirm=times["timeout_confirm"],
         timeout_roll_back=times["timeout_rollback"],
-        failed_units=str(options["failed_units"]),
+        failed_units=FailedUnits(options["failed_units"]),
         roll_back_on_failure=bool(options.get("rollback", True)),
         reboot=_reboot_of(options, kind, action),
         timeout_reboot=times["timeout_reboot"],

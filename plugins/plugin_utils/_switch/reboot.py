@@ -11,35 +11,37 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.texts import ERRORS
-
-NEVER = "never"
-PLANNED = "planned"
-UNDER_WAY = "under-way"
-DONE = "done"
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import (
+    Phase,
+    Reboot,
+    RebootProgress,
+)
 
 
 def is_away(status: GuardStatus) -> bool:
     """Whether it is no surprise that the host does not answer: it reboots, or is about to."""
-    return not status.final and status.reboot in (PLANNED, UNDER_WAY)
+    return not status.final and status.reboot in (RebootProgress.PLANNED, RebootProgress.UNDER_WAY)
 
 
 def time_for_reboots(request: StartRequest) -> int:
     """Seconds that reboots may add to an activation: one there, and one back when the new system fails."""
-    return 0 if request.reboot == NEVER else 2 * request.timeout_reboot
+    return 0 if request.reboot == Reboot.NEVER else 2 * request.timeout_reboot
 
 
 def reboot_line(before: str, status: GuardStatus) -> str:
     """A line of progress when the reboot has moved on since ``before``; else empty."""
     if status.reboot == before:
         return ""
-    return {UNDER_WAY: "rebooting", DONE: "is back after the reboot"}.get(status.reboot, "")
+    if status.reboot == RebootProgress.UNDER_WAY:
+        return "rebooting"
+    return "is back after the reboot" if status.reboot == RebootProgress.DONE else ""
 
 
 def lost_text(status: GuardStatus) -> str:
     """What is known of a host that went away for a reboot and was not reached again, and what it does by itself."""
-    if status.reboot not in (PLANNED, UNDER_WAY, DONE):
+    if status.reboot not in (RebootProgress.PLANNED, RebootProgress.UNDER_WAY, RebootProgress.DONE):
         return ""
-    if status.phase == "rolling-back":
+    if status.phase == Phase.ROLLING_BACK:
         return (
             "It did not come back within timeout_reboot from its reboot into the old system, the boot default"
         )

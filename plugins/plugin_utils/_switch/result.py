@@ -9,48 +9,53 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import (
+    Action,
+    Phase,
+    RebootProgress,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import ClosureDiff
 
 from .follow import (
-    AWAITING_CONFIRMATION,
     Followed,
 )
-from .reboot import DONE, lost_text
+from .outcome import Outcome
+from .reboot import lost_text
 
-UNCHANGED = "unchanged"
-COMMITTED = "committed"
-TESTED = "tested"
-DRY_ACTIVATED = "dry-activated"
-ROLLED_BACK = "rolled-back"
-FAILED = "failed"
-UNKNOWN = "unknown"
-FAILURES = (ROLLED_BACK, FAILED, UNKNOWN)
+SHOWN_LOG_LINES = 15
+# What each action ends with if all goes well.
+WOULD: dict[str, Outcome] = {
+    Action.SWITCH: Outcome.COMMITTED,
+    Action.BOOT: Outcome.COMMITTED,
+    Action.TEST: Outcome.TESTED,
+    Action.DRY_ACTIVATE: Outcome.DRY_ACTIVATED,
+}
 
 # What failed, in the user's words, by the guard's reason.
 _STEPS = {
-    "not_confirmed": "confirm",
-    "aborted": "health check",
-    "commit_failed": "commit",
-    "commit_timeout": "commit",
-    "other_system": "commit",
+    "not_confirmed": Step.CONFIRM,
+    "aborted": Step.HEALTH_CHECK,
+    "commit_failed": Step.COMMIT,
+    "commit_timeout": Step.COMMIT,
+    "other_system": Step.COMMIT,
 }
 
 
-def outcome_of(followed: Followed) -> str:
-    """The one word that says how an activation ended."""
+def outcome_of(followed: Followed) -> Outcome:
+    """Return the word that says how an activation ended."""
     status = followed.status
     if followed.lost is not None:
-        return UNKNOWN
+        return Outcome.UNKNOWN
     if status.unchanged:
-        return UNCHANGED
-    if status.action == "dry-activate":
-        return DRY_ACTIVATED
-    if status.phase == "committed" and status.action == "test":
-        return TESTED
-    return status.phase
+        return Outcome.UNCHANGED
+    if status.action == Action.DRY_ACTIVATE:
+        return Outcome.DRY_ACTIVATED
+    if status.phase == Phase.COMMITTED and status.action == Action.TEST:
+        return Outcome.TESTED
+    return Outcome(status.phase)
 
 
 def switch_result(host: str, followed: Followed) -> dict[str, Any]:
@@ -58,9 +63,10 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
     status = followed.status
     outcome = outcome_of(followed)
     result: dict[str, Any] = {
-        "failed": outcome in FAILURES or (outcome == DRY_ACTIVATED and bool(status.exit_code)),
-        "changed": followed.acted and outcome in (COMMITTED, TESTED, AWAITING_CONFIRMATION),
-        "outcome": outcome,
+        "failed": outcome.is_failure or (outcome == Outcome.DRY_ACTIVATED and bool(status.exit_code)),
+        "changed": followed.acted
+        and outcome in (Outcome.COMMITTED, Outcome.TESTED, Outcome.AWAITING_CONFIRMATION),
+        "outcome": str(outcome),
         "old": status.old_system,
         "old_generation": status.old_generation or 0,
         "new": status.system,
@@ -69,13 +75,13 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
         "failed_units": list(status.failed_units),
         "health_checks": [health.result() for health in followed.health],
         "log": status.log.splitlines(),
-        "rebooted": status.reboot == DONE,
+        "rebooted": status.reboot == RebootProgress.DONE,
         "reboot_required": status.reboot_required,
         "reboot_reasons": list(status.reboot_reasons),
     }
-    if outcome not in (UNCHANGED, DRY_ACTIVATED):
+    if outcome not in (Outcome.UNCHANGED, Outcome.DRY_ACTIVATED):
         result["activation"] = status.activation_id
-    if outcome == AWAITING_CONFIRMATION:
+    if outcome == Outcome.AWAITING_CONFIRMATION:
         left = status.seconds_left or 0
         result["seconds_left"] = left
         result["deadline"] = (datetime.now(UTC) + timedelta(seconds=left)).isoformat(timespec="seconds")
@@ -83,33 +89,36 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
         result["other_system"] = status.other_system
     if status.notes:
         result["notes"] = list(status.notes)
-    if outcome == DRY_ACTIVATED and result["failed"]:
+    if outcome == Outcome.DRY_ACTIVATED and result["failed"]:
         error = NixferryError(
             f"the dry activation failed with exit code {status.exit_code}; nothing was changed",
-            step="dry-activate",
+            step=Step.FORECAST,
             remedy="Read the log.",
         )
-        result["msg"] = error.text(host)
+        result.update(error.told(host))
     elif result["failed"]:
-        result["msg"] = _error(followed, outcome).text(host)
+        error = _error(followed, outcome)
+        result.update(error.told(host))
+        if followed.lost is None:
+            result["msg"] = _with_log(error, status).text(host)
     return result
 
 
 def summary_line(result: dict[str, Any]) -> str:
     """One line for the person who watches."""
     words = {
-        UNCHANGED: "runs and boots it already",
-        COMMITTED: "committed as generation {generation}",
-        TESTED: "runs the new system; the boot default is the old one",
-        DRY_ACTIVATED: "dry activation only",
-        AWAITING_CONFIRMATION: "healthy, waits {seconds_left} s for the confirmation",
-        ROLLED_BACK: "rolled back to {old}",
-        FAILED: "FAILED and not rolled back",
-        UNKNOWN: "state UNKNOWN: the host could not be reached again",
+        Outcome.UNCHANGED: "runs and boots it already",
+        Outcome.COMMITTED: "committed as generation {generation}",
+        Outcome.TESTED: "runs the new system; the boot default is the old one",
+        Outcome.DRY_ACTIVATED: "dry activation only",
+        Outcome.AWAITING_CONFIRMATION: "healthy, waits {seconds_left} s for the confirmation",
+        Outcome.ROLLED_BACK: "rolled back to {old}",
+        Outcome.FAILED: "Outcome.FAILED and not rolled back",
+        Outcome.UNKNOWN: "state Outcome.UNKNOWN: the host could not be reached again",
     }
     line = words[result["outcome"]].format(**result)
     if result.get("other_system"):
-        line = f"FAILED: it runs {result['other_system']}, to which a third party has switched it"
+        line = f"Outcome.FAILED: it runs {result['other_system']}, to which a third party has switched it"
     if result.get("rebooted"):
         line += " after a reboot"
     if result["reboot_required"]:
@@ -126,19 +135,18 @@ def _phases(status: GuardStatus) -> list[dict[str, Any]]:
     ]
 
 
-def _error(followed: Followed, outcome: str) -> NixferryError:
+def _error(followed: Followed, outcome: Outcome) -> NixferryError:
     status = followed.status
     if followed.lost is not None:
         return NixferryError(
-            f"the host could not be reached again: {followed.lost.message}. "
+            f"the host could not be reached again: {followed.lost.cause}. "
             + (lost_text(status) or "Its guard rolls back by itself unless the deploy was confirmed before"),
             step=followed.lost.step,
             remedy=f"When it is back, run the status playbook and read {status.log_path}.",
         )
     message = status.message or status.reason.replace("_", " ")
     units = f" (failed now: {', '.join(status.failed_units)})" if status.failed_units else ""
-    log = status.log.strip()
-    if outcome == ROLLED_BACK:
+    if outcome == Outcome.ROLLED_BACK:
         end = f"The host was rolled back to {status.old_system or 'what it ran before'}"
     elif status.other_system:
         end = f"The host was left with what a third party has switched it to: {status.other_system}"
@@ -146,24 +154,37 @@ def _error(followed: Followed, outcome: str) -> NixferryError:
         end = f"It is still running: {status.system}"
     else:
         end = "The host was NOT rolled back"
-    text = f"{message}{units}. {end}"
-    if log:
-        text += "\nThe end of its log:\n" + "\n".join(log.splitlines()[-15:])
-    return NixferryError(text, step=_STEPS.get(status.reason, "activate"), remedy=status.remedy)
+    return NixferryError(
+        f"{message}{units}. {end}", step=_STEPS.get(status.reason, Step.ACTIVATE), remedy=status.remedy
+    )
+
+
+def _with_log(error: NixferryError, status: GuardStatus) -> NixferryError:
+    """Return ``error`` with the end of the log in its words, for those who see only the message."""
+    log = status.log.strip()
+    if not log:
+        return error
+    tail = "\n".join(log.splitlines()[-SHOWN_LOG_LINES:])
+    return error.with_(cause=f"{error.cause}\nThe end of its log:\n{tail}")
 
 
 def check_result(
     probe: ProbeResult, toplevel: str, action: str, closure: ClosureDiff | None
 ) -> dict[str, Any]:
-    """The result in check mode: what would happen if all went well."""
-    would = {"switch": COMMITTED, "boot": COMMITTED, "test": TESTED, "dry-activate": DRY_ACTIVATED}[action]
+    """Return the result in check mode, with the keys of a real one: what would happen if all went well."""
+    would = WOULD[action]
     result: dict[str, Any] = {
         "failed": False,
-        "changed": not probe.unchanged and would in (COMMITTED, TESTED),
-        "outcome": UNCHANGED if probe.unchanged else would,
+        "changed": not probe.unchanged and would in (Outcome.COMMITTED, Outcome.TESTED),
+        "outcome": str(Outcome.UNCHANGED if probe.unchanged else would),
         "old": probe.current,
+        "old_generation": probe.generation or 0,
         "new": probe.toplevel_system or toplevel,
         "generation": probe.generation or 0,
+        "phases": [],
+        "failed_units": [],
+        "health_checks": [],
+        "log": [],
         "rebooted": probe.reboot,
         "reboot_required": bool(probe.toplevel_reboot_reasons) and not probe.reboot,
         "reboot_reasons": list(probe.toplevel_reboot_reasons),

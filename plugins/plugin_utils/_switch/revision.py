@@ -13,14 +13,14 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_recor
     base_revision,
     shown_revision,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import (
     contains,
     is_checkout,
     is_shallow,
 )
 
-STEP = "compare revisions"
+STEP = Step.COMPARE_REVISIONS
 FORCE = "or deploy all the same with force (role nixos: nixos_force)"
 
 

@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import deploy_time
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DeployRecord
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import Generation, ProbeResult
 
-STEP = "choose the generation"
+STEP = Step.CHOOSE_GENERATION
 PREVIOUS = "previous"
 DEPLOY = "deploy:"
 TIME = "time:"

@@ -6,19 +6,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    abort_script,
-    status_script,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck, total_budget
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import GuardRefusal
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 
 from .follow import (
     LONG_POLL_SECONDS,
@@ -51,23 +48,25 @@ class Settlement:
     def abort(self, reason: str) -> Followed:
         """Have the host roll back. What is committed stays committed. Raises like ``confirm``."""
         follower = self.follower
-        script = abort_script(follower.activation_id, seconds=LONG_POLL_SECONDS, reason=reason)
 
-        def ask(shell: RemoteShell) -> GuardStatus:
-            return follower.ask_or_look(shell, "abort", script)
+        def ask(guard: Guard) -> GuardStatus:
+            abort = functools.partial(
+                guard.abort, follower.activation_id, seconds=LONG_POLL_SECONDS, reason=reason
+            )
+            return follower.ask_or_look(guard, abort)
 
         status = self._look()
         if not status.final and not status.interrupted:
             # At once, whatever it is at: it may still be activating.
-            with suppress(NixferryError), follower.shell.fresh() as fresh:
+            with suppress(NixferryError), follower.guard.fresh() as fresh:
                 status = ask(fresh)
             self._acted = True
         return self._follow(status, ask)
 
     def _follow(
-        self, status: GuardStatus, my_turn: Callable[[RemoteShell], GuardStatus], *, extra: int = 0
+        self, status: GuardStatus, my_turn: Callable[[Guard], GuardStatus], *, extra: int = 0
     ) -> Followed:
-        def acting(fresh: RemoteShell) -> GuardStatus:
+        def acting(fresh: Guard) -> GuardStatus:
             self._acted = True
             return my_turn(fresh)
 
@@ -78,12 +77,10 @@ class Settlement:
     def _look(self) -> GuardStatus:
         """What became of it until now."""
         follower = self.follower
-        script = status_script(follower.activation_id)
         deadline = follower.clock() + self.first_wait
         while True:
             try:
-                with follower.shell.fresh() as fresh:
-                    return follower.ask(fresh, "status", script)
+                return follower.look()
             except GuardRefusal:
                 raise
             except NixferryError:

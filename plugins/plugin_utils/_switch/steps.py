@@ -11,29 +11,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
-    ProbeRequest,
-    probe_script,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     parse_health_checks,
     total_budget,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 from .follow import (
     Follower,
 )
 from .options import kind_of, start_request
+from .outcome import Outcome
 from .result import (
-    COMMITTED,
-    ROLLED_BACK,
-    TESTED,
-    UNCHANGED,
-    UNKNOWN,
     summary_line,
     switch_result,
 )
@@ -41,7 +34,7 @@ from .rollback import choose_generation
 from .settle import Settlement
 from .task import switch_host
 
-STEP = "settle"
+STEP = Step.SETTLE
 DEFERRED = "deferred_failure"
 """The key of a result that is a failure although it does not say ``failed``: a later task is to report it."""
 
@@ -88,7 +81,7 @@ def deferred(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settle_host(
-    shell: RemoteShell,
+    guard: Guard,
     options: Mapping[str, Any],
     progress: Progress,
     *,
@@ -101,39 +94,37 @@ def settle_host(
     earlier = begun(options["activation"])
     confirms = options["step"] == "confirm"
     if check_mode and earlier.activation_id:
-        outcome = COMMITTED if confirms else ROLLED_BACK
+        outcome = Outcome.COMMITTED if confirms else Outcome.ROLLED_BACK
         return {**earlier.result, "failed": False, "changed": True, "outcome": outcome}
-    if earlier.result.get(DEFERRED) and earlier.outcome != UNKNOWN:
+    if earlier.result.get(DEFERRED) and earlier.outcome != Outcome.UNKNOWN:
         return {**earlier.result, DEFERRED: False, "failed": True, "changed": False}
     if not earlier.activation_id:
         # It ran that system already: there is nothing to confirm and nothing to take back.
-        return {"outcome": UNCHANGED, **earlier.result, "failed": False, "changed": False}
-    if confirms and earlier.outcome in (COMMITTED, TESTED):
+        return {"outcome": str(Outcome.UNCHANGED), **earlier.result, "failed": False, "changed": False}
+    if confirms and earlier.outcome in (Outcome.COMMITTED, Outcome.TESTED):
         return {**earlier.result, "failed": False, "changed": False}
-    if not confirms and options["take_back"] and earlier.outcome in (COMMITTED, TESTED):
-        return _take_back(shell, options, earlier, progress)
+    if not confirms and options["take_back"] and earlier.outcome in (Outcome.COMMITTED, Outcome.TESTED):
+        return _take_back(guard, options, earlier, progress)
     try:
-        result = _settle(shell, options, earlier, progress)
+        result = _settle(guard, options, earlier, progress)
     except NixferryError as error:
         if not earlier.result:
             raise
-        result = {**earlier.result, **error.result(shell.host), "outcome": UNKNOWN}
+        result = {**earlier.result, **error.result(guard.shell.host), "outcome": str(Outcome.UNKNOWN)}
         result["msg"] += "\nIts guard rolls back by itself unless it was confirmed before."
         result[DEFERRED] = False
-    if result["outcome"] != UNCHANGED:
+    if result["outcome"] != Outcome.UNCHANGED:
         progress.line(summary_line(result))
     return result
 
 
-def _settle(
-    shell: RemoteShell, options: Mapping[str, Any], earlier: Begun, progress: Progress
-) -> dict[str, Any]:
+def _settle(guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: Progress) -> dict[str, Any]:
     checks = parse_health_checks(options["health_checks"])
     # Waiting longer than the host does would change nothing.
     confirms = options["step"] == "confirm"
     patience = int(options["timeout_confirm"])
     settlement = Settlement(
-        Follower(shell, earlier.activation_id, progress),
+        Follower(guard, earlier.activation_id, progress),
         first_wait=max(patience, earlier.seconds_left() - total_budget(checks)) if confirms else patience,
         timeout_activation=int(options["timeout_activation"]),
         # Going back may take a reboot.
@@ -142,30 +133,30 @@ def _settle(
     reason = str(options["reason"])
     followed = settlement.confirm(checks) if confirms else settlement.abort(reason)
     status = followed.status
-    result = switch_result(shell.host, followed)
+    result = switch_result(guard.shell.host, followed)
     told = {name: earlier.result.get(name, "") for name in ("revision", "deploy")}
     result.update(kind=status.kind, profile=status.profile, **told)
     if confirms:
         return result
-    if result["outcome"] == ROLLED_BACK:
+    if result["outcome"] == Outcome.ROLLED_BACK:
         # That is what was asked for.
         result.update(failed=False, changed=followed.acted)
         error = NixferryError(
-            f"it was rolled back to {status.old_system}: {reason or status.message}", step="deploy"
+            f"it was rolled back to {status.old_system}: {reason or status.message}", step=Step.DEPLOY
         )
-        result["msg"] = error.text(shell.host)
-    elif result["outcome"] in (COMMITTED, TESTED):
+        result.update(error.told(guard.shell.host))
+    elif result["outcome"] in (Outcome.COMMITTED, Outcome.TESTED):
         error = NixferryError(
             f"it had been confirmed before and runs {status.system}",
-            step="abort",
+            step=Step.ABORT,
             remedy="Go back with nix_rollback, or abort with `take_back: true`.",
         )
-        result.update(error.result(shell.host))
+        result.update(error.result(guard.shell.host))
     return result
 
 
 def _take_back(
-    shell: RemoteShell, options: Mapping[str, Any], earlier: Begun, progress: Progress
+    guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: Progress
 ) -> dict[str, Any]:
     """Deploy the old generation of a host that was confirmed, through the guard like every roll-back by hand."""
     result = dict(earlier.result)
@@ -173,32 +164,32 @@ def _take_back(
     reason = str(options["reason"])
     try:
         if not old:
-            raise NixferryError("there was no system before", step="take back", remedy="Look at the host.")
+            raise NixferryError("there was no system before", step=Step.TAKE_BACK, remedy="Look at the host.")
         probe = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""))
-        chosen = choose_generation(parse_probe(shell.run(probe_script(probe), step="probe")), old)
+        chosen = choose_generation(guard.probe(probe), old)
         progress.line(f"taking back what was confirmed: to {chosen.text()}")
-        request = start_request(options, chosen.path, "switch", is_rollback=True)
-        taken = switch_host(shell, request, [], progress, check_mode=False, diff_mode=False)
+        request = start_request(options, chosen.path, Action.SWITCH, is_rollback=True)
+        taken = switch_host(guard, request, [], progress, check_mode=False, diff_mode=False)
         if taken["failed"]:
-            raise NixferryError(str(taken["msg"]), step="take back", remedy="Go back with nix_rollback.")
+            raise NixferryError(str(taken["msg"]), step=Step.TAKE_BACK, remedy="Go back with nix_rollback.")
     except NixferryError as error:
         failure = NixferryError(
-            f"it was confirmed and could not be taken back, so it runs {result.get('new')}: {error.message}. "
+            f"it was confirmed and could not be taken back, so it runs {result.get('new')}: {error.cause}. "
             f"It was to be taken back because of {reason}",
-            step="take back",
+            step=Step.TAKE_BACK,
             remedy=error.remedy,
         )
-        result.update(failure.result(shell.host))
+        result.update(failure.result(guard.shell.host))
         return result
     result.update(
-        outcome=ROLLED_BACK,
+        outcome=str(Outcome.ROLLED_BACK),
         failed=False,
         changed=True,
         generation=taken["generation"],
         phases=taken["phases"],
     )
     undone = NixferryError(
-        f"it had been confirmed and was taken back to {chosen.text()}: {reason}", step="deploy"
+        f"it had been confirmed and was taken back to {chosen.text()}: {reason}", step=Step.DEPLOY
     )
-    result["msg"] = undone.text(shell.host)
+    result.update(undone.told(guard.shell.host))
     return result

@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
     ProbeRequest,
     StartRequest,
-    probe_script,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import parse_health_checks
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import (
     ClosureDiff,
     diff_closures,
@@ -27,10 +27,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import closure
 
 from .activation import Switch
-from .follow import AWAITING_CONFIRMATION
+from .outcome import Outcome
 from .reboot import check_reboot
 from .result import (
-    UNCHANGED,
     check_result,
     prepared_diff,
     summary_line,
@@ -40,7 +39,7 @@ from .revision import RevisionCheck
 
 
 def switch_host(
-    shell: RemoteShell,
+    guard: Guard,
     request: StartRequest,
     health_checks: Sequence[Mapping[str, Any]],
     progress: Progress,
@@ -59,14 +58,14 @@ def switch_host(
     """
     checks = parse_health_checks(health_checks)
     revisions = RevisionCheck(request.revision, repository, force=request.any_revision or request.is_rollback)
-    switch = Switch(shell, request, checks, progress, allow=revisions.allow, hold=hold)
+    switch = Switch(guard, request, checks, progress, allow=revisions.allow, hold=hold)
     if not (check_mode or diff_mode):
-        return _switch(shell, switch, progress)
-    probe = probe_host(shell, request, dry_activate=diff_mode)
+        return _switch(guard, switch, progress)
+    probe = probe_host(guard, request, dry_activate=diff_mode)
     difference = compare_closures(probe, request.toplevel) if not probe.unchanged else None
     if check_mode:
         check_reboot(probe)
-        if not probe.unchanged and request.action != "dry-activate" and probe.deployed is not None:
+        if not probe.unchanged and request.action != Action.DRY_ACTIVATE and probe.deployed is not None:
             revisions.allow(probe.deployed)
         result = check_result(probe, request.toplevel, request.action, difference)
         result.update(
@@ -74,33 +73,37 @@ def switch_host(
         )
         if hold and result["changed"]:
             # For the tasks that would come next.
-            result.update(activation=request.activation_id, outcome=AWAITING_CONFIRMATION, seconds_left=hold)
+            result.update(
+                activation=request.activation_id,
+                outcome=str(Outcome.AWAITING_CONFIRMATION),
+                seconds_left=hold,
+            )
     else:
-        result = _switch(shell, switch, progress)
+        result = _switch(guard, switch, progress)
     if diff_mode:
         new = probe.toplevel_system or request.toplevel
         old = new if probe.unchanged else probe.current
-        result["diff"] = prepared_diff(shell.host, old, new, difference, probe.dry_activate_log)
+        result["diff"] = prepared_diff(guard.shell.host, old, new, difference, probe.dry_activate_log)
     return result
 
 
-def _switch(shell: RemoteShell, switch: Switch, progress: Progress) -> dict[str, Any]:
+def _switch(guard: Guard, switch: Switch, progress: Progress) -> dict[str, Any]:
     followed = switch.run()
-    result = switch_result(shell.host, followed)
+    result = switch_result(guard.shell.host, followed)
     request = switch.request
     profile = followed.status.profile or request.profile or request.kind.profile
     result.update(kind=request.kind.name, profile=profile, revision=request.revision, deploy=request.deploy)
-    if result["outcome"] != UNCHANGED:
+    if result["outcome"] != Outcome.UNCHANGED:
         progress.line(summary_line(result))
     return result
 
 
-def probe_host(shell: RemoteShell, request: StartRequest, *, dry_activate: bool) -> ProbeResult:
+def probe_host(guard: Guard, request: StartRequest, *, dry_activate: bool) -> ProbeResult:
     """Ask, in one round trip, what the host runs and what it would make of the new system.
 
     Raises ``NixferryError`` when the new system is on the host and cannot be activated there.
     """
-    script = probe_script(
+    probe = guard.probe(
         ProbeRequest(
             kind=request.kind,
             profile=request.profile,
@@ -110,14 +113,13 @@ def probe_host(shell: RemoteShell, request: StartRequest, *, dry_activate: bool)
             closure=True,
             dry_activate=dry_activate,
             environment=request.environment,
-            timeout=request.timeout_activation,
+            timeout_activation=request.timeout_activation,
         )
     )
-    probe = parse_probe(shell.run(script, step="probe"))
     if probe.toplevel_missing:
         raise NixferryError(
             f"{request.toplevel} lacks {', '.join(probe.toplevel_missing)}",
-            step="probe",
+            step=Step.PROBE,
             remedy=f"Check that it is a system of kind {request.kind.name}.",
         )
     return probe
@@ -135,7 +137,7 @@ def compare_closures(probe: ProbeResult, toplevel: str) -> ClosureDiff | None:
 def closure_on_controller(toplevel: str) -> dict[str, int]:
     """The closure of ``toplevel`` in the controller's store, with NAR sizes in bytes; empty when it is not there."""
     try:
-        return {item.path: item.nar_size for item in closure(Nix(), [toplevel], step="compare closures")}
+        return {item.path: item.nar_size for item in closure(Nix(), [toplevel], step=Step.COMPARE_CLOSURES)}
     except NixferryError:
         # Not built yet, or no Nix here: the diff then says that it cannot compare.
         return {}

@@ -11,24 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 
-from .follow import AWAITING_CONFIRMATION
-from .result import (
-    COMMITTED,
-    DRY_ACTIVATED,
-    TESTED,
-    UNCHANGED,
-)
+from .outcome import Outcome
 from .steps import DEFERRED, Begun
 
-SETTLED = (UNCHANGED, COMMITTED, TESTED, DRY_ACTIVATED)
+SETTLED = (Outcome.UNCHANGED, Outcome.COMMITTED, Outcome.TESTED, Outcome.DRY_ACTIVATED)
 # Strategies under which hosts do not wait for each other.
 WITHOUT_BARRIER = ("free", "host_pinned")
 LOST_PEERS = "lost_peers"
 """The key of a result of a host where nothing was activated because others had been lost."""
 HOSTS_NAMED = 3
-STEP = "deploy together"
+STEP = Step.TRANSACTION
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ def _trouble(result: Mapping[str, Any], now: datetime) -> str:
     outcome = result.get("outcome")
     if result.get("failed") or result.get(DEFERRED):
         return _first_line(result) or f"it ended {outcome or 'with an error'}"
-    if outcome == AWAITING_CONFIRMATION:
+    if outcome == Outcome.AWAITING_CONFIRMATION:
         if "deadline" in result and Begun("", result).seconds_left(now) == 0:
             return "the others took longer than it waits for them (timeout_hold)"
         return ""
@@ -135,7 +130,7 @@ def refuse_unsuitable(strategy: str, action: str, *, rolls_back: bool) -> None:
             step=STEP,
             remedy="Use strategy linear, or do without the transaction (role nixos: nixos_transaction).",
         )
-    if action == "boot":
+    if action == Action.BOOT:
         raise NixferryError(
             "action boot activates nothing that could be confirmed by all hosts together",
             step=STEP,

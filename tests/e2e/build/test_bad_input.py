@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fault_systems import FAULTS
 from lab import LabHost
-from plays import BUILD, SWITCH, deploy_play, task_play
+from plays import BUILD, SWITCH, defaults, deploy_play, task_play
 from project import PlaybookRun, Project
 
 MISSING = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-nowhere"
@@ -74,7 +74,8 @@ def test_a_system_that_does_not_fit(each_host: LabHost, project: Project, fault:
 def test_an_unknown_specialisation(web2: LabHost, project: Project) -> None:
     before = web2.snapshot()
     project.build("web2", {"version": "2"})
-    play = deploy_play("web2", file="systems/default.nix", attr="{host}", specialisation="night")
+    night = defaults(SWITCH, specialisation="night")
+    play = deploy_play("web2", night, file="systems/default.nix", attr="{host}")
     assert "no specialisation night" in failure(project.run_playbook(play), web2)
     assert web2.snapshot() == before
 

@@ -22,7 +22,7 @@ from builder_pair import execute, run_module
 from foreign_systems import SYSTEMS
 from hosts import CONTROLLERS
 from lab import REPOSITORY, Lab, run
-from plays import deploy_play
+from plays import BUILD, defaults, deploy_play
 from workstation import FOREIGN, Workstation, local_play
 
 RUN_DEADLINE = 900  # seconds for a run with the role, which builds an image and tries a builder out
@@ -60,7 +60,8 @@ def test_from_nothing_to_a_deploy(machine: Workstation, tmp_path: Path) -> None:
     host.make_anew()
     project = machine.project(tmp_path / "project")
     project.write("systems/foreign.nix", SYSTEMS.replace("HOST", host.name))
-    deploy = deploy_play(host.name, file="systems/foreign.nix", attr="{host}", max_jobs=0)
+    play = defaults(BUILD, max_jobs=0)
+    deploy = deploy_play(host.name, play, file="systems/foreign.nix", attr="{host}")
     plays = [*page()["builder.yml"], *deploy]
     result = project.run_playbook(plays, variables=machine.variables(), timeout=RUN_DEADLINE).assert_ok()
 

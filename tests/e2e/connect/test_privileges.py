@@ -19,10 +19,10 @@ from plays import SWITCH, deploy_play, task_play
 from project import PlaybookRun, Project
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import request_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import installed_request
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
     StartRequest,
-    start_script,
+    request_fields,
 )
 
 NIX = ["nix", "--extra-experimental-features", "nix-command"]
@@ -251,9 +251,8 @@ def test_another_nix_judges_signatures_alike(web2: LabHost, project: Project) ->
 
 def good_request(signed: str) -> str:
     """A request that the guard would follow."""
-    good = request_text(
-        start_script(StartRequest("attack", KINDS["nixos"], signed, profile=SYSTEM_PROFILE, force=True))
-    )
+    request = StartRequest("attack", KINDS["nixos"], signed, profile=SYSTEM_PROFILE, force=True)
+    good = installed_request("start", list(request_fields(request))).decode()
     assert f"toplevel={signed}\n" in good
     return good
 
@@ -293,15 +292,19 @@ def attack(host: LabHost, signed: str) -> None:
         assert "error=refused" in as_user(host, good.replace(f"toplevel={signed}", f"toplevel={path}"))
     for line in (
         "activate=touch /root/hacked",
-        "environment=PATH=/tmp/ferry",
+        "activate_command=touch /root/hacked",
+        "variable=PATH=/tmp/ferry",
         "reboot_command=touch /root/hacked",
         f"toplevel={built}",
+        "reason=$(touch /root/hacked)%0aactivate=touch /root/hacked",
         "reason=$(touch /root/hacked)\nactivate=touch /root/hacked",
         "reason=\0activate=touch /root/hacked",
         "specialisation=../../../tmp/ferry",
-        "reason=" + "x" * 100_000,
+        "reason=" + "x" * 200_000,
     ):
-        assert "error=refused" in as_user(host, f"{good}{line}\n"), line
+        told = good.removesuffix("end=start\n")
+        assert "error=refused" in as_user(host, f"{told}{line}\nend=start\n"), line
+    assert "error=refused" in as_user(host, good.removesuffix("end=start\n"))
     profile = good.replace(f"profile={SYSTEM_PROFILE}", "profile=/etc/cron.d/ferry")
     assert "error=refused" in as_user(host, profile)
     assert "error=refused" in as_user(host, "touch /root/hacked\n")

@@ -25,7 +25,8 @@ SLOW_COMMIT = {"preSwitchChecks": {"slow": "case $NIXOS_ACTION in boot) sleep 30
 KILL_GUARD = "read -r _ pid _ <$DIR/worker; kill -KILL $pid\n"
 KILL_RESCUERS = """
 for try in $(seq 30); do
-    for process in $(grep -lsz "^$DIR/guard.sh" /proc/[0-9]*/cmdline); do
+    for process in $(grep -Lsz '^driver$' /dev/null $(grep -lsz "^$DIR/guard.sh" /proc/[0-9]*/cmdline)); do
+        [ "$process" != /dev/null ] || continue
         process=${process#/proc/}; kill -KILL "${process%/cmdline}"
     done
     sleep 0.1

@@ -10,7 +10,7 @@ import pytest
 from fault_rows import Fault
 from fault_state import HostState
 from fault_systems import FAULTS, script
-from lab import SYSTEM_PROFILE
+from lab import BOOT_DIRECTORY, SYSTEM_PROFILE
 
 pytestmark = pytest.mark.faults
 
@@ -24,7 +24,7 @@ set -e
 rm -rf {STATE}/activations
 mkdir -p {STATE} /run/small
 mount -t tmpfs -o size=1m,mode=755 tmpfs /run/small
-for directory in {STATE} /nix/var/nix/profiles /nix/var/nix/gcroots /boot/nixferry-lab; do
+for directory in {STATE} /nix/var/nix/profiles /nix/var/nix/gcroots {BOOT_DIRECTORY}; do
     copy=/run/small/$(echo $directory | tr / _)
     cp -a $directory $copy
     mount --bind $copy $directory
@@ -253,7 +253,7 @@ def test_third_party_changes_what_boots_meanwhile(fault: Fault) -> None:
     assert f"a third party has changed the profile {SYSTEM_PROFILE}" in report["msg"]
     assert host.ask("readlink -e /run/current-system") == old
     assert host.ask(f"readlink -e {SYSTEM_PROFILE}") == third
-    assert host.ask("cat /boot/nixferry-lab/default") == third
+    assert host.boot_default() == third
 
 
 def test_specialisation_was_active(fault: Fault) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from lab import LabHost
-from plays import BROKEN_BUILD, BUILD, SWITCH, deploy_play
+from plays import BROKEN_BUILD, BUILD, SWITCH, defaults, deploy_play
 from project import Project
 
 
@@ -128,11 +128,13 @@ def test_the_free_strategy_keeps_what_hosts_have_built_that_ended_sooner(
     )
     play = deploy_play(
         "web1,web2",
-        {"strategy": "ansible.builtin.free"},
+        {
+            "strategy": "ansible.builtin.free",
+            **defaults("nix_copy", retries="{{ 3 if copying == '' else 0 }}"),
+        },
         file="systems/default.nix",
         attr="{host}{{ noting | default('') }}",
         options="{{ {} if building | default('') == '' else {} }}",
-        copy_retries="{{ 3 if copying == '' else 0 }}",
     )
     project.run_playbook(play).assert_ok()
     assert web1.http("/version") == web2.http("/version") == (200, "free")

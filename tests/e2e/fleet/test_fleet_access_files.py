@@ -86,10 +86,10 @@ def test_access_that_contradicts_itself_is_deployed_nowhere(network: Path, forma
     )
     for answer in answers_of(fleet, "web1", "db1").values():
         assert isinstance(answer, NixferryError)
-        assert "nixferry.sshAccess.web1.hostKeys.ed25519' has conflicting definition values" in answer.message
-        assert re.search("In `ssh_access': .*CCCC", answer.message), answer.message
+        assert "nixferry.sshAccess.web1.hostKeys.ed25519' has conflicting definition values" in answer.cause
+        assert re.search("In `ssh_access': .*CCCC", answer.cause), answer.cause
         if not SHARED[format_][1]:
-            assert re.search(r"In `[^']*network\.nix:1': .*BBBB", answer.message), answer.message
+            assert re.search(r"In `[^']*network\.nix': .*BBBB", answer.cause), answer.cause
 
 
 def test_a_host_that_does_not_know_its_name_gets_no_access_in_silence(network: Path) -> None:
@@ -124,7 +124,7 @@ def test_access_in_a_file_that_makes_no_sense(network: Path, change: Mapping[str
     )
     for answer in answers.values():
         assert isinstance(answer, NixferryError)
-        assert message in answer.message
+        assert message in answer.cause
 
 
 def test_the_page_says_it_as_it_is(network: Path) -> None:

@@ -147,8 +147,8 @@ def test_access_is_added_only_where_the_profile_activates_the_configuration_of_t
     named = answers_of(fleet_in(fleet_files, ".#nixosConfigurations"), "web2")["web2"]
     assert isinstance(profile, Evaluation)
     assert isinstance(named, Evaluation)
-    assert profile.drv_path in errors["web2"].message
-    assert named.drv_path in errors["web2"].message
+    assert profile.drv_path in errors["web2"].cause
+    assert named.drv_path in errors["web2"].cause
 
 
 # The nodes of the examples that come with deploy-rs, by what they use.

@@ -157,7 +157,7 @@ def test_what_is_no_set_of_hosts_is_told_in_words(network: Path, name: str, form
     with pytest.raises(NixferryError) as raised:
         # Nothing of it is evaluated on and on.
         read_fleet(nix(), fleet_in(network, "network.nix", format_=format_), timeout=60)
-    message = raised.value.message
+    message = raised.value.cause
     assert not TYPE_ERROR.search(message), message
     if format_ == "nixus" and name in SETS:
         assert "not a result of nixus" in message
@@ -176,7 +176,7 @@ def test_an_empty_set_is_no_fleet_or_has_no_host(network: Path, format_: str) ->
         return
     with pytest.raises(NixferryError) as raised:
         listing_of(fleet)
-    assert not TYPE_ERROR.search(raised.value.message)
+    assert not TYPE_ERROR.search(raised.value.cause)
 
 
 OF_FLAKES = ("nixosConfigurations", "colmenaHive", "colmena", "deploy", "nixopsConfigurations")
@@ -216,8 +216,8 @@ def test_a_host_that_is_no_module_is_told_by_name(network: Path, value: str, for
     listing = listing_of(fleet)
     assert listing.format == format_
     assert list(listing.hosts) == ["web2"]
-    assert f"host 'web1' is {NO_MODULES[value]}" in listing.errors["web1"].message
-    assert "`format`" in listing.errors["web1"].message
+    assert f"host 'web1' is {NO_MODULES[value]}" in listing.errors["web1"].cause
+    assert "`format`" in listing.errors["web1"].cause
 
 
 @pytest.mark.parametrize("format_", ["nixos", "deploy-rs"])
@@ -230,7 +230,7 @@ def test_a_host_that_is_no_set_is_told_by_name(network: Path, format_: str) -> N
     write_network(network, hosts if format_ == "nixos" else f"{{ deploy.nodes = {hosts}; }}")
     listing = listing_of(fleet_in(network, "network.nix", format_=format_))
     assert list(listing.hosts) == ["web2"]
-    assert "host 'web1' is a list, but it should be a" in listing.errors["web1"].message
+    assert "host 'web1' is a list, but it should be a" in listing.errors["web1"].cause
 
 
 def inventory_of(directory: Path, text: str) -> tuple[dict[str, Any], str]:

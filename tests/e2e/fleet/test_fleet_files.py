@@ -131,7 +131,7 @@ def test_listing_reads_no_secret_and_no_system(network: Path) -> None:
     assert listing.hosts["web42"]["target_host"] == "192.0.2.42"
     answer = answers_of(fleet, "web42")["web42"]
     assert isinstance(answer, NixferryError)
-    assert "nobody may evaluate the system" in answer.message
+    assert "nobody may evaluate the system" in answer.cause
 
 
 def test_contents_of_secrets_are_not_in_the_listing(fleet_files: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from fleets import FLEETS, lay_out
 from guides import guide_blocks
-from lab import REPOSITORY, Lab, LabHost, run
+from lab import REPOSITORY, Lab, LabHost
 from plays import BUILD, SWITCH, deploy_play
 from project import Project, make_project
 
@@ -53,7 +53,8 @@ def described(project: Project, *arguments: str) -> dict[str, Any]:
     argv, settings = project.prepare([], *arguments, "--list", "--export")
     argv[0] = argv[0].replace("ansible-playbook", "ansible-inventory")
     argv.remove("playbook.yml")
-    done = run(argv, environment=settings, directory=project.directory)
+    done = project.run_prepared(argv, settings)
+    assert done.returncode == 0, done.stderr
     # Strings that are no templates are marked, as those of any inventory plugin.
     found: dict[str, Any] = json.loads(
         done.stdout, object_hook=lambda each: each.get("__ansible_unsafe", each)

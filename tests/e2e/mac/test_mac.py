@@ -20,6 +20,7 @@ import pytest
 from foreign_systems import SYSTEMS
 from lab import run
 from mac import HOME, Mac
+from plays import BUILD, defaults, deploy_play
 from workstation import FOREIGN
 
 # What the official installer leaves behind on macOS, but for what it fetches.
@@ -241,15 +242,12 @@ def test_from_nothing_to_a_deploy(mac: Mac, tmp_path: Path) -> None:
     host = mac.lab.hosts["web2"]
     host.make_anew()
     project.write("systems/foreign.nix", SYSTEMS.replace("HOST", host.name))
-    deploy = {
-        "nixferry_hosts": host.name,
-        "nixos_file": "systems/foreign.nix",
-        "nixos_attr": "{host}",
-        "nixos_max_jobs": 0,
+    play = deploy_play(host.name, defaults(BUILD, max_jobs=0), file="systems/foreign.nix", attr="{host}")
+    login = {
         "ansible_ssh_private_key_file": f"{HOME}/ssh_key",
         "ansible_ssh_common_args": f"-o UserKnownHostsFile={HOME}/known_hosts -o IdentitiesOnly=yes",
     }
-    mac.run_playbook(project, "nixferry.deploy.deploy", variables=deploy).assert_ok()
+    mac.run_playbook(project, play, variables=login).assert_ok()
     content = host.ask("cat $(cat /run/current-system/etc/built-elsewhere)")
     assert content.startswith(f"system={FOREIGN} host=localhost user=300")
 

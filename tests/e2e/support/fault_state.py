@@ -15,7 +15,7 @@ from lab import BOOT_DEFAULT, SYSTEM_PROFILE, LabHost
 LOOK = f"""
 say() {{ echo "$1 $2"; }}
 say runs "$(readlink -e /run/current-system)"
-say boots "$(cat {BOOT_DEFAULT} 2>/dev/null)"
+say boots "$({BOOT_DEFAULT})"
 say profile "$(readlink -e {SYSTEM_PROFILE})"
 say profile_link "$(readlink {SYSTEM_PROFILE})"
 say etc "$(readlink -e /etc/static)"

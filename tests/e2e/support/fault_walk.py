@@ -205,13 +205,13 @@ class Walker:
         assert self.host.ssh("sudo -n id -u", user="deploy", check=False).stdout.strip() == "0", "no login"
         recorded = after.last_phase(before)
         outcome = recorded if report is None else _outcome(report)
-        booted = step.kind == "power cut"
         if outcome == "committed":
-            expected = (toplevel if booted else system, toplevel, toplevel)
+            expected = (system, system, toplevel)
         elif outcome == "tested":
             expected = (system, before.boots, before.profile)
         else:
-            expected = (before.boots if booted else before.runs, before.boots, before.profile)
+            runs = before.boots if step.kind == "power cut" else before.runs
+            expected = (runs, before.boots, before.profile)
             assert after.generations == before.generations, (before, after)
         assert (after.runs, after.boots, after.profile) == expected, f"{after}, not {expected}: {report}"
         assert after.etc == self.host.ask(f"readlink -e {after.runs}/etc"), after

@@ -22,7 +22,9 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB_WORK = REPOSITORY / ".build" / "lab"
 SYSTEM_PROFILE = "/nix/var/nix/profiles/system"
-BOOT_DEFAULT = "/boot/nixferry-lab/default"
+BOOT_DIRECTORY = "/boot/grub"
+BOOT_DEFAULT = f"/usr/local/lib/nixferry-lab/grub-boots {BOOT_DIRECTORY}/grub.cfg"
+"""What a host is asked for the system that it boots by default: the program that it boots by itself."""
 
 BOOT_DEADLINE = 60  # seconds until a started host must be up
 COMMAND_DEADLINE = 120  # seconds for one command of a test
@@ -167,7 +169,7 @@ class LabHost:
 
     def boot_default(self) -> str:
         """Store path of the system that the next boot starts, empty when there is none."""
-        return self.ask(f"cat {BOOT_DEFAULT} 2>/dev/null || true")
+        return self.ask(BOOT_DEFAULT)
 
     def profile(self, profile: str = SYSTEM_PROFILE) -> str:
         """Store path that a profile points at, empty when there is none."""

@@ -20,12 +20,20 @@ BROKEN_BUILD = {"version": "2", "etc": {"conflict": "a file", "conflict/within":
 
 
 def deploy_play(hosts: str, play: Mapping[str, Any] | None = None, **variables: Any) -> list[Any]:
-    """A play with the role; `variables` are the role's without their prefix, `play` holds further keywords."""
+    """A play with the role; `variables` are the role's without their prefix, `play` holds further keywords.
+
+    What is not a variable of the role goes into `play` as `module_defaults`, see `defaults`.
+    """
     role = {
         "role": "nixferry.deploy.nixos",
         "vars": {f"nixos_{name}": value for name, value in variables.items()},
     }
     return [{"hosts": hosts, "gather_facts": False, **(play or {}), "roles": [role]}]
+
+
+def defaults(action: str, **options: Any) -> dict[str, Any]:
+    """The keywords of a play that give options to an action of the role."""
+    return {"module_defaults": {f"nixferry.deploy.{action}": options}}
 
 
 def task_play(hosts: str, action: str, options: Mapping[str, Any], **play: Any) -> list[Any]:

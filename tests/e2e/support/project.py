@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_runs import SETTINGS, run_program
 from lab import REPOSITORY, Lab, nix_environment, run
 
 PLAYBOOK_DEADLINE = 300  # seconds for one run of ansible-playbook
@@ -123,17 +124,27 @@ class Project:
     ) -> PlaybookRun:
         """Run a playbook, given as text or as a list of plays, with further arguments such as --check."""
         argv, settings = self.prepare(playbook, *arguments, variables=variables, environment=environment)
-        done = run(argv, check=False, timeout=timeout, environment=settings, directory=self.directory)
-        return self.collect(done)
+        return self.collect(self.run_prepared(argv, settings, timeout=timeout))
 
     def run_named(self, name: str, *arguments: str) -> PlaybookRun:
         """Run a playbook of a collection by its full name."""
         argv, settings = self.prepare([], *arguments)
         argv[argv.index("playbook.yml")] = name
-        done = run(
-            argv, check=False, timeout=PLAYBOOK_DEADLINE, environment=settings, directory=self.directory
+        return self.collect(self.run_prepared(argv, settings))
+
+    def run_prepared(
+        self, argv: Sequence[str], settings: Mapping[str, str], *, timeout: float = PLAYBOOK_DEADLINE
+    ) -> subprocess.CompletedProcess[str]:
+        """Run what `prepare` has made, or another program of Ansible's in its place, to the end."""
+        if self.controller:
+            return run(argv, check=False, timeout=timeout, environment=settings, directory=self.directory)
+        return run_program(
+            argv,
+            session=_session_settings(str(REPOSITORY)),
+            environment=settings,
+            directory=self.directory,
+            timeout=timeout,
         )
-        return self.collect(done)
 
     def prepare(
         self,
@@ -148,10 +159,8 @@ class Project:
         repository = CONTROLLER_REPOSITORY if self.controller else str(REPOSITORY)
         settings = {
             "ANSIBLE_CONFIG": f"{self.root}/ansible.cfg",
-            "ANSIBLE_CALLBACK_PLUGINS": f"{repository}/{CALLBACKS}",
-            "ANSIBLE_CALLBACKS_ENABLED": "record",
             "NIXFERRY_TEST_RECORD": f"{self.root}/record.jsonl",
-            "ANSIBLE_NOCOLOR": "1",
+            **_session_settings(repository),
             **nix_environment(),
             **(environment or {}),
         }
@@ -159,7 +168,6 @@ class Project:
         if variables:
             argv += ["--extra-vars", json.dumps(variables)]
         if not self.controller:
-            settings["ANSIBLE_COLLECTIONS_PATH"] = str(REPOSITORY / ".build/collections")
             settings["XDG_CACHE_HOME"] = str(self.directory / ".cache")
             # The program itself: what asks ssh for a password is found by its name.
             return [str(Path(sys.executable).with_name("ansible-playbook")), *argv], settings
@@ -181,20 +189,24 @@ class Project:
         return PlaybookRun(done.returncode, done.stdout, done.stderr, results)
 
 
+def _session_settings(repository: str) -> dict[str, str]:
+    """Settings of Ansible's that no run changes."""
+    settings = {
+        "ANSIBLE_CALLBACK_PLUGINS": f"{repository}/{CALLBACKS}",
+        "ANSIBLE_CALLBACKS_ENABLED": "record",
+        "ANSIBLE_NOCOLOR": "1",
+    }
+    if repository == str(REPOSITORY):
+        settings["ANSIBLE_COLLECTIONS_PATH"] = str(REPOSITORY / ".build/collections")
+    return settings
+
+
 def make_project(directory: Path, lab: Lab, controller: str = "") -> Project:
     """Make a project directory for the lab's hosts, seen from this machine or from a controller container."""
     project = Project(directory=directory, lab=lab, controller=controller)
     inventory = "controller-inventory.yml" if controller else "inventory.yml"
     project.write("inventory.yml", (lab.directory / inventory).read_text())
-    settings: Sequence[str] = (
-        "[defaults]",
-        "inventory = inventory.yml",
-        "host_key_checking = True",
-        "retry_files_enabled = False",
-        "forks = 10",
-        "[ssh_connection]",
-        "pipelining = True",
-    )
-    project.write("ansible.cfg", "\n".join(settings) + "\n")
+    own = ("[defaults]", "inventory = inventory.yml", "retry_files_enabled = False", "forks = 10")
+    project.write("ansible.cfg", "\n".join((*own, *SETTINGS)) + "\n")
     project.describe_hosts({name: {} for name in lab.hosts})
     return project

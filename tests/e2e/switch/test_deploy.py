@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from lab import LabHost
-from plays import BROKEN_BUILD, BUILD, SWITCH, deploy_play, file_play, flake_play
+from plays import BROKEN_BUILD, BUILD, SWITCH, defaults, deploy_play, file_play, flake_play
 from project import Project
 
 
@@ -93,11 +93,11 @@ def test_a_specialisation_runs_while_the_profile_keeps_its_parent(
     host = each_host
     system = {"version": "2", "specialisation": {"night": {"version": "2-night"}}}
     parent = project.build(host.name, system)
-    play = file_play(host, specialisation="night")
+    play = file_play(host, play=defaults(SWITCH, specialisation="night"))
     result = project.run_playbook(play).assert_ok().result(SWITCH)
     child = host.ask(f"readlink -e {parent}/specialisation/night")
     assert (result["outcome"], result["new"]) == ("committed", child)
-    assert (host.current_system(), host.profile()) == (child, parent)
+    assert (host.current_system(), host.boot_default(), host.profile()) == (child, child, parent)
     assert host.http("/version") == (200, "2-night")
     assert project.run_playbook(play).assert_ok().changed(host.name) == []
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from fault_systems import FAULTS
-from lab import REPOSITORY, Lab, LabHost, nix_environment, run, wait_until
+from lab import BOOT_DIRECTORY, REPOSITORY, SYSTEM_PROFILE, Lab, LabHost, nix_environment, run, wait_until
 from project import Project
 
 PLAY: list[Any] = [
@@ -35,6 +35,11 @@ def switch_code(
     host.copy_closure(toplevel)
     done = host.switch(toplevel, action, check=False)
     return done.returncode, done.stdout + done.stderr
+
+
+def entries(host: LabHost) -> list[str]:
+    """What the entries of GRUB's menu boot, from the top."""
+    return host.ask(rf"sed -n 's|.* init=\(.*\)/init .*|\1|p' {BOOT_DIRECTORY}/grub.cfg").split()
 
 
 def test_hosts_are_what_they_should_be(lab: Lab) -> None:
@@ -175,16 +180,35 @@ def test_a_dry_run_says_what_would_happen_and_does_nothing(each_host: LabHost, p
     assert each_host.snapshot() == before
 
 
-def test_the_boot_loader_takes_generations_only(web2: LabHost, project: Project) -> None:
+def test_the_boot_loader_boots_what_it_is_given_by_default_and_shows_generations(
+    web2: LabHost, project: Project
+) -> None:
     stock = web2.boot_default()
     new = project.build("web2", {"version": "2"})
     web2.copy_closure(new)
     web2.switch(new, "boot")
-    assert web2.boot_default() == stock
-    web2.execute(f"nix-env --profile /nix/var/nix/profiles/system --set {new}")
-    web2.switch(new, "boot")
     assert web2.boot_default() == new
-    assert web2.current_system() == stock
+    assert entries(web2) == [new, stock]
+    web2.execute(f"nix-env --profile {SYSTEM_PROFILE} --set {new}")
+    web2.switch(stock, "boot")
+    assert web2.boot_default() == web2.current_system() == stock
+    assert entries(web2) == [stock, new, stock]
+
+
+def test_an_entry_is_booted_once(web2: LabHost, project: Project) -> None:
+    stock = web2.boot_default()
+    parent = project.build("web2", {"version": "2", "specialisation": {"debug": {"version": "2-debug"}}})
+    web2.copy_closure(parent)
+    web2.execute(f"nix-env --profile {SYSTEM_PROFILE} --set {parent}")
+    web2.switch(stock, "boot")
+    web2.execute(f"grub-editenv {BOOT_DIRECTORY}/grubenv set 'next_entry=1>0>1'")
+    web2.power_cut()
+    web2.power_on()
+    assert web2.booted_system().endswith("-nixos-system-web2-debug-2-debug")
+    assert web2.ask(f"grub-editenv {BOOT_DIRECTORY}/grubenv list") == "next_entry="
+    web2.power_cut()
+    web2.power_on()
+    assert web2.booted_system() == web2.boot_default() == stock
 
 
 def test_specialisations_are_systems(web2: LabHost, project: Project) -> None:

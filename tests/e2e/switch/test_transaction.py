@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 from lab import LabHost, wait_until
-from plays import BROKEN_BUILD, SWITCH, deploy_play
+from plays import BROKEN_BUILD, SWITCH, defaults, deploy_play
 from project import PlaybookRun, Project
 
 HOSTS = "web1,web2,web3"
 HEALTHY = {"url": "http://127.0.0.1:{{ lab_http_port }}/health", "retries": 2, "delay": 1, "timeout": 3}
 # Short, so that the tests are; a real fleet gets minutes.
-TIMEOUTS = {"timeout_confirm": 20, "timeout_activation": 30, "timeout_transaction": 60}
+TIMEOUTS = {"timeout_confirm": 20, "timeout_activation": 30}
+HOLD_SECONDS = 60
+REBOOT_SECONDS = 60
 DEADLINE = 90  # seconds until a host has reached a phase
 
 
@@ -31,7 +33,14 @@ def fleet(web1: LabHost, web2: LabHost, web3: LabHost) -> tuple[LabHost, ...]:
     return (web1, web2, web3)
 
 
-def play(keywords: Mapping[str, Any] | None = None, **variables: Any) -> list[Any]:
+def play(
+    keywords: Mapping[str, Any] | None = None, *, hold: int = HOLD_SECONDS, **variables: Any
+) -> list[Any]:
+    """A transaction of all hosts, each of which waits for the others for `hold` seconds."""
+    keywords = {
+        **defaults(SWITCH, timeout_hold=hold, timeout_reboot=REBOOT_SECONDS),
+        **(keywords or {}),
+    }
     settings = {"file": "systems/default.nix", "attr": "{host}", "health_checks": [HEALTHY], **TIMEOUTS}
     return deploy_play(HOSTS, keywords, transaction=True, **{**settings, **variables})
 
@@ -114,7 +123,7 @@ def test_all_are_confirmed_or_all_go_back(fleet: tuple[LabHost, ...], project: P
 
 def test_reboots_within_a_transaction(fleet: tuple[LabHost, ...], project: Project) -> None:
     """Two hosts get a new kernel, the third needs no reboot; then one of them comes back unhealthy."""
-    reboot = {"reboot": "if-required", "timeout_reboot": 60}
+    reboot = {"reboot": "if-required"}
     kernel = {"kernel": "6.12.2"}
     describe(project, "2", web1=kernel, web2=kernel)
     boots = [host.boot() for host in fleet]
@@ -182,9 +191,7 @@ def test_a_host_that_is_lost_in_the_middle_takes_the_others_along(
 
 def test_when_the_controller_dies_everybody_goes_back(fleet: tuple[LabHost, ...], project: Project) -> None:
     describe(project, "2", web3={"activationScripts": {"slow": "sleep 600"}})
-    with in_background(
-        project, play(timeout_transaction=8, timeout_confirm=8, timeout_activation=15)
-    ) as controller:
+    with in_background(project, play(hold=8, timeout_confirm=8, timeout_activation=15)) as controller:
         wait_until(lambda: awaiting(fleet[0]) and awaiting(fleet[1]), deadline=DEADLINE, what="two await")
         os.killpg(controller.pid, signal.SIGKILL)
     wait_until(

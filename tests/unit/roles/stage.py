@@ -40,8 +40,9 @@ class ActionModule(ActionBase):
     def run(self, tmp=None, task_vars=None):
         name = self._task.action.rpartition(".")[2]
         entry = {"host": task_vars["inventory_hostname"], "task": self._task.name, "action": name}
+        entry["options"] = self._task.args
         with open(os.environ["STAGE_RECORD"], "a") as record:
-            record.write(json.dumps(entry) + "\\n")
+            record.write(json.dumps(entry, default=str) + "\\n")
         answers = task_vars.get("answers", {})
         answer = answers.get(self._task.name.rpartition(" : ")[2], answers.get(name, {}))
         ran = {"rc": 0, "stdout": "", "stderr": "", "stdout_lines": []}
@@ -67,12 +68,16 @@ class ActionModule(ActionBase):
 
 @dataclass(frozen=True)
 class Performance:
-    """What a run did: for each host the names of the stand-ins' tasks in order, and which hosts failed."""
+    """What a run did: for each host the names of the stand-ins' tasks in order, and which hosts failed.
+
+    ``options`` holds for each host what the stand-ins' tasks were given, those of ``module_defaults`` included.
+    """
 
     return_code: int
     steps: Mapping[str, Sequence[str]]
     failed: frozenset[str]
     output: str
+    options: Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 Setting = Mapping[str, Any]
@@ -141,12 +146,18 @@ class Stage:
         )
         output = done.stdout + done.stderr
         steps: dict[str, list[str]] = {name: [] for name in hosts}
+        options: dict[str, dict[str, Any]] = {name: {} for name in hosts}
         for line in record.read_text().splitlines():
             entry = json.loads(line)
             steps[entry["host"]].append(entry["task"])
+            options[entry["host"]][entry["task"].rpartition(" : ")[2]] = entry["options"]
         recap = dict(re.findall(r"^(\S+) +: ok=.* failed=(\d+)", done.stdout, re.MULTILINE))
         return Performance(
-            done.returncode, steps, frozenset(host for host, count in recap.items() if count != "0"), output
+            done.returncode,
+            steps,
+            frozenset(host for host, count in recap.items() if count != "0"),
+            output,
+            options,
         )
 
 

@@ -10,11 +10,33 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import choose
 import pytest
 from guard_host import Host, make_host
 
 # In memory where that exists: the guard makes sure that its state reaches the disk, which takes a while.
 MEMORY = Path("/dev/shm")
+
+# Of so many tests under another shell than dash, one runs when a part of the matrix is chosen.
+TURNS = 4
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run everything under dash, and under the other shells what the commit chooses."""
+    if choose.everything():
+        return
+    here = Path(__file__).parent
+    left_out = [item for item in items if item.path.is_relative_to(here) and not _has_its_turn(item)]
+    config.hook.pytest_deselected(items=left_out)
+    unwanted = set(left_out)
+    items[:] = [item for item in items if item not in unwanted]
+
+
+def _has_its_turn(item: pytest.Item) -> bool:
+    parameters = (
+        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    )
+    return parameters.get("host") not in ("bash", "busybox") or choose.has_its_turn(item.name, TURNS)
 
 
 def directory_for_hosts() -> Path | None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,8 +27,14 @@ from guard_programs import NIX_ENV, NIX_STORE, SWITCH_TO_CONFIGURATION, SYSTEMCT
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import new_activation_id
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, Kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import (
+    GuardProgram,
+    guard_program,
+    guard_script,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 
 SHELLS = {
     "dash": "exec dash",
@@ -46,15 +54,57 @@ class Completed:
     stderr: str
 
 
+@dataclass(frozen=True)
+class Driver:
+    """A kind whose driver is another one here and there: its functions and properties by name, without the prefix."""
+
+    kind: Kind
+    functions: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+
+    def program(self) -> GuardProgram:
+        """The guard with this driver."""
+        prefix = self.kind.name.replace("-", "_")
+        lines = [f"{prefix}_{name}() {{\n{text}\n}}" for name, text in self.functions.items()]
+        if self.properties:
+            set_all = "\n".join(
+                f"KIND_{name}={shlex.quote(value)}" for name, value in self.properties.items()
+            )
+            copied = re.search(rf"(?ms)^{prefix}_properties\(\) {{$.*?^}}$", guard_program().text)
+            assert copied
+            lines.append(copied[0].replace("_properties()", "_own_properties()"))
+            lines.append(f"{prefix}_properties() {{\n{prefix}_own_properties\n{set_all}\n}}")
+        return changed_program("\n".join(lines))
+
+
+def changed_program(code: str) -> GuardProgram:
+    """Another version of the guard, with ``code`` before it begins."""
+    begins = '\nmain "$@"\n'
+    before, found, after = guard_program().text.rpartition(begins)
+    assert found
+    return GuardProgram(f"{before}\n{code}{begins}{after}")
+
+
 @dataclass
 class Host:
+    """Also a shell for the guard's client."""
+
     directory: Path
     shell: str
     environment: dict[str, str] = field(default_factory=dict)
+    login_shell: str = "guard-shell"
+    sent: list[bytes] = field(default_factory=list)
+    """What was sent to the host so far, a script a round trip."""
+    program_sent: GuardProgram = field(default_factory=guard_program)
+    """The version of the guard that the controller has."""
 
     @property
     def kind(self) -> Kind:
-        return replace(KINDS["nixos"], profile=str(self.profile))
+        return KINDS["nixos"]
+
+    @property
+    def guard(self) -> Guard:
+        return Guard(self, self.program_sent)  # type: ignore[arg-type]
 
     @property
     def profile(self) -> Path:
@@ -161,10 +211,12 @@ class Host:
         )
         self.program("systemd-run", SYSTEMD_RUN)
 
-    def run(self, script: str) -> Completed:
+    def run(self, script: str, **_step: str) -> Completed:
+        data = script.encode("utf-8", "surrogateescape")
+        self.sent.append(data)
         done = subprocess.run(
-            [str(self.programs / "guard-shell")],
-            input=script.encode("utf-8", "surrogateescape"),
+            [str(self.programs / self.login_shell)],
+            input=data,
             capture_output=True,
             env=self.env(),
             timeout=60,
@@ -177,6 +229,7 @@ class Host:
             new_activation_id(),
             self.kind,
             toplevel,
+            profile=str(self.profile),
             timeout_activation=100,
             timeout_confirm=100,
             timeout_roll_back=100,
@@ -184,12 +237,23 @@ class Host:
         )
         return replace(request, **options)  # type: ignore[arg-type]
 
+    def knows(self, options: dict[str, object]) -> dict[str, object]:
+        """``options`` for a request; for a ``Driver`` as their kind this is the guard's version from now on."""
+        kind = options.get("kind")
+        if isinstance(kind, Driver):
+            self.program_sent = kind.program()
+            kind = kind.kind
+        if not isinstance(kind, Kind):
+            return options
+        given = {} if kind.profile == KINDS[kind.name].profile else {"profile": kind.profile}
+        return {**given, **options, "kind": kind}
+
     def start(self, toplevel: str, **options: object) -> GuardStatus:
-        return parse_status("start", self.run(_guard.start_script(self.request(toplevel, **options))))
+        known = self.knows(options)
+        return self.guard.start(self.request(toplevel, **known))
 
     def status(self, activation_id: str, *wait_while: str) -> GuardStatus:
-        script = _guard.status_script(activation_id, wait_while=wait_while, seconds=100)
-        return parse_status("status", self.run(script))
+        return self.guard.status(activation_id, wait_while=wait_while, seconds=100)
 
     def awaited(self, activation_id: str) -> GuardStatus:
         """The status once the activation has ended, well or ill."""
@@ -201,17 +265,18 @@ class Host:
         return self.status(activation_id, *running)
 
     def confirm(self, activation_id: str) -> GuardStatus:
-        return parse_status("confirm", self.run(_guard.confirm_script(activation_id, seconds=100)))
+        return self.guard.confirm(activation_id, seconds=100)
 
     def abort(self, activation_id: str, reason: str = "") -> GuardStatus:
-        return parse_status("abort", self.run(_guard.abort_script(activation_id, seconds=100, reason=reason)))
+        return self.guard.abort(activation_id, seconds=100, reason=reason)
 
     def recover(self, activation_id: str) -> GuardStatus:
-        return parse_status("recover", self.run(_guard.recover_script(activation_id)))
+        return self.guard.recover(activation_id)
 
     def probe(self, **options: object) -> ProbeResult:
-        request = replace(_guard.ProbeRequest(self.kind), **options)  # type: ignore[arg-type]
-        return parse_probe(self.run(_guard.probe_script(request)))
+        known = self.knows(options)
+        request = _guard.ProbeRequest(self.kind, profile=str(self.profile))
+        return self.guard.probe(replace(request, **known))  # type: ignore[arg-type]
 
     def deploy(self, toplevel: str, **options: object) -> GuardStatus:
         """Start, wait for the activation, confirm."""
@@ -301,3 +366,9 @@ def make_host(directory: Path, shell: str) -> Host:
     host.next_boot()
     host.run_system(host.toplevel("old"))
     return host
+
+
+def script_of(host: Host, request: _guard.StartRequest) -> bytes:
+    """What a start sends to a host that has no guard yet."""
+    lines = _guard.request_lines(host.program_sent.name, "start", _guard.request_fields(request))
+    return guard_script(host.program_sent, "start", lines, whole=True).encode()

@@ -35,7 +35,7 @@ case $1 in
 esac
 """
 # Starts what it is given, as the real one does: a service followed by its ExecStopPost, or a timer that fires
-# until it is stopped.
+# until it is stopped, as soon as the guard has had the time that it has on a real host.
 SYSTEMD_RUN = """\
 #!/bin/sh
 echo "$*" >>"$HOST/systemd-run"
@@ -43,7 +43,7 @@ stop_post=: timer=
 while :; do
     case $1 in
         --unit=*) unit=${1#*=}; echo "$unit" >>"$HOST/units" ;;
-        --on-active=*) timer=1 ;;
+        --on-active=*) timer=$((${1#*=} * NIXFERRY_SECOND)) ;;
         -p) case $2 in ExecStopPost=*) stop_post=${2#*=} ;; esac; shift ;;
         --*) ;;
         *) break ;;
@@ -52,7 +52,9 @@ while :; do
 done
 export unit stop_post
 if [ -n "$timer" ]; then
-    setsid sh -c 'while [ ! -e "$HOST/stopped-$unit.timer" ]; do sleep 0.1; "$@"; done' sh "$@" &
+    first=$((timer / 100)).$(printf %02d $((timer % 100)))
+    export first
+    setsid sh -c 'sleep "$first"; while [ ! -e "$HOST/stopped-$unit.timer" ]; do sleep 0.1; "$@"; done' sh "$@" &
 else
     setsid sh -c '"$@"; eval "$stop_post"' sh "$@" &
 fi </dev/null >/dev/null 2>&1 3>&-

@@ -13,9 +13,7 @@
 
 # The name of the driver, nothing for an unknown boot loader
 boot_loader() {
-    if [ -d "$ROOT$LAB_BOOT/entries" ]; then
-        echo lab
-    elif without_nul "$(efi_variable LoaderInfo)" | grep -q systemd-boot; then
+    if without_nul "$(efi_variable LoaderInfo)" | grep -q systemd-boot; then
         echo systemd_boot
     elif [ -e "$ROOT$BOOT_DIRECTORY/grub/grub.cfg" ]; then
         echo grub

@@ -8,7 +8,7 @@
 # The program itself has refused: nothing was activated, and only a reboot does it. Nobody had foreseen it.
 reboot_instead() {
     if [ "$REASON" != reboot_required ] || [ "$(request reboot)" = never ] || [ -z "$(request reboot)" ]; then return 1; fi
-    hindrance=$(reboot_problem "$(request prepare_boot)" "$(request booted)")
+    hindrance=$(reboot_problem)
     if [ -z "$hindrance" ] && hindrance=$(install_reboot_unit); then
         note "$MESSAGE: rebooting into it instead"
         set_result reboot_planned 1
@@ -26,7 +26,7 @@ activate_by_reboot() {
         return
     fi
     durable
-    run_program_when_free "$(request timeout_activation)" "$(request prepare_boot)" abortable
+    run_program_when_free "$(request timeout_activation)" prepare_boot abortable
     if ! judge_preparation || ! mark_entry; then
         roll_back "$REASON" "$MESSAGE"
         return
@@ -118,7 +118,7 @@ come_back() {
     came_from=$(result rebooting)
     forget_boot_once >>"$DIR/log" 2>&1
     set_result rebooted 1
-    booted_now=$(resolved "$ROOT$(request booted)")
+    booted_now=$(resolved "$ROOT$KIND_BOOTED")
     note "the host has rebooted and came back with $booted_now"
     forget_reboot
     if [ "$came_from" = back ]; then
@@ -127,7 +127,7 @@ come_back() {
         case $booted_now in
             "$OLD_TOPLEVEL" | "$OLD_SYSTEM")
                 MESSAGE="the host came back with the old system by itself: the new one crashed, did not come up, or was reset"
-                if [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
+                if [ "$(current_system "$KIND_CURRENT" "$PROFILE")" != "$OLD_SYSTEM" ]; then
                     set_result activation_begun 1
                 fi
                 ;;
@@ -178,9 +178,9 @@ judge_units_after_boot() {
 end_roll_back() {
     ROLLED_BACK=rolled-back
     if [ -n "$(result incomplete)" ]; then ROLLED_BACK=failed; fi
-    if [ "$(resolved "$ROOT$(request booted)")" = "$SYSTEM" ] && [ "$SYSTEM" != "$OLD_SYSTEM" ]; then
+    if [ "$(resolved "$ROOT$KIND_BOOTED")" = "$SYSTEM" ] && [ "$SYSTEM" != "$OLD_SYSTEM" ]; then
         incomplete "the host came back with the new system again, although the old one is the boot default"
-    elif [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
+    elif [ "$(current_system "$KIND_CURRENT" "$PROFILE")" != "$OLD_SYSTEM" ]; then
         restore_running_system
     fi
     end_activation "$ROLLED_BACK"

@@ -46,8 +46,8 @@ commit() {
     announce_deploy
     durable
     OUTCOME=0
-    if [ -n "$(request commit)" ]; then
-        run_program_when_free "$(request timeout_activation)" "$(request commit)"
+    if kind_has commit; then
+        run_program_when_free "$(request timeout_activation)" commit
     fi
     if [ "$OUTCOME" = timeout ]; then
         roll_back commit_timeout "the commit did not end within $(request timeout_activation) s"

@@ -8,7 +8,7 @@
 end_activation() {
     if [ "$1" != failed ]; then remove_gc_roots; fi
     # What only runs, and has neither the profile nor a link of its own, is nobody else's to keep.
-    if [ "$1" = committed ] && [ "$(request action):$(request current)" = test:profile ]; then add_gc_root new "$TOPLEVEL"; fi
+    if [ "$1" = committed ] && [ "$(request action):$KIND_CURRENT" = test:profile ]; then add_gc_root new "$TOPLEVEL"; fi
     if [ "$1" = committed ]; then forget_failed; fi
     enter_phase "$1"
     rm -f "$DIR/room" "$DIR/child" "$DIR"/exit.*

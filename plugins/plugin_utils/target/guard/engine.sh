@@ -3,18 +3,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The state machine:
+# The way of an activation. A phase (above) and what runs in it (below), each in the kind's driver or in the part named.
 #
-#   prepared -> activating -> awaiting-confirmation -> committing -> committed
-#                   |                  |                   |
-#                   +------------------+-------------------+-> rolling-back -> rolled-back (or failed)
+#    prepared ----> activating ----> awaiting-confirmation ----> committing ----> committed
+#    verb_start     NAME_activate    await_confirmation          NAME_commit      end_activation
+#    start.sh       judge.sh         commit.sh                   commit.sh        end.sh
+#                        |  it failed,        |  nobody confirmed      |  it failed
+#                        |  or units did      |  in time, or abort     |
+#                        v                    v                        v
+#                   rolling-back   profile, boot default (roll_back.sh), NAME_roll_back ----> rolled-back, or failed
 #
-# Who asked for no roll back gets `failed` at once instead of `rolling-back`, until the commit has begun.
-# Until `committing` nothing that decides what boots is touched (for kinds with a boot default).
+# A power cut or a kill comes in from anywhere, by the dead-man or the next boot: recover_activation, rescue_activation.
+# With `roll_back_on_failure` off it ends `failed` at once instead of `rolling-back`, until the commit has begun.
+# Until `committing` nothing that decides what boots is touched, for kinds with a boot default.
 
 # The whole of it, in the process that outlives the login.
 run_activation() {
-    load_variables
+    load_activation
     if [ -n "$(result rebooting)" ]; then
         come_back
         return
@@ -33,7 +38,7 @@ run_activation() {
             roll_back state_unwritable "the state directory $STATE takes no more writes"
             return
         fi
-        run_program_when_free "$(request timeout_activation)" "$(request activate)" abortable
+        run_program_when_free "$(request timeout_activation)" activate abortable
         if judge_activation; then
             remember_what_runs
         else
@@ -62,7 +67,7 @@ run_activation() {
 # The worker is gone but the host did not go down: undo, whatever it was about to do.
 rescue_activation() {
     kill_program
-    load_variables
+    load_activation
     roll_back "$1" "$2"
 }
 
@@ -77,7 +82,7 @@ recover_activation() {
         rescue_activation guard_killed "the guard was killed in the phase $(phase)"
         return
     fi
-    load_variables
+    load_activation
     if [ -z "$TOPLEVEL" ] || [ -z "$PROFILE" ]; then
         # The record reaches the disk before anything is activated: this one never got that far.
         set_result reason interrupted
@@ -86,7 +91,7 @@ recover_activation() {
         return
     fi
     recovered_phase=$(phase)
-    recovered_current=$(current_system "$(request current)" "$PROFILE")
+    recovered_current=$(current_system "$KIND_CURRENT" "$PROFILE")
     case $recovered_current in "$SYSTEM" | "$TOPLEVEL") new_runs=1 ;; *) new_runs='' ;; esac
     profile_now=$(resolved "$PROFILE")
     if [ "$recovered_phase" = committing ] && [ -n "$new_runs" ] && [ "$profile_now" = "$TOPLEVEL" ]; then
@@ -94,7 +99,7 @@ recover_activation() {
         commit
         return
     fi
-    if wanted has_boot_default; then
+    if [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then
         # The boot has activated the boot default, which is the new system only if the commit had begun.
         if [ -z "$new_runs" ] || [ -z "$(result commit_begun)" ]; then set_result activation_begun ''; fi
     else

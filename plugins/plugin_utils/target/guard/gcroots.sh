@@ -43,6 +43,7 @@ prune_activations() {
             rm -rf "$STATE/activations/${found_id:?}"
         fi
     done
+    prune_programs
     # A power cut in prepare_state has left these.
     rm -f "$STATE"/test.*
     for gc_root in "$ROOT$GC_ROOTS"/*; do

@@ -105,7 +105,7 @@ lock_message() {
     if [ -n "$(other_system)" ]; then
         echo "another activation was running, and has switched the host"
     else
-        echo "another activation was running for all of $(request timeout_activation) s: it holds the lock $(request lock)"
+        echo "another activation was running for all of $(request timeout_activation) s: it holds the lock $KIND_LOCK"
     fi
 }
 
@@ -129,12 +129,12 @@ judge_activation() {
     case $OUTCOME in timeout | aborted) ;; *) set_result exit_code "$OUTCOME" ;; esac
     case $OUTCOME in
         0)
-            if ! wanted check_units; then return 0; fi
+            if [ -z "$KIND_CHECK_UNITS" ]; then return 0; fi
             settle_units
             if judge_units 0; then return 0; fi
             REASON=failed_units MESSAGE="units failed: $(listed "$NEW_FAILED")"
             ;;
-        "$(request exit_failed_units)")
+        "$KIND_EXIT_FAILED_UNITS")
             if was_cut_short; then
                 REASON=activation_failed MESSAGE="the activation ended half-way with exit code $OUTCOME"
             elif judge_units "$OUTCOME"; then
@@ -154,7 +154,7 @@ judge_activation() {
             REASON=activation_failed MESSAGE="the activation failed with exit code $OUTCOME"
             if was_locked_out; then
                 judge_refusal locked "$(lock_message)"
-            elif [ "$OUTCOME" = "$(request exit_reboot_required)" ]; then
+            elif [ "$OUTCOME" = "$KIND_EXIT_REBOOT_REQUIRED" ]; then
                 judge_refusal reboot_required "the new system cannot be activated without a reboot (exit code $OUTCOME)"
             # A check that comes before anything else; its own words are the only sign.
             elif has_said "Pre-switch check 'switchInhibitors' failed"; then

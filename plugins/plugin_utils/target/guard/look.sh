@@ -12,7 +12,7 @@ LOGIN_SERVICES='^\(sshd\{0,1\}@\|user@\|user-runtime-dir@\)'
 
 # --- what runs ------------------------------------------------------------------------------------------------------
 
-running_system() { current_system "$(request current)" "$PROFILE"; }
+running_system() { current_system "$KIND_CURRENT" "$PROFILE"; }
 
 # The system that runs, if it is neither the old nor the new one; nothing otherwise. A failed activation may have left
 # either. The boot default counts as the old system: a host that went down comes back with it.
@@ -35,7 +35,7 @@ other_profile() {
 }
 
 # The kinds that have no boot default may tell what runs by a link that only the commit moves.
-remember_what_runs() { if ! wanted has_boot_default; then set_result runs "$(running_system)"; fi; }
+remember_what_runs() { if [ -z "$KIND_HAS_BOOT_DEFAULT" ]; then set_result runs "$(running_system)"; fi; }
 
 # Keeps the name of a third system for the status.
 find_other_system() {
@@ -47,7 +47,7 @@ find_other_system() {
 commit_problem() {
     third_system=$(other_system)
     third_profile=$(other_profile)
-    if wanted has_boot_default; then expected_system=$(resolved "$SYSTEM"); else expected_system=$(result runs); fi
+    if [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then expected_system=$(resolved "$SYSTEM"); else expected_system=$(result runs); fi
     if [ -n "$third_system" ]; then
         echo "the new system was not committed, since it does not run any more"
     elif [ "$(request action)" != boot ] && [ "$(running_system)" != "$expected_system" ]; then
@@ -93,14 +93,14 @@ looks_untouched() {
 # Has the new system's program come to the point at which it changes something? Only what it has printed can tell, so
 # what was not kept counts as a yes.
 has_never_begun() {
-    [ -n "$(request begun_words)" ] && [ -z "$(result unheard)" ] &&
-        ! grep -qF -e "$(request begun_words)" "$DIR/log" && looks_untouched
+    [ -n "$KIND_BEGUN_WORDS" ] && [ -z "$(result unheard)" ] &&
+        ! grep -qF -e "$KIND_BEGUN_WORDS" "$DIR/log" && looks_untouched
 }
 
 # Does a process hold the lock of the kind's own program?
 lock_is_held() {
-    program_lock=$ROOT$(request lock)
-    [ -n "$(request lock)" ] && [ -e "$program_lock" ] || return 1
+    program_lock=$ROOT$KIND_LOCK
+    [ -n "$KIND_LOCK" ] && [ -e "$program_lock" ] || return 1
     if [ -r "$PROC/locks" ]; then
         grep -q " $(locked_name "$program_lock") " "$PROC/locks"
     else
@@ -117,17 +117,17 @@ locked_name() {
 
 # Did the last program that ran end because another activation holds its lock? The exit code alone is no proof.
 was_locked_out() {
-    [ -n "$(request exit_locked)" ] && [ "$OUTCOME" = "$(request exit_locked)" ] && has_said "$(request locked_words)"
+    [ -n "$KIND_EXIT_LOCKED" ] && [ "$OUTCOME" = "$KIND_EXIT_LOCKED" ] && has_said "$KIND_LOCKED_WORDS"
 }
 
 # A list that the program removes when it has come to its end
-was_cut_short() { [ -n "$(request unfinished)" ] && [ -s "$ROOT$(request unfinished)" ]; }
+was_cut_short() { [ -n "$KIND_UNFINISHED" ] && [ -s "$ROOT$KIND_UNFINISHED" ]; }
 
 # Some programs wait for the lock instead of refusing. Then nothing was activated, whatever ended the waiting: the
 # program of the old system would have to wait for the same lock.
 recognise_waiting() {
     if [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)" ] && lock_is_held && has_never_begun; then
         set_result nothing_activated 1
-        add_message "nothing was activated, since another activation holds the lock $(request lock)"
+        add_message "nothing was activated, since another activation holds the lock $KIND_LOCK"
     fi
 }

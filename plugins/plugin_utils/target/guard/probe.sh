@@ -6,20 +6,21 @@
 # `probe`: what the host says about itself and about a path that may be deployed. Changes nothing.
 
 verb_probe() {
+    use_kind_asked_for
     PROFILE=$(profile_asked_for)
-    probe_current=$(current_system "$(arg current)" "$PROFILE")
+    probe_current=$(current_system "$KIND_CURRENT" "$PROFILE")
     say system "$(nix_system)"
     nix_version=$(nix-store --version 2>/dev/null | head -n 1)
     say nix_version "${nix_version##* }"
     say current "$probe_current"
-    if [ -n "$(arg booted)" ]; then say booted "$(resolved "$ROOT$(arg booted)")"; fi
+    if [ -n "$KIND_BOOTED" ]; then say booted "$(resolved "$ROOT$KIND_BOOTED")"; fi
     say profile "$PROFILE"
     say profile_target "$(resolved "$PROFILE")"
     say generation "$(generation_of "$PROFILE")"
     say_generations "$PROFILE"
     say_deployed "$PROFILE"
     say_lines failed_unit "$(failed_units)"
-    say_lines reboot_reason "$(reboot_reasons "$(arg booted)" "$(resolved "$PROFILE")" "$(arg current)")"
+    say_lines reboot_reason "$(reboot_reasons "$KIND_BOOTED" "$(resolved "$PROFILE")" "$KIND_CURRENT")"
     if lock_lives "$LOCKS/lock"; then
         read_owner "$LOCKS/lock"
         say_lock_holder
@@ -43,16 +44,16 @@ probe_toplevel() {
         return
     fi
     say toplevel_system "$SYSTEM"
-    say_lines toplevel_missing "$(missing_files "$TOPLEVEL" "$SYSTEM" "$(arg required)")"
-    say_lines toplevel_reboot_reason "$(reboot_reasons "$(arg booted)" "$SYSTEM" "$(arg current)")"
+    say_lines toplevel_missing "$(missing_files "$TOPLEVEL" "$SYSTEM" "$KIND_REQUIRED")"
+    say_lines toplevel_reboot_reason "$(reboot_reasons "$KIND_BOOTED" "$SYSTEM" "$KIND_CURRENT")"
     if is_unchanged; then
         say unchanged 1
     elif reboot_is_due; then
         say reboot planned
-        say reboot_problem "$(reboot_problem "$(arg prepare_boot)" "$(arg booted)")"
+        say reboot_problem "$(reboot_problem)"
     fi
     if [ "$(arg closure)" = 1 ]; then say_closure closure_toplevel "$TOPLEVEL"; fi
-    if [ -n "$(arg dry_activate)" ]; then dry_activate dry_activate_exit_code dry_activate_log; fi
+    if [ "$(arg dry_activate)" = 1 ]; then dry_activate dry_activate_exit_code dry_activate_log; fi
 }
 
 # Number, time and path of every generation. The link itself is asked for its time, not what it points to.

@@ -12,7 +12,17 @@ SHORTEST_TRY=5    # seconds that a try must have: one that is cut off does not g
 RUNS=0
 RUN_BEGAN=      # where the output of the last program begins in the log; empty if it went nowhere
 
-# run_program SECONDS SNIPPET [abortable]: OUTCOME becomes its exit code, or `timeout`, or `aborted`.
+# All that a record says of what is activated, and how
+load_activation() {
+    load_variables
+    # shellcheck disable=SC2034 # kinds/profile.sh reads it
+    ACTIVATE_COMMAND=$(request activate_command)
+    # A record that has become garbage has no kind.
+    use_kind "$(request kind)" || true
+}
+
+# run_program SECONDS FUNCTION [abortable]: runs a program of the kind's driver, in a process that enters this program anew
+# (see `driver` in guard/verbs.sh). OUTCOME becomes its exit code, or `timeout`, or `aborted`.
 # The exit code is told by renaming a file, which works on a full disk, too.
 # shellcheck disable=SC2034 # look.sh reads RUN_BEGAN, and the caller OUTCOME
 run_program() {
@@ -27,10 +37,8 @@ run_program() {
     (
         unset LC_ALL
         export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM PROFILE
-        set -a
-        eval "$(request environment)"
-        set +a
-        own_session "$NIXFERRY_SH" -c "$2" </dev/null >>"$run_log" 2>&1 3>&- &
+        export_variables "$DIR/request/variables"
+        own_session "$NIXFERRY_SH" "$DIR/guard.sh" driver "${KIND}_$2" </dev/null >>"$run_log" 2>&1 3>&- &
         put "$DIR/child" "$! $(process_start "$!")"
         wait "$!"
         mv -f "$run_result" "$run_result=$?"
@@ -93,18 +101,19 @@ kill_program() {
 
 # dry_activate KEY_OF_EXIT_CODE KEY_OF_LOG: runs the kind's own forecast in a directory that goes away again
 dry_activate() {
-    if [ -z "$(arg dry_activate)" ]; then
+    if ! kind_has dry_activate; then
         say "$2" "This kind of system cannot tell in advance what an activation would do."
         return
     fi
     OLD_TOPLEVEL=$(resolved "$PROFILE")
-    OLD_SYSTEM=$(current_system "$(arg current)" "$PROFILE")
+    OLD_SYSTEM=$(current_system "$KIND_CURRENT" "$PROFILE")
     export OLD_TOPLEVEL OLD_SYSTEM
     ID=${ID:-dry}
     DIR=$(mktemp -d "${TMPDIR:-/tmp}/nixferry.XXXXXX") || error state_unwritable "cannot make a temporary directory"
     mkdir "$DIR/request" "$DIR/result"
-    put "$DIR/request/environment" "$(arg environment)"
-    run_program "$(arg timeout_activation)" "$(arg dry_activate)"
+    variables_asked_for >"$DIR/request/variables"
+    if ! put_program "$DIR/guard.sh"; then error state_unwritable "cannot write to $DIR"; fi
+    run_program "$(arg timeout_activation)" dry_activate
     if [ "$OUTCOME" = timeout ]; then
         OUTCOME=''
         echo "nixferry: it did not end within $(arg timeout_activation) s" >>"$DIR/log"

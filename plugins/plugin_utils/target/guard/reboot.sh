@@ -22,7 +22,7 @@ GOING_DOWN_BY_FORCE=30      # seconds for a forced reboot, when an orderly one h
 reboot_is_due() {
     case $(arg reboot) in
         always) true ;;
-        if-required) [ -n "$(reboot_reasons "$(arg booted)" "$SYSTEM" "$(arg current)")" ] ;;
+        if-required) [ -n "$(reboot_reasons "$KIND_BOOTED" "$SYSTEM" "$KIND_CURRENT")" ] ;;
         *) false ;;
     esac
 }
@@ -30,20 +30,20 @@ reboot_is_due() {
 # A host that has what is asked for may still have to boot it.
 has_booted_it() {
     case $(arg reboot) in
-        always) [ "$(resolved "$ROOT$(arg booted)")" = "$SYSTEM" ] ;;
+        always) [ "$(resolved "$ROOT$KIND_BOOTED")" = "$SYSTEM" ] ;;
         *) ! reboot_is_due ;;
     esac
 }
 
-# Why the host cannot reboot inside the activation; nothing if it can. Takes the arguments, or the record.
-reboot_problem() { # PREPARE_BOOT BOOTED
-    if [ -z "$1" ]; then
+# Why the host cannot reboot inside the activation; nothing if it can
+reboot_problem() {
+    if ! kind_has prepare_boot; then
         echo "this kind of system cannot be booted just once"
     elif ! is_root || ! has_service_manager; then
         echo "it has no systemd that could look after the activation once it has rebooted"
     elif [ ! -e "$PROFILE" ]; then
         echo "it has no old system that it could come back with"
-    elif [ "$(resolved "$PROFILE")" = "$TOPLEVEL" ] && [ -z "$(booted_generation "$2")" ]; then
+    elif [ "$(resolved "$PROFILE")" = "$TOPLEVEL" ] && [ -z "$(booted_generation "$KIND_BOOTED")" ]; then
         echo "the system that it has booted is no generation of $PROFILE any more, so it has nothing to come back with"
     else
         boot_once_problem
@@ -67,8 +67,8 @@ booted_generation() {
 
 # The boot default is the new system already, which was not booted: then what was booted is what to come back with.
 record_booted_as_old() {
-    old_link=$(booted_generation "$(arg booted)")
-    write "$DIR/old/system" "$(resolved "$ROOT$(arg booted)")" &&
+    old_link=$(booted_generation "$KIND_BOOTED")
+    write "$DIR/old/system" "$(resolved "$ROOT$KIND_BOOTED")" &&
         write "$DIR/old/toplevel" "$(resolved "$old_link")" &&
         write "$DIR/old/profile_link" "${old_link##*/}" &&
         write "$DIR/old/generation" "$(number_of_generation "$old_link")"
@@ -97,7 +97,7 @@ has_rebooted() { [ -n "$(result rebooting)" ] && [ "$(get "$DIR/boot")" != "$(bo
 
 new_was_booted() {
     [ -n "$(result boot_prepared)" ] && [ "$SYSTEM" != "$OLD_SYSTEM" ] &&
-        [ "$(resolved "$ROOT$(request booted)")" = "$SYSTEM" ]
+        [ "$(resolved "$ROOT$KIND_BOOTED")" = "$SYSTEM" ]
 }
 
 # The new system runs and cannot be left but by another boot.

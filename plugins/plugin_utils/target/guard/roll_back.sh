@@ -100,14 +100,14 @@ make_sure_of_old_generation() {
 }
 
 restore_boot_default() {
-    if [ -z "$(result commit_begun)$(result boot_prepared)" ] || [ -z "$(request restore_boot_default)" ]; then return 0; fi
-    if [ -z "$OLD_TOPLEVEL" ] && wanted has_boot_default; then
+    if [ -z "$(result commit_begun)$(result boot_prepared)" ] || ! kind_has restore_boot_default; then return 0; fi
+    if [ -z "$OLD_TOPLEVEL" ] && [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then
         incomplete "there is no old generation that could be the boot default"
         return 0
     fi
     # Somebody else's later generation is not ours to take from the boot menu.
     if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
-    run_program_when_free "$(request timeout_roll_back)" "$(request restore_boot_default)"
+    run_program_when_free "$(request timeout_roll_back)" restore_boot_default
     if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)$(named_lock)"; fi
 }
 
@@ -122,14 +122,14 @@ restore_running_system() {
         leave_running
         return 0
     fi
-    if [ -z "$(request roll_back)" ]; then return 0; fi
+    if ! kind_has roll_back; then return 0; fi
     if [ -z "$OLD_SYSTEM" ]; then
         remove_first_system
         return 0
     fi
     forget_failures
     if has_never_begun; then never_begun=1; else never_begun=''; fi
-    run_program_when_free "$(request timeout_roll_back)" "$(request roll_back)"
+    run_program_when_free "$(request timeout_roll_back)" roll_back
     # Those that the old system does not have are still remembered as failed.
     forget_failures
     find_other_system
@@ -138,13 +138,13 @@ restore_running_system() {
         return 0
     fi
     if [ -n "$never_begun" ] && { was_locked_out || { [ "$OUTCOME" = timeout ] && lock_is_held; }; }; then
-        add_message "nothing had been activated, and another activation holds the lock $(request lock)"
+        add_message "nothing had been activated, and another activation holds the lock $KIND_LOCK"
         return 0
     fi
     case $OUTCOME in
         timeout) incomplete "the old system's activation did not end within $(request timeout_roll_back) s$(named_lock)" ;;
         0) set_result roll_back_exit_code 0 ;;
-        "$(request exit_failed_units)")
+        "$KIND_EXIT_FAILED_UNITS")
             set_result roll_back_exit_code "$OUTCOME"
             note "units have failed during the roll back: $(listed "$(failed_units)")"
             ;;
@@ -153,8 +153,8 @@ restore_running_system() {
             incomplete "the old system's activation failed with exit code $OUTCOME$(named_lock)"
             ;;
     esac
-    if [ "$ROLLED_BACK" = rolled-back ] && [ "$(current_system "$(request current)" "$PROFILE")" != "$OLD_SYSTEM" ]; then
-        incomplete "after the roll back $(current_system "$(request current)" "$PROFILE") is running, not $OLD_SYSTEM"
+    if [ "$ROLLED_BACK" = rolled-back ] && [ "$(current_system "$KIND_CURRENT" "$PROFILE")" != "$OLD_SYSTEM" ]; then
+        incomplete "after the roll back $(current_system "$KIND_CURRENT" "$PROFILE") is running, not $OLD_SYSTEM"
     fi
 }
 
@@ -163,16 +163,15 @@ leave_other_system() {
 }
 
 # Where a program has been waiting for a lock, the lock is what the user wants to know.
-named_lock() { if lock_is_held; then echo ": another activation holds the lock $(request lock)"; fi; }
+named_lock() { if lock_is_held; then echo ": another activation holds the lock $KIND_LOCK"; fi; }
 
 # There was no system of this kind before.
 remove_first_system() {
-    if [ -z "$(request deactivate)" ]; then
-        remains=$(request remains)
-        incomplete "there was no old system to go back to: what the activation changed is still there${remains:+ ($remains)}"
+    if ! kind_has deactivate; then
+        incomplete "there was no old system to go back to: what the activation changed is still there${KIND_REMAINS:+ ($KIND_REMAINS)}"
         return
     fi
-    run_program_when_free "$(request timeout_roll_back)" "$(request deactivate)"
+    run_program_when_free "$(request timeout_roll_back)" deactivate
     forget_failures
     case $OUTCOME in
         0) note "there was no old system to go back to: what the activation had made was removed" ;;

@@ -8,16 +8,17 @@
 
 verb_start() {
     ID=$(arg id)
-    case $ID in '' | *[!0-9A-Za-z-]*) error bad_request "not an activation id: $ID" ;; esac
+    use_kind_asked_for
     check_toplevel
     if [ "$(arg action)" = dry-activate ]; then
         say phase none
         say action dry-activate
-        say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$(arg current)" "$PROFILE")"
+        say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$KIND_CURRENT" "$PROFILE")"
         dry_activate exit_code log
         answer_ends
     fi
     prepare_state
+    if ! install_program; then error state_unwritable "cannot write to $STATE/guard"; fi
     resume_rebooted
     if [ -e "$STATE/activations/$ID" ]; then
         # The connection broke after the start, and what connects (`ssh_retries`) has sent it again.
@@ -27,13 +28,19 @@ verb_start() {
         answer_ends
     fi
     take_lock "$(arg deployer)"
+    if [ ! -e "$PROGRAM" ]; then
+        # Another version came along before we had the lock, and removed this one.
+        release_lock
+        say guard missing
+        answer_ends
+    fi
     recover_interrupted
     if [ "$(arg force)" != 1 ] && is_unchanged; then
         release_lock
         say phase none
         say unchanged 1
         say_lines note "$START_NOTES"
-        say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$(arg current)" "$PROFILE")"
+        say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$KIND_CURRENT" "$PROFILE")"
         answer_ends
     fi
     if ! may_set_profile; then
@@ -43,7 +50,7 @@ verb_start() {
     check_revision
     check_staged_secrets
     if reboot_is_due; then
-        reboot_hindrance=$(reboot_problem "$(arg prepare_boot)" "$(arg booted)")
+        reboot_hindrance=$(reboot_problem)
         if [ -n "$reboot_hindrance" ]; then
             release_lock
             error no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"
@@ -74,7 +81,7 @@ check_toplevel() {
     if [ -z "$SYSTEM" ]; then
         error no_specialisation "$TOPLEVEL has no specialisation $(arg specialisation)"
     fi
-    missing=$(missing_files "$TOPLEVEL" "$SYSTEM" "$(arg required)")
+    missing=$(missing_files "$TOPLEVEL" "$SYSTEM" "$KIND_REQUIRED")
     if [ -n "$missing" ]; then
         error missing_files "$TOPLEVEL is no system of the kind $(arg kind): it lacks $(listed "$missing")"
     fi
@@ -93,16 +100,25 @@ may_set_profile() {
     [ -d "${writable_directory:-/}" ] && [ -w "${writable_directory:-/}" ]
 }
 
+use_kind_asked_for() {
+    # shellcheck disable=SC2034 # kinds/profile.sh reads it
+    ACTIVATE_COMMAND=$(arg activate_command)
+    use_kind "$(arg kind)" || error bad_request "there is no kind $(arg kind)"
+}
+
 # The profile that was given, or the kind's own, which only the host may know.
 profile_asked_for() {
-    if [ -z "$(arg find_profile)" ]; then expanded "$(arg profile)"; else "$NIXFERRY_SH" -c "$(arg find_profile)" </dev/null; fi
+    profile_given=$(arg profile)
+    if [ -z "$profile_given" ] && kind_has find_profile; then "${KIND}_find_profile" </dev/null; else
+        expanded "${profile_given:-$KIND_PROFILE}"
+    fi
 }
 
 # Does the host already run and boot what is asked for?
 is_unchanged() {
     if ! has_booted_it; then return 1; fi
     unchanged_profile=$(resolved "$PROFILE")
-    unchanged_current=$(current_system "$(arg current)" "$PROFILE")
+    unchanged_current=$(current_system "$KIND_CURRENT" "$PROFILE")
     if [ "$(arg action)" != test ] && [ "$unchanged_profile" != "$TOPLEVEL" ]; then return 1; fi
     if [ "$(arg action)" = boot ] && [ "$SYSTEM" = "$TOPLEVEL" ]; then return 0; fi
     [ "$unchanged_current" = "$SYSTEM" ] && ! failed_last
@@ -124,8 +140,10 @@ recover_interrupted() {
     new_system=$SYSTEM new_toplevel=$TOPLEVEL new_profile=$PROFILE
     for interrupted_id in $(interrupted_activations); do
         use_activation "$interrupted_id"
-        claim_unfinished || continue
-        recover_activation
+        # By the version that began it, while there is one that can do that.
+        if [ -f "$DIR/guard.sh" ]; then "$NIXFERRY_SH" "$DIR/guard.sh" undo </dev/null 3>&-; fi
+        if claim_unfinished; then recover_activation; fi
+        if ! is_final "$(phase)"; then continue; fi
         start_note "the activation $interrupted_id was interrupted: it is $(phase) now"
         # What a third party has switched to since then is what this deploy starts from.
         if [ "$(phase)" = failed ] && [ -z "$(result other_system)" ]; then
@@ -138,6 +156,7 @@ recover_interrupted() {
     done
     use_activation "$new_id"
     SYSTEM=$new_system TOPLEVEL=$new_toplevel PROFILE=$new_profile
+    use_kind_asked_for
 }
 
 # --- the record --------------------------------------------------------------------------------------------------
@@ -177,21 +196,22 @@ record_activation() {
 }
 
 write_record() {
-    for field in kind activate commit roll_back restore_boot_default deactivate remains current booted \
-        exit_failed_units exit_reboot_required exit_locked lock locked_words begun_words unfinished has_boot_default check_units action specialisation \
-        timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units reboot prepare_boot \
-        reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback environment; do
+    for field in kind activate_command action specialisation \
+        timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units reboot \
+        reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback; do
         write "$DIR/request/$field" "$(arg "$field")" || return 1
     done
     reboot=$(arg reboot_command)
     revision=$(arg revision)
     if [ -z "$revision" ] && [ "$(arg is_rollback)" = 1 ]; then revision=$(recorded_revision "$PROFILE" "$TOPLEVEL"); fi
-    write "$DIR/request/reboot_command" "${reboot:-systemctl reboot || reboot}" &&
+    variables_asked_for >"$DIR/request/variables" &&
+        write "$DIR/request/current" "$KIND_CURRENT" &&
+        write "$DIR/request/reboot_command" "${reboot:-systemctl reboot || reboot}" &&
         write "$DIR/request/revision" "$revision" &&
         write "$DIR/request/toplevel" "$TOPLEVEL" &&
         write "$DIR/request/system" "$SYSTEM" &&
         write "$DIR/request/profile" "$PROFILE" &&
-        write "$DIR/old/system" "$(current_system "$(arg current)" "$PROFILE")" &&
+        write "$DIR/old/system" "$(current_system "$KIND_CURRENT" "$PROFILE")" &&
         write "$DIR/old/toplevel" "$(resolved "$PROFILE")" &&
         write "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
         write "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
@@ -200,8 +220,8 @@ write_record() {
         write_secrets_record &&
         failed_units >"$DIR/old/failed_units" &&
         active_services >"$DIR/old/services_active" &&
-        { [ "$(arg check_units)" != 1 ] || services_by InvocationID >"$DIR/old/services"; } &&
-        printf '%s\n' "$NIXFERRY_GUARD" >"$DIR/guard.sh" &&
+        { [ -z "$KIND_CHECK_UNITS" ] || services_by InvocationID >"$DIR/old/services"; } &&
+        put_program "$DIR/guard.sh" &&
         keep_room &&
         printf %s "$START_NOTES" >"$DIR/notes" &&
         write "$DIR/boot" "$(boot_identity)" &&

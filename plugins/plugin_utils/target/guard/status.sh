@@ -27,7 +27,7 @@ say_pair() {
 }
 
 say_status() {
-    load_variables
+    load_activation
     status_phase=$(phase)
     say phase "$status_phase"
     say action "$(request action)"
@@ -56,7 +56,7 @@ say_status() {
 }
 
 say_reboot() {
-    status_reasons=$(reboot_reasons "$(request booted)" "$SYSTEM" "$(request current)")
+    status_reasons=$(reboot_reasons "$KIND_BOOTED" "$SYSTEM" "$KIND_CURRENT")
     if [ "$(result reason)" = reboot_required ] || { [ "$(phase)" = committed ] && [ -n "$status_reasons" ]; }; then
         say reboot_required 1
         say_lines reboot_reason "$status_reasons"

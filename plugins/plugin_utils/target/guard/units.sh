@@ -64,7 +64,7 @@ REBOOT_TARGETS='multi-user.target rescue.target emergency.target'
 boot_unit() { echo "nixferry-$ID-recover.service"; }
 
 install_boot_unit() {
-    if wanted has_boot_default || ! has_service_manager; then return 0; fi
+    if [ -n "$KIND_HAS_BOOT_DEFAULT" ] || ! has_service_manager; then return 0; fi
     if ! is_root && [ ! -e "$UNITS" ]; then mkdir -p "$UNITS"; fi
     if [ -L "$UNITS" ] || [ ! -d "$UNITS" ] || [ ! -w "$UNITS" ]; then return 0; fi
     if ! mkdir -p "$UNITS/$BOOT_TARGET.wants" || ! boot_unit_text >"$UNITS/$(boot_unit)" ||
@@ -128,7 +128,7 @@ After=local-fs.target
 [Service]
 Type=simple
 KillMode=process
-ExecStart=$NIXFERRY_SH -c '[ -e $DIR/guard.sh ] || sleep 60; if [ -e $DIR/guard.sh ]; then exec $NIXFERRY_SH $DIR/guard.sh boot; fi; [ -e $ROOT$CONTROL_UNITS/$(boot_unit) ] || exit; case \$\$(readlink -f $ROOT$(request booted)) in $SYSTEM) systemctl reboot ;; esac'
+ExecStart=$NIXFERRY_SH -c '[ -e $DIR/guard.sh ] || sleep 60; if [ -e $DIR/guard.sh ]; then exec $NIXFERRY_SH $DIR/guard.sh boot; fi; [ -e $ROOT$CONTROL_UNITS/$(boot_unit) ] || exit; case \$\$(readlink -f $ROOT$KIND_BOOTED) in $SYSTEM) systemctl reboot ;; esac'
 EOF
     unit_environment
 }

@@ -5,13 +5,9 @@
 #
 # What the controller can ask for, and what the detached processes are called with.
 
-# --- arguments: key=value ----------------------------------------------------------------------------------------
-
 # The activation that a verb is about; somebody is there, which the guard may want to know.
 use_named_activation() {
-    named=$(arg id)
-    case $named in '' | *[!0-9A-Za-z-]*) error bad_request "not an activation id: $named" ;; esac
-    use_activation "$named"
+    use_activation "$(arg id)"
     if [ ! -f "$DIR/phase" ]; then error no_activation "this host knows no activation $ID"; fi
     put "$STATE/contact" "$(now)"
 }
@@ -139,6 +135,9 @@ verb_boot() {
     return 0
 }
 
+# For a `start` of another version that finds this activation interrupted, and holds the lock
+verb_undo() { if claim_unfinished; then recover_activation; fi; }
+
 # The dead-man where there is no service manager. Without the record, which somebody may delete, there is nothing to do.
 verb_watch() {
     until [ -e "$DIR/worker" ] || [ ! -d "$DIR" ] || passed "$(get "$DIR/dead_man")"; do nap; done
@@ -148,29 +147,50 @@ verb_watch() {
     done
 }
 
+# --- how it is called ----------------------------------------------------------------------------------------------
+
+# driver FUNCTION: a program of the kind of this activation, with what run_program has exported
+run_driver() {
+    # shellcheck disable=SC2034 # kinds/profile.sh reads it
+    ACTIVATE_COMMAND=$(request activate_command)
+    PATH=$CALLER_PATH
+    unset LC_ALL
+    if [ -n "$CALLER_LOCALE" ]; then export LC_ALL="$CALLER_LOCALE"; fi
+    if [ -n "$CALLER_RUNTIME_DIR" ]; then export XDG_RUNTIME_DIR="$CALLER_RUNTIME_DIR"; fi
+    set +u
+    "$1"
+}
+
 main() {
-    VERB=$1
-    shift
-    case $VERB in
-        run | rescue | stopped | watch | boot)
+    case ${1:-} in
+        run | rescue | stopped | watch | boot | undo | driver)
             DIR=${0%/*}
             ID=${DIR##*/}
             use_state "${DIR%/activations/*}"
+            if [ "$1" = driver ]; then
+                run_driver "$2"
+                exit
+            fi
             exec 3>/dev/null
-            "verb_$VERB"
+            "verb_$1"
             # Its unit is not to count as failed because the last thing to clear away was not there.
             exit 0
             ;;
-        probe | start | status | hold | confirm | abort | recover)
+        answer)
             # Nothing but the answer goes to standard output.
             exec 3>&1 1>&2
             use_state "$(state_directory)"
             answer_begins
-            read_arguments "$@"
+            read_request
+            # shellcheck disable=SC2034 # guard/place.sh reads it
+            if [ -z "${NIXFERRY_PROGRAM:-}" ]; then PROGRAM=$0; fi
+            if [ -n "$INSTALLED_VERSION" ]; then judge_version; fi
+            judge_request
+            if [ -n "$INSTALLED_VERSION" ]; then restrict_request; fi
             "verb_$VERB"
             ;;
         *)
-            echo "nixferry guard: there is no verb $VERB" >&2
+            echo "nixferry guard: called with \`${1:-}\` instead of \`answer\` and a request on standard input" >&2
             exit 2
             ;;
     esac

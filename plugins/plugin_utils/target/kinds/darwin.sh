@@ -7,23 +7,36 @@
 # modules/system/launchd.nix and modules/services/activate-system of nix-darwin: see
 # tests/fixtures/mini-darwin/README.md.
 
-CURRENT_SYSTEM=${NIXFERRY_ROOT:-}/run/current-system
+# shellcheck disable=SC2034 # other parts read them
+darwin_properties() {
+    KIND_REQUIRED='activate darwin-version'
+    KIND_PROFILE=/nix/var/nix/profiles/system
+    KIND_CURRENT=/run/current-system
+    KIND_REMAINS="links to /etc/static in /etc, and launchd services; nix-darwin's own darwin-uninstaller removes them"
+}
 
 # Systems from before 2025 have a part for the user who called sudo; later ones keep a file that says not to call it.
-activate_system() {
+darwin_activate_system() {
     if [ -x "$1/activate-user" ] && ! grep -q '^# nix-darwin: deprecated$' "$1/activate-user"; then
         if [ -z "${SUDO_USER:-}" ]; then
             echo "$1/activate-user has to be run as an ordinary user: log in as that user and become root with sudo" >&2
-            exit 1
+            return 1
         fi
-        sudo --user="$SUDO_USER" --set-home -- "$1/activate-user" || exit
+        sudo --user="$SUDO_USER" --set-home -- "$1/activate-user" || return
     fi
     "$1/activate"
 }
 
-roll_back() {
+darwin_activate() { darwin_activate_system "$SYSTEM"; }
+
+# `darwin-rebuild` sets the profile first. Here that comes last, since the profile is what launchd activates after a
+# restart (modules/services/activate-system), and nothing in an activation reads it: until the confirmation a restart
+# comes back with the old system.
+darwin_commit() { make_sure_of_profile; }
+
+darwin_roll_back() {
     # An activation moves this link last, and removes the launchd services of what it leads to. However far the new
     # system has come, its services go if the old one takes it for its predecessor.
-    ln -sfn "$SYSTEM" "$CURRENT_SYSTEM" || exit
-    activate_system "$OLD_SYSTEM"
+    ln -sfn "$SYSTEM" "$ROOT/run/current-system" || return
+    darwin_activate_system "$OLD_SYSTEM"
 }

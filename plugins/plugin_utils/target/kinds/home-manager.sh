@@ -7,33 +7,59 @@
 # modules/lib-bash/activation-init.sh and home-manager/home-manager of home-manager: see
 # tests/fixtures/mini-home-manager/README.md.
 
-STATE_HOME=${XDG_STATE_HOME:-$HOME/.local/state}
-# The generation that was activated last. What it has linked and the next one lacks is removed from the home.
-CURRENT_HOME=$STATE_HOME/home-manager/gcroots/current-home
+# The profile is set once the new generation is confirmed, as the `home-manager` program does it before; what runs is told
+# by home-manager's own root for the garbage collector, which may be a specialisation or a generation that was only
+# tested.
+# shellcheck disable=SC2034,SC2088 # other parts read them; the tilde is meant literally
+home_manager_properties() {
+    KIND_REQUIRED='activate home-files'
+    KIND_PROFILE='~/.local/state/nix/profiles/home-manager'
+    KIND_CURRENT='~/.local/state/home-manager/gcroots/current-home profile'
+    KIND_CHECK_UNITS=1
+}
 
-# The activation compares it with the user that it was built for; not every way to become a user sets it.
-USER=$(id -un)
-export USER
+home_manager_state() { echo "${XDG_STATE_HOME:-$HOME/.local/state}"; }
+
+# The generation that was activated last. What it has linked and the next one lacks is removed from the home.
+home_manager_current() { echo "$(home_manager_state)/home-manager/gcroots/current-home"; }
 
 # Driver version 1: the caller sets the profile. Generations without `gen-version` (before 25.11) take no arguments
 # and set it all the same.
-activate_home() { "$1/activate" --driver-version 1; }
+home_manager_run() {
+    home_manager_user
+    "$1/activate" --driver-version 1
+}
+
+# The activation compares it with the user that it was built for; not every way to become a user sets it.
+home_manager_user() {
+    USER=$(id -un)
+    export USER
+}
+
+home_manager_activate() { home_manager_run "$SYSTEM"; }
+
+home_manager_dry_activate() {
+    export DRY_RUN=1 VERBOSE=1
+    home_manager_run "$SYSTEM"
+}
+
+home_manager_commit() { make_sure_of_profile; }
 
 # Where home-manager has its profile, by its own rules: beside the user's other profiles, and where those are has
 # changed with Nix 2.14. On a host where the user never called Nix, that directory does not exist yet.
-find_profile() {
-    profiles=$STATE_HOME/nix/profiles
+home_manager_find_profile() {
+    profiles=$(home_manager_state)/nix/profiles
     if [ ! -d "$profiles" ]; then
         nix_version=$(nix-env --version)
         case $(id -u):${nix_version##* } in
-            0:* | *:2.[0-9].* | *:2.1[0-3].*) profiles=${NIX_STATE_DIR:-/nix/var/nix}/profiles/per-user/$USER ;;
+            0:* | *:2.[0-9].* | *:2.1[0-3].*) profiles=${NIX_STATE_DIR:-/nix/var/nix}/profiles/per-user/$(id -un) ;;
         esac
     fi
     echo "$profiles/home-manager"
 }
 
 # Units of the new generation, by name
-units_of_home() {
+home_manager_units() {
     if [ -d "$SYSTEM/home-files/.config/systemd/user" ]; then
         (cd "$SYSTEM/home-files/.config/systemd/user" && for unit in *.*; do [ -d "$unit" ] || echo "$unit"; done)
     fi
@@ -41,10 +67,11 @@ units_of_home() {
 
 # The user had no generation before. The program that removes one has to be built for it, so its work is done here: but
 # for what an activation script of the user's own has done.
-deactivate() {
+home_manager_deactivate() {
+    home_manager_user
     # shellcheck disable=SC2046 # names of units
-    if [ -n "$(units_of_home)" ]; then systemctl --user stop $(units_of_home) 2>/dev/null; fi
-    home_files=$(readlink -f "$SYSTEM/home-files") || exit
+    if [ -n "$(home_manager_units)" ]; then systemctl --user stop $(home_manager_units) 2>/dev/null; fi
+    home_files=$(readlink -f "$SYSTEM/home-files") || return
     (cd "$home_files" && find . -type f -o -type l) | while IFS= read -r file; do
         file=${file#./}
         if [ "$(readlink "$HOME/$file")" != "$home_files/$file" ]; then continue; fi
@@ -52,20 +79,21 @@ deactivate() {
         backup=$HOME/$file.${HOME_MANAGER_BACKUP_EXT:-}
         if [ -n "${HOME_MANAGER_BACKUP_EXT:-}" ] && [ -e "$backup" ]; then mv "$backup" "$HOME/$file" || exit; fi
         case $file in */*) (cd "$HOME" && rmdir -p "${file%/*}" 2>/dev/null) || true ;; esac
-    done || exit
-    if nix-env -q 2>/dev/null | grep -qx home-manager-path; then nix-env -e home-manager-path || exit; fi
+    done || return
+    if nix-env -q 2>/dev/null | grep -qx home-manager-path; then nix-env -e home-manager-path || return; fi
     systemctl --user daemon-reload 2>/dev/null
-    rm -f "$CURRENT_HOME"
+    rm -f "$(home_manager_current)"
 }
 
-roll_back() {
+home_manager_roll_back() {
     # However far the new generation has come, what it has linked and started goes, if the old one takes it for its
     # predecessor. Without this it only goes when the new one had come to its end.
-    if [ -e "$CURRENT_HOME" ]; then
-        nix-store --realise "$SYSTEM" --add-root "$CURRENT_HOME" --indirect >/dev/null || exit
+    current_home=$(home_manager_current)
+    if [ -e "$current_home" ]; then
+        nix-store --realise "$SYSTEM" --add-root "$current_home" --indirect >/dev/null || return
     fi
     profile_link=$(readlink "$PROFILE")
-    activate_home "$OLD_SYSTEM" || exit
+    home_manager_run "$OLD_SYSTEM" || return
     # An old generation of the kind that sets the profile makes a new number for it, unless it was the newest.
     profile_made=$(readlink "$PROFILE")
     if [ -n "$profile_link" ] && [ "$profile_made" != "$profile_link" ]; then

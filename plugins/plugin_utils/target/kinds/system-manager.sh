@@ -12,33 +12,47 @@
 #
 # shellcheck disable=SC3013 # dash, bash and busybox know -ef, and no other shell is /bin/sh where systemd runs
 
-ENGINE_STATE=${NIXFERRY_ROOT:-}/var/lib/system-manager/state/system-manager-state.json
-ETC=${NIXFERRY_ROOT:-}/etc
-GC_ROOT=${NIXFERRY_ROOT:-}/nix/var/nix/gcroots/system-manager-current
+ENGINE_STATE=$ROOT/var/lib/system-manager/state/system-manager-state.json
+ENGINE_ETC=$ROOT/etc
+ENGINE_GC_ROOT=$ROOT/nix/var/nix/gcroots/system-manager-current
+
+# shellcheck disable=SC2034 # other parts read them
+system_manager_properties() {
+    KIND_REQUIRED='bin/activate bin/register-profile'
+    KIND_PROFILE=/nix/var/nix/profiles/system-manager-profiles/system-manager
+    KIND_CURRENT=profile
+    KIND_CHECK_UNITS=1
+}
+
+# It only logs the units that failed and exits 0.
+system_manager_activate() { "$SYSTEM/bin/activate"; }
+
+# `register-profile` adds the profile generation and the engine's own root for the garbage collector.
+system_manager_commit() { make_sure_of_profile && "$SYSTEM/bin/register-profile"; }
 
 # Both files are JSON as Nix writes it, without white space. Store paths hold none of the characters it is split at.
-json_values() { # KEY FILE
+engine_values() { # KEY FILE
     # shellcheck disable=SC2020 # each of the characters becomes the end of a line
     if [ -f "$2" ]; then tr ',{}' '\n\n\n' <"$2" | sed -n "s/^ *\"$1\": *\"\\(.*\\)\"\$/\\1/p"; fi
 }
 
 # The unit files of a system; nothing without a system
-units_of() { json_values storePath "$1/services/services.json"; }
+engine_units_of() { engine_values storePath "$1/services/services.json"; }
 
 # The tree that a system's links in /etc lead into
-links_of() { json_values staticEnv "$1/etcFiles/etcFiles.json"; }
+engine_links_of() { engine_values staticEnv "$1/etcFiles/etcFiles.json"; }
 
 # Units of the new system that may run and that the engine knows nothing of. Those that both systems have are started
 # again by the old one's activation: it starts all that its target wants.
-stop_unrecorded_units() {
-    units_of "$OLD_SYSTEM" >"$WORK/old-units"
-    units_of "$SYSTEM" | grep -vxF -f "$WORK/old-units" | while IFS= read -r unit; do
+engine_stop_unrecorded_units() {
+    engine_units_of "$OLD_SYSTEM" >"$ENGINE_WORK/old-units"
+    engine_units_of "$SYSTEM" | grep -vxF -f "$ENGINE_WORK/old-units" | while IFS= read -r unit; do
         if grep -qF "\"$unit\"" "$ENGINE_STATE" 2>/dev/null; then continue; fi
-        if [ "$ETC/systemd/system/${unit##*/}" -ef "$unit" ]; then echo "${unit##*/}"; fi
-    done >"$WORK/unrecorded"
-    if [ -s "$WORK/unrecorded" ]; then
+        if [ "$ENGINE_ETC/systemd/system/${unit##*/}" -ef "$unit" ]; then echo "${unit##*/}"; fi
+    done >"$ENGINE_WORK/unrecorded"
+    if [ -s "$ENGINE_WORK/unrecorded" ]; then
         # shellcheck disable=SC2046 # names of units
-        set -- $(cat "$WORK/unrecorded")
+        set -- $(cat "$ENGINE_WORK/unrecorded")
         systemctl stop "$@"
         # What is stopped while it starts counts as failed, and would be remembered when its file is gone.
         systemctl reset-failed "$@" 2>/dev/null
@@ -46,48 +60,48 @@ stop_unrecorded_units() {
 }
 
 # Links of the new system that the engine knows nothing of. Copied files are not told apart from others, and stay.
-remove_unrecorded_links() {
-    new_links=$(links_of "$SYSTEM")
-    old_links=$(links_of "$OLD_SYSTEM")
+engine_remove_unrecorded_links() {
+    new_links=$(engine_links_of "$SYSTEM")
+    old_links=$(engine_links_of "$OLD_SYSTEM")
     if [ ! -d "$new_links" ]; then return 0; fi
-    (cd "$new_links" && find -L . -type f) >"$WORK/links"
+    (cd "$new_links" && find -L . -type f) >"$ENGINE_WORK/links"
     removed=''
     while IFS= read -r link; do
         link=${link#./}
-        if [ -L "$ETC/$link" ] && [ "$ETC/$link" -ef "$new_links/$link" ] && [ ! -e "${old_links:-$WORK}/$link" ] &&
+        if [ -L "$ENGINE_ETC/$link" ] && [ "$ENGINE_ETC/$link" -ef "$new_links/$link" ] && [ ! -e "${old_links:-$ENGINE_WORK}/$link" ] &&
             ! grep -qF "\"/etc/$link\"" "$ENGINE_STATE" 2>/dev/null; then
-            rm -f "$ETC/$link" && removed=1
+            rm -f "$ENGINE_ETC/$link" && removed=1
         fi
-    done <"$WORK/links"
+    done <"$ENGINE_WORK/links"
     if [ -n "$removed" ]; then systemctl daemon-reload; fi
 }
 
-with_work_directory() {
-    WORK=$(mktemp -d) || exit
+with_engine_work() {
+    ENGINE_WORK=$(mktemp -d) || return
     "$@"
     work_result=$?
-    rm -rf "$WORK"
+    rm -rf "$ENGINE_WORK"
     return "$work_result"
 }
 
 # The links go first: whatever a link still wants would be started along with the old system.
-go_back() {
-    stop_unrecorded_units
-    remove_unrecorded_links
+engine_go_back() {
+    engine_stop_unrecorded_units
+    engine_remove_unrecorded_links
     "$OLD_SYSTEM/bin/activate"
 }
 
-roll_back() { with_work_directory go_back; }
+system_manager_roll_back() { with_engine_work engine_go_back; }
 
-go_away() {
-    stop_unrecorded_units
-    remove_unrecorded_links
+engine_go_away() {
+    engine_stop_unrecorded_units
+    engine_remove_unrecorded_links
     "$SYSTEM/bin/deactivate"
 }
 
 # There was no system before. The engine exits with 0 whatever it could not remove, but then its state file says so.
-deactivate() {
-    with_work_directory go_away || return
+system_manager_deactivate() {
+    with_engine_work engine_go_away || return
     left=$(sed -n 's/.*"files": *\[\([^]]*\)\].*/\1/p' "$ENGINE_STATE" 2>/dev/null)
     if [ -n "$left" ]; then
         echo "system-manager has left: $left" >&2
@@ -96,6 +110,6 @@ deactivate() {
 }
 
 # The profile is the old one again; the root that goes with it is made by nothing but `register-profile`.
-restore_gc_root() {
-    if [ -n "$OLD_TOPLEVEL" ]; then ln -sfn "$OLD_TOPLEVEL" "$GC_ROOT"; else rm -f "$GC_ROOT"; fi
+system_manager_restore_boot_default() {
+    if [ -n "$OLD_TOPLEVEL" ]; then ln -sfn "$OLD_TOPLEVEL" "$ENGINE_GC_ROOT"; else rm -f "$ENGINE_GC_ROOT"; fi
 }

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# What the controller is told, and what it has asked: key=value lines, on descriptor 3 and as arguments.
+# What the controller is told: key=value lines, on descriptor 3.
 
 # Bytes other than these are written as %xx, so that a value is one line whatever it holds.
 say() {
@@ -51,15 +51,3 @@ error() {
     say message "$2"
     answer_ends 1
 }
-
-read_arguments() {
-    for argument; do
-        argument_key=${argument%%=*}
-        case $argument_key in *[!a-z_]*) error bad_request "not an argument: $argument_key" ;; esac
-        # shellcheck disable=SC2034 # used by the evaluated text
-        argument_value=${argument#*=}
-        eval "ARGUMENT_$argument_key=\$argument_value"
-    done
-}
-
-arg() { eval "printf '%s\\n' \"\${ARGUMENT_$1-}\""; }

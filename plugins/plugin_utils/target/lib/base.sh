@@ -6,18 +6,24 @@
 # The nixferry guard: activates a new system on this host, waits for somebody to confirm over a fresh login that it
 # is healthy, and makes it permanent; or else goes back to the old system, whatever became of the controller.
 #
-# Its parts, joined in the order of GUARD_PARTS in _guard/script.py; no function calls one of a later part:
-#   lib/      this file, the answer to the controller, the clock, files, processes, claims, the service manager, the
-#             system as it is, the record of an activation, the deploy lock
-#   guard/    gcroots deployed look program judge units end reboot roll_back commit boot_once engine: the way of an
-#             activation (engine.sh has the picture); status start probe verbs: what the controller can ask for
+# Its parts, joined in the order of GUARD_PARTS in _guard/program.py; no function calls one of a later part:
+#   lib/      this file, the answer to the controller, its request, who else could change a file, the clock, files,
+#             processes, claims, the service manager, the system as it is, the record of an activation, the deploy lock
+#   kinds/    what activates, commits and rolls back each kind of system (kind.sh says what a driver is)
+#   guard/    place gcroots deployed look program judge units end reboot roll_back commit boot_once engine: the way of
+#             an activation (engine.sh has the picture); status start probe verbs: what the controller can ask for;
+#             installed: what it cannot where it has few privileges
 #   secrets/  the secrets of an activation          boot/  what boots by default, what boots once
 #
-# To look at a deploy by hand: cat /var/lib/nixferry/activations/*/phase (and log, notes, message).
+# To read how an activation goes, begin with run_activation in guard/engine.sh.
+# To look at a deploy by hand: cat /var/lib/nixferry/activations/*/phase (and log, notes, result/message).
 # To go back by hand while the guard waits: touch /var/lib/nixferry/activations/<id>/abort
 
 set -u
 umask 077
+# A kind's programs get these as they came.
+# shellcheck disable=SC2034 # guard/verbs.sh reads them
+CALLER_PATH=${PATH:-} CALLER_LOCALE=${LC_ALL:-} CALLER_RUNTIME_DIR=${XDG_RUNTIME_DIR:-}
 LC_ALL=C
 export LC_ALL
 

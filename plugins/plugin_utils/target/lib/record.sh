@@ -4,13 +4,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # The record of an activation. $DIR is /var/lib/nixferry/activations/<id>:
-#   request/KEY  what was asked for (see guard/start.sh), never changed
+#   guard.sh     the program that began it and that ends it (guard/place.sh)
+#   request/KEY  what was asked for, by the keys of lib/request.sh, never changed
 #   old/KEY      what the host was like before
 #   result/KEY   what came of it
 #   phase        one of: prepared activating awaiting-confirmation committing committed rolling-back rolled-back failed
 #   phases/      the phases not entered yet: a phase is entered by a rename, which works on a full disk, too
 #   history      phases with the time they began, on the clock and since the host came up (see `now`)
-#   notes        remarks, one a line
+#   notes        remarks, one a line                  room      kept free for the end (keep_room)
 #   worker       the process that works on it        child    the session of the program that it runs
 #   log          what the programs printed           boot     the boot it belongs to
 #   confirm, abort   made by the controller
@@ -23,9 +24,11 @@ wanted() { [ "$(request "$1")" = 1 ]; }
 
 phase() { get "$DIR/phase"; }
 
+ROOM_BYTES=131072
+
 # A record keeps some room on the disk to itself until its end: whatever fills the disk meanwhile, how the activation
 # ends can be written down, and the programs of the old system can print.
-keep_room() { printf '%s' "$NIXFERRY_GUARD" >"$DIR/room"; }
+keep_room() { printf "%${ROOM_BYTES}s" '' >"$DIR/room"; }
 
 has_room() {
     printf '%16384s' '' 2>/dev/null >"$DIR/test"
@@ -93,7 +96,7 @@ use_activation() {
     DIR=$STATE/activations/$1
 }
 
-# What the kind's snippets see; `shellcheck` cannot know that.
+# What the kind's programs see
 # shellcheck disable=SC2034
 load_variables() {
     TOPLEVEL=$(request toplevel)
@@ -112,7 +115,8 @@ prepare_state() {
     if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
         error state_unwritable "cannot make the state directory $STATE"
     fi
-    if ! printf '%s' "$NIXFERRY_GUARD$NIXFERRY_GUARD" >"$STATE/test.$$"; then
+    # For the program and for the room that the record keeps
+    if ! printf "%$((2 * ROOM_BYTES))s" '' >"$STATE/test.$$"; then
         rm -f "$STATE/test.$$"
         error state_unwritable "cannot write to the state directory $STATE"
     fi

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     HEALTH_CHECK_OPTIONS,
     HealthCheck,
@@ -32,6 +33,12 @@ def answer(verb: str, phase: str, **fields: str) -> tuple[str, str]:
     return verb, "\n".join(lines)
 
 
+def verb_of(script: str) -> str:
+    """What a script asks for."""
+    begins = script.split(maxsplit=1)[0]
+    return begins.removeprefix("verb=") if begins.startswith("verb=") else "checks"
+
+
 class Host:
     """Answers each verb with the next line of the play; ``LOST`` breaks the connection."""
 
@@ -44,6 +51,7 @@ class Host:
         self.on_fresh = False
         self.log: list[tuple[str, bool]] = []
         self.logins: list[int] = []
+        self.sent: list[str] = []
 
     @contextmanager
     def fresh(self) -> Iterator[Host]:
@@ -55,14 +63,19 @@ class Host:
             self.on_fresh = False
 
     def run(self, script: str, **_step: str) -> RemoteResult:
-        verb = script.split(maxsplit=3)[2] if script.startswith("set -- ") else "checks"
+        verb = verb_of(script)
         self.log.append((verb, self.on_fresh))
+        self.sent.append(script)
         self.logins.append(self.fresh_logins)
         expected, text = self.play.pop(0)
         assert verb == expected, self.log
         if text == LOST:
             raise HostUnreachable("no route to host", step=verb)
         return RemoteResult(0, text, "")
+
+
+def guard_of(host: Host) -> Guard:
+    return Guard(host)  # type: ignore[arg-type]
 
 
 class Clock:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from guard_grub import grub_boots, grub_cfg, grub_environment, with_grub
 from guard_host import SHELLS, Host
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.script import GUARD_PARTS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import GUARD_PARTS, guard_program
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 OLD = "/nix/store/0ld-nixos-system-web1-24.05"
@@ -31,16 +32,6 @@ case $1 in
         rm -f "$variable"
         [ -z "$2" ] || printf '\\007\\000\\000\\000%s' "$2" | sed 's/./&\\x00/g' >"$variable"
         ;;
-esac
-"""
-# The environment block as text
-GRUB_EDITENV = """\
-#!/bin/sh
-[ "$1" = "$HOST/boot/grub/grubenv" ] || exit 2
-case $2 in
-    set) [ -e "$FAULTS/grub-editenv" ] || echo "$3" >"$1" ;;
-    unset) rm -f "$1" ;;
-    list) cat "$1" ;;
 esac
 """
 GRUB_CFG = f"""\
@@ -131,13 +122,10 @@ def with_systemd_boot(host: Host, entries: dict[str, str], loader_conf: str) -> 
     host.program("bootctl", BOOTCTL)
 
 
-def with_grub(host: Host, text: str = GRUB_CFG, mount: str = "ext4 /dev/vda1") -> None:
-    path = host.directory / "boot/grub/grub.cfg"
-    path.parent.mkdir(parents=True)
-    path.write_text(text)
-    kind, device = mount.split()
-    host.program("findmnt", f"#!/bin/sh\ncase $3 in SOURCE) echo {device} ;; *) echo {kind} ;; esac\n")
-    host.program("grub-editenv", GRUB_EDITENV)
+def with_menu(host: Host, text: str = GRUB_CFG, mount: str = "ext4 /dev/vda1") -> None:
+    with_grub(host, mount)
+    grub_cfg(host).parent.mkdir(parents=True)
+    grub_cfg(host).write_text(text)
 
 
 @EVERY_SHELL
@@ -218,7 +206,7 @@ def test_systemd_boot_whose_variables_are_not_kept(host: Host) -> None:
 
 @EVERY_SHELL
 def test_grub(host: Host) -> None:
-    with_grub(host)
+    with_menu(host)
     assert answer(host, "boot_loader") == "grub"
     assert answer(host, "boot_once_problem") == ""
     assert answer(host, "boot_default") == OLD
@@ -226,10 +214,29 @@ def test_grub(host: Host) -> None:
     assert answer(host, f"boot_entry {NEW}-slow") == "2>0>1"
     assert answer(host, f"boot_entry {OLD}") == "2>1"
     assert call(host, "boot_once '2>0>0'")[0] == 0
-    environment = host.directory / "boot/grub/grubenv"
-    assert environment.read_text() == "next_entry=2>0>0\n"
+    assert grub_environment(host).read_text() == "next_entry=2>0>0\n"
     assert call(host, "forget_boot_once")[0] == 0
-    assert not environment.exists()
+    assert not grub_environment(host).exists()
+
+
+@pytest.mark.parametrize(
+    ("position", "system"),
+    [
+        ("", OLD),
+        ("0", OLD),
+        ("2>0>0", NEW),
+        ("2>0>1", f"{NEW}-slow"),
+        ("2>1", OLD),
+        ("2", NEW),
+        ("2>7", NEW),
+        ("7", OLD),
+        ("a title", OLD),
+        ("1", ""),
+    ],
+)
+def test_what_the_lab_boots_is_what_grub_would(host: Host, position: str, system: str) -> None:
+    with_menu(host)
+    assert grub_boots(host, position) == system
 
 
 @pytest.mark.parametrize(
@@ -245,30 +252,20 @@ def test_grub(host: Host) -> None:
     ],
 )
 def test_grub_that_would_not_forget(host: Host, text: str, mount: str, words: str) -> None:
-    with_grub(host, text, mount)
+    with_menu(host, text, mount)
     assert words in answer(host, "boot_once_problem")
 
 
 def test_grub_whose_environment_cannot_be_written(host: Host) -> None:
-    with_grub(host)
+    with_menu(host)
     host.fault("grub-editenv")
-    (host.directory / "boot/grub/grubenv").write_text("\n")
+    grub_environment(host).write_text("\n")
     assert call(host, "boot_once '2>0>0'")[0] != 0
 
 
-@EVERY_SHELL
-def test_stub_of_the_lab(host: Host) -> None:
-    entries = host.directory / "boot/nixferry-lab/entries"
-    entries.mkdir(parents=True)
-    (entries / "generation-7").write_text(f"{OLD}\n")
-    (entries / "generation-8").write_text(f"{NEW}\n")
-    (entries.parent / "default").write_text(f"{OLD}\n")
-    assert answer(host, "boot_loader; boot_once_problem; boot_default") == f"lab\n{OLD}"
-    assert answer(host, f"boot_entry {NEW}; boot_entry /nix/store/other") == "generation-8"
-    assert call(host, "boot_once generation-8")[0] == 0
-    assert (entries.parent / "once").read_text() == "generation-8\n"
-    assert call(host, "forget_boot_once")[0] == 0
-    assert not (entries.parent / "once").exists()
+def test_nothing_of_the_lab_travels_to_hosts() -> None:
+    assert "grub_once" in guard_program().text
+    assert "nixferry-lab" not in guard_program().text
 
 
 def test_no_other_boot_loader(host: Host) -> None:

@@ -15,10 +15,9 @@ import time
 from pathlib import Path
 
 import pytest
-from guard_host import SHELLS, WAIT, Host, wait_for
+from guard_host import SHELLS, WAIT, Host, script_of, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import start_script
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -337,7 +336,7 @@ def test_a_start_that_nobody_listens_to_any_more_begins_nothing(host: Host) -> N
     ) as start:
         assert start.stdin is not None
         assert start.stdout is not None
-        start.stdin.write(start_script(request).encode())
+        start.stdin.write(script_of(host, request))
         start.stdin.close()
         assert start.stdout.readlines(2) == [b"\n", b"nixferry=1\n"]
         start.stdout.close()

@@ -9,14 +9,13 @@ import pytest
 from guard_host import SHELLS, Host
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
 
 def hold(host: Host, activation_id: str, seconds: int) -> GuardStatus:
-    return parse_status("hold", host.run(_guard.hold_script(activation_id, seconds=seconds)))
+    return host.guard.hold(activation_id, seconds=seconds)
 
 
 def begin(host: Host, **options: object) -> str:

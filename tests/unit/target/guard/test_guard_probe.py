@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.script import guard_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import parse_answer
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import (
+    GUARD_PARTS,
+    guard_program,
+    target_text,
+)
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -103,7 +105,7 @@ def test_dry_activation_that_hangs_is_ended(host: Host) -> None:
     new = host.toplevel("new")
     program = Path(new) / "bin/switch-to-configuration"
     program.write_text("#!/bin/sh\nsleep 60\n")
-    found = host.probe(toplevel=new, dry_activate=True, timeout=3)
+    found = host.probe(toplevel=new, dry_activate=True, timeout_activation=3)
     assert found.dry_activate_exit_code is None
     assert "it did not end within 3 s" in found.dry_activate_log
 
@@ -137,10 +139,13 @@ def test_bytes_that_are_no_text_do_not_break_the_answer(host: Host) -> None:
 
 
 def test_noise_before_the_answer_is_skipped(host: Host) -> None:
-    script = "echo 'Welcome to this host'\necho nixferry=0\n" + _guard.probe_script(
-        _guard.ProbeRequest(host.kind)
+    noisy = host.programs / "noisy-shell"
+    noisy.write_text(
+        f"#!/bin/sh\necho 'Welcome to this host'\necho nixferry=0\nexec {host.programs}/guard-shell\n"
     )
-    assert parse_answer("probe", host.run(script)).text("nix_version") == "2.18.1"
+    noisy.chmod(0o755)
+    host.login_shell = "noisy-shell"
+    assert host.probe().nix_version == "2.18.1"
 
 
 @pytest.mark.skipif(
@@ -162,9 +167,14 @@ def test_host_without_proc_uses_other_means(host: Host) -> None:
     assert found.generations[1].date == int(Path(f"{host.profile}-2-link").lstat().st_mtime)
 
 
-def test_sources_use_no_shell_extension_and_name_no_kind() -> None:
-    """The guard is handed the kind's programs as data."""
-    text = guard_text()
-    code = re.sub(r"(?m)^\s*#.*$", "", text)
-    assert "switch-to-configuration" not in code
-    assert not re.search(r"(?m)^\s*(local|function|declare) |\[\[|<<<|\bpipefail\b", code)
+def test_sources_use_no_shell_extension_and_only_its_driver_names_a_program_of_a_kind() -> None:
+    code = {part: re.sub(r"(?m)^\s*#.*$", "", target_text(part)) for part in GUARD_PARTS}
+    assert [part for part, text in code.items() if "switch-to-configuration" in text] == ["kinds/nixos.sh"]
+    for text in code.values():
+        assert not re.search(r"(?m)^\s*(local|function|declare) |\[\[|<<<|\bpipefail\b", text)
+
+
+def test_nothing_that_is_sent_is_evaluated() -> None:
+    """The one `eval` of the guard is for names of variables that stand in its own text."""
+    lines = [line.strip() for line in guard_program().text.splitlines() if re.search(r"\beval\b", line)]
+    assert [line for line in lines if not line.startswith("#")] == 2 * ['eval "value=\\${$variable-}"']

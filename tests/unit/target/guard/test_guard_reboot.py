@@ -12,6 +12,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from guard_grub import (
+    INSTALL_GRUB,
+    grub_boots,
+    grub_cfg,
+    grub_environment,
+    grub_takes_over,
+    next_entry,
+    with_grub,
+)
 from guard_host import SHELLS, Host, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
@@ -19,16 +28,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status impo
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
-# What installs the boot loader of a system: the stub of the lab, with an entry for every generation.
-INSTALL = """
-    for link in "$HOST"/profiles/system-*-link; do
-        [ -L "$link" ] && readlink "$link" >"$HOST/boot/nixferry-lab/entries/${link##*/}"
-    done
-    for entry in "$HOST"/boot/nixferry-lab/entries/*; do
-        [ -L "$HOST/profiles/${entry##*/}" ] || rm -f "$entry"
-    done
-    echo "${0%/bin/*}" >"$HOST/boot/nixferry-lab/default"
-"""
 # A program that refuses leaves running what runs.
 STAYS = "ln -sfn $HOST/store/first $HOST/run/current-system"
 
@@ -39,8 +38,7 @@ class Machine:
     def __init__(self, host: Host) -> None:
         self.host = host
         host.with_service_manager()
-        (host.directory / "boot/nixferry-lab/entries").mkdir(parents=True)
-        host.program("findmnt", "#!/bin/sh\necho ext4\n")
+        with_grub(host)
         (host.directory / "etc/systemd").mkdir(parents=True)
         host.run_system(self.system("first", kernel="1"))
         subprocess.run([f"{host.current}/bin/switch-to-configuration", "boot"], env=host.env(), check=True)
@@ -49,7 +47,7 @@ class Machine:
     def system(
         self, name: str, kernel: str = "2", inhibitor: str = "", boot: str = "", test: str = ":"
     ) -> str:
-        path = self.host.toplevel(name, boot=boot + INSTALL, test=test)
+        path = self.host.toplevel(name, boot=boot + INSTALL_GRUB, test=test)
         (Path(path) / "kernel-params").write_text(kernel)
         (Path(path) / "switch-inhibitors").write_text(f'{{\n  "dbus": "{inhibitor}",\n  "x": ""\n}}\n')
         return path
@@ -76,13 +74,7 @@ class Machine:
         shutil.rmtree(host.directory / "run/nixferry", ignore_errors=True)
         for path in host.directory.glob("stopped-*"):
             path.unlink()
-        once = host.directory / "boot/nixferry-lab/once"
-        system = self.default
-        if once.exists():
-            system = (
-                (host.directory / "boot/nixferry-lab/entries" / once.read_text().strip()).read_text().strip()
-            )
-            once.unlink()
+        system = grub_takes_over(host)
         for name in ("current-system", "booted-system"):
             link = host.directory / "run" / name
             link.unlink()
@@ -102,7 +94,7 @@ class Machine:
 
     @property
     def default(self) -> str:
-        return (self.host.directory / "boot/nixferry-lab/default").read_text().strip()
+        return grub_boots(self.host)
 
     def systems(self) -> tuple[str, str, str]:
         """What runs, what boots and what the profile holds."""
@@ -110,10 +102,8 @@ class Machine:
 
     def left(self) -> list[str]:
         control = self.host.directory / "etc/systemd/system.control"
-        once = self.host.directory / "boot/nixferry-lab/once"
-        return [
-            path.name for path in [*control.rglob("*.service"), once] if path.is_symlink() or path.exists()
-        ]
+        units = [path.name for path in control.rglob("*.service")]
+        return [*units, "next_entry"] if next_entry(self.host) else units
 
 
 @pytest.fixture
@@ -151,17 +141,19 @@ def test_new_system_is_booted_once_and_then_committed(machine: Machine) -> None:
 @EVERY_SHELL
 def test_host_that_comes_back_with_the_old_system_says_so(machine: Machine) -> None:
     host = machine.host
-    started = machine.start(machine.system("new"))
+    new = machine.system("new")
+    started = machine.start(new)
     machine.wait_until_down()
+    assert f"init={new}/init" in grub_cfg(host).read_text()
     # The new one crashed: the entry was forgotten before it was tried.
-    (host.directory / "boot/nixferry-lab/once").unlink()
+    grub_environment(host).unlink()
     assert machine.boots() == "first"
     ended = host.ended(started.activation_id)
     assert (ended.phase, ended.reason, ended.reboot) == ("rolled-back", "boot_failed", "done"), host.story()
     assert "came back with the old system by itself" in ended.message
     assert machine.systems() == ("first", "first", "first")
     assert not Path(f"{host.profile}-3-link").is_symlink()
-    assert len(list((host.directory / "boot/nixferry-lab/entries").iterdir())) == 2
+    assert f"init={new}/init" not in grub_cfg(host).read_text()
     wait_for(lambda: machine.left() == [], "the unit to be gone")
 
 
@@ -302,7 +294,7 @@ def test_reboot_that_is_still_due_comes_back_with_what_was_booted(machine: Machi
     started = machine.start(new)
     machine.wait_until_down()
     assert machine.systems() == ("new", "first", "new")
-    (host.directory / "boot/nixferry-lab/once").unlink()
+    grub_environment(host).unlink()
     machine.boots()
     ended = host.ended(started.activation_id)
     assert (ended.phase, ended.reason, Path(ended.old_system).name) == ("rolled-back", "boot_failed", "first")
@@ -353,7 +345,7 @@ def test_host_that_cannot_is_refused_before_anything_changes(machine: Machine, t
     if trouble == "loader":
         shutil.rmtree(host.directory / "boot")
     elif trouble == "memory":
-        host.program("findmnt", "#!/bin/sh\necho tmpfs\n")
+        host.program("findmnt", "#!/bin/sh\ncase $5 in */boot/grub) echo ext4 ;; *) echo tmpfs ;; esac\n")
     elif trouble == "units":
         (host.directory / "etc/systemd/system.control").write_text("not a directory")
     elif trouble == "old":
@@ -406,8 +398,8 @@ def test_third_system_that_was_booted_is_told(machine: Machine) -> None:
     started = machine.start(machine.system("new"))
     machine.wait_until_down()
     third = machine.system("third")
-    (host.directory / "boot/nixferry-lab/once").unlink()
-    (host.directory / "boot/nixferry-lab/default").write_text(third + "\n")
+    grub_environment(host).unlink()
+    subprocess.run([f"{third}/bin/switch-to-configuration", "boot"], env=host.env(), check=True)
     assert machine.boots() == "third"
     ended = host.ended(started.activation_id)
     assert (ended.phase, ended.reason, ended.other_system) == ("failed", "boot_failed", third), host.story()

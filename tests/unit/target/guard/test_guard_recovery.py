@@ -17,8 +17,8 @@ from guard_host import SHELLS, Host, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import profile_kind
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -171,7 +171,7 @@ def test_live_lock_names_its_holder(host: Host) -> None:
     host.awaited(first.activation_id)
     with pytest.raises(NixferryError) as caught:
         host.start(host.toplevel("other"))
-    assert f"alice@laptop: it's 5 o'clock (activation {first.activation_id} for" in caught.value.message
+    assert f"alice@laptop: it's 5 o'clock (activation {first.activation_id} for" in caught.value.cause
     holder = host.probe().lock_holder
     assert holder is not None
     assert (holder.activation_id, holder.deployer) == (first.activation_id, "alice@laptop: it's 5 o'clock")
@@ -203,20 +203,20 @@ def test_of_simultaneous_starts_exactly_one_wins(host: Host, stale: bool) -> Non
         locks = host.directory / "run/nixferry"
         locks.mkdir()
         (locks / "lock").write_text("dead-1 999999 1 some-boot:1 1577836800\n")
-    scripts = [_guard.start_script(host.request(host.toplevel(f"new{number}"))) for number in range(6)]
+    requests = [host.request(host.toplevel(f"new{number}")) for number in range(6)]
 
-    def start(script: str) -> GuardStatus | NixferryError:
+    def start(request: StartRequest) -> GuardStatus | NixferryError:
         try:
-            return parse_status("start", host.run(script))
+            return host.guard.start(request)
         except NixferryError as error:
             return error
 
-    with ThreadPoolExecutor(len(scripts)) as pool:
-        answers = list(pool.map(start, scripts))
+    with ThreadPoolExecutor(len(requests)) as pool:
+        answers = list(pool.map(start, requests))
     winners = [answer for answer in answers if isinstance(answer, GuardStatus)]
     losers = [answer for answer in answers if isinstance(answer, NixferryError)]
     assert len(winners) == 1, [str(answer) for answer in answers]
-    assert all("somebody else is deploying" in loser.message for loser in losers)
+    assert all("somebody else is deploying" in loser.cause for loser in losers)
     assert host.awaited(winners[0].activation_id).phase == "awaiting-confirmation"
     assert len(host.actions) == 1
 

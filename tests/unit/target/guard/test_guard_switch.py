@@ -13,8 +13,6 @@ from guard_host import SHELLS, Host, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, profile_kind
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import parse_status
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -54,9 +52,7 @@ def test_a_start_that_is_sent_twice_starts_once(host: Host) -> None:
     """ssh_retries sends a command again when the connection breaks before the answer has come."""
     new = host.toplevel("new")
     request = host.request(new)
-    first, second = (
-        parse_status("start", host.run(_guard.start_script(request))) for _attempt in ("first", "second")
-    )
+    first, second = (host.guard.start(request) for _attempt in ("first", "second"))
     assert first.activation_id == second.activation_id == request.activation_id
     assert second.phase in ("prepared", "activating", "awaiting-confirmation")
     assert host.confirm(host.awaited(request.activation_id).activation_id).phase == "committed"
@@ -84,9 +80,11 @@ def test_who_may_not_change_the_profile_starts_nothing(host: Host) -> None:
 @EVERY_SHELL
 def test_the_answer_begins_a_line_of_its_own(host: Host) -> None:
     """A login script may print something without an end of line."""
-    answer = host.run(_guard.start_script(host.request(host.toplevel("new"))))
-    glued = replace(answer, stdout=f"Welcome! {answer.stdout}")
-    started = parse_status("start", glued)
+    greeting = host.programs / "greeting-shell"
+    greeting.write_text(f'#!/bin/sh\nprintf "Welcome! "\nexec {host.programs}/guard-shell "$@"\n')
+    greeting.chmod(0o755)
+    host.login_shell = "greeting-shell"
+    started = host.start(host.toplevel("new"))
     assert host.abort(started.activation_id).phase == "rolled-back"
 
 

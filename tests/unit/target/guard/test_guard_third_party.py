@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 
 import pytest
-from guard_host import SHELLS, Host, wait_for
+from guard_host import SHELLS, Driver, Host, wait_for
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import Kind, profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import profile_kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
@@ -162,20 +161,18 @@ def test_interrupted_activation_is_no_hindrance_when_a_third_system_runs(host: H
 # --- kinds without a boot default ------------------------------------------------------------------------------------
 
 
-def kinds(host: Host) -> dict[str, Kind]:
-    """The kind whose profile is what runs, and one whose activation only the commit shows."""
-    profile = replace(profile_kind("true"), profile=str(host.profile))
-    return {
-        "profile": profile,
-        "system-manager": replace(profile, activate=":", commit='nix-env -p "$PROFILE" --set "$TOPLEVEL"'),
-    }
+# The kind whose profile is what runs, and one whose activation only the commit shows.
+KINDS = {
+    "profile": Driver(profile_kind("true")),
+    "system-manager": Driver(profile_kind("true"), {"activate": ":", "commit": "set_profile"}),
+}
 
 
 @EVERY_SHELL
 @pytest.mark.parametrize("kind", ["profile", "system-manager"])
 @pytest.mark.parametrize("confirmed", [True, False])
 def test_profile_that_is_what_runs_is_left_to_a_third_party(host: Host, kind: str, confirmed: bool) -> None:
-    activation = waiting(host, kind=kinds(host)[kind])
+    activation = waiting(host, kind=KINDS[kind])
     third = host.toplevel("third")
     host.set_profile(third)
     ended = host.confirm(activation) if confirmed else host.abort(activation)
@@ -185,11 +182,11 @@ def test_profile_that_is_what_runs_is_left_to_a_third_party(host: Host, kind: st
 
 @pytest.mark.parametrize("kind", ["profile", "system-manager"])
 def test_what_only_the_commit_shows_is_committed(host: Host, kind: str) -> None:
-    assert host.deploy(host.toplevel("new"), kind=kinds(host)[kind]).phase == "committed"
+    assert host.deploy(host.toplevel("new"), kind=KINDS[kind]).phase == "committed"
 
 
 def test_profile_that_a_third_party_has_put_back_is_not_committed(host: Host) -> None:
-    activation, old = waiting(host, kind=kinds(host)["profile"]), str(host.directory / "store/old")
+    activation, old = waiting(host, kind=KINDS["profile"]), str(host.directory / "store/old")
     host.set_profile(old)
     ended = host.confirm(activation)
     assert (ended.phase, ended.reason) == ("rolled-back", "other_system")

@@ -16,17 +16,19 @@ from guard_programs import SWITCH_TO_CONFIGURATION
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, profile_kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import (
-    REQUEST_FIELDS,
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import (
+    FIXED_FIELDS,
     InstalledGuard,
-    guard_program,
-    guard_version,
-    installed_guard,
-    request_text,
+    installed_request,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.script import GuardScript
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, parse_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import (
+    GuardPolicy,
+    guard_policy,
+    guard_version,
+    installed_program,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import target_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 KEY = "deploy-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
@@ -88,32 +90,53 @@ class Guarded:
         )
         return Completed(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
 
-    def ask(self, script: GuardScript) -> GuardStatus:
-        return parse_status(script.verb, self.send(request_text(script).encode()))
+    # What the client asks of a shell.
+    login_user = "ferry"
+
+    def run_command(self, _command: str, *, data: bytes, step: str) -> Completed:
+        assert step
+        return self.send(data)
+
+    @property
+    def client(self) -> InstalledGuard:
+        return InstalledGuard(self, str(self.program))  # type: ignore[arg-type]
 
     def start(self, toplevel: str, **options: object) -> GuardStatus:
-        return self.ask(_guard.start_script(self.request(toplevel, **options)))
+        return self.client.start(self.request(toplevel, **options))
 
     def request(self, toplevel: str, **options: object) -> _guard.StartRequest:
-        return replace(
-            self.host.request(toplevel), kind=KINDS["nixos"], profile=str(self.host.profile), **options
-        )
+        return self.host.request(toplevel, **options)
+
+    def data(self, toplevel: str) -> bytes:
+        """A good request."""
+        return installed_request("start", list(_guard.request_fields(self.request(toplevel))))
+
+    def answered(self, completed: Completed) -> GuardStatus:
+        """What the client makes of an answer to ``start``."""
+
+        class Played(Guarded):
+            def send(self, _data: bytes, *_arguments: str, **_environment: str) -> Completed:
+                return completed
+
+        return Played(self.host, self.program).start("/nix/store/x")
 
     def raw(self, *lines: str, verb: str = "start") -> Completed:
         """A request as an attacker writes it."""
-        return self.send("\n".join([f"version={guard_version()}", f"verb={verb}", *lines, ""]).encode())
+        return self.send(
+            "\n".join([f"version={guard_version()}", f"verb={verb}", *lines, f"end={verb}", ""]).encode()
+        )
 
-    def lines(self, toplevel: str, **options: object) -> list[str]:
+    def lines(self, toplevel: str) -> list[str]:
         """The fields of a good request."""
-        return request_text(_guard.start_script(self.request(toplevel, **options))).splitlines()[2:]
+        return self.data(toplevel).decode().splitlines()[2:-1]
 
 
 def install(host: Host) -> Guarded:
     host.program("nix", NIX)
     (host.directory / "nix/store").mkdir(parents=True)
     program = host.programs / "nixferry-guard"
-    guard = InstalledGuard(KINDS["nixos"], str(host.profile), (KEY,))
-    program.write_text(guard_program(guard, host.env()))
+    policy = GuardPolicy(KINDS["nixos"], str(host.profile), (KEY,))
+    program.write_text(installed_program(policy, host.env()))
     return Guarded(host, program)
 
 
@@ -134,11 +157,10 @@ def test_a_deploy_and_the_way_back(host: Host) -> None:
 
     def deploy(toplevel: str) -> GuardStatus:
         status = guarded.start(toplevel, deployer="somebody's controller")
-        waiting = _guard.status_script(
-            status.activation_id, wait_while=("prepared", "activating"), seconds=100
-        )
-        assert guarded.ask(waiting).phase == "awaiting-confirmation"
-        return guarded.ask(_guard.confirm_script(status.activation_id, seconds=100))
+        client = guarded.client
+        waiting = client.status(status.activation_id, wait_while=("prepared", "activating"), seconds=100)
+        assert waiting.phase == "awaiting-confirmation"
+        return client.confirm(status.activation_id, seconds=100)
 
     first, second = guarded.toplevel("first"), guarded.toplevel("second")
     done = deploy(first)
@@ -150,9 +172,7 @@ def test_a_deploy_and_the_way_back(host: Host) -> None:
     # A generation needs no signature: root has made it.
     (host.directory / "signed").unlink()
     back = guarded.start(first, is_rollback=True)
-    aborted = guarded.ask(
-        _guard.abort_script(back.activation_id, seconds=100, reason="too old: na\u00efve\n'x'")
-    )
+    aborted = guarded.client.abort(back.activation_id, seconds=100, reason="too old: na\u00efve\n'x'")
     assert aborted.phase == "rolled-back"
     assert host.current == host.boots == second
     assert not list((host.directory / "nix/var/nix/gcroots/nixferry-permits").iterdir())
@@ -160,26 +180,22 @@ def test_a_deploy_and_the_way_back(host: Host) -> None:
 
 def test_a_probe_tells_and_forecasts(guarded: Guarded) -> None:
     new = guarded.toplevel("new")
-    script = _guard.probe_script(
-        _guard.ProbeRequest(
-            KINDS["nixos"], str(guarded.host.profile), toplevel=new, closure=True, dry_activate=True
-        )
+    asked = _guard.ProbeRequest(
+        KINDS["nixos"], str(guarded.host.profile), toplevel=new, closure=True, dry_activate=True
     )
-    probe = parse_probe(guarded.send(request_text(script).encode()))
+    probe = guarded.client.probe(asked)
     assert probe.current == guarded.host.current
     assert probe.dry_activate_exit_code == 0
     assert guarded.host.actions == [f"dry-activate {Path(new).name}"]
     unsigned = guarded.toplevel("unsigned", signed=False)
     for forecast in (True, False):
-        asked = _guard.ProbeRequest(
-            KINDS["nixos"], str(guarded.host.profile), toplevel=unsigned, dry_activate=forecast
-        )
         with pytest.raises(NixferryError, match="neither signed"):
-            parse_probe(guarded.send(request_text(_guard.probe_script(asked)).encode()))
+            guarded.client.probe(replace(asked, toplevel=unsigned, closure=False, dry_activate=forecast))
     # Check mode comes before the copy.
     absent = replace(asked, toplevel=f"{guarded.host.directory}/nix/store/{'1' * 32}-nothing")
-    told = parse_probe(guarded.send(request_text(_guard.probe_script(absent)).encode()))
-    assert told.toplevel_valid is False
+    assert guarded.client.probe(absent).toplevel_valid is False
+    assert guarded.client.probe(replace(asked, toplevel="")).profile == str(guarded.host.profile)
+    assert guarded.host.actions == [f"dry-activate {Path(new).name}"]
 
 
 @in_every_shell
@@ -217,6 +233,15 @@ REFUSED_LINES = (
     "commit=touch $HOST/hacked",
     "dry_activate=touch $HOST/hacked",
     "roll_back=:",
+    "activate_command=touch $HOST/hacked",
+    "variable=PATH=/tmp",
+    "deployer=two%0alines",
+    "deployer=%00",
+    "deployer=%4",
+    "deployer=%zz",
+    "toplevel=%2fetc",
+    "verb=start",
+    "end=status",
     "environment=PATH=/tmp",
     "reboot_command=touch $HOST/hacked",
     "prepare_boot=touch $HOST/hacked",
@@ -261,7 +286,7 @@ def test_what_is_not_for_the_caller_to_say(host: Host) -> None:
         key = line.partition("=")[0]
         good = [each for each in lines if not each.startswith(f"{key}=")]
         with pytest.raises(NixferryError) as error:
-            parse_status("start", guarded.raw(*good, line))
+            guarded.answered(guarded.raw(*good, line))
         assert "installed for" in error.value.remedy, line
     assert unchanged(guarded)
     assert not (host.directory / "hacked").exists()
@@ -294,7 +319,7 @@ def test_only_a_store_path_itself_is_a_toplevel(guarded: Guarded, path: str) -> 
     text = path.format(new=new, link=link, store=guarded.host.directory / "nix/store")
     good = [each for each in guarded.lines(new) if not each.startswith("toplevel=")]
     with pytest.raises(NixferryError):
-        parse_status("start", guarded.raw(*good, f"toplevel={text}"))
+        guarded.answered(guarded.raw(*good, f"toplevel={text}"))
     assert unchanged(guarded)
 
 
@@ -303,19 +328,26 @@ def test_requests_that_are_none(host: Host) -> None:
     guarded = install(host)
     good = guarded.lines(guarded.toplevel("new"))
     head = [f"version={guard_version()}", "verb=start"]
+    end = "end=start"
+    for cut in range(0, len(guarded.data(guarded.toplevel("cut")).decode().splitlines()), 3):
+        whole = guarded.data(f"{host.directory}/nix/store/{'0' * 32}-cut").decode().splitlines()
+        assert "error=refused" in guarded.send("\n".join(whole[:cut]).encode()).stdout
     for lines in (
         [],
         ["", ""],
         head,
         ["verb=start", f"version={guard_version()}", *good],
-        [head[0], "verb=run", *good],
-        [head[0], "verb=watch", *good],
-        [head[0], "verb=start;id", *good],
-        ["version=$(id)", head[1], *good],
-        [*head, *good, good[0]],
-        [*head, *good, "reason=" + "x" * 70_000],
-        [*head, *good, *(f"seconds={number}" for number in range(10_000))],
-        [*head, *good, "reason=\x00", "\x1b[0m"],
+        [head[0], "verb=run", *good, "end=run"],
+        [head[0], "verb=watch", *good, "end=watch"],
+        [head[0], "verb=driver", *good, "end=driver"],
+        [head[0], "verb=start;id", *good, end],
+        ["version=$(id)", head[1], *good, end],
+        [*head, *good],
+        [*head, *good, good[0], end],
+        [*head, *good, "reason=" + "x" * 140_000, end],
+        [*head, *good, *(f"seconds={number}" for number in range(10_000)), end],
+        [*head, *good, "reason=\x00", "\x1b[0m", end],
+        [*head, *(line for line in good if not line.startswith("timeout_confirm=")), end],
     ):
         done = guarded.send("\n".join([*lines, ""]).encode())
         assert done.return_code != 0
@@ -327,7 +359,7 @@ def test_requests_that_are_none(host: Host) -> None:
 @in_every_shell
 def test_arguments_and_the_environment_count_for_nothing(host: Host) -> None:
     guarded = install(host)
-    script = request_text(_guard.start_script(guarded.request(guarded.toplevel("new")))).encode()
+    script = guarded.data(guarded.toplevel("new"))
     for arguments in (["start"], ["-c", "id"], ["--"], [""]):
         done = guarded.send(script, *arguments)
         assert (done.return_code, done.stdout) == (2, "")
@@ -337,9 +369,11 @@ def test_arguments_and_the_environment_count_for_nothing(host: Host) -> None:
     hostile = {
         "NIXFERRY_SH": "/bin/false",
         "NIXFERRY_PROC": str(other),
-        "NIXFERRY_GUARD": "touch $HOST/hacked",
+        "NIXFERRY_PROGRAM": "touch $HOST/hacked",
         "INSTALLED_KEYS": "evil:x",
-        "INSTALLED_FIELDS": "activate:text",
+        "INSTALLED_VERSION": "",
+        "INSTALLED_COMMAND": "touch $HOST/hacked",
+        "REQUEST_FIELDS": "activate text text",
         "ENV": f"{other}/env",
         "NIX_CONFIG": "trusted-public-keys = evil:x",
         "NIX_REMOTE": str(other),
@@ -348,42 +382,71 @@ def test_arguments_and_the_environment_count_for_nothing(host: Host) -> None:
         "verb": "x",
         "two\nlines": "x",
     }
-    status = parse_status("start", guarded.send(script, **hostile))
+    status = guarded.answered(guarded.send(script, **hostile))
     assert status.phase != "none"
     assert not list(other.iterdir())
-    assert guarded.ask(_guard.abort_script(status.activation_id, seconds=100)).phase == "rolled-back"
+    assert guarded.client.abort(status.activation_id, seconds=100).phase == "rolled-back"
     assert not (host.directory / "hacked").exists()
 
 
 def test_another_version_is_told_so(guarded: Guarded) -> None:
-    text = request_text(_guard.start_script(guarded.request(guarded.toplevel("new"))))
+    text = guarded.data(guarded.toplevel("new")).decode()
     with pytest.raises(
         NixferryError, match=f"version {guard_version()}, the controller's 0123456789abcdef"
     ) as error:
-        parse_status("start", guarded.send(text.replace(guard_version(), "0123456789abcdef").encode()))
+        guarded.answered(guarded.send(text.replace(guard_version(), "0123456789abcdef").encode()))
     assert "nix_guard" in error.value.remedy
     assert unchanged(guarded)
 
 
-def test_what_the_program_fixes_is_refused_before_it_is_asked() -> None:
-    request = _guard.StartRequest("1", KINDS["nixos"], "/nix/store/x")
+def test_what_the_program_fixes_is_refused_before_it_is_asked(guarded: Guarded) -> None:
     for changed in (
         {"reboot_command": "halt"},
         {"environment": (("A", "b"),)},
         {"kind": profile_kind("systemctl restart web")},
     ):
         with pytest.raises(NixferryError, match="not for the deploy to choose"):
-            request_text(_guard.start_script(replace(request, **changed)))  # type: ignore[arg-type]
+            guarded.start("/nix/store/x", **changed)
 
 
-def test_every_field_that_a_caller_may_say_is_plain() -> None:
-    """What the guard evaluates as shell must never become a field of a request."""
-    program = guard_program(InstalledGuard(KINDS["nixos"], "/nix/var/nix/profiles/system", (KEY,)))
-    snippets = {"activate", "commit", "roll_back", "restore_boot_default", "dry_activate", "environment"}
-    snippets |= {"reboot_command", "find_profile", "deactivate"}
-    assert not snippets & set(REQUEST_FIELDS)
-    for snippet in snippets - {"find_profile"}:
-        assert f"{snippet}=" in program
+def test_every_field_of_a_request_has_a_rule_and_a_caller_says_no_command() -> None:
+    table = target_text("lib/request.sh").partition("REQUEST_FIELDS='\n")[2].partition("'\n")[0]
+    rules = dict(line.split(" ", 1) for line in table.splitlines())
+    kind = profile_kind("true")
+    start = _guard.StartRequest("1", kind, "/x", environment=(("A", "b"),))
+    probe = _guard.ProbeRequest(kind, environment=(("A", "b"),))
+    asked = {key for request in (start, probe) for key, _value in _guard.request_fields(request)}
+    others = {"version", "verb", "end", "wait_while", "seconds", "reason"}
+    assert set(rules) == asked | others
+    assert {key for key, rule in rules.items() if rule.endswith(" -")} == set(FIXED_FIELDS)
+    actions = ("action", _guard.ACTIONS), ("reboot", _guard.REBOOTS)
+    for key, choices in (*actions, ("failed_units", _guard.FAILED_UNITS_POLICIES)):
+        assert rules[key] == f"choice/{'/'.join(choices)} ="
+
+
+def test_the_version_that_began_an_activation_ends_it(guarded: Guarded) -> None:
+    """Somebody installs the guard anew while an activation waits."""
+    host = guarded.host
+    started = guarded.start(guarded.toplevel("new"))
+    program = guarded.program.read_text()
+    guarded.program.write_text(program.replace("say_status() {", "say_status() { say note other;", 1))
+    client = guarded.client
+    waiting = client.status(started.activation_id, wait_while=("prepared", "activating"), seconds=100)
+    assert (waiting.phase, "other" in waiting.notes) == ("awaiting-confirmation", False)
+    assert client.confirm(started.activation_id, seconds=100).phase == "committed"
+    assert host.record(started.activation_id).joinpath("guard.sh").stat().st_nlink == 2
+
+
+def test_what_the_user_runs_with_a_profile_is_fixed_at_installation(host: Host) -> None:
+    guarded = install(host)
+    kind = profile_kind('echo "it\'s $TOPLEVEL" >"$HOST/ran"')
+    policy = GuardPolicy(kind, str(host.profile), (KEY,))
+    guarded.program.write_text(installed_program(policy, host.env()))
+    new = guarded.toplevel("new")
+    status = guarded.start(new, kind=KINDS["profile"])
+    waited = guarded.client.status(status.activation_id, wait_while=("prepared", "activating"), seconds=100)
+    assert waited.phase == "awaiting-confirmation"
+    assert (host.directory / "ran").read_text() == f"it's {new}\n"
 
 
 @pytest.mark.parametrize(
@@ -392,4 +455,4 @@ def test_every_field_that_a_caller_may_say_is_plain() -> None:
 )
 def test_what_cannot_be_installed(kind: str, profile: str, keys: tuple[str, ...]) -> None:
     with pytest.raises(NixferryError):
-        installed_guard(KINDS[kind], profile, keys)
+        guard_policy(KINDS[kind], profile, keys)

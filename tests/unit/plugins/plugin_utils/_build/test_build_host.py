@@ -67,7 +67,7 @@ class There:
         self.realised += realisables
         self.valid |= {each.removesuffix(".drv") for each in realisables if each not in self.broken}
         errors = tuple(f"error: builder for '{each}' failed with exit code 1" for each in self.broken)
-        return NixResult(1 if errors else 0, "", "", ("nix-store",), errors=errors)
+        return NixResult(1 if errors else 0, "", "", ("nix-store",), errors=errors, where="big")
 
     def log_tail(self, _derivation: str) -> list[str]:
         return ["undefined reference"]
@@ -129,7 +129,7 @@ def test_what_is_missing_is_built_there_and_brought_here(brought: list[str]) -> 
 
 
 def test_nothing_is_asked_of_it_when_everything_is_here(brought: list[str]) -> None:
-    made = builds(Here(*HOSTS), There(fails=HostUnreachable("down", step="x")))
+    made = builds(Here(*HOSTS), There(fails=HostUnreachable("down", step="probe")))
     assert not any(build.built or build.error for build in made.values())
     assert brought == []
 

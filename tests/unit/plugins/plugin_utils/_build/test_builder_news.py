@@ -82,8 +82,8 @@ NO_JOBS_2_8 = (
 def test_the_users_message_says_it_once() -> None:
     error = NixferryError(NO_JOBS_2_8, step="build", remedy="The controller could not fetch something.")
     explained = with_builders(error, news_of(SSH_2_8).troubles)
-    assert explained.message.startswith("unable to start any build")
-    assert explained.message.count("Connection refused") == 1
+    assert explained.cause.startswith("unable to start any build")
+    assert explained.cause.count("Connection refused") == 1
     assert "Start the builder" in explained.remedy
 
 
@@ -91,8 +91,8 @@ def test_the_users_message_says_it_once() -> None:
 def test_an_error_that_follows_from_it_is_explained_by_it(message: str) -> None:
     error = NixferryError(message, step="build", remedy="Name a builder.", output=["a line"])
     explained = with_builders(error, news_of(SSH_NG_2_34).troubles)
-    assert message in explained.message
-    assert "ssh-ng://big could not be used" in explained.message
+    assert message in explained.cause
+    assert "ssh-ng://big could not be used" in explained.cause
     assert "Start the builder" in explained.remedy
     assert explained.output == ["a line"]
 
@@ -128,7 +128,7 @@ def test_without_trouble_a_mismatch_stays_as_it_is() -> None:
 )
 def test_a_builder_that_was_reached_gets_its_own_advice(message: str, hint: str) -> None:
     explained = with_builders(NixferryError(message, step="build", remedy="Something else."), [])
-    assert explained.message == message
+    assert explained.cause == message
     assert hint in explained.remedy
 
 

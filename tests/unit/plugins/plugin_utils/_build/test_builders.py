@@ -62,7 +62,7 @@ def test_an_entry_a_file_and_a_dictionary_together() -> None:
 def test_what_nix_would_misread_is_refused(builder: Any, complaint: str) -> None:
     with pytest.raises(NixferryError) as caught:
         builder_settings([builder], None)
-    assert complaint in caught.value.message
+    assert complaint in caught.value.cause
 
 
 def test_a_negative_number_of_jobs_is_refused() -> None:

@@ -130,7 +130,7 @@ def test_a_wrong_source_is_that_hosts_error(entry: object, words: str) -> None:
     built = options(sources={"web1": entry, "web2": {"flake": "."}})
     error = dict(built.sources)["web1"]
     assert isinstance(error, NixferryError)
-    assert words in error.message
+    assert words in error.cause
     assert source(built, "web2").flake == "."
 
 
@@ -190,7 +190,7 @@ def test_builders_become_settings() -> None:
 def test_a_setting_is_given_once() -> None:
     with pytest.raises(NixferryError) as caught:
         options(flake=".", builders=[], options={"builders": "@/etc/nix/machines"})
-    assert "`builders`" in caught.value.message
+    assert "`builders`" in caught.value.cause
 
 
 def test_a_fleet_is_a_source_of_all_its_hosts(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_host_fails_for_its_own_dependency_and_shows_its_log() -> None:
     assert set(errors) == {"web1"}
     error = errors["web1"]
     assert (
-        error.message == f"builder for '{dependency}' failed with exit code 1; {store('web1.drv')} needs it"
+        error.cause == f"builder for '{dependency}' failed with exit code 1; {store('web1.drv')} needs it"
     )
     assert error.output == ["undefined reference"]
     assert dependency in error.remedy
@@ -161,7 +161,7 @@ def test_a_log_that_did_not_come_by_is_read_from_the_store() -> None:
 def test_several_culprits_are_all_named() -> None:
     culprits = [store("a.drv"), store("b.drv")]
     nix = Store(needs={store("web1.drv"): culprits}, broken=culprits)
-    message = realised(nix, "web1")["web1"].message
+    message = realised(nix, "web1")["web1"].cause
     assert culprits[0] in message
     assert f"1 more failed: {culprits[1]}" in message
 
@@ -184,7 +184,7 @@ def test_an_error_without_a_culprit_is_everybodys() -> None:
 
     nix = Full()
     errors = realised(nix, "web1", "web2")
-    assert {error.message for error in errors.values()} == {"writing: No space left on device"}
+    assert {error.cause for error in errors.values()} == {"writing: No space left on device"}
     assert all(error.remedy.startswith("Free space") for error in errors.values())
     assert len(nix.realised) == 1
 
@@ -197,7 +197,7 @@ def test_a_host_that_was_built_before_the_error_is_fine() -> None:
 
     errors = realised(Interrupted(), "web1", "web2")
     assert set(errors) == {"web2"}
-    assert "the timeout for the build expired" in errors["web2"].message
+    assert "the timeout for the build expired" in errors["web2"].cause
 
 
 def test_a_store_path_that_nobody_has() -> None:
@@ -208,7 +208,7 @@ def test_a_store_path_that_nobody_has() -> None:
     ready = {"web1": target_of_store_path(store("system"))}
     nix = Unable()
     errors = realise(nix, ready, Controller(nix, BuildLogs()), deadline=None)  # type: ignore[arg-type]
-    assert f"{store('system')} is not in the store, and no substituter has it" in errors["web1"].message
+    assert f"{store('system')} is not in the store, and no substituter has it" in errors["web1"].cause
 
 
 def test_missing_targets_lack_at_least_one_output() -> None:

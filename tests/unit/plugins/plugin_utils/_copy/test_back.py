@@ -115,7 +115,7 @@ def test_what_the_controller_has_does_not_travel(shell: Shell) -> None:
 def test_a_controller_that_wants_signatures_is_told_apart_from_the_host(shell: Shell) -> None:
     with pytest.raises(NixferryError) as caught:
         bring(shell, Here(says=f"error: cannot add path '{SYSTEM}' because it lacks a valid signature"))
-    assert "the controller's Nix does not accept unsigned paths" in caught.value.message
+    assert "the controller's Nix does not accept unsigned paths" in caught.value.cause
     assert "trusted-users" in caught.value.remedy
 
 
@@ -125,14 +125,14 @@ def test_a_host_that_fails_is_explained_and_nothing_is_left_there(shell: Shell) 
     )
     with pytest.raises(NixferryError) as caught:
         bring(shell, Here())
-    assert "exit code 3" in caught.value.message
+    assert "exit code 3" in caught.value.cause
     assert 'rm -rf "$directory"' in shell.scripts[-1]
 
 
 def test_the_deadline_is_looked_at_between_pieces(shell: Shell) -> None:
     with pytest.raises(NixferryError) as caught:
         bring(shell, Here(), timeout=time.monotonic() * -1)
-    assert "the timeout for the build expired" in caught.value.message
+    assert "the timeout for the build expired" in caught.value.cause
 
 
 def test_the_controller_itself_is_no_other_machine(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,7 +217,7 @@ RECORDED = {
 @pytest.mark.parametrize(("lines", "message", "remedy", "transient"), RECORDED.values(), ids=RECORDED.keys())
 def test_recorded_failures(lines: list[str], message: str, remedy: str, transient: bool) -> None:
     error = explain(lines, "nothing said")
-    assert message in error.message
+    assert message in error.cause
     assert remedy in error.remedy
     assert error.transient is transient
     assert error.step == "copy"
@@ -226,8 +226,8 @@ def test_recorded_failures(lines: list[str], message: str, remedy: str, transien
 
 
 def test_an_unknown_failure_is_quoted_and_silence_is_named() -> None:
-    assert explain(["info", "error: the moon is full", "bye"], "silence").message == "the moon is full"
-    assert explain(["", "  "], "silence").message == "silence"
+    assert explain(["info", "error: the moon is full", "bye"], "silence").cause == "the moon is full"
+    assert explain(["", "  "], "silence").cause == "silence"
 
 
 def test_every_cause_says_what_to_do() -> None:

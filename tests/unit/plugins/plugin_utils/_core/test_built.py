@@ -13,7 +13,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import
     built_revision,
     built_toplevel,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import (
+    CONTROLLER,
+    NixferryError,
+    Step,
+)
 
 TOPLEVEL = "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-system"
 GOOD = {"failed": False, "toplevel": TOPLEVEL}
@@ -42,10 +46,15 @@ def test_what_holds_no_build_of_the_host(build: dict[str, Any]) -> None:
     assert caught.value.remedy
 
 
-@given(message=st.text(), step=st.text(min_size=1), remedy=st.text())
-def test_an_error_survives_the_way_through_a_result(message: str, step: str, remedy: str) -> None:
-    result = NixferryError(message, step=step, remedy=remedy).result("web1")
-    assert NixferryError.of_result("web1", result).result("web1") == result
+@given(
+    cause=st.text(),
+    step=st.sampled_from(Step),
+    remedy=st.text(),
+    where=st.sampled_from(["", CONTROLLER, "big"]),
+)
+def test_an_error_survives_the_way_through_a_result(cause: str, step: Step, remedy: str, where: str) -> None:
+    result = NixferryError(cause, step=step, remedy=remedy, where=where).result("web1")
+    assert NixferryError.of_result(result).result("web1") == result
 
 
 def test_the_revision_of_a_build() -> None:

@@ -123,7 +123,7 @@ def test_a_broken_host_fails_alone_and_with_its_own_error() -> None:
     assert answers["web3"] == evaluation("web3")
     error = answers["web2"]
     assert isinstance(error, NixferryError)
-    assert (error.message, error.step) == ("web2 is broken", "evaluate")
+    assert (error.cause, error.step) == ("web2 is broken", "evaluate")
     # Together, then the root alone, then each by itself.
     assert evaluators.asked == [["web1", "web2", "web3"], [], ["web1"], ["web2"], ["web3"]]
 
@@ -132,7 +132,7 @@ def test_a_broken_file_is_not_evaluated_for_each_host() -> None:
     evaluators = Evaluators(root_is_broken=True)
     answers = ask(evaluators, hosts(*(f"web{number}" for number in range(50))))
     assert all(
-        isinstance(each, NixferryError) and each.message == "the file is broken" for each in answers.values()
+        isinstance(each, NixferryError) and each.cause == "the file is broken" for each in answers.values()
     )
     assert len(evaluators.asked) == 2
 

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from local_shell import LocalShell, checks, option
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     HealthResult,
-    host_script,
+    host_checks,
     parse_host_output,
     run_health_checks,
     total_budget,
@@ -54,9 +55,46 @@ def test_commands_run_in_one_script_and_report_output(argv: list[str]) -> None:
 @pytest.mark.parametrize("argv", SHELLS)
 def test_a_greeting_without_an_end_of_line_hides_no_check(argv: list[str]) -> None:
     asked = checks(option(command="true"))
-    done = LocalShell(argv).run(host_script(asked))
+    done = LocalShell(argv).run(host_checks(asked))
     (result,) = parse_host_output(asked, f"Welcome! {done.stdout}")
     assert result.healthy
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_any_output_and_target_survives_the_way(argv: list[str]) -> None:
+    hostile = 'it\'s "$(id)" % %41 na\u00efve `id`\nend=health\ncheck=0 0 1 fine'
+    (result,) = run(argv, option(command=f"cat <<'END'\n{hostile}\nEND\nexit 1"))
+    assert result.detail == f"exit code 1: {hostile}"
+    noise = "i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i + 1)); done; printf 'a\\377\\001b'; false"
+    (result,) = run(argv, option(command=noise))
+    assert result.detail.endswith("line 999\na\ufffd\x01b")
+    assert len(result.detail) < 2100
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_a_unit_that_is_not_up_is_described(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        '#!/bin/sh\ncase $1 in is-active) [ "$3" = up.service ] ;; status) echo "$4 is dead" ;; esac\n'
+    )
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    up, down = run(argv, option(unit="up.service"), option(unit="a b;c.service"))
+    assert (up.healthy, down.healthy, down.detail) == (True, False, "exit code 1: a b;c.service is dead")
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_a_command_sees_the_environment_of_the_login(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    (result,) = run(argv, option(command='echo "$LC_ALL $(umask)"'))
+    mask = os.umask(0)
+    os.umask(mask)
+    assert result.detail.split()[0] == "C.UTF-8"
+    assert int(result.detail.split()[1], 8) == mask
 
 
 @pytest.mark.parametrize("argv", SHELLS)
@@ -74,8 +112,11 @@ def test_a_hanging_command_fails_at_its_timeout() -> None:
 
 
 def test_a_check_that_never_reported_is_a_failure() -> None:
-    (result,) = parse_host_output(checks(option(command="true")), "Connection closed\n")
+    both = checks(option(command="true"), option(command="true"))
+    (result, _other) = parse_host_output(both, "Connection closed\n")
     assert not result.healthy
+    first, second = parse_host_output(both, "\nnixferry=1\ncheck=0 0 1 fine\ncheck=1 0")
+    assert (first.healthy, second.healthy, second.detail) == (True, False, "the check did not end")
 
 
 @pytest.fixture

@@ -109,17 +109,17 @@ def leftovers(action: Action) -> list[str]:
 def test_scripts_and_data_arrive_whole(transport: str) -> None:
     action = Action(transport)
     shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
-    done = shell.run("echo one; echo two >&2\nexit 7\n", step="test")
+    done = shell.run("echo one; echo two >&2\nexit 7\n", step="probe")
     assert (done.return_code, done.stdout, done.stderr) == (7, "one\n", "two\n")
     data = bytes(range(256)) * 1000
-    counted = shell.run_command("wc -c", data=data, step="test")
+    counted = shell.run_command("wc -c", data=data, step="probe")
     assert counted.stdout.strip() == str(len(data))
     assert leftovers(action) == []
 
 
 def test_input_without_standard_input_is_a_private_file_of_the_login_user() -> None:
     action = Action("paramiko")
-    RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+    RemoteShell(action, "web1").run("exit 0", step="probe")  # type: ignore[arg-type]
     assert [mode for _name, mode, _file in action._connection.put] == [0o700]
     assert action.modes == [0o600]
     # Made and removed by the user who logs in, read with the privileges of the task.
@@ -129,7 +129,7 @@ def test_input_without_standard_input_is_a_private_file_of_the_login_user() -> N
 def test_another_user_may_read_it_by_its_name_only() -> None:
     action = Action("paramiko")
     action._connection.become = Become()
-    RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+    RemoteShell(action, "web1").run("exit 0", step="probe")  # type: ignore[arg-type]
     assert [mode for _name, mode, _file in action._connection.put] == [0o711]
     assert action.modes == [0o644]
 
@@ -138,7 +138,7 @@ def test_a_link_that_breaks_leaves_no_file() -> None:
     action = Action("paramiko")
     action.broken = True
     with pytest.raises(HostUnreachable, match="gone"):
-        RemoteShell(action, "web1").run("exit 0", step="test")  # type: ignore[arg-type]
+        RemoteShell(action, "web1").run("exit 0", step="probe")  # type: ignore[arg-type]
     assert len(action._connection.put) == 1
     assert leftovers(action) == []
 
@@ -152,7 +152,7 @@ def test_privilege_escalation_that_wants_a_terminal_gets_one(become: Become) -> 
     shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
     assert shell.needs_terminal
     # ssh allocates a terminal for a command without input.
-    assert shell.run("cat /proc/self/fd/0", step="test").stdout == "cat /proc/self/fd/0"
+    assert shell.run("cat /proc/self/fd/0", step="probe").stdout == "cat /proc/self/fd/0"
     assert action._connection.put
     assert leftovers(action) == []
 
@@ -163,10 +163,10 @@ def test_a_host_that_turns_out_to_want_a_terminal_gets_one_from_then_on() -> Non
     action.refusal = REQUIRE_TTY
     shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
     assert not shell.needs_terminal
-    assert shell.run("echo one", step="test").stdout == "one\n"
+    assert shell.run("echo one", step="probe").stdout == "one\n"
     assert shell.needs_terminal
     attempts = len(action.commands)
-    assert shell.run("echo two", step="test").stdout == "two\n"
+    assert shell.run("echo two", step="probe").stdout == "two\n"
     # Directory, command, removal: it is not tried without a terminal again.
     assert len(action.commands) - attempts == 3
 
@@ -179,7 +179,7 @@ def test_private_data_goes_through_standard_input_to_main_memory() -> None:
     action = Action("ssh")
     action._connection.become = Become("root", pipelining=False)
     shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
-    counted = shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+    counted = shell.run_command("wc -c", data=PRIVATE, step="probe", private=True)
     assert counted.stdout.strip() == str(len(PRIVATE))
     assert action._connection.put == []
     assert action.modes == [0o600]
@@ -196,13 +196,13 @@ def test_private_data_is_in_no_file_of_the_controller(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
     shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
-    counted = shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+    counted = shell.run_command("wc -c", data=PRIVATE, step="probe", private=True)
     assert counted.stdout.strip() == str(len(PRIVATE))
     assert leftovers(action) == []
     # There is no such file on every controller.
     monkeypatch.delattr("os.memfd_create", raising=False)
     with pytest.raises(NixferryError, match="takes files only"):
-        shell.run_command("wc -c", data=PRIVATE, step="test", private=True)
+        shell.run_command("wc -c", data=PRIVATE, step="probe", private=True)
     assert leftovers(action) == []
 
 
@@ -235,5 +235,5 @@ def test_what_a_script_prints_is_no_refusal() -> None:
     action = Action("ssh")
     action._connection.become = Become("root")
     shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
-    done = shell.run("echo nixferry-end=1; echo sudo: not found; exit 1", step="test")
+    done = shell.run("echo nixferry-end=1; echo sudo: not found; exit 1", step="probe")
     assert done.return_code == 1

@@ -65,7 +65,7 @@ def test_what_is_no_secret_key_is_not_shown(tmp_path: Path, content: str) -> Non
     with pytest.raises(NixferryError, match="does not contain a secret key") as error:
         read_signing_key(key_file(tmp_path, content))
     assert SECRET not in error.value.text("web1")
-    assert ("but a public one" in error.value.message) == (content == f"deploy-1:{PUBLIC}")
+    assert ("but a public one" in error.value.cause) == (content == f"deploy-1:{PUBLIC}")
 
 
 def test_a_key_that_is_not_there(tmp_path: Path) -> None:

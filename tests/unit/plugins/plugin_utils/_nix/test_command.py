@@ -93,7 +93,7 @@ def test_an_error_has_the_words_of_nix_and_a_remedy(fake: FakeProgram) -> None:
     nix = fake("nix-store", f"{log_line(3, 'these 2 paths')}; {log_line(0, message)}; exit 1")
     with pytest.raises(NixferryError) as caught:
         nix.run(["nix-store", "--realise"], step="build")
-    assert caught.value.message == "writing: No space left on device"
+    assert caught.value.cause == "writing: No space left on device"
     assert caught.value.step == "build"
     assert caught.value.remedy.startswith("Free space")
     assert caught.value.output == ["these 2 paths", "error: writing: No space left on device"]
@@ -104,7 +104,7 @@ def test_a_warning_does_not_explain_an_error_of_its_own(fake: FakeProgram) -> No
     nix = fake("nix-store", f"{warning}; {log_line(0, 'error: something of its own')}; exit 1")
     with pytest.raises(NixferryError) as caught:
         nix.run(["nix-store"], step="build")
-    assert (caught.value.message, caught.value.remedy) == ("something of its own", "")
+    assert (caught.value.cause, caught.value.remedy) == ("something of its own", "")
 
 
 def test_a_warning_that_nix_logs_as_an_error_explains_nothing(fake: FakeProgram) -> None:
@@ -114,7 +114,7 @@ def test_a_warning_that_nix_logs_as_an_error_explains_nothing(fake: FakeProgram)
         fake("nix-store", f"{warning}; {log_line(0, 'error: something of its own')}; exit 1").run(
             ["nix-store"], step="build"
         )
-    assert (caught.value.message, caught.value.remedy) == ("something of its own", "")
+    assert (caught.value.cause, caught.value.remedy) == ("something of its own", "")
     assert 'warning: the group "nixbld"' in caught.value.output[0]
     with pytest.raises(NixferryError, match=r"^build: sh: bad luck$"):
         fake("nix-store", f"echo 'sh: bad luck' >&2; {warning}; exit 1").run(["nix-store"], step="build")
@@ -126,7 +126,7 @@ def test_repeated_causes_are_told_once(fake: FakeProgram) -> None:
     line = log_line(0, "error: twice")
     with pytest.raises(NixferryError) as caught:
         fake("nix-store", f"{line}; {line}; exit 1").run(["nix-store"], step="build")
-    assert caught.value.message == "twice"
+    assert caught.value.cause == "twice"
 
 
 def test_an_error_before_the_log_format_is_in_force(fake: FakeProgram) -> None:

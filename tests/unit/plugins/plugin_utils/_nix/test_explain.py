@@ -47,11 +47,11 @@ def recorded_error(version: str, case: str) -> NixferryError:
 )
 def test_recorded_errors_are_explained(version: str, case: str, message: str, remedy: str) -> None:
     error = recorded_error(version, case)
-    assert message in error.message
+    assert message in error.cause
     assert (remedy in error.remedy) if remedy else error.remedy == ""
-    assert "\x1b" not in error.message
-    assert "error:" not in error.message
-    assert "show-trace" not in error.message
+    assert "\x1b" not in error.cause
+    assert "error:" not in error.cause
+    assert "show-trace" not in error.cause
     assert error.output
 
 

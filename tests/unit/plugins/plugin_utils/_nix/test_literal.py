@@ -115,7 +115,7 @@ def test_integers_are_numbers_that_nix_reads(value: int) -> None:
 def test_what_nix_has_no_value_for_is_refused_with_its_place(value: object, words: str) -> None:
     with pytest.raises(NixferryError, match=words) as caught:
         nix_literal({"ports": [1, value]}, where="args")
-    assert "args.ports[1]" in caught.value.message
+    assert "args.ports[1]" in caught.value.cause
 
 
 def test_what_holds_itself_is_refused() -> None:

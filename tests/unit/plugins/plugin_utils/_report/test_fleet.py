@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import read_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import parse_answer
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.fleet import (
     STATUS,
     FleetStatus,
@@ -133,8 +134,11 @@ class Answered:
 
 def facts(*more: str, build: dict[str, Any] | None = None, current: str = NEW) -> dict[str, Any]:
     generations = (f"generations=11%201789000000%20{OLD}", f"generations=12%201789700000%20{NEW}")
-    probe = parse_probe(
-        Answered(f"current={current}", f"profile_target={NEW}", "generation=12", *generations, *more)
+    probe = read_probe(
+        parse_answer(
+            "probe",
+            Answered(f"current={current}", f"profile_target={NEW}", "generation=12", *generations, *more),
+        )
     )
     return deploy_facts("web1", probe, build)
 
@@ -161,7 +165,14 @@ def test_every_kind_of_drift() -> None:
 
 
 def test_a_source_that_cannot_be_evaluated_is_no_drift() -> None:
-    failed = {"failed": True, "step": "evaluate", "remedy": "", "msg": "web1: evaluate failed: no\nmore"}
+    failed = {
+        "failed": True,
+        "step": "evaluate",
+        "cause": "no\nmore",
+        "remedy": "",
+        "where": "controller",
+        "msg": "web1: evaluate failed: no\nmore",
+    }
     found = facts(build={"hosts": {"web1": failed}})
     assert found["drift"] == []
     assert found["notes"] == ["what a deploy would bring is not known: no"]

@@ -98,7 +98,7 @@ REFUSED: list[tuple[Any, str]] = [
 def test_what_is_refused_is_not_repeated(entry: object, problem: str) -> None:
     with pytest.raises(NixferryError, match=problem) as error:
         parse_secrets({"app": entry})
-    assert "the secret app" in error.value.message
+    assert "the secret app" in error.value.cause
     assert WORD not in error.value.text("web1")
 
 

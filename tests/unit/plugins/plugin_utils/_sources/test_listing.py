@@ -77,7 +77,7 @@ def test_broken_hosts_are_told_from_the_others(broken: set[int], number: int) ->
     assert sorted(listing.errors) == sorted(bad)
     assert list(listing.hosts) == [host for host in hosts if host not in bad]
     for host in bad:
-        assert listing.errors[host].message == f"{host} is wrong"
+        assert listing.errors[host].cause == f"{host} is wrong"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_mistake_without_a_place_is_told_with_that_of_the_host(words: str, mes
     evaluators = Evaluators(["web1", "web2"], ["web1"])
     evaluators.places = {"web1": "/srv/network.nix:4"}
     evaluators.words = words
-    assert read(evaluators).errors["web1"].message == message
+    assert read(evaluators).errors["web1"].cause == message
 
 
 def test_one_broken_host_of_many_costs_few_evaluators() -> None:

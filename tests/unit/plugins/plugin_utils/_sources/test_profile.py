@@ -62,14 +62,14 @@ def test_a_host_whose_profile_activates_another_configuration_is_refused_with_bo
     fleets = dict.fromkeys(("web", "db"), fleet({"web": {}}))
     errors = other_systems(cast(Nix, nix), fleets, limits=LIMITS, deadline=None)
     assert list(errors) == ["web"]
-    assert "deploy.nodes.web.profiles.system activates /nix/store/new.drv" in errors["web"].message
-    assert "nixosConfigurations.web is /nix/store/old.drv" in errors["web"].message
+    assert "deploy.nodes.web.profiles.system activates /nix/store/new.drv" in errors["web"].cause
+    assert "nixosConfigurations.web is /nix/store/old.drv" in errors["web"].cause
 
 
 def test_a_node_without_a_configuration_of_its_name_is_refused() -> None:
     nix = Outputs(deploy={"web": "new"}, nixosConfigurations={})
     errors = other_systems(cast(Nix, nix), {"web": fleet({"web": {}})}, limits=LIMITS, deadline=None)
-    assert "nixosConfigurations.web is not available" in errors["web"].message
+    assert "nixosConfigurations.web is not to be had" in errors["web"].cause
 
 
 def test_without_access_nothing_is_asked() -> None:

@@ -267,7 +267,7 @@ def test_a_warning_about_many_hosts_is_one() -> None:
 
 def test_a_query_selects_hosts() -> None:
     pytest.importorskip("jmespath", reason="jmespath is not installed")
-    errors = {"bad": NixferryError("x", step="y")}
+    errors = {"bad": NixferryError("x", step="probe")}
     fleet = listing({"web1": {"tags": ["web"]}, "db1": {"tags": ["db"]}}, errors=errors)
     assert selected(fleet, "[?contains(tags, 'web')].name") == ["web1", "bad"]
     assert selected(fleet, "[?contains(tags, 'db')]") == ["db1", "bad"]
@@ -278,7 +278,7 @@ def test_a_query_selects_hosts() -> None:
 
 
 def test_without_a_query_all_hosts_are_selected() -> None:
-    assert selected(listing({"web1": {}}, errors={"bad": NixferryError("x", step="y")}), "") == [
+    assert selected(listing({"web1": {}}, errors={"bad": NixferryError("x", step="probe")}), "") == [
         "web1",
         "bad",
     ]
@@ -287,12 +287,12 @@ def test_without_a_query_all_hosts_are_selected() -> None:
 def test_the_build_gets_the_options_of_the_configuration(tmp_path: Any) -> None:
     (tmp_path / "network.nix").touch()
     given: dict[str, Any] = {
-        "fleet": "network.nix", "format": "auto", "args": {"n": 3}, "argstrs": {}, "override_inputs": {},
+        "fleet": "network.nix", "format": "auto", "args": {"n": 3}, "argstrs": {"s": 4}, "override_inputs": {},
         "include": ["nixpkgs=../x", "/abs", "b=https://c"], "impure": False,
     }  # fmt: skip
     options = fleet_options(given, str(tmp_path / "fleet.yml"))
     assert options.common == {
-        "args": {"n": 3},
+        "args": {"n": 3, "s": "4"},
         "include": [f"nixpkgs={tmp_path.parent}/x", "/abs", "b=https://c"],
     }
     other = fleet_options({**given, "args": {}}, str(tmp_path / "fleet.yml"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scripted_host import LOST, NEW, OLD, Clock, Host, Lines, answer, command_check
+from scripted_host import LOST, NEW, OLD, Clock, Host, Lines, answer, command_check, guard_of
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DeployRecord
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
@@ -31,7 +31,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result imp
 def switch(host: Host, *checks: HealthCheck, **request: Any) -> dict[str, Any]:
     clock = Clock()
     order = StartRequest(activation_id="1", kind=kind_named("nixos"), toplevel=NEW, **request)
-    followed = Switch(host, order, checks, Lines(), clock=clock, sleep=clock.sleep).run()  # type: ignore[arg-type]
+    followed = Switch(guard_of(host), order, checks, Lines(), clock=clock, sleep=clock.sleep).run()
     result = switch_result("web1", followed)
     assert not host.play, "the host was asked less than expected"
     assert summary_line(result)
@@ -57,7 +57,7 @@ def test_a_revision_that_may_be_replaced_costs_one_more_question() -> None:
     host = Host(refusal("aaa"), refusal("bbb"), answer("start", "none", unchanged="1"))
     asked: list[DeployRecord] = []
     order = StartRequest("1", kind_named("nixos"), NEW, revision="ccc")
-    flow = Switch(host, order, [], Lines(), allow=asked.append)  # type: ignore[arg-type]
+    flow = Switch(guard_of(host), order, [], Lines(), allow=asked.append)
     assert flow.run().status.unchanged
     assert [(record.revision, record.deployer) for record in asked] == [
         ("aaa", "ann@laptop"),
@@ -73,7 +73,7 @@ def test_a_revision_that_must_not_be_replaced_ends_the_deploy() -> None:
     host = Host(refusal("aaa"))
     order = StartRequest("1", kind_named("nixos"), NEW, revision="ccc")
     with pytest.raises(NixferryError, match="no"):
-        Switch(host, order, [], Lines(), allow=refuse).run()  # type: ignore[arg-type]
+        Switch(guard_of(host), order, [], Lines(), allow=refuse).run()
 
 
 def test_the_confirmation_comes_over_a_fresh_login() -> None:
@@ -93,7 +93,7 @@ def test_checks_that_fail_abort_and_name_themselves() -> None:
     host = Host(
         answer("start", "activating"),
         answer("status", "awaiting-confirmation"),
-        ("checks", "check 0 3 1 bm90IHlldA=="),
+        ("checks", "check=0 3 1 not yet"),
         answer("abort", "rolled-back", reason="aborted", message="the web server is ill"),
     )
     result = switch(host, command_check())
@@ -254,4 +254,4 @@ def test_a_system_that_a_third_party_has_switched_to_is_named() -> None:
 def test_the_host_waits_for_the_checks_too() -> None:
     order = StartRequest(activation_id="1", kind=kind_named("nixos"), toplevel=NEW, timeout_confirm=10)
     check = command_check()
-    assert Switch(Host(), order, [check], Lines()).request.timeout_confirm == 10 + check.budget  # type: ignore[arg-type]
+    assert Switch(guard_of(Host()), order, [check], Lines()).request.timeout_confirm == 10 + check.budget

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scripted_host import LOST, Clock, Host, Lines, answer
+from scripted_host import LOST, Clock, Host, Lines, answer, guard_of, verb_of
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import new_activation_id
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import kind_named
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
     StartRequest,
-    start_script,
+    request_fields,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.activation import Switch
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
@@ -35,7 +35,7 @@ def switch(host: Host, **request: Any) -> tuple[dict[str, Any], list[str], float
     """Returns the task's result, the lines of progress, and the seconds it took."""
     clock, lines = Clock(), Lines()
     order = StartRequest(activation_id="1", kind=kind_named("nixos"), toplevel=NEW, **request)
-    followed = Switch(host, order, (), lines, clock=clock, sleep=clock.sleep).run()  # type: ignore[arg-type]
+    followed = Switch(guard_of(host), order, (), lines, clock=clock, sleep=clock.sleep).run()
     return switch_result("web1", followed), lines.lines, clock.now
 
 
@@ -109,7 +109,7 @@ def _away_from(host: Host, answers: int) -> Any:
         nonlocal answers
         answers -= 1
         if answers < 0:
-            host.play.insert(0, (script.split(maxsplit=3)[2], LOST))
+            host.play.insert(0, (verb_of(script), LOST))
         return ask(script, **step)
 
     return run
@@ -144,7 +144,7 @@ def options(**given: Any) -> dict[str, Any]:
 def test_reboot_is_ordered() -> None:
     request = start_request(options(reboot="if-required", timeout_reboot=7), NEW, "boot")
     assert (request.reboot, request.timeout_reboot) == ("if-required", 7)
-    assert "reboot=if-required" in start_script(request)
+    assert ("reboot", "if-required") in list(request_fields(request))
     assert start_request(options(reboot="always"), NEW, "dry-activate").reboot == "never"
 
 
@@ -163,6 +163,5 @@ def test_reboot_without_a_meaning_is_refused(given: dict[str, Any], action: str,
 
 
 def test_unknown_reboot_is_a_mistake_of_the_caller() -> None:
-    request = StartRequest(new_activation_id(), kind_named("nixos"), NEW, reboot="maybe")
     with pytest.raises(ValueError, match="maybe"):
-        start_script(request)
+        StartRequest(new_activation_id(), kind_named("nixos"), NEW, reboot="maybe")

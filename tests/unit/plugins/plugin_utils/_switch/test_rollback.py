@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, parse_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, read_probe
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import parse_answer
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.rollback import (
     Chosen,
@@ -30,7 +31,7 @@ def probe(
     lines += [f"history={line}" for line in history]
     target = generations.get(str(current), "")
     answer = ["nixferry=1", f"generation={current or ''}", f"profile_target={target}", *lines, "end=probe"]
-    return parse_probe(RemoteResult(0, "\n".join(answer), ""))
+    return read_probe(parse_answer("probe", RemoteResult(0, "\n".join(answer), "")))
 
 
 def test_previous_skips_generations_that_hold_the_same_system() -> None:
@@ -192,7 +193,7 @@ def test_a_deploy_that_nobody_knows_is_not_taken_for_its_time() -> None:
     """A mistyped id has a time in it all the same, and this host has held something then."""
     with pytest.raises(NixferryError, match=f"no host that was asked knows the deploy {MISTYPED}") as caught:
         choose_generation(fleet_host(), f"deploy:{MISTYPED}", [run_at(20), run_at(55)])
-    nearest = caught.value.message.split("come nearest are ")[1].split(", ")
+    nearest = caught.value.cause.split("come nearest are ")[1].split(", ")
     assert nearest[0] == run_at(10)
     assert len(nearest) == 3
     assert "time:2026-09-21T14:10:00Z" in caught.value.remedy
@@ -233,5 +234,5 @@ def test_a_record_beside_its_generation_is_remembered_without_a_history() -> Non
     record = line(2, ONE, 10, run=10)
     answer = ["nixferry=1", "generation=2", f"profile_target={ONE}", f"deploy={record}"]
     answer += [f"generations=1 1000 {THREE}", f"generations=2 1000 {ONE}", "end=probe"]
-    host = parse_probe(RemoteResult(0, "\n".join(answer), ""))
+    host = read_probe(parse_answer("probe", RemoteResult(0, "\n".join(answer), "")))
     assert choose_generation(host, f"deploy:{run_at(10)}").number == 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scripted_host import LOST, NEW, OLD, Clock, Host, Lines, answer, command_check
+from scripted_host import LOST, NEW, OLD, Clock, Host, Lines, answer, command_check, guard_of
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import kind_named
@@ -23,8 +23,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.settle import Settlement
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.steps import settle_host
 
-HEALTHY = ("checks", "check 0 0 1 b2s=")
-ILL = ("checks", "check 0 3 1 bm90IHlldA==")
+HEALTHY = ("checks", "check=0 0 1 ok")
+ILL = ("checks", "check=0 3 1 not yet")
 AWAITING = answer("status", "awaiting-confirmation", seconds_left="50")
 
 
@@ -32,7 +32,7 @@ def activate(host: Host, **request: Any) -> dict[str, Any]:
     clock = Clock()
     order = StartRequest(activation_id="1", kind=kind_named("nixos"), toplevel=NEW, **request)
     checks = [command_check()]
-    switch = Switch(host, order, checks, Lines(), clock=clock, sleep=clock.sleep, hold=300)  # type: ignore[arg-type]
+    switch = Switch(guard_of(host), order, checks, Lines(), clock=clock, sleep=clock.sleep, hold=300)
     result = switch_result("web1", switch.run())
     assert not host.play, "the host was asked less than expected"
     assert summary_line(result)
@@ -41,7 +41,7 @@ def activate(host: Host, **request: Any) -> dict[str, Any]:
 
 def settlement(host: Host) -> Settlement:
     clock = Clock()
-    follower = Follower(host, "1", Lines(), clock=clock, sleep=clock.sleep)  # type: ignore[arg-type]
+    follower = Follower(guard_of(host), "1", Lines(), clock=clock, sleep=clock.sleep)
     return Settlement(follower, first_wait=5, timeout_activation=10, timeout_roll_back=10)
 
 
@@ -92,7 +92,7 @@ def test_a_host_that_does_not_come_back_keeps_nobody_waiting_for_its_roll_back()
     clock = Clock()
     host = Host(answer("start", "activating"), *[("status", LOST)] * 500)
     order = StartRequest("1", kind_named("nixos"), NEW, timeout_activation=20, timeout_confirm=20)
-    switch = Switch(host, order, (), Lines(), clock=clock, sleep=clock.sleep, hold=300)  # type: ignore[arg-type]
+    switch = Switch(guard_of(host), order, (), Lines(), clock=clock, sleep=clock.sleep, hold=300)
     followed = switch.run()
     assert switch_result("web1", followed)["outcome"] == "unknown"
     assert 40 <= clock.now < 120
@@ -173,7 +173,7 @@ def options(step: str, activation: object, **others: Any) -> dict[str, Any]:
 def settle(
     host: Host, step: str, activation: object, *, check_mode: bool = False, **others: Any
 ) -> dict[str, Any]:
-    result = settle_host(host, options(step, activation, **others), Lines(), check_mode=check_mode)  # type: ignore[arg-type]
+    result = settle_host(guard_of(host), options(step, activation, **others), Lines(), check_mode=check_mode)
     assert not host.play
     return result
 

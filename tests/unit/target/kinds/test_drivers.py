@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The kinds table: what its snippets do when a shell runs them."""
+"""The drivers of the kinds: what their programs do."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from guard_host import changed_program
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import (
@@ -18,8 +19,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import
     kind_named,
     profile_kind,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import guard_program
 
-SNIPPETS = ("activate", "commit", "roll_back", "restore_boot_default", "dry_activate", "deactivate")
+PROGRAMS = ("activate", "commit", "roll_back", "restore_boot_default", "dry_activate", "deactivate")
 RECORDER = '#!/bin/sh\necho "${0#"$BASE"/} $*" >>"$CALLS"\nexit "${FAIL:-0}"\n'
 
 
@@ -27,6 +29,7 @@ RECORDER = '#!/bin/sh\necho "${0#"$BASE"/} $*" >>"$CALLS"\nexit "${FAIL:-0}"\n'
 class Ran:
     return_code: int
     calls: list[str]
+    output: str = dataclasses.field(default="", compare=False)
 
 
 @pytest.fixture
@@ -55,11 +58,25 @@ def systems(tmp_path: Path) -> dict[str, Path]:
 
 
 def run(
-    systems: dict[str, Path], snippet: str, *, system: str = "new", old_system: str = "old", fail: int = 0
+    systems: dict[str, Path],
+    kind: str,
+    program: str,
+    *,
+    system: str = "new",
+    old_system: str = "old",
+    fail: int = 0,
+    command: str = "",
+    before: str = "",
+    **more: str,
 ) -> Ran:
+    """Run a program of a driver as the guard does; ``before`` is shell code of its process."""
     base = systems["new"].parent
     calls = base / "calls"
     calls.unlink(missing_ok=True)
+    record = base / "activations/1"
+    (record / "request").mkdir(parents=True, exist_ok=True)
+    (record / "request/activate_command").write_text(command)
+    (record / "guard.sh").write_text(changed_program(before).text)
     environment = {
         "PATH": f"{base}/programs/bin:{os.environ['PATH']}",
         "LC_ALL": "C",
@@ -73,17 +90,23 @@ def run(
         "PROFILE": str(base / "profiles/p"),
         "HOME": str(base / "home"),
         "NIXFERRY_ROOT": str(base),
+        **more,
     }
-    done = subprocess.run(["/bin/sh", "-c", snippet], env=environment, check=False)
+    argv = ["/bin/sh", str(record / "guard.sh"), "driver", f"{kind.replace('-', '_')}_{program}"]
+    done = subprocess.run(argv, env=environment, check=False, capture_output=True, text=True)
     lines = calls.read_text().replace(f"{base}/", "") if calls.exists() else ""
-    return Ran(done.returncode, [line.rstrip() for line in lines.splitlines()])
+    return Ran(done.returncode, [line.rstrip() for line in lines.splitlines()], done.stdout)
+
+
+def has(kind: str, program: str) -> bool:
+    return f"\n{kind.replace('-', '_')}_{program}()" in guard_program().text
 
 
 SET = "programs/bin/nix-env -p profiles/p --set new"
 
 
 @pytest.mark.parametrize(
-    ("kind", "snippet", "calls"),
+    ("kind", "program", "calls"),
     [
         ("nixos", "activate", ["new/bin/switch-to-configuration test"]),
         ("nixos", "commit", [SET, "new/bin/switch-to-configuration boot"]),
@@ -106,40 +129,39 @@ SET = "programs/bin/nix-env -p profiles/p --set new"
         ("profile", "commit", [SET]),
     ],
 )
-def test_snippet_calls_the_right_programs(
-    systems: dict[str, Path], kind: str, snippet: str, calls: list[str]
+def test_driver_calls_the_right_programs(
+    systems: dict[str, Path], kind: str, program: str, calls: list[str]
 ) -> None:
-    ran = run(systems, getattr(KINDS[kind], snippet))
+    ran = run(systems, kind, program)
     assert (ran.return_code, ran.calls) == (0, calls)
 
 
 # The one left out asks for a package first, which may not be there.
 @pytest.mark.parametrize(
-    ("kind", "snippet"),
+    ("kind", "program"),
     [
-        (kind, snippet)
+        (kind, program)
         for kind in KINDS
-        for snippet in SNIPPETS
-        if (kind, snippet) != ("home-manager", "deactivate")
+        for program in PROGRAMS
+        if has(kind, program) and (kind, program) != ("home-manager", "deactivate")
     ],
 )
 def test_exit_code_of_the_first_program_that_fails_is_kept(
-    systems: dict[str, Path], kind: str, snippet: str
+    systems: dict[str, Path], kind: str, program: str
 ) -> None:
-    text = getattr(KINDS[kind], snippet)
-    if run(systems, text).calls:
-        ran = run(systems, text, fail=4)
+    if run(systems, kind, program).calls:
+        ran = run(systems, kind, program, fail=4)
         assert ran.return_code == 4
         assert len(ran.calls) == 1
 
 
 def test_nixos_specialisation_is_made_the_default_after_its_parent(systems: dict[str, Path]) -> None:
-    assert run(systems, KINDS["nixos"].commit, system="blue").calls == [
+    assert run(systems, "nixos", "commit", system="blue").calls == [
         SET,
         "new/bin/switch-to-configuration boot",
         "blue/bin/switch-to-configuration boot",
     ]
-    assert run(systems, KINDS["nixos"].restore_boot_default, old_system="blue").calls == [
+    assert run(systems, "nixos", "restore_boot_default", old_system="blue").calls == [
         "old/bin/switch-to-configuration boot",
         "old/specialisation/blue/bin/switch-to-configuration boot",
     ]
@@ -150,7 +172,7 @@ def test_profile_that_points_to_the_toplevel_already_is_not_set_again(systems: d
     profile.parent.mkdir()
     profile.symlink_to(systems["new"])
     for kind in ("darwin", "home-manager", "profile"):
-        assert run(systems, KINDS[kind].commit).calls == []
+        assert run(systems, kind, "commit").calls == []
 
 
 def test_darwin_system_of_before_2025_needs_the_user_who_called_sudo(
@@ -160,11 +182,11 @@ def test_darwin_system_of_before_2025_needs_the_user_who_called_sudo(
     legacy = systems["new"] / "activate-user"
     legacy.write_text(RECORDER)
     legacy.chmod(0o755)
-    assert run(systems, KINDS["darwin"].activate) == Ran(1, [])
-    with_user = f'SUDO_USER=ann\nsudo() {{ shift 3; "$@"; }}\n{KINDS["darwin"].activate}'
-    assert run(systems, with_user).calls == ["new/activate-user", "new/activate"]
+    assert run(systems, "darwin", "activate") == Ran(1, [])
+    with_user = run(systems, "darwin", "activate", before='sudo() { shift 3; "$@"; }', SUDO_USER="ann")
+    assert with_user.calls == ["new/activate-user", "new/activate"]
     legacy.write_text("#!/bin/sh\n# nix-darwin: deprecated\nexit 1\n")
-    assert run(systems, KINDS["darwin"].activate).calls == ["new/activate"]
+    assert run(systems, "darwin", "activate").calls == ["new/activate"]
 
 
 def test_darwin_roll_back_lets_the_old_system_see_what_the_new_one_may_have_started(
@@ -172,7 +194,7 @@ def test_darwin_roll_back_lets_the_old_system_see_what_the_new_one_may_have_star
 ) -> None:
     current = systems["new"].parent / "run/current-system"
     current.symlink_to(systems["old"])
-    assert run(systems, KINDS["darwin"].roll_back).return_code == 0
+    assert run(systems, "darwin", "roll_back").return_code == 0
     assert current.resolve() == systems["new"]
 
 
@@ -187,26 +209,20 @@ def test_darwin_roll_back_lets_the_old_system_see_what_the_new_one_may_have_star
     ],
 )
 def test_profile_of_home_manager_is_beside_the_users_other_profiles(
-    tmp_path: Path, version: str, user: str, own: bool, expected: str
+    systems: dict[str, Path], version: str, user: str, own: bool, expected: str
 ) -> None:
+    base = systems["new"].parent
     if own:
-        (tmp_path / "home/.local/state/nix/profiles").mkdir(parents=True)
-    functions = f"""
-        nix-env() {{ echo "nix-env (Nix) {version}"; }}
-        id() {{ case $1 in -un) echo ann ;; -u) echo {user} ;; esac; }}
-    """
-    environment = {
-        "HOME": f"{tmp_path}/home",
-        "NIX_STATE_DIR": f"{tmp_path}/nix/var/nix",
-        "PATH": os.environ["PATH"],
+        (base / "home/.local/state/nix/profiles").mkdir(parents=True)
+    programs = {
+        "nix-env": f'echo "nix-env (Nix) {version}"',
+        "id": f"case $1 in -un) echo ann ;; -u) echo {user} ;; esac",
     }
-    script = functions.replace("nix-env()", "nix_env()") + KINDS["home-manager"].find_profile.replace(
-        "$(nix-env --version)", "$(nix_env --version)"
-    )
-    done = subprocess.run(
-        ["/bin/sh", "-c", script], env=environment, check=True, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == f"{tmp_path}/{expected}"
+    for name, text in programs.items():
+        (base / "programs/bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (base / "programs/bin" / name).chmod(0o755)
+    found = run(systems, "home-manager", "find_profile", NIX_STATE_DIR=f"{base}/nix/var/nix")
+    assert found.output.strip() == f"{base}/{expected}"
 
 
 def test_first_home_is_removed_with_all_that_leads_into_it(systems: dict[str, Path]) -> None:
@@ -222,8 +238,7 @@ def test_first_home_is_removed_with_all_that_leads_into_it(systems: dict[str, Pa
     (home / ".config/kept").write_text("mine")
     (home / "kept/mine").write_text("mine")
     (home / "plain.before").write_text("moved away")
-    snippet = f"HOME_MANAGER_BACKUP_EXT=before\n{KINDS['home-manager'].deactivate}"
-    assert run(systems, snippet).return_code == 0
+    assert run(systems, "home-manager", "deactivate", HOME_MANAGER_BACKUP_EXT="before").return_code == 0
     left = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
     assert left == [".config", ".config/kept", "kept", "kept/mine", "plain"]
     assert (home / "plain").read_text() == "moved away"
@@ -232,22 +247,22 @@ def test_first_home_is_removed_with_all_that_leads_into_it(systems: dict[str, Pa
 def test_profile_command_runs_after_the_profile_is_set_and_sees_the_right_system(
     systems: dict[str, Path],
 ) -> None:
-    kind = profile_kind('  echo "command $(basename "$TOPLEVEL") $(basename "$SYSTEM")" >>"$CALLS"\n')
-    assert run(systems, kind.activate).calls == [SET, "command new new"]
-    assert run(systems, kind.roll_back).calls == ["command old old"]
-    assert run(systems, kind.activate, fail=1).return_code == 1
+    command = 'echo "command $(basename "$TOPLEVEL") $(basename "$SYSTEM")" >>"$CALLS"'
+    assert run(systems, "profile", "activate", command=command).calls == [SET, "command new new"]
+    assert run(systems, "profile", "roll_back", command=command).calls == ["command old old"]
+    assert run(systems, "profile", "activate", command=command, fail=1).return_code == 1
+    assert run(systems, "profile", "activate", command="exit 7").return_code == 7
     assert profile_kind(" \n") is KINDS["profile"]
 
 
-def test_no_snippet_guesses_the_previous_generation() -> None:
-    for kind in KINDS.values():
-        for snippet in SNIPPETS:
-            assert "--rollback" not in getattr(kind, snippet)
+def test_no_driver_guesses_the_previous_generation() -> None:
+    assert "--rollback" not in guard_program().text
 
 
 def test_every_kind_with_a_boot_default_can_restore_it() -> None:
     for kind in KINDS.values():
-        assert kind.restore_boot_default or not kind.has_boot_default
+        assert has(kind.name, "restore_boot_default") or not kind.has_boot_default
+        assert has(kind.name, "activate")
         assert kind_named(kind.name) is kind
 
 

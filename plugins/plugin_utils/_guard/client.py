@@ -1,0 +1,203 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The guard on one host, as the controller talks to it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import (
+    ANSWER_BEGIN,
+    Answer,
+    Completed,
+    parse_answer,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+
+from .installed import STEP, guard_version
+from .probe import ProbeResult, read_probe
+from .program import GuardProgram, guard_program, guard_script
+from .refusal import raise_refusal
+from .requests import ProbeRequest, StartRequest, check_id, encode_value, request_fields, request_lines
+from .status import GuardStatus, read_status
+
+# A reason may be what a health check printed. So much of it is sent; the result of the task has all of it.
+REASON_BYTES = 256
+# The longest text that an installed guard takes.
+PLAIN_LENGTH = 1000
+_MISSING = "missing"
+_INSTALL = "Let somebody who may become root install it once for this user (nixferry.deploy.nix_guard)."
+# What sudo and the shell say when there is no rule, no program or no sudo.
+_REASONS = (
+    (re.compile(r"command not found|no such file|not found", re.I), "is not on the host, or sudo is not"),
+    (
+        re.compile(r"password is required|not allowed|may not run|not in the sudoers", re.I),
+        "may not be run by",
+    ),
+)
+
+
+class Guard:
+    """Asks the guard by way of ``shell``, which runs as the user whose system it is.
+
+    Every method takes one round trip; ``probe`` and ``start`` one more where the host lacks this version of the guard.
+    They raise ``GuardRefusal`` when the guard says no, ``HostUnreachable`` when the host cannot be reached, and
+    ``NixferryError`` for an answer that breaks the contract.
+    """
+
+    def __init__(self, shell: RemoteShell, program: GuardProgram | None = None) -> None:
+        self.shell = shell
+        self.program = program or guard_program()
+
+    @contextmanager
+    def fresh(self) -> Iterator[Guard]:
+        """The same guard over a brand-new connection."""
+        with self.shell.fresh() as shell:
+            yield self._over(shell)
+
+    def probe(self, request: ProbeRequest) -> ProbeResult:
+        """Ask what the host runs, and what it would make of a system. Changes nothing on the host."""
+        return read_probe(self._ask("probe", request_fields(request)))
+
+    def start(self, request: StartRequest) -> GuardStatus:
+        """Begin an activation.
+
+        With the action ``dry-activate`` it runs to the end at once and leaves no trace on the host.
+        """
+        return read_status(self._ask("start", request_fields(request)))
+
+    def status(self, activation_id: str, *, wait_while: Iterable[str] = (), seconds: int = 0) -> GuardStatus:
+        """Report an activation; the host waits up to ``seconds`` while the phase is one of ``wait_while``."""
+        return self._about(
+            activation_id, "status", {"wait_while": " ".join(wait_while), "seconds": str(seconds)}
+        )
+
+    def hold(self, activation_id: str, *, seconds: int) -> GuardStatus:
+        """Let the confirmation come within ``seconds`` from now.
+
+        It is refused (error ``not_awaiting``) unless the guard is waiting for a confirmation.
+        """
+        return self._about(activation_id, "hold", {"seconds": str(seconds)})
+
+    def confirm(self, activation_id: str, *, seconds: int) -> GuardStatus:
+        """Say that the host is healthy, and wait up to ``seconds`` for the end.
+
+        It is refused (error ``not_awaiting``) unless the guard is waiting for it; repeating it after a lost
+        connection does no harm.
+        """
+        return self._about(activation_id, "confirm", {"seconds": str(seconds)})
+
+    def abort(self, activation_id: str, *, seconds: int, reason: str = "") -> GuardStatus:
+        """Ask for the roll back and wait up to ``seconds`` for the end.
+
+        ``reason`` is recorded, such as the health check that failed. After the commit has begun it is refused
+        (error ``too_late``).
+        """
+        return self._about(activation_id, "abort", {"seconds": str(seconds), "reason": shortened(reason)})
+
+    def recover(self, activation_id: str) -> GuardStatus:
+        """Finish or undo an activation whose status says ``interrupted``."""
+        return self._about(activation_id, "recover", {})
+
+    def _about(self, activation_id: str, verb: str, values: Mapping[str, str]) -> GuardStatus:
+        check_id(activation_id)
+        return read_status(self._ask(verb, iter({"id": activation_id, **values}.items()), activation_id))
+
+    def _ask(self, verb: str, values: Iterator[tuple[str, str]], activation_id: str = "") -> Answer:
+        answer = self._send(verb, list(values), activation_id)
+        raise_refusal(answer)
+        return answer
+
+    # --- how a request is delivered -----------------------------------------------------------------------------------
+
+    def _over(self, shell: RemoteShell) -> Guard:
+        return Guard(shell, self.program)
+
+    def _send(self, verb: str, values: Sequence[tuple[str, str]], activation_id: str) -> Answer:
+        lines = request_lines(self.program.name, verb, iter(values))
+        for whole in (False, True):
+            script = guard_script(self.program, verb, lines, activation_id=activation_id, whole=whole)
+            answer = parse_answer(verb, self.shell.run(script, step=Step(verb)))
+            if answer.text("guard") != _MISSING:
+                return answer
+        raise answer.broken("it lacks the program that it has just been sent")
+
+
+class InstalledGuard(Guard):
+    """Asks the program ``path`` that was installed on the host, as root by way of sudo. It takes requests alone."""
+
+    def __init__(self, shell: RemoteShell, path: str) -> None:
+        super().__init__(shell)
+        self.path = path
+
+    def _over(self, shell: RemoteShell) -> Guard:
+        return InstalledGuard(shell, self.path)
+
+    def _send(self, verb: str, values: Sequence[tuple[str, str]], _activation_id: str) -> Answer:
+        program = shlex.quote(self.path)
+        # Root needs no sudo, and may have none.
+        command = f'if [ "$(id -u)" = 0 ]; then exec {program}; else exec sudo -n {program}; fi'
+        result = self.shell.run_command(
+            f"/bin/sh -c {shlex.quote(command)}", data=installed_request(verb, values), step=Step(verb)
+        )
+        if result.return_code != 0 and ANSWER_BEGIN not in result.stdout:
+            raise self._no_answer(result, Step(verb))
+        return parse_answer(verb, result)
+
+    def _no_answer(self, result: Completed, step: Step) -> NixferryError:
+        output = [*result.stdout.splitlines(), *result.stderr.splitlines()]
+        user = self.shell.login_user or "this user"
+        reason = next((text for sign, text in _REASONS if sign.search("\n".join(output))), "did not answer")
+        who = f" {user}" if reason.endswith("by") else ""
+        return NixferryError(
+            f"the installed guard {self.path} {reason}{who}", step=step, remedy=_INSTALL, output=output
+        )
+
+
+# What an installed guard does not let its callers say (see the table in target/lib/request.sh).
+FIXED_FIELDS = ("activate_command", "reboot_command", "variable")
+# Texts that anything may stand in; an installed guard takes printable ASCII.
+_TEXTS = ("deployer", "reason")
+
+
+def installed_request(verb: str, values: Sequence[tuple[str, str]]) -> bytes:
+    """Write what an installed guard reads.
+
+    Raises ``NixferryError`` when it asks for something that only the installed program may say.
+    """
+    for key, value in values:
+        if key in FIXED_FIELDS and value:
+            raise NixferryError(
+                f"with an installed guard, {key} is not for the deploy to choose",
+                step=STEP,
+                remedy="Leave the option out. What activates a system was fixed when the guard was installed "
+                "(nixferry.deploy.nix_guard).",
+            )
+    plain = ((key, _printable(value) if key in _TEXTS else value) for key, value in values)
+    return "\n".join([*request_lines(guard_version(), verb, plain), ""]).encode("ascii")
+
+
+def guard_on(shell: RemoteShell, installed: object) -> Guard:
+    """Return the guard of a host; with the path of an ``installed`` one, that one."""
+    return InstalledGuard(shell, str(installed)) if installed else Guard(shell)
+
+
+def shortened(reason: str) -> str:
+    """Return the beginning of ``reason``, of which no more than ``REASON_BYTES`` are sent."""
+    if len(encode_value(reason)) <= REASON_BYTES:
+        return reason
+    kept = reason[:REASON_BYTES]
+    while len(encode_value(kept)) > REASON_BYTES - 3:
+        kept = kept[:-1]
+    return f"{kept}..."
+
+
+def _printable(value: str) -> str:
+    """Return ``value`` in printable ASCII, on one line."""
+    return "".join(each if " " <= each <= "~" else "?" for each in value)[:PLAIN_LENGTH]

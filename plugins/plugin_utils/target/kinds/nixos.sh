@@ -1,0 +1,57 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# NixOS, as root. Sources: nixos/modules/system/activation/switch-to-configuration.pl and switch-to-configuration-ng of
+# nixpkgs for the actions and exit codes. An exit code may also be the errno of what went wrong last, at any point: 11
+# (EAGAIN), 4 (EINTR) and 100 (ENETDOWN) prove nothing by themselves. Releases until 24.05 wait for the lock, later ones
+# refuse.
+
+# shellcheck disable=SC2034 # other parts read them
+nixos_properties() {
+    KIND_REQUIRED='bin/switch-to-configuration nixos-version'
+    KIND_PROFILE=/nix/var/nix/profiles/system
+    KIND_CURRENT=/run/current-system
+    KIND_BOOTED=/run/booted-system
+    KIND_HAS_BOOT_DEFAULT=1
+    KIND_EXIT_FAILED_UNITS=4
+    KIND_EXIT_REBOOT_REQUIRED=100
+    KIND_EXIT_LOCKED=11
+    KIND_LOCK=/run/nixos/switch-to-configuration.lock
+    KIND_LOCKED_WORDS='Could not acquire lock'
+    KIND_BEGUN_WORDS='activating the configuration'
+    KIND_UNFINISHED=/run/nixos/start-list
+}
+
+nixos_activate() { "$SYSTEM/bin/switch-to-configuration" test; }
+
+nixos_dry_activate() { "$SYSTEM/bin/switch-to-configuration" dry-activate; }
+
+nixos_roll_back() { "$OLD_SYSTEM/bin/switch-to-configuration" test; }
+
+# `boot` is run by the toplevel first and by the specialisation second: the boot loader programs are given the path to
+# make the default, and those that know only whole generations (systemd-boot-builder.py before 2025) ignore a
+# specialisation's path and would leave the OLD generation default.
+# The profile reaches the disk before the boot loader does: a power cut must not leave a host that boots a system which
+# is no generation.
+nixos_commit() {
+    set_profile || return
+    { sync -f "$PROFILE" || sync; } 2>/dev/null
+    "$TOPLEVEL/bin/switch-to-configuration" boot || return
+    [ "$SYSTEM" = "$TOPLEVEL" ] || "$SYSTEM/bin/switch-to-configuration" boot
+}
+
+# The specialisation that was running is looked up among the old toplevel's children, as its path alone does not tell its
+# parent.
+# shellcheck disable=SC3013 # every /bin/sh that runs Nix knows -ef
+nixos_restore_boot_default() {
+    "$OLD_TOPLEVEL/bin/switch-to-configuration" boot || return
+    for child in "$OLD_TOPLEVEL"/specialisation/*; do
+        if [ "$child" -ef "$OLD_SYSTEM" ]; then "$child/bin/switch-to-configuration" boot || return; fi
+    done
+}
+
+# The programs that install a boot loader write an entry for every generation of the profile, and make the toplevel that
+# they are given the default: here it is the old one, by its own program.
+nixos_prepare_boot() { set_profile && nixos_restore_boot_default; }

@@ -1,0 +1,240 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# A request: lines of printable ASCII on standard input, of which nothing is ever evaluated.
+#
+#   version=...   the program that the controller has
+#   verb=...      probe start status hold confirm abort recover
+#   key=value     in any order; what is empty is left out. In a value `%xx` is a byte.
+#   end=...       the verb again: without it the request has not arrived as a whole
+#
+# This table has every key with the rule that its value fits (see `fits`). Behind it stands the rule for the callers of
+# an installed guard, who have few privileges (guard/installed.sh): `=` the same one, `-` not for them to say. What is run
+# as a command or put into an environment never is. Only `variable` may come several times.
+
+REQUEST_BYTES=131072
+REQUEST_FIELDS='
+version identifier =
+verb identifier =
+end identifier =
+id identifier =
+kind name kind
+profile text profile
+toplevel path store_path
+action choice/switch/boot/test/dry-activate =
+specialisation component name
+activate_command text -
+timeout_activation seconds =
+timeout_confirm seconds =
+timeout_roll_back seconds =
+timeout_reboot seconds =
+failed_units choice/rollback/ignore =
+reboot choice/never/if-required/always =
+reboot_command text -
+reboot_if_unreachable flag =
+roll_back_on_failure flag =
+force flag =
+deployer line printable
+deploy name =
+revision token =
+known_revision token =
+any_revision flag =
+is_rollback flag =
+secrets identifier =
+variable variable -
+history flag =
+closure flag =
+dry_activate flag =
+wait_while words =
+seconds seconds =
+reason text printable
+'
+NEWLINE='
+'
+REQUEST=''
+# Set by an installed guard. The code of the error for what is none, or not allowed.
+INSTALLED_VERSION=${INSTALLED_VERSION:-}
+REQUEST_REFUSED=bad_request
+# What each verb cannot do without
+REQUIRED_PROBE='kind'
+REQUIRED_START='id kind toplevel action timeout_activation timeout_confirm timeout_roll_back timeout_reboot'
+REQUIRED_OTHERS='id'
+
+refuse_request() { error "$REQUEST_REFUSED" "$1"; }
+
+# only CHARACTERS VALUE LENGTH: VALUE has no others, and is no longer
+only() {
+    [ "${#2}" -le "$3" ] || return 1
+    case $2 in *[!$1]*) return 1 ;; esac
+}
+
+# fits RULE VALUE
+fits() {
+    case $1 in
+        text) ;;
+        line) case $2 in *[$(printf '\001-\037\177')]*) return 1 ;; esac ;;
+        printable) only ' -~' "$2" 1000 ;;
+        token) only '!-~' "$2" 200 ;;
+        words) only 'a-z -' "$2" 200 ;;
+        flag) case $2 in 0 | 1) ;; *) return 1 ;; esac ;;
+        seconds) [ -n "$2" ] && only 0-9 "$2" 6 ;;
+        identifier) [ -n "$2" ] && only 0-9A-Za-z- "$2" 64 ;;
+        # No slash and no leading dot: it stays below the directory that it is looked up in.
+        name) case $2 in .*) return 1 ;; esac && only 0-9A-Za-z._+- "$2" 200 ;;
+        component) case $2 in .* | */*) return 1 ;; esac && fits line "$2" ;;
+        path) case $2 in /*) fits line "$2" ;; *) return 1 ;; esac ;;
+        variable)
+            case $2 in
+                [A-Za-z_]*=*) only 0-9A-Za-z_ "${2%%=*}" 200 ;;
+                *) return 1 ;;
+            esac
+            ;;
+        choice/*) only a-z- "$2" 50 && case ${1#choice}/ in */"$2"/*) ;; *) return 1 ;; esac ;;
+        store_path) is_store_path "$2" ;;
+        kind) [ "$2" = "$INSTALLED_KIND" ] ;;
+        profile) [ "$2" = "$INSTALLED_PROFILE" ] ;;
+        *) return 1 ;;
+    esac
+}
+
+# A store path itself: nothing below it, no link to it, no way out of it
+is_store_path() {
+    case $1 in "$ROOT/nix/store"/*) ;; *) return 1 ;; esac
+    path_name=${1#"$ROOT/nix/store"/}
+    [ "${#path_name}" -ge 34 ] && only '0-9A-Za-z+._?=-' "$path_name" 250 || return 1
+    case $path_name in .*) return 1 ;; esac
+}
+
+# rule_of KEY: RULE becomes the rule that its value has to fit. Fails if there is no such key.
+rule_of() {
+    case $REQUEST_FIELDS in *"$NEWLINE$1 "*) ;; *) return 1 ;; esac
+    RULE=${REQUEST_FIELDS#*"$NEWLINE$1 "}
+    RULE=${RULE%%"$NEWLINE"*}
+    case $INSTALLED_VERSION:$RULE in
+        :*) RULE=${RULE% *} ;;
+        *" =") RULE=${RULE% *} ;;
+        *) RULE=${RULE#* } ;;
+    esac
+}
+
+# decode VALUE: DECODED becomes the value without its %xx. Fails if one of them is none, or a NUL.
+decode() {
+    DECODED=$1
+    case $1 in
+        *%*)
+            DECODED=$(print_decoded "$1") || return 1
+            DECODED=${DECODED%.}
+            ;;
+    esac
+}
+
+# Called in a subshell. The dot at the end keeps the shell from dropping newlines.
+print_decoded() {
+    set -f
+    IFS=%
+    # shellcheck disable=SC2086 # what stands between the percent signs
+    set -- $1.
+    printf %s "$1"
+    shift
+    for coded; do
+        literal=${coded#??}
+        coded=${coded%"$literal"}
+        case $coded in 00 | *[!0-9a-f]* | '' | ?) return 1 ;; esac
+        coded=$((0x$coded))
+        # shellcheck disable=SC2059 # the format is the byte, in octal digits
+        printf "\\$((coded / 64))$((coded / 8 % 8))$((coded % 8))%s" "$literal"
+    done
+}
+
+# encoded KEY: the value as it came; nothing without one
+encoded() {
+    case $REQUEST in *"$NEWLINE$1="*) ;; *) return 0 ;; esac
+    encoded_value=${REQUEST#*"$NEWLINE$1="}
+    encoded_value=${encoded_value%%"$NEWLINE"*}
+    printf '%s\n' "$encoded_value"
+}
+
+# arg KEY: what the request says; nothing if it says nothing
+arg() {
+    decode "$(encoded "$1")"
+    printf '%s\n' "$DECODED"
+}
+
+# replace_field KEY ENCODED: whatever the caller has said
+replace_field() {
+    case $REQUEST in
+        *"$NEWLINE$1="*)
+            replaced_end=${REQUEST#*"$NEWLINE$1="}
+            replaced_begin=${REQUEST%%"$NEWLINE$1="*}
+            REQUEST=$replaced_begin$NEWLINE${replaced_end#*"$NEWLINE"}
+            ;;
+    esac
+    REQUEST="${REQUEST%end=*}$1=$2${NEWLINE}end=$VERB$NEWLINE"
+}
+
+# Sets REQUEST to what came on standard input, and VERB, or answers that it is no request.
+read_request() {
+    VERB=refused
+    # A shell would drop a NUL without a word.
+    REQUEST=$NEWLINE$(head -c "$((REQUEST_BYTES + 1))" | tr '\000' '\001')$NEWLINE
+    # A refusal is the answer to a verb, too.
+    request_verb=$(encoded verb)
+    if fits identifier "$request_verb"; then VERB=$request_verb; fi
+    if [ "${#REQUEST}" -gt "$REQUEST_BYTES" ]; then refuse_request "the request is longer than $REQUEST_BYTES bytes"; fi
+    case $REQUEST in *[!\ -~"$NEWLINE"]*) refuse_request "the request holds characters that no request has" ;; esac
+    case $REQUEST in
+        "${NEWLINE}version="*"${NEWLINE}verb=$VERB$NEWLINE"*"${NEWLINE}end=$VERB$NEWLINE") ;;
+        *) refuse_request "the request is none, or was cut off" ;;
+    esac
+}
+
+judge_request() {
+    set -f
+    IFS=$NEWLINE
+    # shellcheck disable=SC2086 # lines
+    set -- $REQUEST
+    IFS=" $(printf '\t')$NEWLINE"
+    set +f
+    request_seen=' '
+    for request_line; do judge_field "$request_line"; done
+    case $VERB in
+        probe) request_required=$REQUIRED_PROBE ;;
+        start) request_required=$REQUIRED_START ;;
+        status | hold | confirm | abort | recover) request_required=$REQUIRED_OTHERS ;;
+        *) refuse_request "there is no such verb" ;;
+    esac
+    for request_key in $request_required; do
+        case $request_seen in *" $request_key "*) ;; *) refuse_request "$request_key is missing" ;; esac
+    done
+}
+
+judge_field() { # LINE
+    request_key=${1%%=*}
+    case $1 in [a-z]*=*) ;; *) refuse_request "a line of the request is not key=value" ;; esac
+    if ! only a-z_ "$request_key" 40; then refuse_request "a line of the request is not key=value"; fi
+    if ! rule_of "$request_key"; then refuse_request "there is no field $request_key"; fi
+    if [ "$RULE" = - ]; then refuse_request "$request_key is not for the caller to say"; fi
+    case $request_key:$request_seen in variable:*) ;; *" $request_key "*) refuse_request "$request_key comes twice" ;; esac
+    request_seen="$request_seen$request_key "
+    if ! decode "${1#*=}" || ! fits "$RULE" "$DECODED"; then
+        refuse_request "the value of $request_key is not one that is allowed here"
+    fi
+}
+
+# The variables of the request, a line each, as they came
+variables_asked_for() {
+    printf '%s\n' "$REQUEST" | while IFS= read -r variable_line; do
+        case $variable_line in variable=*) printf '%s\n' "${variable_line#*=}" ;; esac
+    done
+}
+
+# export_variables FILE: puts such lines into the environment
+export_variables() {
+    [ -f "$1" ] || return 0
+    while IFS= read -r variable_line; do
+        decode "$variable_line"
+        case $DECODED in ?*=*) export "${DECODED?}" ;; esac
+    done <"$1"
+}

@@ -1,0 +1,63 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Choose the part of a test matrix that runs for this commit: choose.py TOPIC CHOICE...
+
+With NIXFERRY_TEST_PART=1, as in ``make test``, the commit's hash chooses one of the choices, so that commit after
+commit all of them get their turn, and one commit always runs the same. Changes that are not committed do not count;
+NIXFERRY_TEST_COMMIT=... chooses as for another commit. Without it, as in ``make test-full`` and when pytest is run by
+hand, all of them are chosen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+PART = "NIXFERRY_TEST_PART"
+COMMIT = "NIXFERRY_TEST_COMMIT"
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@cache
+def commit() -> str:
+    """What chooses: the hash of the commit that is checked out, or a fixed word where there is no repository."""
+    if os.environ.get(COMMIT):
+        return os.environ[COMMIT]
+    asked = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip() or "none"
+
+
+def everything() -> bool:
+    """Whether the whole matrix is to run."""
+    return os.environ.get(PART) != "1"
+
+
+def has_its_turn(topic: str, turns: int) -> bool:
+    """Whether this is among the commits, one of so many, that run a topic."""
+    return everything() or _number(topic) % turns == 0
+
+
+def chosen(topic: str, choices: Sequence[str]) -> list[str]:
+    """One of the choices, or all of them; topics choose independently of each other."""
+    if everything() or not choices:
+        return list(choices)
+    return [choices[_number(topic) % len(choices)]]
+
+
+def _number(topic: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{commit()} {topic}".encode()).digest()[:8], "big")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: choose.py TOPIC CHOICE...")
+    print(*chosen(sys.argv[1], sys.argv[2:]), sep="\n")
