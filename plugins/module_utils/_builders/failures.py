@@ -34,8 +34,8 @@ _ROWS = (
         stage="host key",
         signs=(r"REMOTE HOST IDENTIFICATION HAS CHANGED",),
         message="The builder shows another host key than the pinned one",
-        remedy="If it was made anew, read its new key over a way that you trust and register it again; otherwise "
-        "somebody else answers at its address.",
+        remedy="If it was reinstalled, read its new key over a trusted channel and register it again; otherwise "
+        "another machine answers at its address.",
     ),
     Cause(
         code="host_key_unknown",
@@ -243,8 +243,8 @@ _ROWS = (
         stage="daemon",
         signs=(r"Nix daemon disconnected unexpectedly|unexpected end-of-file|unexpected EOF",),
         message="The connection to the builder's Nix ended without a message",
-        remedy="The builder was stopped in the middle, or its nix-daemon did not start: nix_builder_check, run "
-        "as root, tells.",
+        remedy="The builder was stopped in the middle, or its nix-daemon did not start: run "
+        "nix_builder_check as root to see it.",
     ),
     Cause(
         code="ssh_failed",

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The kinds of systems, as far as the controller has to know them.
+"""The kinds of systems, as far as the controller needs to know them.
 
-How a system of a kind is activated, made permanent and rolled back is the business of its driver on the host,
-``target/kinds/<kind>.sh``; ``target/kinds/kind.sh`` says what a driver is.
+The driver of a kind on the host, ``target/kinds/<kind>.sh``, activates, commits and rolls back a system;
+``target/kinds/kind.sh`` defines a driver.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .errors import NixferryError, Step
 
 @dataclass(frozen=True)
 class Kind:
-    """One sort of system."""
+    """One kind of system."""
 
     name: str
     profile: str = ""
-    """The default profile link, as the driver has it (KIND_PROFILE); empty: it has to be given."""
+    """The default profile link, the same as in the driver (KIND_PROFILE); empty: it must be given."""
     has_boot_default: bool = False
     """Whether a boot loader decides what runs after a power cut. Only such a kind can be booted just once."""
     flake_output: str = ""
     flake_attribute: str = ""
     """The toplevel below ``<flake>#<flake_output>.<name>``; empty: the output itself is the toplevel."""
     activate_command: str = ""
-    """What the user runs with a profile once it is set. Empty: nothing."""
+    """The user's command for a profile once it is set. Empty: none."""
 
 
 KINDS: dict[str, Kind] = {

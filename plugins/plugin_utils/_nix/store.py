@@ -78,7 +78,7 @@ def derivation_outputs(nix: Nix, drv_path: str, *, step: Step) -> dict[str, str]
 
 
 def closure(nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = None) -> list[Item]:
-    """Return the closure of ``paths`` in the controller's store, every path behind those it refers to.
+    """Return the closure of ``paths`` in the controller's store, every path after its references.
 
     The closure of a derivation is everything that building it needs, without its outputs.
     Raises ``NixferryError`` also if a path is missing.

@@ -46,7 +46,7 @@ def _difference(
         return profile
     if isinstance(named, Evaluation) and named.drv_path == profile.drv_path:
         return None
-    found = named.drv_path if isinstance(named, Evaluation) else f"not to be had: {named.cause}"
+    found = named.drv_path if isinstance(named, Evaluation) else f"not available: {named.cause}"
     return NixferryError(
         f"access between hosts is added to the configuration with the node's name, and that is another system. "
         f"deploy.nodes.{host}.profiles.system activates {profile.drv_path}; nixosConfigurations.{host} is {found}",

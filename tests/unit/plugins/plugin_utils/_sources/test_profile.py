@@ -69,7 +69,7 @@ def test_a_host_whose_profile_activates_another_configuration_is_refused_with_bo
 def test_a_node_without_a_configuration_of_its_name_is_refused() -> None:
     nix = Outputs(deploy={"web": "new"}, nixosConfigurations={})
     errors = other_systems(cast(Nix, nix), {"web": fleet({"web": {}})}, limits=LIMITS, deadline=None)
-    assert "nixosConfigurations.web is not to be had" in errors["web"].cause
+    assert "nixosConfigurations.web is not available" in errors["web"].cause
 
 
 def test_without_access_nothing_is_asked() -> None:
