@@ -191,7 +191,7 @@ unbuilt:
   type: list
   elements: str
 where:
-  description: The machine on which it failed, V(controller) or the name of a host.
+  description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure
   type: str
 step:
@@ -200,7 +200,7 @@ step:
   type: str
   sample: copy
 cause:
-  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
   returned: failure
   type: str
 remedy:

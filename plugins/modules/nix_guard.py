@@ -111,7 +111,7 @@ sudoers:
   returned: success
   type: str
 where:
-  description: The machine on which it failed, V(controller) or the name of a host.
+  description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure
   type: str
 step:
@@ -120,7 +120,7 @@ step:
   type: str
   sample: install the guard
 cause:
-  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
   returned: failure
   type: str
 remedy:

@@ -157,24 +157,24 @@ reboot_reasons:
   type: list
   elements: str
 where:
-  description: The machine on which it failed, V(controller) or the name of a host.
+  description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure
   type: str
 step:
-  description: What was being done when it failed.
+  description: The step that failed.
   returned: failure
   type: str
   sample: choose the generation
 cause:
-  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
   returned: failure
   type: str
 remedy:
-  description: What to do about it, as far as that is known.
+  description: How to fix it, if known.
   returned: failure
   type: str
 output:
-  description: The end of what the programs printed.
+  description: The end of the programs' output.
   returned: failure
   type: list
   elements: str

@@ -200,7 +200,7 @@ set:
   returned: success
   type: str
 where:
-  description: The machine on which it failed, V(controller) or the name of a host.
+  description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure
   type: str
 step:
@@ -209,7 +209,7 @@ step:
   type: str
   sample: place the secrets
 cause:
-  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
   returned: failure
   type: str
 remedy:

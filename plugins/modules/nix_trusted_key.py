@@ -70,7 +70,7 @@ file:
   type: str
   sample: /etc/nix/nix.conf
 where:
-  description: The machine on which it failed, V(controller) or the name of a host.
+  description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure
   type: str
 step:
@@ -79,7 +79,7 @@ step:
   type: str
   sample: trust the keys
 cause:
-  description: What is wrong. The message begins with the host and the step, and ends with the remedy.
+  description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
   returned: failure
   type: str
 remedy:

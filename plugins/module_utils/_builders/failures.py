@@ -49,7 +49,7 @@ _ROWS = (
         code="key_permissions",
         stage="key",
         signs=(r"UNPROTECTED PRIVATE KEY FILE|bad permissions",),
-        message="Others than root may read the secret key, so ssh refuses to use it",
+        message="Users other than root may read the secret key, so ssh refuses to use it",
         remedy="Give the file to root with mode 0600.",
     ),
     Cause(
@@ -63,14 +63,14 @@ _ROWS = (
         code="key_passphrase",
         stage="key",
         signs=(r"incorrect passphrase supplied to decrypt private key",),
-        message="The secret key has a passphrase, and nobody is there to type it",
+        message="The secret key has a passphrase, which cannot be typed here",
         remedy="Make a key without one for this builder.",
     ),
     Cause(
         code="key_refused",
         stage="login",
         signs=(r"Permission denied \(|Too many authentication failures",),
-        message="The builder lets nobody in with this key and user",
+        message="The builder refuses this key for this user",
         remedy="Compare the public key with the user's authorized_keys there. A KEY.pub of another key beside "
         "the right KEY has the same effect, and so have AllowUsers and a locked account: the builder's "
         "sshd says which.",
@@ -93,7 +93,7 @@ _ROWS = (
         code="unresolved",
         stage="connect",
         signs=(r"Could not resolve hostname|Name or service not known|Temporary failure in name resolution",),
-        message="The builder's name leads to no address",
+        message="The builder's name has no address",
         remedy="Correct `host`; for a builder on this machine use 127.0.0.1, since the daemon may not resolve "
         "localhost.",
     ),
@@ -101,14 +101,14 @@ _ROWS = (
         code="refused",
         stage="connect",
         signs=(r"Connection refused",),
-        message="Nobody listens at the builder's address and port",
+        message="No server listens at the builder's address and port",
         remedy="Start the builder, or correct `host` and `port`.",
     ),
     Cause(
         code="no_route",
         stage="connect",
         signs=(r"No route to host|Network is unreachable|Host is down",),
-        message="There is no way to the builder's address",
+        message="The builder's address has no route",
         remedy="Check the network. On macOS 15 and later a daemon needs Apple's own /usr/bin/ssh to reach the "
         "local network.",
     ),
@@ -161,7 +161,7 @@ _ROWS = (
         code="wrong_protocol",
         stage="program",
         signs=(r"error: protocol mismatch\s*$|serve protocol.*mismatch",),
-        message="The builder answers in another protocol than it is asked in",
+        message="The builder answers in another protocol than the request",
         remedy="A forced command there allows one protocol only: set `protocol` to the other one, ssh or ssh-ng.",
     ),
     Cause(
@@ -230,7 +230,7 @@ _ROWS = (
         stage="match",
         signs=(
             r"build of '[^']*' on '[^']*' failed: (?:error: )?"
-            # A builder with Nix 2.34 begins like this as well when a build has failed for a reason of its own.
+            # A builder with Nix 2.34 also begins like this when a build has failed for another reason.
             r"(?:a '\S+' with features \{[^}]*\} is required[^\n]*but I am a|"
             r"[^\n]*\n?[^\n]*(?:[Pp]latform mismatch|missing system features))",
         ),
@@ -242,39 +242,39 @@ _ROWS = (
         code="disconnected",
         stage="daemon",
         signs=(r"Nix daemon disconnected unexpectedly|unexpected end-of-file|unexpected EOF",),
-        message="The connection to the builder's Nix ended without a word",
-        remedy="The builder was stopped in the middle, or its nix-daemon did not start: nix_builder_check, run "
-        "as root, tells.",
+        message="The connection to the builder's Nix ended without a message",
+        remedy="The builder was stopped in the middle, or its nix-daemon did not start: run "
+        "nix_builder_check as root to see it.",
     ),
     Cause(
         code="ssh_failed",
         stage="connect",
         signs=(r"failed to start SSH connection",),
         message="ssh did not get through to the builder, and with ssh-ng Nix does not show why",
-        remedy="nix_builder_check, run as root, tells; so does `ssh NAME` as root.",
+        remedy="Run nix_builder_check as root, or `ssh NAME` as root, to see it.",
     ),
     Cause(
         code="no_slot",
         stage="match",
         signs=(r"waiting for a machine to build",),
         message="The builder has no free slot",
-        remedy="Its `max_jobs` here is 0, or builds that were left behind hold the slots.",
+        remedy="Its `max_jobs` here is 0, or abandoned builds hold the slots.",
     ),
     Cause(
         code="client_mismatch",
         stage="match",
         signs=(r"Failed to find a machine for remote build|missing system features",),
-        message="No registered builder fits the system and features that are asked for",
+        message="No registered builder has the requested system and features",
         remedy="Compare them with `systems` and `supported_features` of the entry.",
     ),
     Cause(
         code="no_jobs",
         stage="match",
-        # Nix 2.8 begins it with a small letter. What comes after the semicolon depends on whether builders are known.
+        # Nix 2.8 begins it with a small letter. The text after the semicolon depends on whether builders are known.
         signs=(
             r"[Uu]nable to start any build\b|local builds are disabled|set 'max-jobs' to a non-zero value",
         ),
-        message="Nothing here may build locally, and no builder fits",
+        message="Local builds are disabled, and no builder fits",
         remedy="Register a builder for that system, or raise max-jobs.",
     ),
     Cause(

@@ -2,10 +2,10 @@
 # Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
 # SPDX-License-Identifier: BSD-2-Clause
 # Private to this collection: it can change at any time, without notice.
-"""From what a program printed to what is wrong and what to do about it: the one engine for all tables of causes.
+"""Find the cause and the remedy in a program's output: the common engine for all tables of causes.
 
-The tables lie where the programs are run. The order of a table matters: a cause stands before its consequences, since
-the first row that any line shows decides.
+The tables are next to the code that runs the programs. The order of a table matters: a cause comes before its
+consequences, since the first row with a matching line decides.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import NamedTuple
 class Cause(NamedTuple):
     """A row of a table.
 
-    ``signs`` are regular expressions, the most telling first. ``message`` may hold ``{line}``,
-    the line that shows it. ``code`` and ``stage`` name the cause and how far things went, where a caller asks for them.
+    ``signs`` are regular expressions, the most specific first. ``message`` may contain ``{line}``,
+    the line that shows it. ``code`` and ``stage`` name the cause and the stage of the failure, if a caller needs them.
     ``transient``: the same attempt may succeed a moment later. ``unreachable``: the login itself failed.
     """
 
@@ -52,9 +52,9 @@ def _compiled(sign: str, ignore_case: bool) -> Pattern[str]:
 
 
 def find(causes: Iterable[Cause], texts: Sequence[str], ignore_case: bool = True) -> Found | None:
-    """Return the first cause that any of ``texts`` shows, None when none is known.
+    """Return the first cause that any of ``texts`` shows, None if it is unknown.
 
-    A text may be a line, or many lines where a sign reaches over the end of one.
+    A text may be one line, or many lines if a sign spans several.
     """
     for cause in causes:
         for sign in cause.signs:
@@ -66,7 +66,7 @@ def find(causes: Iterable[Cause], texts: Sequence[str], ignore_case: bool = True
 
 
 def _line_at(text: str, position: int) -> str:
-    """Return the line of ``text`` that ``position`` is in."""
+    """Return the line of ``text`` at ``position``."""
     start = text.rfind("\n", 0, position) + 1
     end = text.find("\n", position)
     return text[start : len(text) if end < 0 else end]

@@ -15,7 +15,7 @@ CONTROLLER = "controller"
 
 
 class Step(StrEnum):
-    """What was being done when it failed, in the user's words: "web1: STEP failed: ..."."""
+    """The step that failed, in the user's words: "web1: STEP failed: ..."."""
 
     READ_OPTIONS = "read the options"
     READ_STORE_PATH = "read the store path"
@@ -68,7 +68,7 @@ class Step(StrEnum):
 
 
 class NixferryError(Exception):
-    """A failure that can be explained to the user. It never changes: ``with_`` makes another one.
+    """A failure that can be explained to the user. It is immutable: ``with_`` makes another one.
 
     ``cause`` says what is wrong, without a full stop. ``step`` is what was being done. ``remedy`` is what to do next,
     as full sentences; it may be empty. ``output`` holds what the tool printed, one string a line; only its end is kept.
@@ -88,27 +88,27 @@ class NixferryError(Exception):
 
     @property
     def cause(self) -> str:
-        """What is wrong."""
+        """Return the cause."""
         return self._cause
 
     @property
     def step(self) -> Step:
-        """What was being done."""
+        """Return the step that failed."""
         return self._step
 
     @property
     def remedy(self) -> str:
-        """What to do next."""
+        """Return the next step for the user."""
         return self._remedy
 
     @property
     def output(self) -> list[str]:
-        """The end of what the tool printed, one string a line."""
+        """Return the end of the tool's output, one string per line."""
         return list(self._output)
 
     @property
     def where(self) -> str:
-        """The machine on which it failed; empty: the host of the task."""
+        """Return the machine of the failure; empty: the host of the task."""
         return self._where
 
     def with_(

@@ -21,14 +21,14 @@ class Kind:
 
     name: str
     profile: str = ""
-    """The default profile link, as the driver has it (KIND_PROFILE); empty: it has to be given."""
+    """The default profile link, the same as in the driver (KIND_PROFILE); empty: it must be given."""
     has_boot_default: bool = False
     """Whether a boot loader decides what runs after a power cut. Only such a kind can be booted just once."""
     flake_output: str = ""
     flake_attribute: str = ""
     """The toplevel below ``<flake>#<flake_output>.<name>``; empty: the output itself is the toplevel."""
     activate_command: str = ""
-    """What the user runs with a profile once it is set. Empty: nothing."""
+    """The user's command for a profile once it is set. Empty: none."""
 
 
 KINDS: dict[str, Kind] = {

@@ -29,10 +29,10 @@ TASKS = {
     ],
 }
 BUILD = "Build the systems of all hosts together"
-COPY = "Copy what the host does not have yet"
-SWITCH = "Switch the system on, and back when it is not healthy"
-CONFIRM = "Confirm on every host, or go back on every host"
-BACK = "Go back to an earlier generation"
+COPY = "Copy the missing paths to the host"
+SWITCH = "Activate the system, and roll back if it is not healthy"
+CONFIRM = "Confirm every host, or roll back every host"
+BACK = "Roll back to an earlier generation"
 
 
 def removed(role: str) -> dict[str, dict[str, Any]]:
