@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 from .deploy_record import DIRTY, base_revision
+from .run import Ended, run_one
 
 GIT_DEADLINE_SECONDS = 30.0
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
@@ -81,23 +81,23 @@ def checkout_revision(place: Path, commit: str = "") -> Revision:
     except OSError:
         return Revision()
     found = _git(place, "rev-parse", "--show-toplevel", "--verify", f"{commit or 'HEAD'}^{{commit}}")
-    if found is None or found.returncode:
-        complaint = found.stderr.strip() if found else ""
+    if found is None or found.return_code:
+        complaint = "\n".join(found.errors).strip() if found else ""
         # Another user's checkout: warn, so that the protection is not silently absent.
         return Revision(warning=complaint.splitlines()[0] if "dubious ownership" in complaint else "")
-    repository, _newline, revision = found.stdout.strip().rpartition("\n")
+    repository, _newline, revision = found.text.strip().rpartition("\n")
     if commit:
         return Revision(revision, repository)
     # Untracked files do not count, as in Nix.
     status = _git(place, "status", "--porcelain", "--untracked-files=no")
-    modified = status is None or status.returncode != 0 or bool(status.stdout.strip())
+    modified = status is None or status.return_code != 0 or bool(status.text.strip())
     return Revision(revision + (DIRTY if modified else ""), repository)
 
 
 def is_checkout(directory: str) -> bool:
     """Return True if git knows the directory."""
     done = _git(Path(directory), "rev-parse", "--git-dir") if directory else None
-    return done is not None and done.returncode == 0
+    return done is not None and done.return_code == 0
 
 
 def contains(repository: str, new: str, old: str) -> bool | None:
@@ -106,9 +106,9 @@ def contains(repository: str, new: str, old: str) -> bool | None:
     if not (_COMMIT.fullmatch(new) and _COMMIT.fullmatch(old)):
         return None
     done = _git(Path(repository), "merge-base", "--is-ancestor", old, new)
-    if done is None or done.returncode not in (0, 1):
+    if done is None or done.return_code not in (0, 1):
         return None
-    return done.returncode == 0
+    return done.return_code == 0
 
 
 def intend_to_add(path: Path) -> list[str]:
@@ -116,32 +116,26 @@ def intend_to_add(path: Path) -> list[str]:
     if not is_checkout(str(path.parent)):
         return []
     done = _git(path.parent, "add", "--intent-to-add", "--", path.name)
-    if done is not None and done.returncode == 0:
+    if done is not None and done.return_code == 0:
         return []
-    return [f"{path} is not known to git: {done.stderr.strip() if done else 'git does not answer'}"]
+    return [f"{path} is not known to git: {' '.join(done.errors) if done else 'git does not answer'}"]
 
 
 def is_shallow(repository: str) -> bool:
     """Return True if the checkout lacks the older part of its history."""
     done = _git(Path(repository), "rev-parse", "--is-shallow-repository")
-    return done is not None and done.stdout.strip() == "true"
+    return done is not None and done.text.strip() == "true"
 
 
-def _git(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
+def _git(directory: Path, *arguments: str) -> Ended | None:
     """Run git; ``None`` if git is missing or does not answer in time."""
     environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
     # No prompts, no download of missing objects of a partial clone, no lock that blocks the user.
     environment.update(GIT_TERMINAL_PROMPT="0", GIT_NO_LAZY_FETCH="1", GIT_OPTIONAL_LOCKS="0", LC_ALL="C")
     try:
-        return subprocess.run(
-            ["git", "-C", str(directory), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            env=environment,
-            timeout=GIT_DEADLINE_SECONDS,
-            check=False,
+        ended = run_one(
+            ["git", "-C", str(directory), *arguments], timeout=GIT_DEADLINE_SECONDS, environment=environment
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return None
+    return None if ended.timed_out else ended

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Sequence
 from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.run import run_one
 
 # Seconds for a question that ssh answers without the network: its settings, or whether a local socket is served.
 LOCAL_QUESTION_SECONDS = 10
@@ -67,14 +68,10 @@ def ssh_setting(command: Sequence[str], name: str) -> str | None:
     None when ssh does not say.
     """
     try:
-        shown = subprocess.run(
-            [command[0], "-G", *command[1:]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=LOCAL_QUESTION_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        shown = run_one([command[0], "-G", *command[1:]], timeout=LOCAL_QUESTION_SECONDS)
+    except OSError:
+        return None
+    if shown.timed_out:
         return None
     for line in shown.stdout.decode("utf-8", "surrogateescape").splitlines():
         found, _space, value = line.partition(" ")
@@ -87,13 +84,6 @@ def master_runs(command: Sequence[str]) -> bool:
     """Whether a multiplexed connection is up for ``command`` of ``ssh_command_line``."""
     *options, host = command
     try:
-        check = subprocess.run(
-            [*options, "-O", "check", host],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=LOCAL_QUESTION_SECONDS,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        return run_one([*options, "-O", "check", host], timeout=LOCAL_QUESTION_SECONDS).succeeded
+    except OSError:
         return False
-    return check.returncode == 0

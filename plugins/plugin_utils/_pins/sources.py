@@ -10,11 +10,10 @@ import base64
 import json
 import os
 import re
-import time
 from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import Command, run_all
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.run import run_one
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal
 
@@ -35,37 +34,33 @@ class Sources:
 
     def head_of(self, url: str, branch: str) -> str:
         """Return the commit of a branch of a remote repository. Raises ``NixferryError`` if it does not exist."""
-        lines: list[str] = []
-        command = Command(
-            # `--`: a word that begins with a dash is a name here, never an option.
-            argv=("git", "ls-remote", "--", url, f"refs/heads/{branch}"),
-            environment={
-                **os.environ,
-                "GIT_TERMINAL_PROMPT": "0",
-                "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
-                "LC_ALL": "C",
-            },
-            deadline=time.monotonic() + GIT_TIMEOUT_SECONDS,
-        )
+        environment = {
+            **os.environ,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
+            "LC_ALL": "C",
+        }
+        # `--`: a word that begins with a dash is a name here, never an option.
+        argv = ["git", "ls-remote", "--", url, f"refs/heads/{branch}"]
         try:
-            outcome = run_all([command], on_line=lambda _index, line: lines.append(line))[0]
+            ended = run_one(argv, timeout=GIT_TIMEOUT_SECONDS, environment=environment)
         except OSError as error:
             raise NixferryError(
                 f"git could not be started: {error}", step=STEP, remedy="Install git."
             ) from error
-        if outcome.timed_out:
-            raise NixferryError(f"the wait for git ls-remote {url} expired", step=STEP, output=lines)
-        if outcome.return_code != 0:
+        if ended.timed_out:
+            raise NixferryError(f"the wait for git ls-remote {url} expired", step=STEP, output=ended.errors)
+        if ended.return_code != 0:
             last = next(
-                (line for line in reversed(lines) if line.strip()), f"exit code {outcome.return_code}"
+                (line for line in reversed(ended.errors) if line.strip()), f"exit code {ended.return_code}"
             )
             raise NixferryError(
                 f"git ls-remote {url}: {last}",
                 step=STEP,
                 remedy="Check the repository, the network and the credentials of git on the controller.",
-                output=lines,
+                output=ended.errors,
             )
-        match = _COMMIT.match(outcome.stdout.decode(errors="replace"))
+        match = _COMMIT.match(ended.text)
         if match is None:
             raise NixferryError(f"{url} has no branch {branch}", step=STEP)
         return match["commit"]

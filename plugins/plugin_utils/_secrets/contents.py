@@ -6,14 +6,11 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
-import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.run import run_one
 
 from .declared import STEP, Secret
 
@@ -65,31 +62,15 @@ def _content(secret: Secret, read_file: Callable[[str], bytes], directory: str) 
 
 def _output(secret: Secret, directory: str) -> bytes:
     """What the command of the secret prints. What it says on standard error is shown if it fails, and nothing else."""
-    argv = _argv(secret)
     try:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=directory,
-            start_new_session=True,
-        )
+        ended = run_one(_argv(secret), timeout=COMMAND_DEADLINE, working_directory=directory)
     except OSError as error:
         raise _failed(secret, f"cannot be started: {error.strerror}") from None
-    try:
-        content, errors = process.communicate(timeout=COMMAND_DEADLINE)
-    except subprocess.TimeoutExpired:
-        raise _failed(secret, f"did not end within {COMMAND_DEADLINE} s") from None
-    finally:
-        if process.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    if process.returncode != 0:
-        output = errors.decode("utf-8", "replace").splitlines()
-        raise _failed(secret, f"failed with exit code {process.returncode}", output)
-    return content
+    if ended.timed_out:
+        raise _failed(secret, f"did not end within {COMMAND_DEADLINE} s")
+    if ended.return_code != 0:
+        raise _failed(secret, f"failed with exit code {ended.return_code}", ended.errors)
+    return ended.stdout
 
 
 def _argv(secret: Secret) -> list[str]:
