@@ -32,8 +32,8 @@ REASON_BYTES = 256
 # The longest text that an installed guard takes.
 PLAIN_LENGTH = 1000
 _MISSING = "missing"
-_INSTALL = "Let somebody who may become root install it once for this user (nixferry.deploy.nix_guard)."
-# What sudo and the shell say when there is no rule, no program or no sudo.
+_INSTALL = "As a user who may become root, install it once for this user (nixferry.deploy.nix_guard)."
+# What sudo and the shell print when the rule, the program or sudo is missing.
 _REASONS = (
     (re.compile(r"command not found|no such file|not found", re.I), "is not on the host, or sudo is not"),
     (

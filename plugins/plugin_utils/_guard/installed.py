@@ -4,9 +4,9 @@
 # Private to this collection: it can change at any time, without notice.
 """The guard as an installed program, for deployers who may become root for it alone.
 
-Usually a request comes with a script that looks for the guard on the host, and whoever may run that script as root may
-run anything. The installed program has all of the guard, its kind and its profile in it, and reads a request, which it
-judges more strictly (``target/guard/installed.sh``). What it activates must be signed.
+Usually a request comes with a script that looks for the guard on the host. A user who may run that script as root may
+run anything. The installed program contains the guard, its kind and its profile, and only reads requests. It judges
+them more strictly (``target/guard/installed.sh``). What it activates must be signed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class GuardPolicy:
 
 
 def guard_policy(kind: Kind, profile: str, public_keys: Sequence[str]) -> GuardPolicy:
-    """What a guard for ``kind`` may do. Raises ``NixferryError`` for a kind or a profile that is no use as root."""
+    """Return what a guard for ``kind`` may do. Raises ``NixferryError`` if root has no use for the kind or profile."""
     chosen = profile or kind.profile
     if not chosen.startswith("/"):
         raise NixferryError(

@@ -75,7 +75,7 @@ class StartRequest:
     timeout_reboot: int = 600
     """Seconds from the order to reboot until the host has gone down; the controller waits as long for its return."""
     reboot_if_unreachable: bool = False
-    """Reboot into the old system when, after a roll back, nobody gets in within ``timeout_confirm`` either. Also when
+    """Reboot into the old system when no login follows a roll back within ``timeout_confirm``. Also when
     a failed system was left running (``roll_back_on_failure`` false)."""
     deployer: str = ""
     """Who deploys from where, for the next one who finds the lock taken, and for the record."""

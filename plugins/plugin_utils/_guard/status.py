@@ -20,11 +20,11 @@ def _phase(answer: Answer) -> Phase:
     try:
         return Phase(text)
     except ValueError:
-        raise answer.broken(f"there is no phase {text!r}") from None
+        raise answer.broken(f"unknown phase {text!r}") from None
 
 
 def _phase_times(answer: Answer) -> tuple[tuple[str, int], ...]:
-    """Phases with the time they began, in seconds since the epoch by a clock that nobody set meanwhile.
+    """Return the phases with their begin, in seconds since the epoch, unaffected by changes of the clock.
 
     A line is ``PHASE EPOCH UPTIME``. Only differences of the uptime count, and those of the clock where the host has
     booted in between. What else stands in the file, such as half a line on a full disk, is passed over.
@@ -70,7 +70,7 @@ class GuardStatus:
     """The number of the generation that the profile points to now."""
     boot_default: str
     """``new`` or ``old``: where the profile points, which is what starts after a power cut. Empty when it is
-    neither, and in the phase ``committing``, when nobody can tell."""
+    neither, and in the phase ``committing``, when it cannot be told."""
     reason: str
     """Why it was rolled back, one word (a key of ``REASONS``); empty otherwise."""
     message: str

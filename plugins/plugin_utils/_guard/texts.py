@@ -24,7 +24,7 @@ REASONS = {
     "upgrade), then deploy again.",
     "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
     "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
-    "aborted": "A health check failed or somebody asked for it; the old system is running.",
+    "aborted": "A health check failed or an abort was requested; the old system is running.",
     "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in the log.",
     "commit_timeout": "Find out what hangs when the boot loader is installed, or raise timeout_activation.",
     "state_unwritable": "Make room on the file system of the guard's state directory on the host.",
@@ -105,7 +105,7 @@ ERRORS = {
     ),
     "other_version": (
         Step.GUARD,
-        "Let somebody who may become root install the guard anew (nixferry.deploy.nix_guard with the version of the "
+        "As a user who may become root, install the guard again (nixferry.deploy.nix_guard with the version of the "
         "collection that you use). Nothing was changed.",
     ),
 }

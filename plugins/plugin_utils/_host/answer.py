@@ -127,8 +127,8 @@ def decode_answer(answer: Answer, result: type[_Decoded]) -> _Decoded:
 def parse_answer(verb: str, completed: Completed) -> Answer:
     """Find and decode the block that answers ``verb``.
 
-    Raises ``NixferryError`` when there is no complete block: the shell never ran, or garbled it; ``AnswerLost`` when it
-    was cut off, or a signal ended what carries the connection.
+    Raises ``NixferryError`` when no block is complete: the shell never ran, or garbled it; ``AnswerLost`` when it
+    was cut off, or a signal ended the program that carries the connection.
     """
     lines = completed.stdout.splitlines()
     try:

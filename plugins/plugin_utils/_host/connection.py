@@ -145,8 +145,8 @@ class RemoteShell:
     def run_command(self, command: str, *, data: bytes, step: Step, private: bool = False) -> RemoteResult:
         """Run ``command``, a line for the shell on the host, with ``data`` on its standard input.
 
-        The data is held in memory, so whoever has much of it sends it in pieces. ``private`` data reaches no file on
-        the controller, and on the host none outside main memory but where there is no such file system.
+        The data is held in memory, so send large data in pieces. ``private`` data reaches no file on the controller.
+        On the host it reaches a file outside main memory only where no file system in main memory exists.
         Raises ``HostUnreachable`` like ``run``.
         """
         try:
@@ -193,8 +193,8 @@ class RemoteShell:
     def _input_file(self, data: bytes, private: bool) -> Iterator[str]:
         """A file on the host with ``data``, for a connection that passes no input to commands.
 
-        The file belongs to the user who logs in. Root can read it without being asked; another user can because
-        he is told its name, which nobody else can list or guess.
+        The file belongs to the user who logs in. Root can always read it. Another user can because the
+        controller gives its name, which other users cannot list or guess.
         """
         parent = "/dev/shm" if private and self._has_shared_memory() else "/tmp"  # noqa: S108
         # Made with mkdir, which fails if it is there.
@@ -220,7 +220,7 @@ class RemoteShell:
     def _put(self, data: bytes, name: str, private: bool) -> None:
         """Write ``data`` into a new file on the host, as the user who logs in."""
         if private and self.connection.has_pipelining:
-            # Without privilege escalation there is no terminal that would be in the way.
+            # Without privilege escalation no terminal gets in the way.
             made = self._execute(f"umask 066 && cat >{name}", data, escalate=False)
             if made.return_code != 0:
                 raise AnsibleConnectionFailure(f"cannot write {name} on the host: {made.stderr.strip()}")
@@ -271,7 +271,7 @@ class RemoteShell:
         if old.become is not None:
             new.set_become_plugin(old.become)
         if not self.is_ssh:
-            # Paramiko hands the open connection to whoever asks for another one.
+            # Paramiko would return the open connection instead of a new one.
             old.close()
         self.action._connection = new
         try:

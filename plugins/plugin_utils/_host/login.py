@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Why nobody got in, or in but not to another user, in the user's words."""
+"""Explain why a login, or the change to another user after it, failed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOGIN_CAUSES = (
         (r"host key for .* has changed", r"host identification has changed", r"host key mismatch"),
         "the host shows another key than the one that is known: {line}",
         "Compare it with the host's own (on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). If the host "
-        "was installed anew, forget the old one with ssh-keygen -R; if not, somebody may be in between.",
+        "was installed anew, forget the old one with ssh-keygen -R; if not, another machine may be in between.",
         unreachable=True,
     ),
     Cause(
@@ -69,13 +69,13 @@ LOGIN_CAUSES = (
     ),
     Cause(
         (r"could not resolve hostname", r"name or service not known", r"nodename nor servname"),
-        "there is no such address: {line}",
+        "the host name cannot be resolved: {line}",
         "Check ansible_host. IPv6 addresses are written without brackets.",
         unreachable=True,
     ),
     Cause(
         (r"connection refused",),
-        "nobody answers at that port: {line}",
+        "the port refuses connections: {line}",
         "Check ansible_host and ansible_port, and that sshd runs there.",
         unreachable=True,
     ),

@@ -42,7 +42,7 @@ def answer_of_script(verb: str, completed: Completed, *, step: Step, remedies: M
     if not code:
         return answer
     if code not in remedies:
-        raise answer.broken(f"there is no error {code!r}")
+        raise answer.broken(f"unknown error {code!r}")
     # What a script prints may be part of its answer, where a terminal would mix the two.
     output = [*answer.all("output"), *completed.stderr.splitlines()]
     raise NixferryError(answer.text("message"), step=step, remedy=remedies[code], output=output)

@@ -107,6 +107,6 @@ def _failed(secret: Secret, problem: str, output: Sequence[str] = ()) -> Nixferr
     return NixferryError(
         f"the command of the secret {secret.name} {problem}",
         step=STEP,
-        remedy="Run it by hand on the controller. It is run without a shell, and nobody answers its questions.",
+        remedy="Run it by hand on the controller. It is run without a shell and cannot ask questions.",
         output=output,
     )

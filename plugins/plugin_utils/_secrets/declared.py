@@ -92,7 +92,7 @@ def parse_secrets(declared: Mapping[str, Any], defaults: Mapping[str, Any] | Non
 def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
     if not isinstance(entry, Mapping):
         raise _error(
-            name, "is no dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
+            name, "is not a dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
         )
     given: dict[str, Any] = dict(defaults)
     if entry.get("path") is not None:
@@ -107,7 +107,7 @@ def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
             given[word] = value
     for word in _TEXTS:
         if word in given and not isinstance(given[word], str):
-            raise _error(name, f"has a {word} that is no string", "Quote it.")
+            raise _error(name, f"has a {word} that is not a string", "Quote it.")
     for word in _LISTS:
         units = given.get(word, [])
         units = [units] if isinstance(units, str) else units

@@ -143,7 +143,7 @@ def _failed(nix: Nix, fleet: Fleet, host: str) -> NixferryError:
         return listing.errors[host]
     if host not in listing.hosts:
         return NixferryError(
-            f"there is no host {host!r} in the fleet {' '.join(fleet.words)}",
+            f"the fleet {' '.join(fleet.words)} has no host {host!r}",
             step=STEP,
             remedy="The host's name in the fleet has to be its inventory name.",
         )

@@ -39,7 +39,7 @@ _NOTHING = "Nothing was changed."
 _REMEDIES = {
     "not_root": f"Use `become: true` for this task. {_NOTHING}",
     "not_linux": _NOTHING,
-    "unsafe_directory": "Choose a directory that belongs to root, like all above it, and that nobody else can write "
+    "unsafe_directory": "Choose a directory that belongs to root, like all above it, and that only root can write "
     f"to; a service can read a secret there that belongs to its user. {_NOTHING}",
     "not_in_memory": "Choose a directory on a tmpfs or ramfs, or `storage: persistent` for a secret that may lie on "
     f"the disk. {_NOTHING}",
@@ -64,7 +64,7 @@ class Difference:
     what: tuple[str, ...]
     """Of ``new``, ``content``, ``owner``, ``mode``."""
     owner: str
-    """Who owns what is there, as ``user:group``; ``-`` for nobody."""
+    """The owner of the existing file, as ``user:group``; ``-`` if it does not exist."""
     mode: str
 
 

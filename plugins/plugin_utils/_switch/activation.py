@@ -74,7 +74,7 @@ class Switch:
             status = self._start()
         except (HostUnreachable, AnswerLost) as error:
             status = self._started_all_the_same(error)
-        # Whoever holds will run the checks once more, before he confirms.
+        # A task that holds runs the checks once more before it confirms.
         judge = Judge(self._follower, self.checks, self.hold and self.hold + total_budget(self.checks))
         wait = self.longest_wait()
         followed = self._follower.follow(
@@ -95,9 +95,9 @@ class Switch:
         return wait + time_for_reboots(request) + MARGIN_SECONDS
 
     def _longest_silence(self, longest_wait: int) -> int:
-        """Seconds after which a host that nobody reaches is not worth waiting for while others wait.
+        """Return the seconds after which the other hosts no longer wait for an unreachable one.
 
-        By then it rolls back, by its own deadlines; how that ends does not matter to the others.
+        By then it rolls back by its own deadlines. How that ends does not matter to the others.
         """
         return longest_wait - self.request.timeout_activation - 2 * self.request.timeout_roll_back
 

@@ -64,7 +64,7 @@ def deploy_facts(host: str, probe: ProbeResult, build: Mapping[str, Any] | None)
         revision = f" from revision {shown_revision(deployed.revision)}" if deployed.revision else ""
         how = "went back to it" if deployed.action == "rollback" else "deployed it"
         summary.insert(
-            0, f"deployed   {deployed.deployer or 'somebody'} {how} on {deployed.moment}{revision}"
+            0, f"deployed   {deployed.deployer or 'an unknown deployer'} {how} on {deployed.moment}{revision}"
         )
     facts["summary"] = summary
     return facts

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Staying with an activation that the guard on the host works on, over one fresh login after the other.
+"""Wait for an activation to end, polling the guard over fresh logins.
 
-The guard needs nobody: when nothing from here reaches it, it rolls back. So whatever goes wrong here is reported, and
+The guard does not need the controller: without a confirmation it rolls back. A fault on the controller is reported and
 never leaves the host half-deployed.
 """
 
@@ -47,9 +47,9 @@ class Followed:
     status: GuardStatus
     health: tuple[HealthResult, ...] = ()
     lost: NixferryError | None = None
-    """Set when nobody got an answer any more before every deadline had passed; ``status`` is then old."""
+    """Set when every deadline passed without another answer; ``status`` is then outdated."""
     acted: bool = True
-    """Whether this task has changed anything, and not an earlier one that said the same."""
+    """Whether this task has changed anything. False if an earlier one gave the same order."""
 
 
 @dataclass

@@ -63,7 +63,7 @@ STEP_OPTIONS: dict[str, dict[str, Any]] = {
     "peers": {"type": "list", "elements": "str", "default": []},
 }
 
-# Whoever goes back on purpose replaces whatever revision there is.
+# A deliberate roll back replaces any revision, so it takes no such options.
 REVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "revision": {"type": "str", "default": ""},
     "repository": {"type": "path"},
@@ -128,17 +128,17 @@ def start_request(
     is_rollback: bool = False,
     environment: tuple[tuple[str, str], ...] = (),
 ) -> StartRequest:
-    """The guard's orders for one activation of ``toplevel``.
+    """Return the request that starts one activation of ``toplevel``.
 
-    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, the revision is no word, or
-    a variable has no name that a shell knows.
+    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, the revision is not a word,
+    or a variable's name is not valid in a shell.
     """
     for name, _value in environment:
         if _VARIABLE.fullmatch(name) is None:
-            raise NixferryError(f"{name!r} is no name of an environment variable", step=STEP)
+            raise NixferryError(f"{name!r} is not a valid name of an environment variable", step=STEP)
     if revision and (_REVISION.fullmatch(revision) is None or revision == "-"):
         raise NixferryError(
-            f"{revision!r} is no revision",
+            f"{revision!r} is not a valid revision",
             step=STEP,
             remedy="Give a word without spaces, such as the hash of a commit.",
         )
@@ -180,7 +180,7 @@ def _secrets_of(options: Mapping[str, Any]) -> str:
     found = str(options.get("secrets") or "")
     if found and _SET.fullmatch(found) is None:
         raise NixferryError(
-            "`secrets` is no set of secrets",
+            "`secrets` is not a valid set of secrets",
             step=STEP,
             remedy="Give the `set` that nix_secrets returned with `stage: true`.",
         )

@@ -19,7 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words impor
 
 
 def is_away(status: GuardStatus) -> bool:
-    """Whether it is no surprise that the host does not answer: it reboots, or is about to."""
+    """Whether the host may be silent because it reboots, or is about to."""
     return not status.final and status.reboot in (RebootProgress.PLANNED, RebootProgress.UNDER_WAY)
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Whether a deploy would undo what somebody else has deployed."""
+"""Refuse a deploy that would undo the work of another deployer."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class RevisionCheck:
         return base_revision(record.revision) != base_revision(self.revision)
 
     def allow(self, record: DeployRecord) -> None:
-        """Return if the revision that is deployed is contained in ours, or if nobody can tell.
+        """Return if our revision contains the deployed one, or if the two cannot be compared.
 
-        Raises ``NixferryError`` that says who deployed what, when and from which revision.
+        Otherwise raises ``NixferryError``, which names the deployer, the generation, the time and the revision.
         """
         if not self.applies_to(record) or not is_checkout(self.repository):
             return
@@ -50,9 +50,8 @@ class RevisionCheck:
             return
         theirs, ours = shown_revision(record.revision), shown_revision(self.revision)
         generation = f"generation {record.generation} " if record.generation else ""
-        what = (
-            f"{record.deployer or 'somebody'} deployed {generation}on {record.moment} from revision {theirs}"
-        )
+        deployer = record.deployer or "an unknown deployer"
+        what = f"{deployer} deployed {generation}on {record.moment} from revision {theirs}"
         if contained is False:
             raise NixferryError(
                 f"{what}, which {ours} does not contain: this deploy would undo it",

@@ -24,7 +24,7 @@ DEPLOY = "deploy:"
 TIME = "time:"
 # Seconds by which the clocks of controller and host may differ before a time counts as one in the future.
 CLOCK_TOLERANCE_SECONDS = 300
-# How many deploys are named to whoever has mistyped one.
+# How many known deploys the error for an unknown deploy id names.
 NEAREST_DEPLOYS = 3
 
 
@@ -47,9 +47,9 @@ def choose_generation(probe: ProbeResult, to: str, known_deploys: Collection[str
     """Find what ``to`` means on a host: ``previous``, a number, a store path, ``deploy:ID`` or ``time:WHEN``.
 
     ``previous`` is the newest generation below the profile's current one that holds another system: going "back" to
-    the same system under another number would help nobody. ``known_deploys`` are the ids that other hosts remember.
+    the same system under another number would change nothing. ``known_deploys`` are the ids that other hosts remember.
 
-    Raises ``NixferryError`` when there is no such generation, or when it cannot be told which one it is.
+    Raises ``NixferryError`` when the generation does not exist, or cannot be determined.
     """
     if is_store_path(to):
         return Chosen(0, to)
@@ -87,7 +87,7 @@ def _of_deploy(probe: ProbeResult, deploy: str, known_deploys: Collection[str]) 
     moment = deploy_time(deploy)
     if moment is None:
         raise NixferryError(
-            f"{deploy!r} is no id of a deploy",
+            f"{deploy!r} is not a valid deploy id",
             step=STEP,
             remedy="An id looks like 20260921T141300-3fa2c1d4; the playbook nixferry.deploy.status shows them.",
         )
@@ -205,7 +205,9 @@ def _moment(text: str) -> int:
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise NixferryError(
-            f"{text!r} is no time", step=STEP, remedy="Write it as in time:2026-09-21T14:13:00+02:00."
+            f"{text!r} is not a valid time",
+            step=STEP,
+            remedy="Write it as in time:2026-09-21T14:13:00+02:00.",
         ) from error
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 

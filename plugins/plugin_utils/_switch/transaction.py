@@ -31,9 +31,9 @@ class Decision:
     """What all hosts do next."""
 
     failures: tuple[tuple[str, str], ...]
-    """The hosts that spoil it, and why in one line."""
+    """The hosts that make it fail, each with the cause in one line."""
     settled: bool
-    """Whether nobody waits for a decision any more and nothing has failed."""
+    """Whether no host waits for a decision any more and none has failed."""
 
     @property
     def word(self) -> str:

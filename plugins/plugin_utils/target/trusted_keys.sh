@@ -66,7 +66,7 @@ keys_wanted() {
 
 write_keys() { # FILE WORDS
     mkdir -p "${1%/*}" || return
-    # A copy first, for its owner and mode: it is readable for whoever could read it before, and nobody else.
+    # A copy first, for its owner and mode: the same users can read it as before.
     if [ -e "$1" ]; then cp -p "$1" "$1.nixferry.new"; else (umask 022 && : >"$1.nixferry.new"); fi || return
     {
         file_lines "$1" outside

@@ -5,7 +5,7 @@
 #
 # systemd-boot.
 # Sources: systemd-boot-builder.py of nixpkgs (entries called nixos-generation-N.conf, later nixos-HASH.conf; both with
-# a counter such as +3 where boot counting is on, which is no part of the name that systemd-boot knows), lanzaboote
+# a counter such as +3 where boot counting is on, which systemd-boot does not count as part of the name), lanzaboote
 # (programs in EFI/Linux), bootctl(1), and the Boot Loader Interface for the variables.
 
 EFI_VARIABLES=/sys/firmware/efi/efivars

@@ -5,7 +5,7 @@
 #
 # An activation by a reboot: into the new system for one boot, and what happens when the host is back.
 
-# The program itself has refused: nothing was activated, and only a reboot does it. Nobody had foreseen it.
+# Reboot after all: the new system's program refused, activated nothing, and asks for a reboot that was not predicted.
 reboot_instead() {
     if [ "$REASON" != reboot_required ] || [ "$(request reboot)" = never ] || [ -z "$(request reboot)" ]; then return 1; fi
     hindrance=$(reboot_problem)
@@ -39,7 +39,7 @@ activate_by_reboot() {
     fi
 }
 
-# Whoever started the activation shall have got the answer before the connection goes away.
+# The controller that started the activation gets its answer before the connection goes away.
 await_answer() {
     answered_until=$(in_seconds "$START_DEADLINE")
     begin_waiting
@@ -89,11 +89,11 @@ mark_entry() {
 
 # --- the host is back -----------------------------------------------------------------------------------------------
 
-# Whoever comes first after the boot sets the guard to work again: the unit, the controller, or somebody who wants to
-# deploy, and who then finds the host locked.
+# Resume after a reboot. Called by the boot unit, the controller or the next deploy; the first caller wins. A deploy then
+# finds the host locked.
 resume_activation() {
     claim "$DIR/resumer" owner_lives
-    # A full disk must not keep anybody from it.
+    # A full disk (exit code 2) must not prevent it.
     if [ $? -eq 1 ] || ! has_rebooted; then return 0; fi
     mkdir -p "$LOCKS"
     if claim "$LOCKS/lock" lock_held_by_another; then put "$LOCKS/deployer" "$(request deployer)"; fi

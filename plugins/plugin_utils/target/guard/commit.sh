@@ -13,18 +13,18 @@ await_confirmation() {
         REASON=state_unwritable MESSAGE="the state directory $STATE takes no more writes"
         return 1
     fi
-    confirm_message="nobody confirmed within $(request timeout_confirm) s"
+    confirm_message="no confirmation came within $(request timeout_confirm) s"
     begin_waiting
     while [ ! -e "$DIR/confirm" ]; do
         if [ -e "$DIR/abort" ]; then
             REASON=aborted MESSAGE=$(abort_message)
             return 1
         fi
-        # Somebody who has been here has asked for more time.
+        # The controller may have asked for more time (verb_hold).
         held_until=$(get "$DIR/held")
         case $held_until in
             '' | *[!0-9]*) ;;
-            *) confirm_until=$held_until confirm_message="nobody confirmed in the time for which it was held" ;;
+            *) confirm_until=$held_until confirm_message="the hold ended without a confirmation" ;;
         esac
         if passed "$confirm_until"; then
             REASON=not_confirmed MESSAGE=$confirm_message

@@ -54,8 +54,8 @@ recorded_revision() {
     echo "$recorded_answer"
 }
 
-# Written before the commit begins: there is no moment at which the generation exists and its record does not. Only a
-# full disk goes without, and that must not be what a deploy fails for.
+# Written before the commit begins, so that the generation never exists without its record. A full disk is the exception:
+# no deploy fails for lack of a record.
 announce_deploy() {
     announced_in=$(deployed_directory "$PROFILE")
     announced_action=$(request action)
@@ -116,7 +116,7 @@ say_deployed() {
 base_of() { echo "${1%-dirty}"; }
 
 # Refuses a deploy whose revision may lack what is deployed. The controller alone knows which commit descends from
-# which: it asks again with known_revision, and we compare once more, since somebody may have deployed meanwhile.
+# which: it asks again with known_revision. The guard compares once more: another deploy may have come between.
 check_revision() {
     checked_revision=$(arg revision)
     if [ "$(arg is_rollback)" = 1 ]; then return 0; fi

@@ -8,7 +8,7 @@
 #    prepared ----> activating ----> awaiting-confirmation ----> committing ----> committed
 #    verb_start     NAME_activate    await_confirmation          NAME_commit      end_activation
 #    start.sh       judge.sh         commit.sh                   commit.sh        end.sh
-#                        |  it failed,        |  nobody confirmed      |  it failed
+#                        |  it failed,        |  no confirmation came  |  it failed
 #                        |  or units did      |  in time, or abort     |
 #                        v                    v                        v
 #                   rolling-back   profile, boot default (roll_back.sh), NAME_roll_back ----> rolled-back, or failed
@@ -71,8 +71,8 @@ rescue_activation() {
     roll_back "$1" "$2"
 }
 
-# Finish or undo what an activation of an earlier boot began. Only what is ours is undone: since then somebody may
-# have deployed by other means.
+# Finish or undo what an activation of an earlier boot began. Only changes of the guard are undone: a third party may
+# have switched the host since then.
 recover_activation() {
     if has_rebooted; then
         resume_activation

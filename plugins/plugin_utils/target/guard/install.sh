@@ -29,7 +29,7 @@ in_place() {
     fi
 }
 
-# Whoever can change a directory on the way can put another program in its place.
+# A user who can change a directory on the way can put another program in its place.
 refuse_unsafe_place() {
     place=${1%/*}
     while [ -n "$place" ]; do
@@ -78,7 +78,7 @@ install_guard() {
         case $(resolved "${PROGRAM_FILE%/*}") in */nix/store/*) error generated "${PROGRAM_FILE%/*} is made by the configuration of this system" ;; esac
         refuse_unsafe_place "$PROGRAM_FILE"
         for user in $USERS; do
-            id -u "$user" >/dev/null 2>&1 || error no_user "there is no user $user on this host"
+            id -u "$user" >/dev/null 2>&1 || error no_user "the user $user does not exist on this host"
         done
         if [ "$rule_kept" = 0 ]; then check_rule; fi
     fi

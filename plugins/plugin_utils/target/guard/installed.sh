@@ -33,7 +33,7 @@ refuse_unsafe_state() {
 
 nix_command() { nix --extra-experimental-features nix-command "$@" 2>/dev/null </dev/null; }
 
-# What root has made a generation may be activated again. The links count where nobody but root can make them.
+# What root has made a generation may be activated again. The links count only where no other user can make them.
 installed_generations() {
     [ -O "${INSTALLED_PROFILE%/*}" ] || return 0
     for generation_link in "$INSTALLED_PROFILE"-*-link; do
@@ -106,7 +106,7 @@ restrict_request() {
     replace_field activate_command "$INSTALLED_COMMAND"
     if ! fits name "$INSTALLED_CALLER"; then INSTALLED_CALLER=''; fi
     restricted_deployer=$(encoded deployer)
-    replace_field deployer "${restricted_deployer:-somebody}${INSTALLED_CALLER:+ as $INSTALLED_CALLER}"
+    replace_field deployer "${restricted_deployer:-unknown}${INSTALLED_CALLER:+ as $INSTALLED_CALLER}"
     restricted_toplevel=$(arg toplevel)
     if [ "$VERB" = start ]; then
         permit "$restricted_toplevel"

@@ -115,7 +115,7 @@ locked_name() {
         "$(stat -c %i "$1")"
 }
 
-# Did the last program that ran end because another activation holds its lock? The exit code alone is no proof.
+# Did the last program that ran end because another activation holds its lock? The exit code alone does not prove it.
 was_locked_out() {
     [ -n "$KIND_EXIT_LOCKED" ] && [ "$OUTCOME" = "$KIND_EXIT_LOCKED" ] && has_said "$KIND_LOCKED_WORDS"
 }

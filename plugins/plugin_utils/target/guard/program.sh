@@ -26,7 +26,7 @@ load_activation() {
 # The exit code is told by renaming a file, which works on a full disk, too.
 # shellcheck disable=SC2034 # look.sh reads RUN_BEGAN, and the caller OUTCOME
 run_program() {
-    # A name of its own: whoever waited for a program that was killed may report late.
+    # Each run has its own name: the waiter of a program that was killed may report late.
     RUNS=$((RUNS + 1))
     run_result=$DIR/exit.$$.$RUNS
     rm -f "$DIR/child" "$DIR"/exit.*

@@ -44,7 +44,7 @@ reboot_problem() {
     elif [ ! -e "$PROFILE" ]; then
         echo "it has no old system that it could come back with"
     elif [ "$(resolved "$PROFILE")" = "$TOPLEVEL" ] && [ -z "$(booted_generation "$KIND_BOOTED")" ]; then
-        echo "the system that it has booted is no generation of $PROFILE any more, so it has nothing to come back with"
+        echo "the booted system is not a generation of $PROFILE any more, so a reboot could not bring it back"
     else
         boot_once_problem
     fi

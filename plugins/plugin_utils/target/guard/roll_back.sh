@@ -102,10 +102,10 @@ make_sure_of_old_generation() {
 restore_boot_default() {
     if [ -z "$(result commit_begun)$(result boot_prepared)" ] || ! kind_has restore_boot_default; then return 0; fi
     if [ -z "$OLD_TOPLEVEL" ] && [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then
-        incomplete "there is no old generation that could be the boot default"
+        incomplete "the boot default could not be restored: no old generation exists"
         return 0
     fi
-    # Somebody else's later generation is not ours to take from the boot menu.
+    # A later generation of a third party stays in the boot menu.
     if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
     run_program_when_free "$(request timeout_roll_back)" restore_boot_default
     if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)$(named_lock)"; fi

@@ -56,7 +56,7 @@ verb_start() {
         fi
     fi
     if ! is_listened_to; then
-        # Whoever asked has looked already, found nothing, and taken that for the end of it.
+        # The controller that asked has looked for the activation, not found it, and given up.
         release_lock
         exit 1
     fi
@@ -82,7 +82,7 @@ check_toplevel() {
     fi
     missing=$(missing_files "$TOPLEVEL" "$SYSTEM" "$KIND_REQUIRED")
     if [ -n "$missing" ]; then
-        error missing_files "$TOPLEVEL is no system of the kind $(arg kind): it lacks $(listed "$missing")"
+        error missing_files "$TOPLEVEL is not a system of the kind $(arg kind): it lacks $(listed "$missing")"
     fi
     built_for=$(get "$TOPLEVEL/system")
     if ! runs_here "$built_for"; then
@@ -102,7 +102,7 @@ may_set_profile() {
 use_kind_asked_for() {
     # shellcheck disable=SC2034 # kinds/profile.sh reads it
     ACTIVATE_COMMAND=$(arg activate_command)
-    use_kind "$(arg kind)" || error bad_request "there is no kind $(arg kind)"
+    use_kind "$(arg kind)" || error bad_request "unknown kind $(arg kind)"
 }
 
 # The profile that was given, or the kind's own, which only the host may know.

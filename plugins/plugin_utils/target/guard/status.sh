@@ -14,7 +14,7 @@ say_pair() {
     say old_toplevel "$4"
     say old_system "$5"
     say new_generation "$(generation_of "$3")"
-    # Between the profile and the boot loader nobody can tell.
+    # While the profile is set and the boot loader is not, the boot default is unknown.
     if [ "$(phase)" = committing ]; then return; fi
     if [ -n "$(result boot_prepared)" ] && [ -z "$(result commit_begun)" ]; then
         say boot_default old

@@ -20,7 +20,7 @@ start_units() {
     run_unit "nixferry-$ID-deadman" --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" \
         --timer-property=AccuracySec=1s "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
     stop_post="ExecStopPost=$NIXFERRY_SH $DIR/guard.sh stopped"
-    # Before systemd 240 there is no type that reports a program which could not be started.
+    # Before systemd 240 no service type reports a program that could not be started.
     run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)" \
         --service-type=exec "$NIXFERRY_SH" "$DIR/guard.sh" run 2>/dev/null ||
         run_unit "nixferry-$ID" -p "$stop_post" "$NIXFERRY_SH" "$DIR/guard.sh" run
@@ -84,7 +84,7 @@ remove_boot_unit() {
     if has_service_manager; then bounded 30 systemctl daemon-reload 2>/dev/null; fi
 }
 
-# For a reboot inside the activation: without this unit nobody would wait for the confirmation. Says what is wrong.
+# For a reboot inside the activation: after it, this unit starts the guard again. Prints the problem if it fails.
 install_reboot_unit() {
     for kept in "$STATE" "$ROOT/etc/systemd"; do
         case $(findmnt --noheadings --output FSTYPE --target "$kept" 2>/dev/null) in

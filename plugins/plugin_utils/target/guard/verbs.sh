@@ -5,14 +5,14 @@
 #
 # What the controller can ask for, and what the detached processes are called with.
 
-# The activation that a verb is about; somebody is there, which the guard may want to know.
+# Load the activation that a verb is about, and record the contact for reboot_if_unreachable.
 use_named_activation() {
     use_activation "$(arg id)"
     if [ ! -f "$DIR/phase" ]; then error no_activation "this host knows no activation $ID"; fi
     put "$STATE/contact" "$(now)"
 }
 
-# wait_while SECONDS PHASE...: until the phase is another one, or nobody works on it any more
+# wait_while SECONDS PHASE...: until the phase is another one, or no process works on it any more
 wait_while() {
     wait_until=$(in_seconds "${1:-0}")
     begin_waiting
@@ -61,7 +61,7 @@ verb_abort() {
     answer_ends
 }
 
-# More time to confirm, for somebody who has got in and has to wait for others. The dead-man moves along, and first.
+# More time to confirm, for a controller that waits for other hosts. The dead-man's deadline moves first.
 verb_hold() {
     use_named_activation
     if [ "$(phase)" != awaiting-confirmation ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
@@ -80,7 +80,7 @@ verb_recover() {
         resume_activation
     elif ! is_final "$(phase)"; then
         take_lock "$(request deployer)"
-        # If it cannot be claimed, somebody is at it already.
+        # If the claim fails, another process works on it already.
         if claim_unfinished; then recover_activation; fi
     fi
     say_status
@@ -126,7 +126,7 @@ verb_stopped() {
     run_unit "nixferry-$ID-rescue" "$NIXFERRY_SH" "$DIR/guard.sh" rescue || verb_rescue
 }
 
-# At the next boot, if there is one before the end. Somebody who deploys already has seen to it.
+# Called at a boot before the activation has ended. A later deploy may have recovered it already.
 verb_boot() {
     if has_rebooted && ! is_final "$(phase)"; then
         resume_activation
@@ -141,7 +141,7 @@ verb_boot() {
 # For a `start` of another version that finds this activation interrupted, and holds the lock
 verb_undo() { if claim_unfinished; then recover_activation; fi; }
 
-# The dead-man where there is no service manager. Without the record, which somebody may delete, there is nothing to do.
+# The dead-man on hosts without a service manager. It ends when an administrator deletes the record.
 verb_watch() {
     until [ -e "$DIR/worker" ] || [ ! -d "$DIR" ] || passed "$(get "$DIR/dead_man")"; do nap; done
     until is_final "$(phase)" || [ ! -d "$DIR" ]; do

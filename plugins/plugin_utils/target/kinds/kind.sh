@@ -47,7 +47,7 @@
 #
 #   NAME_find_profile           prints the default profile link where only the host knows it; in the guard's own process
 
-# use_kind NAME: the functions and properties above are those of this kind. Fails if there is no such kind.
+# use_kind NAME: make the functions and properties above those of this kind. Fails if the kind is unknown.
 # shellcheck disable=SC2034 # other parts read the properties
 use_kind() {
     KIND_REQUIRED='' KIND_PROFILE='' KIND_CURRENT='' KIND_BOOTED='' KIND_HAS_BOOT_DEFAULT='' KIND_CHECK_UNITS=''

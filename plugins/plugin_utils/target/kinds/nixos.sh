@@ -33,8 +33,8 @@ nixos_roll_back() { "$OLD_SYSTEM/bin/switch-to-configuration" test; }
 # `boot` is run by the toplevel first and by the specialisation second: the boot loader programs are given the path to
 # make the default, and those that know only whole generations (systemd-boot-builder.py before 2025) ignore a
 # specialisation's path and would leave the OLD generation default.
-# The profile reaches the disk before the boot loader does: a power cut must not leave a host that boots a system which
-# is no generation.
+# The profile reaches the disk before the boot loader does: after a power cut the host must not boot a system that is not
+# a generation.
 nixos_commit() {
     set_profile || return
     { sync -f "$PROFILE" || sync; } 2>/dev/null

@@ -34,7 +34,7 @@ listed() {
     echo $1
 }
 
-# Is there still somebody at the other end of the connection? A line that nobody needs to understand tells.
+# True while the controller is connected: otherwise this line, which the controller ignores, cannot be written.
 is_listened_to() { (trap '' PIPE; echo listened=1 >&3) 2>/dev/null; }
 
 # A login script may have printed something without the end of its line.

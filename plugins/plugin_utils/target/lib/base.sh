@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The nixferry guard: activates a new system on this host, waits for somebody to confirm over a fresh login that it
-# is healthy, and makes it permanent; or else goes back to the old system, whatever became of the controller.
+# The nixferry guard: activates a new system on this host and waits until the controller confirms over a fresh login that
+# it is healthy. Then it makes the new system permanent. Otherwise it goes back to the old one, without the controller.
 #
 # Its parts, joined in the order of GUARD_PARTS in _guard/program.py; no function calls one of a later part:
 #   lib/      this file, the answer to the controller, its request, who else could change a file, the clock, files,

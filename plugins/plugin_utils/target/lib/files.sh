@@ -13,7 +13,7 @@ put_once() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
 # Plainly: the directory gets its name only when it is complete.
 write() { printf '%s\n' "$2" >"$1"; }
 
-# Fails if there is no such room (any more).
+# Fails if no room is kept (any more).
 make_room() { [ -n "${DIR:-}" ] && [ -e "$DIR/room" ] && rm -f "$DIR/room"; }
 
 # The text of a small file, or nothing. This is asked for so often that a program each time would take long.

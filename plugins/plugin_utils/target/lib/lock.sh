@@ -16,7 +16,7 @@ lock_lives() {
     )
 }
 
-# For `recover`: the lock of the very activation that it is about is no hindrance.
+# For `recover`: the lock of the activation to recover does not count.
 lock_held_by_another() { lock_lives "$1" && [ "$OWNER_ID" != "$ID" ]; }
 
 # Takes the lock, or answers with its holder and stops.
@@ -27,7 +27,7 @@ take_lock() {
         0) put "$LOCKS/deployer" "$1" ;;
         1)
             say_lock_holder
-            error lock_held "somebody else is deploying to this host"
+            error lock_held "another deploy to this host is running"
             ;;
         *) error state_unwritable "cannot write to $LOCKS" ;;
     esac

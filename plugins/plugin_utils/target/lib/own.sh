@@ -5,7 +5,7 @@
 #
 # Who else could change what is about to be run. The loader has this part as well.
 
-# is_ours FILE: it is no link, belongs to this user, and no other may write to it
+# is_ours FILE: is it not a link, owned by this user, and not writable by others?
 is_ours() {
     [ ! -L "$1" ] && [ -O "$1" ] || return 1
     case $(ls -ldn "$1") in ?????w* | ????????w*) return 1 ;; esac

@@ -56,7 +56,7 @@ is_phase() {
 
 is_final() { case $1 in committed | rolled-back | failed) true ;; *) false ;; esac; }
 
-# Fails if the record could not be changed: then nobody would know.
+# Fails if the record could not be changed: then the new phase would be unknown.
 enter_phase() {
     echo "$1 $(date +%s) $(($(now) / NIXFERRY_SECOND))" >>"$DIR/history"
     echo "--- nixferry: $1, $(date)" >>"$DIR/log"
@@ -129,13 +129,13 @@ activations() {
     ls -1t "$STATE/activations" 2>/dev/null | grep -v '[^0-9A-Za-z-]'
 }
 
-# Is somebody working on it?
+# Does a process work on the activation?
 is_attended() {
     owner_lives "$DIR/resumer" || { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && owner_lives "$DIR/worker"; }
 }
 
-# Activations that were begun and that nobody works on any more. A record that has become garbage tells nothing: what
-# it was about may have been committed, and is not undone.
+# Activations that have begun and that no process works on any more. A damaged record does not count: its activation may
+# have been committed, and is not undone.
 interrupted_activations() {
     for found_id in $(activations); do
         (

@@ -64,7 +64,7 @@ REQUIRED_OTHERS='id'
 
 refuse_request() { error "$REQUEST_REFUSED" "$1"; }
 
-# only CHARACTERS VALUE LENGTH: VALUE has no others, and is no longer
+# only CHARACTERS VALUE LENGTH: does VALUE consist of these, with at most LENGTH of them?
 only() {
     [ "${#2}" -le "$3" ] || return 1
     case $2 in *[!$1]*) return 1 ;; esac
@@ -107,7 +107,7 @@ is_store_path() {
     case $path_name in .*) return 1 ;; esac
 }
 
-# rule_of KEY: RULE becomes the rule that its value has to fit. Fails if there is no such key.
+# rule_of KEY: set RULE to the rule for its value. Fails if the key is unknown.
 rule_of() {
     case $REQUEST_FIELDS in *"$NEWLINE$1 "*) ;; *) return 1 ;; esac
     RULE=${REQUEST_FIELDS#*"$NEWLINE$1 "}
@@ -174,7 +174,7 @@ replace_field() {
     REQUEST="${REQUEST%end=*}$1=$2${NEWLINE}end=$VERB$NEWLINE"
 }
 
-# Sets REQUEST to what came on standard input, and VERB, or answers that it is no request.
+# Set REQUEST to the text on standard input, and VERB. Refuse text that is not a request.
 read_request() {
     VERB=refused
     # A shell would drop a NUL without a word.
@@ -186,7 +186,7 @@ read_request() {
     case $REQUEST in *[!\ -~"$NEWLINE"]*) refuse_request "the request holds characters that no request has" ;; esac
     case $REQUEST in
         "${NEWLINE}version="*"${NEWLINE}verb=$VERB$NEWLINE"*"${NEWLINE}end=$VERB$NEWLINE") ;;
-        *) refuse_request "the request is none, or was cut off" ;;
+        *) refuse_request "the request is malformed or was cut off" ;;
     esac
 }
 
@@ -203,7 +203,7 @@ judge_request() {
         probe) request_required=$REQUIRED_PROBE ;;
         start) request_required=$REQUIRED_START ;;
         status | hold | confirm | abort | recover) request_required=$REQUIRED_OTHERS ;;
-        *) refuse_request "there is no such verb" ;;
+        *) refuse_request "unknown verb" ;;
     esac
     for request_key in $request_required; do
         case $request_seen in *" $request_key "*) ;; *) refuse_request "$request_key is missing" ;; esac
@@ -214,7 +214,7 @@ judge_field() { # LINE
     request_key=${1%%=*}
     case $1 in [a-z]*=*) ;; *) refuse_request "a line of the request is not key=value" ;; esac
     if ! only a-z_ "$request_key" 40; then refuse_request "a line of the request is not key=value"; fi
-    if ! rule_of "$request_key"; then refuse_request "there is no field $request_key"; fi
+    if ! rule_of "$request_key"; then refuse_request "unknown field $request_key"; fi
     if [ "$RULE" = - ]; then refuse_request "$request_key is not for the caller to say"; fi
     case $request_key:$request_seen in variable:*) ;; *" $request_key "*) refuse_request "$request_key comes twice" ;; esac
     request_seen="$request_seen$request_key "

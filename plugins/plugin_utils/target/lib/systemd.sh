@@ -18,10 +18,9 @@ manager_scope() { if is_root; then echo --system; else echo --user; fi; }
 
 stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope)" --no-block stop "$1" 2>/dev/null; fi; }
 
-# run_unit NAME OPTION... COMMAND...: a transient unit that is left alone when a new system comes:
-# switch-to-configuration looks at the files in /etc/systemd/system only, and without default dependencies nothing
-# that stops takes it along. What a program has left running, such as a daemon, outlives the unit: whoever wants it
-# ended does so (kill_program). A service gets a bare environment.
+# run_unit NAME OPTION... COMMAND...: start a transient unit, which a switch leaves alone: switch-to-configuration looks
+# at the files in /etc/systemd/system only, and without default dependencies no other unit stops it. Processes that a
+# program leaves running, such as a daemon, outlive the unit (kill_program ends them). A service gets a bare environment.
 run_unit() {
     unit_name=$1
     shift

@@ -5,7 +5,7 @@
 #
 # The clock, waiting, and commands with a time limit.
 
-# Hundredths of a second on a clock that nobody sets; where there is no /proc (macOS) on the one on the wall.
+# Hundredths of a second on a clock that cannot be set; without /proc (macOS) on the wall clock.
 if [ -r "$PROC/uptime" ]; then
     now() {
         read -r now_uptime _ <"$PROC/uptime"

@@ -62,8 +62,8 @@ note_lost_secrets() {
     fi
 }
 
-# shellcheck disable=SC2034 # whoever calls it reads REASON and MESSAGE
-# The activation may have brought those to whom secrets belong. Fails with REASON and MESSAGE.
+# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
+# The activation may have created the owners of secrets. Fails with REASON and MESSAGE.
 give_new_secrets() {
     new_secrets=$(request secrets)
     if [ -z "$new_secrets" ]; then return 0; fi

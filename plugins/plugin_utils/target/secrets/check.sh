@@ -9,7 +9,7 @@
 # HASH is the SHA-256 of SALT and the content's SHA-256 in hexadecimal, or `-` if the content is not asked about.
 # `may`: the owner need not exist yet.
 
-# walk DIRECTORY: REAL becomes where it leads to, PROBLEM why nobody should put a secret there. Whoever can write to
+# walk DIRECTORY: set REAL to where it leads, and PROBLEM to why a secret would not be safe there. A user who can write to
 # one of the directories on the way could make it lead elsewhere.
 walk() {
     PROBLEM='' REAL='' walk_rest=$1/ walk_links=0 walk_parent=$ROOT/
@@ -33,7 +33,7 @@ walk() {
         # What does not exist yet is made by us, in a directory that was found good.
         if [ ! -e "$ROOT$REAL" ]; then continue; fi
         walk_parent=$ROOT$REAL
-        if [ ! -d "$ROOT$REAL" ]; then PROBLEM="cannot be made: $REAL is no directory" && return; fi
+        if [ ! -d "$ROOT$REAL" ]; then PROBLEM="cannot be made: $REAL is not a directory" && return; fi
         walk_found=$(stat -c '%u %g %a' "$ROOT$REAL")
         case $walk_found in
             0\ *[2367]) PROBLEM="is not safe: everybody can write to $REAL" ;;
@@ -107,7 +107,7 @@ compare_entry() {
         return
     fi
     if [ -L "$ROOT$path" ] || [ ! -f "$ROOT$path" ]; then
-        error not_a_file "$path is there and is no regular file"
+        error not_a_file "$path exists and is not a regular file"
     fi
     digest=${found_digests%%"$NEWLINE"*} found_digests=${found_digests#*"$NEWLINE"}
     found_state=${found_states%%"$NEWLINE"*} found_states=${found_states#*"$NEWLINE"}

@@ -31,7 +31,7 @@ EOT
 
 is_new() { case $source in keep | absent) false ;; esac; }
 
-# Something is there, for nobody but root, and may be written to.
+# A new entry gets an empty file, which only root can read and write.
 prepare_entry() {
     make_kept_directory "$SET" "$path" || return 1
     if is_new; then
@@ -157,7 +157,7 @@ keep_other() { # PATH
 make_set() {
     MADE=$STATE/secrets/sets/$SET
     DECLARED=''
-    # Somebody's activation may just be ending, and clear away what nobody wants.
+    # Another activation may just be ending, and remove sets that are not staged.
     mkdir -p "$STATE/secrets/sealed" "$MADE.making" && : >"$MADE.making/staged" && mv "$MADE.making" "$MADE" &&
         make_directories && each_entry prepare_entry && own_entries &&
         each_entry fill_entry && has_all_bytes && : >"$MADE/index.new" && each_entry index_entry && index_others &&
@@ -182,7 +182,7 @@ EOT
 place_secrets() {
     # shellcheck disable=SC2034 # lib/base.sh ends the answer with it
     VERB=secrets
-    # From here on it is done or not, whoever is still there to hear of it.
+    # From here on a lost connection does not stop it half-way.
     trap '' HUP PIPE INT TERM
     # On a terminal there is one output for everything.
     exec 3>&1 1>"$NIXFERRY_RECEIVED.log" 2>&1

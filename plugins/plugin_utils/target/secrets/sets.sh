@@ -8,7 +8,7 @@
 #       NUMBER  file|absent  now|later  USER:GROUP  MODE  memory|disk|sealed  PATH
 #   /var/lib/nixferry/secrets/sets/<set>/staged   is there until it is in place, or an activation takes it
 #   /var/lib/nixferry/secrets/sets/<set>/units    lines NUMBER  restart|reload  UNIT
-#   <directory of PATH>/.nixferry/<set>/NUMBER    the content, with its owner and mode, for nobody but root to reach
+#   <directory of PATH>/.nixferry/<set>/NUMBER    the content, with its owner and mode, in reach of root alone
 # To put a set into its place is a hard link and a rename for each secret: that needs no room, and no moment has the
 # wrong reader. What was in a place before is a set as well (<set>-before), so going back is the same thing.
 # `later`: the owner did not exist yet. `absent`: nothing is to be at PATH.
@@ -36,7 +36,7 @@ group_exists() {
 make_directory() {
     if [ -d "$1" ]; then return 0; fi
     (umask 022 && mkdir -p "${1%/*}") && mkdir "$1" || return 1
-    # As NixOS has it; elsewhere nobody can list it, and whom a secret belongs to gets at it.
+    # The mode that NixOS uses. Elsewhere only root can list it, and the owner of a secret can open that one.
     if group_exists keys && chgrp keys "$1"; then chmod 750 "$1"; else chmod 711 "$1"; fi
 }
 

@@ -14,7 +14,7 @@ KEY_UNIT_MARK='# Made by nixferry.deploy.nix_secrets for the secret'
 
 install_units() {
     if [ ! -d "$ROOT/run/systemd/system" ] || ! have systemctl; then return 0; fi
-    # Others may read what is no secret.
+    # Unit files are not secret: other users may read them.
     umask 022
     units_changed=''
     mkdir -p "$CONTROL_UNITS/sysinit.target.wants" && put_all_units

@@ -140,7 +140,7 @@ def test_a_host_that_lets_in_but_not_to_root_is_waited_for() -> None:
         answer("start", "activating"),
         ("status", "sudo: a password is required"),
         ("status", "sudo: a password is required"),
-        answer("status", "rolled-back", reason="not_confirmed", message="nobody confirmed"),
+        answer("status", "rolled-back", reason="not_confirmed", message="no confirmation came"),
     )
     assert switch(host)["outcome"] == "rolled-back"
 
