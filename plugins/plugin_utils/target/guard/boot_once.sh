@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# An activation by a reboot: into the new system for one boot, and what happens when the host is back.
+# Activate by a reboot: boot the new system once, then judge it when the host is back.
 
 # Reboot after all: the new system's program refused, activated nothing, and asks for a reboot that was not predicted.
 reboot_instead() {
@@ -22,7 +22,7 @@ reboot_instead() {
 
 activate_by_reboot() {
     if ! enter_phase activating || ! set_result boot_prepared 1; then
-        roll_back state_unwritable "the state directory $STATE takes no more writes"
+        roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi
     durable
@@ -67,7 +67,7 @@ mark_entry() {
     REASON=boot_not_prepared
     default_system=$(boot_default)
     case $default_system in
-        '') MESSAGE="which system boots by default cannot be told" ;;
+        '') MESSAGE="the boot default could not be determined" ;;
         "$OLD_TOPLEVEL" | "$OLD_SYSTEM") MESSAGE='' ;;
         *) MESSAGE="the boot default would be $default_system and not the old system" ;;
     esac
@@ -77,7 +77,7 @@ mark_entry() {
         MESSAGE="the boot loader has no entry for $SYSTEM"
         return 1
     fi
-    # From here on a host that goes down may come back with the new system.
+    # From here on the next boot may start the new system.
     set_result rebooting forth
     durable
     if ! boot_once "$new_entry" >>"$DIR/log" 2>&1; then
@@ -114,7 +114,7 @@ resume_rebooted() {
     done
 }
 
-# What the guard does first after a reboot
+# The first step of the guard after a reboot
 come_back() {
     came_from=$(result rebooting)
     forget_boot_once >>"$DIR/log" 2>&1

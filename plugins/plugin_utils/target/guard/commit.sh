@@ -10,7 +10,7 @@
 await_confirmation() {
     confirm_until=$(in_seconds "$(request timeout_confirm)")
     if ! put "$DIR/deadline" "$confirm_until" || ! enter_phase awaiting-confirmation; then
-        REASON=state_unwritable MESSAGE="the state directory $STATE takes no more writes"
+        REASON=state_unwritable MESSAGE="cannot write to the state directory $STATE"
         return 1
     fi
     confirm_message="no confirmation came within $(request timeout_confirm) s"
@@ -40,7 +40,7 @@ commit() {
         return
     fi
     if ! set_result commit_begun 1 || ! enter_phase committing; then
-        roll_back state_unwritable "the state directory $STATE takes no more writes"
+        roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi
     announce_deploy
