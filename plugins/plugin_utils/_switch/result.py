@@ -113,12 +113,12 @@ def summary_line(result: dict[str, Any]) -> str:
         Outcome.DRY_ACTIVATED: "dry activation only",
         Outcome.AWAITING_CONFIRMATION: "healthy, waits {seconds_left} s for the confirmation",
         Outcome.ROLLED_BACK: "rolled back to {old}",
-        Outcome.FAILED: "Outcome.FAILED and not rolled back",
-        Outcome.UNKNOWN: "state Outcome.UNKNOWN: the host could not be reached again",
+        Outcome.FAILED: "FAILED and not rolled back",
+        Outcome.UNKNOWN: "state UNKNOWN: the host could not be reached again",
     }
     line = words[result["outcome"]].format(**result)
     if result.get("other_system"):
-        line = f"Outcome.FAILED: it runs {result['other_system']}, to which a third party has switched it"
+        line = f"FAILED: it runs {result['other_system']}, to which a third party has switched it"
     if result.get("rebooted"):
         line += " after a reboot"
     if result["reboot_required"]:
