@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The options that every switching action takes, and what they mean for the guard."""
+"""The options that every switching action takes, translated into the guard's request."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ _REVISION = re.compile(r"[!-~]{1,200}")
 
 
 def kind_of(options: Mapping[str, Any]) -> Kind:
-    """The kind that the options name, with the user's command for kind ``profile``.
+    """Return the kind that the options name, with the user's command for kind ``profile``.
 
     Raises ``NixferryError`` when the options contradict each other.
     """
@@ -99,7 +99,7 @@ def kind_of(options: Mapping[str, Any]) -> Kind:
 
 
 def _reboot_of(options: Mapping[str, Any], kind: Kind, action: Action) -> Reboot:
-    """The option ``reboot``; raises ``NixferryError`` where it has no meaning."""
+    """Read the option ``reboot``. Raises ``NixferryError`` where it has no meaning."""
     reboot = Reboot(options["reboot"])
     if reboot == Reboot.NEVER or action == Action.DRY_ACTIVATE:
         return Reboot.NEVER
@@ -176,7 +176,7 @@ def start_request(
 
 
 def _secrets_of(options: Mapping[str, Any]) -> str:
-    """The option ``secrets``; raises ``NixferryError`` when it is not what nix_secrets returns."""
+    """Read the option ``secrets``. Raises ``NixferryError`` when nix_secrets did not return it."""
     found = str(options.get("secrets") or "")
     if found and _SET.fullmatch(found) is None:
         raise NixferryError(

@@ -26,14 +26,14 @@ FORCE = "or deploy all the same with force (role nixos: nixos_force)"
 
 @dataclass(frozen=True)
 class RevisionCheck:
-    """What is known about the revision of a deploy. Without ``repository`` nothing can be compared."""
+    """The revision of a deploy. Without ``repository`` it cannot be compared."""
 
     revision: str = ""
     repository: str = ""
     force: bool = False
 
     def applies_to(self, record: DeployRecord | None) -> bool:
-        """Whether ``record`` has a revision that is to be compared with another one."""
+        """Whether ``record`` has a revision that has to be compared."""
         if record is None or self.force or not self.revision or not record.revision:
             return False
         return base_revision(record.revision) != base_revision(self.revision)

@@ -83,7 +83,7 @@ permit() {
     ln -sfn "$1" "$PERMITS/$$" || refuse_request "cannot write to $PERMITS"
     trap 'rm -f "$PERMITS/$$"' EXIT
     if ! nix-store --check-validity "$1" 2>/dev/null; then
-        error invalid_toplevel "$1 is not in the store of this host, or not complete"
+        error invalid_toplevel "$1 is not in this host's store, or not complete"
     fi
     if ! is_installed_generation "$1" && ! is_signed "$1"; then
         error not_signed "$1 is neither signed by a deploy key of this host, with what it refers to, nor a generation"

@@ -74,7 +74,7 @@ check_toplevel() {
     PROFILE=$(profile_asked_for)
     have nix-store || error no_nix "nix-store was not found in PATH ($PATH)"
     if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
-        error invalid_toplevel "$TOPLEVEL is not in the store of this host, or not complete"
+        error invalid_toplevel "$TOPLEVEL is not in this host's store, or not complete"
     fi
     SYSTEM=$(system_of "$TOPLEVEL" "$(arg specialisation)")
     if [ -z "$SYSTEM" ]; then
