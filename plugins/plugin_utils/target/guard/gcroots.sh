@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Garbage collection: neither the new nor the old system may go away while an activation needs it.
+# GC roots: protect the new and the old system while an activation needs them.
 
 ACTIVATIONS_KEPT=20
 GC_ROOTS=/nix/var/nix/gcroots/nixferry
@@ -44,7 +44,7 @@ prune_activations() {
         fi
     done
     prune_programs
-    # A power cut in prepare_state has left these.
+    # Left behind by a power cut in prepare_state.
     rm -f "$STATE"/test.*
     for gc_root in "$ROOT$GC_ROOTS"/*; do
         gc_root_id=${gc_root##*/}

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The answer about an activation.
+# Report the status of an activation.
 
 # say_pair TOPLEVEL SYSTEM PROFILE OLD_TOPLEVEL OLD_SYSTEM
 say_pair() {

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Who else could change what is about to be run. The loader has this part as well.
+# Find out which other user could change a file before it is run. The loader contains this part as well.
 
 # is_ours FILE: is it not a link, owned by this user, and not writable by others?
 is_ours() {
