@@ -35,7 +35,7 @@ grub_problem() {
     fi
 }
 
-# Every entry as "POSITION SYSTEM"; positions as GRUB takes them: 1>0 is the first entry of the second one, a submenu.
+# Print every entry as "POSITION SYSTEM". Positions are GRUB's: 1>0 is the first entry of the second one, a submenu.
 grub_entries() {
     awk '
         /^[ \t]*(submenu|menuentry)[ \t].*[{][ \t]*$/ {
@@ -52,7 +52,7 @@ grub_entries() {
     ' "$ROOT$BOOT_DIRECTORY/grub/grub.cfg"
 }
 
-# One of a generation rather than the one called default, which follows whatever is installed last
+# Prefer the entry of a generation to the default one, which changes with every installation.
 grub_entry() {
     grub_entries | while read -r grub_position grub_system; do
         if [ "$grub_system" = "$1" ]; then echo "$grub_position"; fi

@@ -205,7 +205,7 @@ FAULTS = {
     "connection": "did not arrive completely",
     "disk": "could not be written: the old ones",
     "owner": "could not be written: the old ones",
-    "place": "could not be put into their places: the old ones",
+    "place": "could not be placed: the old ones",
 }
 
 
