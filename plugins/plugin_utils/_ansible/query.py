@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Questions in the language JMESPath, for which the user installs a library."""
+"""Queries in JMESPath, which needs a library that the user installs."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class LockHolder:
 
 
 def raise_refusal(answer: Answer) -> None:
-    """Raise ``GuardRefusal``, or ``OtherRevision``, for an answer that says no."""
+    """Raise ``GuardRefusal`` or ``OtherRevision`` if the answer is a refusal."""
     code = answer.text("error")
     if not code:
         return

@@ -12,7 +12,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 REASONS = {
     "activation_failed": "Read the log above; the old system is running.",
     "activation_timeout": "Find out what hangs, or raise timeout_activation.",
-    "failed_units": "Mend the units, or set failed_units to ignore.",
+    "failed_units": "Fix the units, or set failed_units to ignore.",
     "reboot_required": "Deploy with reboot: if-required, which boots the new system once and confirms it then; or with "
     "the action boot, and reboot the host yourself.",
     "boot_not_prepared": "Read the log above; nothing was activated, and the old system boots.",
@@ -41,8 +41,8 @@ ERRORS = {
     ),
     "unsafe_state": (
         Step.GUARD,
-        "Give that directory to root alone, or to the user whose home it is (chmod go-w, chown), and look what became "
-        "of what is in it. Nothing was changed.",
+        "Give that directory to root alone, or to the user whose home it is (chmod go-w, chown), and check "
+        "its contents. Nothing was changed.",
     ),
     "invalid_toplevel": (Step.START, "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
     "missing_files": (Step.START, "Check that kind fits what was built. Nothing was changed."),
@@ -81,7 +81,7 @@ ERRORS = {
     ),
     "recovery_failed": (
         Step.START,
-        "An interrupted activation could not be put in order: look at its log on the host.",
+        "An interrupted activation could not be finished or undone: look at its log on the host.",
     ),
     "no_activation": (
         Step.STATUS,
@@ -94,13 +94,12 @@ ERRORS = {
     "too_late": (Step.ABORT, "The commit had begun: deploy the old toplevel to go back."),
     "refused": (
         Step.GUARD,
-        "The guard that is installed on the host allows what it was installed for, and nothing else. "
-        "Nothing was changed.",
+        "The guard that is installed on the host allows only what it was installed for. Nothing was changed.",
     ),
     "not_signed": (
         Step.START,
-        "Sign what you build with the deploy key (`sign_key` of nix_build, or nix_sign) before it is copied. What lies "
-        "on the host without a signature already goes away with nix-collect-garbage, and is then copied anew. "
+        "Sign what you build with the deploy key (`sign_key` of nix_build, or nix_sign) before it is copied. Unsigned "
+        "paths that are on the host already can be removed with nix-collect-garbage, and are then copied again. "
         "Nothing was changed.",
     ),
     "other_version": (

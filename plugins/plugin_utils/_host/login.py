@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.module_utils._explain.causes import Cause, find
 
-# What escalation programs say comes before the first output of a command.
+# The messages of escalation programs come before the first output of a command.
 FIRST_LINES = 20
 
 
 @dataclass(frozen=True)
 class Explained:
-    """``unreachable`` tells whether the login itself failed; ``output`` is all that was said."""
+    """``unreachable`` tells whether the login itself failed; ``output`` is all output."""
 
     message: str
     remedy: str
@@ -26,7 +26,7 @@ class Explained:
     output: tuple[str, ...] = ()
 
 
-# The first cause that any line shows decides. ssh, sshpass, the connection plugins of ssh and paramiko.
+# The first cause that matches any line decides. From ssh, sshpass, and the connection plugins ssh and paramiko.
 LOGIN_CAUSES = (
     Cause(
         (r"host key for .* has changed", r"host identification has changed", r"host key mismatch"),
@@ -132,7 +132,7 @@ WANTS_TERMINAL = re.compile(
 )
 UNREACHABLE_REMEDY = "Check that the host is up and that Ansible can log in (ansible -m raw -a true)."
 FAILED_REMEDY = "Check that Ansible can run commands on the host, with become if it is in use."
-# Ansible puts its own words before what ssh said.
+# Ansible puts its own words before those of ssh.
 _PREFIX = re.compile(
     r"(Data could not be sent to remote host .*?\. Make sure this host can be reached over ssh|"
     r"Failed to connect to the host via ssh): +"
@@ -140,7 +140,7 @@ _PREFIX = re.compile(
 
 
 def explain_exception(text: str, *, unreachable: bool) -> Explained:
-    """What the message of a connection plugin's exception means; ``unreachable`` is what Ansible takes it for."""
+    """Explain the message of a connection plugin's exception; ``unreachable`` is Ansible's own verdict."""
     text = _PREFIX.sub("", text.replace("\r", ""), count=1)
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
     found = find((*ESCALATION_CAUSES, *LOGIN_CAUSES), lines)
@@ -150,7 +150,7 @@ def explain_exception(text: str, *, unreachable: bool) -> Explained:
 
 
 def explain_refusal(lines: Sequence[str]) -> Explained | None:
-    """Why the command that printed ``lines`` was never run, None when it was."""
+    """Explain why the command that printed ``lines`` was never run; None if it was."""
     found = find(ESCALATION_CAUSES, [line.strip() for line in lines[:FIRST_LINES]])
     if found is None:
         return None
@@ -158,5 +158,5 @@ def explain_refusal(lines: Sequence[str]) -> Explained | None:
 
 
 def wants_terminal(lines: Sequence[str]) -> bool:
-    """Whether privilege escalation refused to work for want of a terminal."""
+    """Whether privilege escalation failed because it had no terminal."""
     return any(WANTS_TERMINAL.search(line) for line in lines[:FIRST_LINES])
