@@ -20,7 +20,7 @@ except ImportError:
 
 
 def search(query: str, data: Any) -> Any:
-    """What ``query`` finds in ``data``. Raises ``NixferryError`` without the library, or for a wrong query."""
+    """Return the result of ``query`` on ``data``. Raises ``NixferryError`` without the library or for a bad query."""
     if jmespath is None:
         raise NixferryError(
             "the Python library jmespath is not installed",

@@ -34,7 +34,7 @@ _CODED = re.compile(rb"[^ -$&(-~]")
 
 
 def check_id(activation_id: str) -> None:
-    """Raise ``ValueError`` for what is not the id of an activation."""
+    """Raise ``ValueError`` if it is not a valid activation id."""
     if _ID.fullmatch(activation_id) is None:
         raise ValueError(f"not an activation id: {activation_id!r}")
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the guard on the host answers about an activation."""
+"""The guard's report on an activation."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class GuardStatus:
     old_toplevel: str
     """Where the profile pointed before; empty on a first deploy."""
     old_system: str
-    """The real path of what ran before; empty on a first deploy."""
+    """The real path of the system that ran before; empty on a first deploy."""
     old_generation: int | None
     """The number of the profile's generation before."""
     new_generation: int | None

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the guard's words mean to the user: why an activation was undone, why a request was refused."""
+"""Remedies for the user: for each reason of a roll back, and for each error of a refused request."""
 
 from __future__ import annotations
 

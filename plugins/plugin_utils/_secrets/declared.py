@@ -27,7 +27,7 @@ DIRECTORIES: Mapping[str, str] = {
     SEALED: "/run/keys",
     PERSISTENT: "/var/lib/nixferry-keys",
 }
-# In the order of NixOps' documentation; what has no Ansible spelling of its own is called the same.
+# In the order of NixOps' documentation. Options without an Ansible spelling keep their names.
 SPELLINGS: Mapping[str, str] = {
     "keyFile": "file",
     "keyCommand": "command",

@@ -29,7 +29,7 @@ from .reboot import is_away, reboot_line
 LONG_POLL_SECONDS = 15
 # Between two attempts to reach a host that does not answer.
 RECONNECT_SECONDS = 1.0
-# What the controller waits beyond the sum of the host's own deadlines before it gives up.
+# Seconds beyond the sum of the host's own deadlines after which the controller gives up.
 MARGIN_SECONDS = 60
 
 

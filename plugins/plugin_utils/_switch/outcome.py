@@ -23,5 +23,5 @@ class Outcome(StrEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Whether the host does not run what it was asked to run, or cannot be asked."""
+        """Whether the host does not run the requested system, or cannot be reached."""
         return self in (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.UNKNOWN)

@@ -18,7 +18,7 @@ grub_problem() {
     elif ! grep -q 'save_env next_entry' "$ROOT$BOOT_DIRECTORY/grub/grub.cfg"; then
         echo "its GRUB is not set up to boot an entry just once (next_entry)"
     elif grep -q '^ *savedefault' "$ROOT$BOOT_DIRECTORY/grub/grub.cfg" || [ -z "$(grub_default)" ]; then
-        echo "its GRUB boots by default what was booted last (boot.loader.grub.default), so that no boot is just one"
+        echo "its GRUB boots by default the entry booted last (boot.loader.grub.default), so it cannot boot one just once"
     else
         case " $GRUB_WRITABLE " in
             *" $grub_file_system "*) ;;

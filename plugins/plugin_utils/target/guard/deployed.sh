@@ -64,7 +64,7 @@ announce_deploy() {
     announced_deploy=$(request deploy)
     announced="$TOPLEVEL $(date +%s) $ID $announced_action ${announced_revision:--} ${announced_deploy:+deploy=$announced_deploy }$(request deployer)"
     if ! { mkdir -p "$announced_in" && put_once "$announced_in/next" "$announced"; } 2>/dev/null; then
-        note "who deployed this could not be recorded in $announced_in"
+        note "this deploy could not be recorded in $announced_in"
     fi
 }
 

@@ -73,8 +73,8 @@ is_signed() {
     [ -z "$signed_new" ] || verified extra-trusted-public-keys $signed_new
 }
 
-# The root for the garbage collector is older than the judgement: what was judged cannot be collected and then be
-# built anew, as something else.
+# The GC root is made before the check: a path that was checked cannot be collected and then be built again with other
+# contents.
 permit() {
     mkdir -p "$PERMITS" || refuse_request "cannot make the directory $PERMITS"
     for old_permit in "$PERMITS"/*; do
@@ -86,11 +86,11 @@ permit() {
         error invalid_toplevel "$1 is not in this host's store, or not complete"
     fi
     if ! is_installed_generation "$1" && ! is_signed "$1"; then
-        error not_signed "$1 is neither signed by a deploy key of this host, with what it refers to, nor a generation"
+        error not_signed "$1 is neither signed by a deploy key of this host, with its references, nor a generation"
     fi
 }
 
-# --- what the caller does not say --------------------------------------------------------------------------------
+# --- fields that the caller may not set --------------------------------------------------------------------------
 
 # Of a request that was judged
 restrict_request() {
@@ -112,11 +112,11 @@ restrict_request() {
         permit "$restricted_toplevel"
     elif [ -z "$restricted_toplevel" ]; then
         replace_field dry_activate 0
-    # Even to look at it is for root a matter of trust: what is in it may be a link to what the caller cannot read.
+    # Root must not even look at an untrusted path: it may hold links to files that the caller cannot read.
     elif nix-store --check-validity "$restricted_toplevel" 2>/dev/null; then
         permit "$restricted_toplevel"
     else
-        # It could come into being a moment later, so a path is asked about that cannot.
+        # The path could be built a moment later. Ask about one that cannot.
         replace_field toplevel "$ROOT/nix/store/00000000000000000000000000000000-absent"
     fi
 }

@@ -95,7 +95,7 @@ make_sure_of_old_generation() {
     if [ -z "$(old profile_link)" ] || [ "$(resolved "$PROFILE")" = "$OLD_TOPLEVEL" ]; then return 0; fi
     restore_old_generation
     if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then
-        incomplete "the profile $PROFILE does not lead to $OLD_TOPLEVEL any more"
+        incomplete "the profile $PROFILE does not point to $OLD_TOPLEVEL any more"
     fi
 }
 
@@ -168,13 +168,13 @@ named_lock() { if lock_is_held; then echo ": another activation holds the lock $
 # The host had no system of this kind before: remove the new one.
 remove_first_system() {
     if ! kind_has deactivate; then
-        incomplete "there was no old system to go back to: what the activation changed is still there${KIND_REMAINS:+ ($KIND_REMAINS)}"
+        incomplete "there was no old system to go back to: the changes of the activation remain${KIND_REMAINS:+ ($KIND_REMAINS)}"
         return
     fi
     run_program_when_free "$(request timeout_roll_back)" deactivate
     forget_failures
     case $OUTCOME in
-        0) note "there was no old system to go back to: what the activation had made was removed" ;;
+        0) note "there was no old system to go back to: the changes of the activation were removed" ;;
         timeout) incomplete "there was no old system, and removing the new one did not end within $(request timeout_roll_back) s" ;;
         *) incomplete "there was no old system, and removing the new one failed with exit code $OUTCOME" ;;
     esac

@@ -89,19 +89,19 @@ install_reboot_unit() {
     for kept in "$STATE" "$ROOT/etc/systemd"; do
         case $(findmnt --noheadings --output FSTYPE --target "$kept" 2>/dev/null) in
             tmpfs | ramfs)
-                echo "$kept is in main memory, so the guard would be forgotten by a reboot"
+                echo "$kept is in main memory, so a reboot would erase the guard"
                 return 1
                 ;;
         esac
     done
     if ! mkdir -p "$ROOT$CONTROL_UNITS" || ! reboot_unit_text >"$ROOT$CONTROL_UNITS/$(boot_unit)"; then
-        echo "$CONTROL_UNITS takes no unit that would look after the activation once the host has rebooted"
+        echo "the unit that continues the activation after the reboot cannot be written to $CONTROL_UNITS"
         return 1
     fi
     for target in $REBOOT_TARGETS; do
         if ! mkdir -p "$ROOT$CONTROL_UNITS/$target.wants" ||
             ! ln -sfn "../$(boot_unit)" "$ROOT$CONTROL_UNITS/$target.wants/$(boot_unit)"; then
-            echo "$CONTROL_UNITS/$target.wants takes no unit"
+            echo "the unit cannot be written to $CONTROL_UNITS/$target.wants"
             return 1
         fi
     done

@@ -64,8 +64,8 @@ home_manager_units() {
     fi
 }
 
-# The user had no generation before. The program that removes one has to be built for it, so its work is done here: but
-# for what an activation script of the user's own has done.
+# The user had no generation before. Home-manager's program for the removal has to be built for each generation, so the
+# driver does its work. Effects of the user's own activation scripts remain.
 home_manager_deactivate() {
     home_manager_user
     # shellcheck disable=SC2046 # names of units

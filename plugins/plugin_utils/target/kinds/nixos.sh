@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # NixOS, as root. Sources: nixos/modules/system/activation/switch-to-configuration.pl and switch-to-configuration-ng of
-# nixpkgs for the actions and exit codes. An exit code may also be the errno of what went wrong last, at any point: 11
+# nixpkgs for the actions and exit codes. An exit code may also be the errno of the last fault, at any point: 11
 # (EAGAIN), 4 (EINTR) and 100 (ENETDOWN) prove nothing by themselves. Releases until 24.05 wait for the lock, later ones
 # refuse.
 

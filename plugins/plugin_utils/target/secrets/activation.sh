@@ -27,7 +27,7 @@ check_staged_secrets() {
     case $staged in *[!0-9A-Za-z]*) error bad_request "not a valid set of secrets: $staged" ;; esac
     if [ -f "$STATE/secrets/sets/$staged/index" ]; then return 0; fi
     release_lock
-    error no_secrets "the secrets that were staged for this activation are not there any more"
+    error no_secrets "the secrets staged for this activation are not there any more"
 }
 
 write_secrets_record() {

@@ -353,7 +353,7 @@ def test_host_that_cannot_is_refused_before_anything_changes(machine: Machine, t
     words = {
         "loader": "neither systemd-boot nor GRUB",
         "memory": "main memory",
-        "units": "takes no unit",
+        "units": "cannot be written to",
         "old": "no old system",
     }
     if trouble in ("loader", "old"):
