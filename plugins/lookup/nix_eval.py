@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
-
 DOCUMENTATION = r"""
 name: nix_eval
 author:
@@ -142,7 +140,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options imp
     base_directory,
     setting_text,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.data import (
     DATA_SOURCES,

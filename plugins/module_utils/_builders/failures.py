@@ -35,7 +35,7 @@ _ROWS = (
         signs=(r"REMOTE HOST IDENTIFICATION HAS CHANGED",),
         message="The builder shows another host key than the pinned one",
         remedy="If it was made anew, read its new key over a way that you trust and register it again; otherwise "
-        "somebody else answers at its address.",
+        "another machine answers at its address.",
     ),
     Cause(
         code="host_key_unknown",

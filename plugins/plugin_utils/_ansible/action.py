@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What every action plugin of the collection does alike: read arguments, show progress, explain failures."""
+"""The base of all action plugins of the collection: read arguments, show progress, explain failures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         """Do the work on ``shell.host`` and return the task's result."""
 
     def environment(self) -> tuple[tuple[str, str], ...]:
-        """What the keyword ``environment`` of the task, its blocks and its play says together."""
+        """Return the merged keyword ``environment`` of the task, its blocks and its play."""
         found: dict[str, Any] = {}
         self._compute_environment_string(found)
         return tuple(sorted((str(name), str(value)) for name, value in found.items()))
@@ -59,7 +59,7 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         try:
             result.update(self.perform(options, RemoteShell(self, host), progress))
         except HostUnreachable as error:
-            # Ansible would append the cause, which the text holds already.
+            # Ansible would append the cause, which the text contains already.
             raise AnsibleConnectionFailure(error.text(host)) from None
         except NixferryError as error:
             result.update(error.result(host))

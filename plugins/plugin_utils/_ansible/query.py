@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Questions in the language JMESPath, for which the user installs a library."""
+"""Queries in JMESPath, which needs a library that the user installs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError:
 
 
 def search(query: str, data: Any) -> Any:
-    """What ``query`` finds in ``data``. Raises ``NixferryError`` without the library, or for a wrong query."""
+    """Return the result of ``query`` on ``data``. Raises ``NixferryError`` without the library or for a bad query."""
     if jmespath is None:
         raise NixferryError(
             "the Python library jmespath is not installed",

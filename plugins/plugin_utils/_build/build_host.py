@@ -6,23 +6,29 @@
 
 from __future__ import annotations
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import CONTROLLER, Step
-
 import time
 from collections.abc import Mapping
 
-from .realise import Target, missing, realise
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.back import copy_back
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import (
+    CONTROLLER,
+    NixferryError,
+    Step,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+
+from .realise import Target, missing, realise
 from .target import HostPlace
 from .task import (
     BuildTask,
     HostBuild,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable, RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.back import copy_back
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 
 
 class BuildHostRealiser:

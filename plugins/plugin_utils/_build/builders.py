@@ -6,12 +6,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
-
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import checked_options
 
 from ansible_collections.nixferry.deploy.plugins.module_utils._builders.machines import (
     Machine,
@@ -20,7 +16,8 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._builders.machines
     hazards,
     parse,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import checked_options
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
 STEP = Step.BUILD
 # What separates entries in every version of Nix.

@@ -10,28 +10,18 @@ build: a build cannot be collected before it is copied, and the next copy finds 
 
 from __future__ import annotations
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
-
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import file_name
-
-import contextlib
-import fcntl
 import hashlib
-import os
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import file_name
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import ParentWatch
 
 STEP = Step.KEEP_BUILD
 ROOT_TIMEOUT_SECONDS = 120.0
 _PARALLEL = 4
-
-
 
 
 def roots_directory(project: str, state: Path) -> Path:
@@ -66,14 +56,8 @@ def keep(nix: Nix, directory: Path, paths: Mapping[str, str]) -> list[str]:
     ]
 
 
-
-
-
-
 def _points_to(link: Path, path: str) -> bool:
     try:
         return str(link.readlink()) == path
     except OSError:
         return False
-
-

@@ -13,6 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import PROGRESS_OPTION
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, kind_named
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import Attribute
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.jobs import AUTO, MODES
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import Limits, default_limits
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import (
+    SigningKey,
+    read_signing_key,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import (
     SOURCE_OPTIONS,
     SOURCES,
@@ -20,13 +29,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source im
     Source,
     sources_from,
 )
+
 from .builders import builder_settings
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.jobs import AUTO, MODES
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import Limits, default_limits
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import Attribute
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, kind_named
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import SigningKey, read_signing_key
 
 DEFAULT_TIMEOUT_SECONDS = 14400
 # The values of build_on that are not host names.

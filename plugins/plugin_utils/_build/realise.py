@@ -6,28 +6,28 @@
 
 from __future__ import annotations
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
-
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import QUERY_TIMEOUT_SECONDS, invalid_paths
-
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import (
+    is_store_path,
+    parse_store_path,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import remedy_for
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.failures import (
     Failure,
     failures_within,
     own_failures,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan, parse_plan
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import LOG_TAIL_LINES, BuildLogs
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest, NixResult
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import remedy_for
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import (
-    is_store_path,
-    parse_store_path,
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan, parse_plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import (
+    QUERY_TIMEOUT_SECONDS,
+    invalid_paths,
 )
 
 STEP = Step.BUILD
@@ -75,10 +75,6 @@ def target_of_store_path(text: str) -> Target:
             remedy="Give it as `drv_path`.",
         )
     return Target(path, {"out": path}, path)
-
-
-
-
 
 
 def missing(nix: Nix, targets: Mapping[str, Target]) -> dict[str, Target]:
@@ -238,4 +234,3 @@ def _closures(nix: Nix, derivations: Sequence[str | None]) -> dict[str, list[str
     ]
     results = nix.run_many(requests, step=STEP, parallel=1)
     return {each: result.stdout.split() for each, result in zip(distinct, results, strict=True)}
-

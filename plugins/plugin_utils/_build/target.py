@@ -10,17 +10,22 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 
-from .realise import STEP, Target, failure_of
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.failures import own_failures
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
-from .task import BuildTask, HostBuild
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import CopyRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.store import TargetStore
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import LOG_TAIL_LINES
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult, result_of_log
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import (
+    Nix,
+    NixResult,
+    result_of_log,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.failures import own_failures
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import LOG_TAIL_LINES
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+
+from .realise import STEP, Target, failure_of
+from .task import BuildTask, HostBuild
 
 COPY_RETRIES = 3
 

@@ -6,38 +6,54 @@
 
 from __future__ import annotations
 
-from .realise import STEP
-
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .realise import Controller, Target, missing, not_available, plan, realise, target_of, target_of_store_path
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
-from .options import BuildOptions
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
-from .gcroots import keep, roots_directory
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import Revision
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import (
+    PLACEHOLDER,
+    Attribute,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate import (
+    Answers,
+    Evaluation,
+    evaluate,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import Limits
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import sign
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import LogEvent
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import BuildLogs
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import Fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.profile import other_systems
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import Source
+
 from .builder_news import (
     BuilderNews,
     with_builders,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate import Answers, Evaluation, evaluate
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import Limits
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import PLACEHOLDER, Attribute
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.profile import other_systems
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import Fleet
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import LogEvent
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import BuildLogs
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import Revision
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import sign
+from .gcroots import keep, roots_directory
+from .options import BuildOptions
+from .realise import (
+    STEP,
+    Controller,
+    Target,
+    missing,
+    not_available,
+    plan,
+    realise,
+    target_of,
+    target_of_store_path,
+)
 
 
 @dataclass(frozen=True)

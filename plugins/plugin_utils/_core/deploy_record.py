@@ -61,7 +61,7 @@ class OtherRevision(NixferryError):
 
     def __init__(self, record: DeployRecord) -> None:
         super().__init__(
-            f"{record.deployer or 'somebody'} has deployed another revision",
+            f"{record.deployer or 'an unknown deployer'} has deployed another revision",
             step=Step.START,
             remedy="Deploy from a revision that contains it, or use force.",
         )

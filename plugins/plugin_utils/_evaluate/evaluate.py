@@ -236,5 +236,5 @@ def _read_answers(chunk: _Chunk, stdout: str) -> Answers:
 def _error(result: NixResult) -> NixferryError:
     error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
     return error.with_(
-        remedy=error.remedy or "Mend the Nix code; the output says where, and --show-trace how it came there."
+        remedy=error.remedy or "Fix the Nix code; the output says where, and --show-trace how it came there."
     )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The guard on one host, as the controller talks to it."""
+"""Send requests to the guard on one host."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from .refusal import raise_refusal
 from .requests import ProbeRequest, StartRequest, check_id, encode_value, request_fields, request_lines
 from .status import GuardStatus, read_status
 
-# A reason may be what a health check printed. So much of it is sent; the result of the task has all of it.
+# A reason may be the output of a health check. The guard gets this much of it; the task's result has all of it.
 REASON_BYTES = 256
-# The longest text that an installed guard takes.
+# The longest text that an installed guard accepts.
 PLAIN_LENGTH = 1000
 _MISSING = "missing"
-_INSTALL = "Let somebody who may become root install it once for this user (nixferry.deploy.nix_guard)."
-# What sudo and the shell say when there is no rule, no program or no sudo.
+_INSTALL = "As a user who may become root, install it once for this user (nixferry.deploy.nix_guard)."
+# What sudo and the shell print when the rule, the program or sudo is missing.
 _REASONS = (
     (re.compile(r"command not found|no such file|not found", re.I), "is not on the host, or sudo is not"),
     (
@@ -44,10 +44,10 @@ _REASONS = (
 
 
 class Guard:
-    """Asks the guard by way of ``shell``, which runs as the user whose system it is.
+    """Sends requests to the guard through ``shell``, which runs as the user whose system it is.
 
-    Every method takes one round trip; ``probe`` and ``start`` one more where the host lacks this version of the guard.
-    They raise ``GuardRefusal`` when the guard says no, ``HostUnreachable`` when the host cannot be reached, and
+    Every method takes one round trip; ``probe`` and ``start`` one more if the host lacks this version of the guard.
+    They raise ``GuardRefusal`` when the guard refuses, ``HostUnreachable`` when the host cannot be reached, and
     ``NixferryError`` for an answer that breaks the contract.
     """
 
@@ -62,7 +62,7 @@ class Guard:
             yield self._over(shell)
 
     def probe(self, request: ProbeRequest) -> ProbeResult:
-        """Ask what the host runs, and what it would make of a system. Changes nothing on the host."""
+        """Ask what the host runs, and what a deploy of a system would change. Changes nothing on the host."""
         return read_probe(self._ask("probe", request_fields(request)))
 
     def start(self, request: StartRequest) -> GuardStatus:
@@ -73,23 +73,23 @@ class Guard:
         return read_status(self._ask("start", request_fields(request)))
 
     def status(self, activation_id: str, *, wait_while: Iterable[str] = (), seconds: int = 0) -> GuardStatus:
-        """Report an activation; the host waits up to ``seconds`` while the phase is one of ``wait_while``."""
+        """Return the status of an activation; the host waits up to ``seconds`` while its phase is in ``wait_while``."""
         return self._about(
             activation_id, "status", {"wait_while": " ".join(wait_while), "seconds": str(seconds)}
         )
 
     def hold(self, activation_id: str, *, seconds: int) -> GuardStatus:
-        """Let the confirmation come within ``seconds`` from now.
+        """Extend the deadline of the confirmation to ``seconds`` from now.
 
         It is refused (error ``not_awaiting``) unless the guard is waiting for a confirmation.
         """
         return self._about(activation_id, "hold", {"seconds": str(seconds)})
 
     def confirm(self, activation_id: str, *, seconds: int) -> GuardStatus:
-        """Say that the host is healthy, and wait up to ``seconds`` for the end.
+        """Confirm that the host is healthy, and wait up to ``seconds`` for the end.
 
-        It is refused (error ``not_awaiting``) unless the guard is waiting for it; repeating it after a lost
-        connection does no harm.
+        It is refused (error ``not_awaiting``) unless the guard is waiting for it. It may be repeated after a lost
+        connection.
         """
         return self._about(activation_id, "confirm", {"seconds": str(seconds)})
 
@@ -114,7 +114,7 @@ class Guard:
         raise_refusal(answer)
         return answer
 
-    # --- how a request is delivered -----------------------------------------------------------------------------------
+    # --- delivery of a request ----------------------------------------------------------------------------------------
 
     def _over(self, shell: RemoteShell) -> Guard:
         return Guard(shell, self.program)
@@ -130,7 +130,7 @@ class Guard:
 
 
 class InstalledGuard(Guard):
-    """Asks the program ``path`` that was installed on the host, as root by way of sudo. It takes requests alone."""
+    """Sends requests to the program ``path`` that is installed on the host, as root through sudo."""
 
     def __init__(self, shell: RemoteShell, path: str) -> None:
         super().__init__(shell)
@@ -160,16 +160,16 @@ class InstalledGuard(Guard):
         )
 
 
-# What an installed guard does not let its callers say (see the table in target/lib/request.sh).
+# Fields that callers of an installed guard may not set (see the table in target/lib/request.sh).
 FIXED_FIELDS = ("activate_command", "reboot_command", "variable")
-# Texts that anything may stand in; an installed guard takes printable ASCII.
+# Free texts, of which an installed guard accepts only printable ASCII.
 _TEXTS = ("deployer", "reason")
 
 
 def installed_request(verb: str, values: Sequence[tuple[str, str]]) -> bytes:
-    """Write what an installed guard reads.
+    """Return a request in the form that an installed guard reads.
 
-    Raises ``NixferryError`` when it asks for something that only the installed program may say.
+    Raises ``NixferryError`` when it sets a field that only the installed program may set.
     """
     for key, value in values:
         if key in FIXED_FIELDS and value:
@@ -184,12 +184,12 @@ def installed_request(verb: str, values: Sequence[tuple[str, str]]) -> bytes:
 
 
 def guard_on(shell: RemoteShell, installed: object) -> Guard:
-    """Return the guard of a host; with the path of an ``installed`` one, that one."""
+    """Return the guard of a host, or the one at the path ``installed`` if given."""
     return InstalledGuard(shell, str(installed)) if installed else Guard(shell)
 
 
 def shortened(reason: str) -> str:
-    """Return the beginning of ``reason``, of which no more than ``REASON_BYTES`` are sent."""
+    """Shorten ``reason`` to ``REASON_BYTES``, as it is sent."""
     if len(encode_value(reason)) <= REASON_BYTES:
         return reason
     kept = reason[:REASON_BYTES]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Putting the installed guard and its sudoers rule on a host (``target/guard/install.sh``)."""
+"""Install the guard and its sudoers rule on a host (``target/guard/install.sh``)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEP = Step.INSTALL_GUARD
 PARTS = (*LIBRARY, "guard/install.sh")
 _USER = re.compile(r"[A-Za-z_][0-9A-Za-z._-]*")
 _SETTING = re.compile(r"INSTALLED_(VERSION|KIND|PROFILE|KEYS)=")
-# What needs no quoting, neither in sudoers nor in a shell.
+# A path that needs no quoting, neither in sudoers nor in a shell.
 _FILE = re.compile(r"(/[0-9A-Za-z._+-]+)+")
 _NIXOS = (
     "On NixOS put the program (`program` of this task's result) and the rule into the configuration; the guide about "
@@ -43,7 +43,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class GuardInstallation:
-    """What was or would be changed."""
+    """The changes of an installation, made or predicted."""
 
     program_before: tuple[str, ...]
     """The settings in the program, one a line; empty when there was none."""
@@ -57,7 +57,7 @@ class GuardInstallation:
 
 
 def sudoers_rule(users: Sequence[str], path: str) -> str:
-    """The text of a file in sudoers.d: exactly the program, without arguments, with nothing of the environment.
+    """Return the text of a file in sudoers.d. It allows only the program, without arguments and environment.
 
     Raises ``NixferryError`` for names that would need quoting.
     """
@@ -70,7 +70,7 @@ def sudoers_rule(users: Sequence[str], path: str) -> str:
 
 
 def checked_file(path: str, option: str) -> str:
-    """``path`` if it is absolute and plain. Raises ``NixferryError``."""
+    """Return ``path`` if it is absolute and plain, else raise ``NixferryError``."""
     if _FILE.fullmatch(path) is None or "/../" in f"{path}/" or "/./" in f"{path}/":
         raise NixferryError(
             f"`{option}` is {path!r}",
@@ -83,7 +83,7 @@ def checked_file(path: str, option: str) -> str:
 def install_script(
     *, wanted: str, dry_run: bool, path: str, program: str, rule_file: str, rule: str, users: Sequence[str]
 ) -> str:
-    """The script for the host; with ``wanted`` ``absent`` the texts do not matter."""
+    """Return the script for the host; with ``wanted`` ``absent`` the texts are ignored."""
     present = wanted == "present"
     settings = {
         "WANTED": wanted,
@@ -98,7 +98,7 @@ def install_script(
 
 
 def settings_of(program: str) -> list[str]:
-    """What tells one installed program from another: its lines with settings."""
+    """Return the settings in a program, which tell it from another one."""
     return [line for line in program.splitlines() if _SETTING.match(line)]
 
 

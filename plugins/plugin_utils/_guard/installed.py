@@ -4,9 +4,9 @@
 # Private to this collection: it can change at any time, without notice.
 """The guard as an installed program, for deployers who may become root for it alone.
 
-Usually a request comes with a script that looks for the guard on the host, and whoever may run that script as root may
-run anything. The installed program has all of the guard, its kind and its profile in it, and reads a request, which it
-judges more strictly (``target/guard/installed.sh``). What it activates must be signed.
+Usually a request comes with a script that looks for the guard on the host. A user who may run it as root may run
+anything. The installed program contains the guard, its kind and its profile, and only reads requests. It judges them
+more strictly (``target/guard/installed.sh``), and activates only signed systems.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from .program import guard_program, target_text
 from .requests import encode_value
 
 STEP = Step.ASK_INSTALLED_GUARD
-# What the program starts from instead of its caller's environment.
+# The program's environment, instead of its caller's.
 ENVIRONMENT: Mapping[str, str] = {"HOME": "/root"}
 
 
 @dataclass(frozen=True)
 class GuardPolicy:
-    """What one installed guard may deploy."""
+    """The limits of one installed guard."""
 
     kind: Kind
     profile: str
     public_keys: tuple[str, ...]
-    """One of these must have signed what is activated, in the form of ``trusted-public-keys``."""
+    """One of these keys must have signed a system. In the form of ``trusted-public-keys``."""
 
 
 def guard_policy(kind: Kind, profile: str, public_keys: Sequence[str]) -> GuardPolicy:
-    """What a guard for ``kind`` may do. Raises ``NixferryError`` for a kind or a profile that is no use as root."""
+    """Return what a guard for ``kind`` may do. Raises ``NixferryError`` if root has no use for the kind or profile."""
     chosen = profile or kind.profile
     if not chosen.startswith("/"):
         raise NixferryError(
@@ -87,5 +87,5 @@ BEGIN = "guard/installed_begin.sh"
 
 @functools.cache
 def guard_version() -> str:
-    """Return what tells one text of the program from another, whatever it is installed for."""
+    """Return the version of the program's text, which does not depend on the policy."""
     return hashlib.sha256(f"{target_text(BEGIN)}{guard_program().text}".encode()).hexdigest()[:16]

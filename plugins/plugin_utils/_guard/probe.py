@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the guard on the host answers about the host itself."""
+"""The guard's report on the host itself."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Generation:
 
 
 def _number(text: str) -> int | None:
-    """A number that stood in a file on the host, where anything may stand."""
+    """Return a number from a file on the host, which may hold anything."""
     return int(text) if text.isdecimal() else None
 
 
@@ -95,7 +95,7 @@ class ProbeResult:
     deployed: DeployRecord | None = field(
         metadata={"key": "deployed", "read": lambda answer: parse_record(answer.text("deployed"))}
     )
-    """The deploy that made what the profile holds; ``None`` when something else has made it."""
+    """The deploy that made the current generation; ``None`` if it was not deployed."""
     deployed_last: int | None = field(
         metadata={"key": "deployed_last", "read": lambda answer: _number(answer.text("deployed_last"))}
     )
@@ -105,7 +105,7 @@ class ProbeResult:
     )
     """The deploys that made the generations, as far as the host remembers."""
     history: tuple[DeployRecord, ...] = field(metadata={"key": "history", "read": _history})
-    """All deploys in order, when they were asked for: also those whose generations are gone."""
+    """All deploys in order, if requested, including those whose generations are gone."""
     failed_units: tuple[str, ...] = field(metadata={"key": "failed_unit"})
     reboot_reasons: tuple[str, ...] = field(metadata={"key": "reboot_reason"})
     """What differs between the booted system and the boot default (see ``GuardStatus.reboot_reasons``)."""
@@ -113,20 +113,20 @@ class ProbeResult:
     interrupted: tuple[str, ...]
     """Ids of activations that a power cut or a kill left unfinished."""
     toplevel_valid: bool | None = field(metadata={"key": "toplevel_valid", "read": _valid})
-    """Whether the path asked about is in the host's store; ``None`` when none was asked about."""
+    """Whether the requested path is in the host's store; ``None`` if no path was requested."""
     toplevel_missing: tuple[str, ...]
-    """Required files that it lacks."""
+    """Required files that the path lacks."""
     toplevel_system: str
-    """What would be activated: the toplevel or its specialisation (real path)."""
+    """The system to activate: the toplevel or its specialisation (real path)."""
     toplevel_reboot_reasons: tuple[str, ...] = field(metadata={"key": "toplevel_reboot_reason"})
     reboot: bool = field(
         metadata={"key": "reboot", "read": lambda answer: answer.text("reboot") == "planned"}
     )
-    """Whether the host would reboot into it, as the request's ``reboot`` has it."""
+    """Whether the request's ``reboot`` would make the host reboot into it."""
     reboot_problem: str
-    """Why it could not do so; empty when it could."""
+    """Why the host could not; empty if it could."""
     unchanged: bool
-    """Whether the path asked about already runs and boots."""
+    """Whether the requested path already runs and boots."""
     closure_current: tuple[tuple[str, int], ...] = field(metadata=_closure("closure_current"))
     """Store paths with their NAR sizes in bytes."""
     closure_toplevel: tuple[tuple[str, int], ...] = field(metadata=_closure("closure_toplevel"))

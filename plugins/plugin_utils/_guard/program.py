@@ -59,7 +59,7 @@ GUARD_PARTS = (
     "guard/installed.sh",
     "guard/verbs.sh",
 )
-# What finds the guard on the host: the one that began an activation, or the one of this collection.
+# The scripts that find the guard on the host: the one that began an activation, or the one of this collection.
 LOADER_OF_RECORD = ("lib/own.sh", "guard/loader.sh", "guard/loader_record.sh", "guard/loader_run.sh")
 LOADER_OF_PROGRAM = ("lib/own.sh", "guard/loader.sh", "guard/loader_program.sh", "guard/loader_run.sh")
 NAME_DIGITS = 32
@@ -75,7 +75,7 @@ class GuardProgram:
     """A version of the guard."""
 
     text: str
-    """What the file on the host holds, comments and all: a sysadmin may want to read it there."""
+    """The text of the file on the host. It keeps the comments, for administrators who read it there."""
 
     @functools.cached_property
     def name(self) -> str:
@@ -84,7 +84,7 @@ class GuardProgram:
 
     @property
     def assignments(self) -> str:
-        """Shell text that holds the program in variables, for a shell that runs it from there."""
+        """Shell text that assigns the program to variables, from which the shell runs it."""
         return f"NIXFERRY_PROGRAM_NAME={self.name}\nNIXFERRY_PROGRAM={shlex.quote(self.text.removesuffix(chr(10)))}"
 
 
@@ -96,7 +96,7 @@ def guard_program() -> GuardProgram:
 
 @functools.cache
 def loader(parts: Sequence[str]) -> str:
-    """Return what goes with every request, without its comments and indentation."""
+    """Return the script that is sent with every request, without comments and indentation."""
     return re.sub(r"^ *#.*\n|^\n|^ +", "", "".join(map(target_text, parts)), flags=re.M)
 
 
@@ -105,7 +105,7 @@ def guard_script(
 ) -> str:
     """Return the script for ``/bin/sh`` that hands the request ``lines`` to the guard on the host.
 
-    ``activation_id`` is what the verb is about, unless it is about none; ``whole`` sends the program's text along.
+    ``activation_id`` names the verb's activation, if any; ``whole`` adds the program's text.
     """
     words = " ".join(f"'{line}'" for line in lines)
     return "\n".join(

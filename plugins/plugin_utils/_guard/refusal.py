@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""When the guard on the host refuses: why, and who is at work there."""
+"""Refusals of the guard: the cause, and the holder of the lock."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .texts import ERRORS
 
 @dataclass(frozen=True)
 class LockHolder:
-    """Who is deploying to the host at the moment."""
+    """The deployer who holds the lock of the host."""
 
     activation_id: str
     deployer: str
@@ -27,18 +27,18 @@ class LockHolder:
     """Seconds since the lock was taken."""
 
     def __str__(self) -> str:
-        who = self.deployer or "somebody"
+        who = self.deployer or "an unknown deployer"
         since = "" if self.age is None else f" for {self.age} s"
         return f"{who} (activation {self.activation_id}{since})"
 
 
 def raise_refusal(answer: Answer) -> None:
-    """Raise ``GuardRefusal``, or ``OtherRevision``, for an answer that says no."""
+    """Raise ``GuardRefusal`` or ``OtherRevision`` if the answer is a refusal."""
     code = answer.text("error")
     if not code:
         return
     if code not in ERRORS:
-        raise answer.broken(f"there is no error {code!r}")
+        raise answer.broken(f"unknown error {code!r}")
     deployed = parse_record(answer.text("deployed"))
     if code == "other_revision" and deployed is not None:
         raise OtherRevision(deployed)
@@ -51,7 +51,7 @@ def raise_refusal(answer: Answer) -> None:
 
 
 def lock_holder(answer: Answer) -> LockHolder | None:
-    """Who holds the lock; ``None`` when nobody does."""
+    """Return the holder of the lock; ``None`` when it is free."""
     identifier = answer.text("lock_id")
     if not identifier:
         return None

@@ -2,19 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the controller says to the guard on the host.
+"""Requests from the controller to the guard on the host.
 
-``probe``     read-only: what runs, what boots, generations, and what a deploy of a given path would meet
+``probe``     read-only: what runs, what boots, generations, and what a deploy of a given path would change
 ``start``     checks, takes the lock, records the old system, arms the dead-man, starts the activation, returns
 ``status``    reports an activation; can wait on the host until its phase changes
 ``hold``      gives more time to confirm
-``confirm``   says that the host is healthy: the guard commits
+``confirm``   confirms that the host is healthy: the guard commits
 ``abort``     asks for the roll back now
-``recover``   puts an activation in order that a power cut or a kill interrupted; ``start`` does it by itself
+``recover``   finishes or undoes an activation that a power cut or a kill interrupted; ``start`` does so by itself
 
 An activation goes through these phases: ``prepared`` ``activating`` ``awaiting-confirmation`` ``committing``
-``committed``, or from any of the first four ``rolling-back`` ``rolled-back``; ``failed`` when even that failed or was
-not asked for.
+``committed``, or from any of the first four ``rolling-back`` ``rolled-back``; ``failed`` when the roll back failed or
+was disabled.
 The form of a request is described in ``target/lib/request.sh``, which reads it.
 """
 
@@ -29,19 +29,19 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import
 from .words import Action, FailedUnits, Reboot
 
 _ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,62}")
-# Everything else is written as %xx: a request is printable ASCII, and stands between single quotes in a script.
+# All other bytes are written as %xx: a request is printable ASCII, and a script holds it in single quotes.
 _CODED = re.compile(rb"[^ -$&(-~]")
 
 
 def check_id(activation_id: str) -> None:
-    """Raise ``ValueError`` for what is not the id of an activation."""
+    """Raise ``ValueError`` if it is not a valid activation id."""
     if _ID.fullmatch(activation_id) is None:
         raise ValueError(f"not an activation id: {activation_id!r}")
 
 
 @dataclass(frozen=True)
 class StartRequest:
-    """Everything the guard has to know; it needs the controller no more until the confirmation.
+    """Everything that the guard needs until the confirmation.
 
     Each field is a row of the table in ``target/lib/request.sh``, which says whether an installed guard takes it.
     Raises ``ValueError`` when the request was not checked by the caller.
@@ -62,35 +62,35 @@ class StartRequest:
     timeout_roll_back: int = 300
     """Seconds the roll back may take before its processes are killed."""
     failed_units: FailedUnits = FailedUnits.ROLLBACK
-    """What newly failed units mean: a roll back, or a note. Units that failed before never count."""
+    """Whether newly failed units cause a roll back or a note. Units that failed before never count."""
     force: bool = False
     """Activate even when the host already runs and boots the toplevel."""
     roll_back_on_failure: bool = True
     """Whether a system that fails or is not confirmed is rolled back. If not, the activation ends ``failed`` and the
-    system runs on. All the same a failed commit is undone in the profile and the boot loader, and what a power cut
-    has interrupted is rolled back."""
+    system keeps running. Even then a failed commit is undone in the profile and the boot loader, and an activation
+    interrupted by a power cut is rolled back."""
     reboot: Reboot = Reboot.NEVER
-    """``if-required``: boot the new system once, and confirm it then, when only a reboot brings all of it. ``always``:
-    also when not."""
+    """``if-required``: if only a reboot activates all of the new system, boot it once and confirm it then. ``always``:
+    do so for every change."""
     timeout_reboot: int = 600
     """Seconds from the order to reboot until the host has gone down; the controller waits as long for its return."""
     reboot_if_unreachable: bool = False
-    """Reboot into the old system when, after a roll back, nobody gets in within ``timeout_confirm`` either. Also when
+    """Reboot into the old system when no login follows a roll back within ``timeout_confirm``. Also when
     a failed system was left running (``roll_back_on_failure`` false)."""
     deployer: str = ""
-    """Who deploys from where, for the next one who finds the lock taken, and for the record."""
+    """The deployer and the controller, for the record and for other deployers who find the lock taken."""
     deploy: str = ""
-    """What all hosts of this run have in common, for the record; empty: none."""
+    """The id that all hosts of this run share, for the record; empty: none."""
     revision: str = ""
-    """The commit that is deployed, with ``-dirty`` when the working tree was modified; empty: not known."""
+    """The deployed commit, with ``-dirty`` if the working tree was modified; empty: unknown."""
     known_revision: str = ""
     """A deployed revision that ``revision`` is known to descend from. Any other is refused (``other_revision``)."""
     any_revision: bool = False
     """Deploy over any revision."""
     is_rollback: bool = False
-    """Going back on purpose: over any revision, and recorded as such."""
+    """A deliberate roll back: it replaces any revision, and is recorded as such."""
     secrets: str = ""
-    """The set of secrets that was staged for this activation, which takes its place and goes with it."""
+    """The set of secrets staged for this activation. It is placed and rolled back with the activation."""
     environment: tuple[tuple[str, str], ...] = ()
     """Extra environment for the kind's programs, such as NIXOS_INSTALL_BOOTLOADER or HOME_MANAGER_BACKUP_EXT."""
     reboot_command: str = ""
@@ -122,9 +122,9 @@ class ProbeRequest:
     reboot: Reboot = Reboot.NEVER
     """As in ``StartRequest``: also report whether the host would reboot, and whether it could."""
     history: bool = False
-    """Also tell of deploys whose generations may be gone."""
+    """Also report deploys whose generations may be gone."""
     closure: bool = False
-    """Also list the closures of what is current and of ``toplevel``, with sizes."""
+    """Also list the closures of the current system and of ``toplevel``, with sizes."""
     dry_activate: bool = False
     """Also run the kind's dry activation of ``toplevel``."""
     environment: tuple[tuple[str, str], ...] = ()
@@ -152,7 +152,7 @@ def request_fields(request: StartRequest | ProbeRequest) -> Iterator[tuple[str, 
 
 
 def encode_value(value: str) -> str:
-    """Write ``value`` as the guard reads it; inverse of ``decode_value``."""
+    """Encode ``value`` for the guard; inverse of ``decode_value``."""
     raw = value.encode("utf-8", "surrogateescape")
     return _CODED.sub(lambda match: b"%%%02x" % match[0][0], raw).decode("ascii")
 
@@ -160,7 +160,7 @@ def encode_value(value: str) -> str:
 def request_lines(
     version: str, verb: str, values: Iterator[tuple[str, str]] | Mapping[str, str]
 ) -> list[str]:
-    """Write the lines of a request. Raises ``ValueError`` for a value with a NUL, which no shell can hold."""
+    """Return the lines of a request. Raises ``ValueError`` for a value with a NUL, which no shell can hold."""
     lines = [f"version={version}", f"verb={verb}"]
     for key, value in values.items() if isinstance(values, Mapping) else values:
         if "\0" in value:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the guard on the host answers about an activation."""
+"""The guard's report on an activation."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def _phase(answer: Answer) -> Phase:
     try:
         return Phase(text)
     except ValueError:
-        raise answer.broken(f"there is no phase {text!r}") from None
+        raise answer.broken(f"unknown phase {text!r}") from None
 
 
 def _phase_times(answer: Answer) -> tuple[tuple[str, int], ...]:
-    """Phases with the time they began, in seconds since the epoch by a clock that nobody set meanwhile.
+    """Return the phases with their begin, in seconds since the epoch, unaffected by changes of the clock.
 
     A line is ``PHASE EPOCH UPTIME``. Only differences of the uptime count, and those of the clock where the host has
-    booted in between. What else stands in the file, such as half a line on a full disk, is passed over.
+    booted in between. Malformed lines, such as half a line from a full disk, are skipped.
     """
     times: list[tuple[str, int]] = []
     last: tuple[int, int] | None = None
@@ -52,31 +52,31 @@ class GuardStatus:
     activation_id: str = field(metadata={"key": "id"})
     phase: Phase = field(metadata={"read": _phase})
     unchanged: bool
-    """``start`` found the host already running and booting what was asked for."""
+    """``start`` found that the host already runs and boots the requested system."""
     action: str
     kind: str
     toplevel: str
     system: str
-    """What is activated: the toplevel or its specialisation (real path)."""
+    """The system to activate: the toplevel or its specialisation (real path)."""
     profile: str
     deployer: str
     old_toplevel: str
     """Where the profile pointed before; empty on a first deploy."""
     old_system: str
-    """The real path of what ran before; empty on a first deploy."""
+    """The real path of the system that ran before; empty on a first deploy."""
     old_generation: int | None
     """The number of the profile's generation before."""
     new_generation: int | None
     """The number of the generation that the profile points to now."""
     boot_default: str
-    """``new`` or ``old``: where the profile points, which is what starts after a power cut. Empty when it is
-    neither, and in the phase ``committing``, when nobody can tell."""
+    """``new`` or ``old``: the system that the profile points to, which starts after a power cut. Empty if it is
+    neither, and in the phase ``committing``, when it is unknown."""
     reason: str
-    """Why it was rolled back, one word (a key of ``REASONS``); empty otherwise."""
+    """The reason for the roll back in one word (a key of ``REASONS``); empty otherwise."""
     message: str
     """The same in a sentence, with exit codes and times."""
     exit_code: int | None
-    """Of the activation program; above 128 it was killed by that signal minus 128."""
+    """Of the activation program; above 128, signal number plus 128 if it was killed."""
     commit_exit_code: int | None
     roll_back_exit_code: int | None
     failed_units: tuple[str, ...] = field(metadata={"key": "failed_unit"})
@@ -91,18 +91,18 @@ class GuardStatus:
     seconds_left: int | None
     """Until the roll back, in the phase ``awaiting-confirmation``."""
     left_running: bool
-    """It failed and was not rolled back, as the request had asked for."""
+    """The activation failed and was not rolled back, as requested."""
     other_system: str
-    """What runs, when a third party has switched the host to it meanwhile: it was left alone. Empty otherwise."""
+    """The running system if a third party has switched the host meanwhile; the guard left it alone. Else empty."""
     interrupted: bool
-    """The phase is not final but nothing works on it: the host went down or the guard was killed; ``recover``."""
+    """The phase is not final and no process works on it: the host went down or the guard was killed; ``recover``."""
     notes: tuple[str, ...] = field(metadata={"key": "note"})
     phase_times: tuple[tuple[str, int], ...] = field(metadata={"key": "phase_time", "read": _phase_times})
     """Phases in order with the time they began (seconds since the epoch, the host's clock)."""
     log: str
-    """The end of what the programs printed."""
+    """The end of the programs' output."""
     log_path: str
-    """Where the whole log is on the host."""
+    """The path of the whole log on the host."""
 
     @property
     def final(self) -> bool:
@@ -111,7 +111,7 @@ class GuardStatus:
 
     @property
     def remedy(self) -> str:
-        """What the user can do about it, as a sentence; may be empty."""
+        """A remedy for the user, as a sentence; may be empty."""
         if self.phase == Phase.FAILED:
             if self.other_system:
                 return f"{REASONS['other_system']} Log: {self.log_path}."

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the guard's words mean to the user: why an activation was undone, why a request was refused."""
+"""Remedies for the user: for each reason of a roll back, and for each error of a refused request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 REASONS = {
     "activation_failed": "Read the log above; the old system is running.",
     "activation_timeout": "Find out what hangs, or raise timeout_activation.",
-    "failed_units": "Mend the units, or set failed_units to ignore.",
+    "failed_units": "Fix the units, or set failed_units to ignore.",
     "reboot_required": "Deploy with reboot: if-required, which boots the new system once and confirms it then; or with "
     "the action boot, and reboot the host yourself.",
     "boot_not_prepared": "Read the log above; nothing was activated, and the old system boots.",
@@ -24,7 +24,7 @@ REASONS = {
     "upgrade), then deploy again.",
     "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
     "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
-    "aborted": "A health check failed or somebody asked for it; the old system is running.",
+    "aborted": "A health check failed or an abort was requested; the old system is running.",
     "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in the log.",
     "commit_timeout": "Find out what hangs when the boot loader is installed, or raise timeout_activation.",
     "state_unwritable": "Make room on the file system of the guard's state directory on the host.",
@@ -41,8 +41,8 @@ ERRORS = {
     ),
     "unsafe_state": (
         Step.GUARD,
-        "Give that directory to root alone, or to the user whose home it is (chmod go-w, chown), and look what became "
-        "of what is in it. Nothing was changed.",
+        "Give that directory to root alone, or to the user whose home it is (chmod go-w, chown), and check "
+        "its contents. Nothing was changed.",
     ),
     "invalid_toplevel": (Step.START, "Copy the closure to the host first (nixferry.deploy.nix_copy)."),
     "missing_files": (Step.START, "Check that kind fits what was built. Nothing was changed."),
@@ -81,7 +81,7 @@ ERRORS = {
     ),
     "recovery_failed": (
         Step.START,
-        "An interrupted activation could not be put in order: look at its log on the host.",
+        "An interrupted activation could not be finished or undone: look at its log on the host.",
     ),
     "no_activation": (
         Step.STATUS,
@@ -94,18 +94,17 @@ ERRORS = {
     "too_late": (Step.ABORT, "The commit had begun: deploy the old toplevel to go back."),
     "refused": (
         Step.GUARD,
-        "The guard that is installed on the host allows what it was installed for, and nothing else. "
-        "Nothing was changed.",
+        "The guard that is installed on the host allows only what it was installed for. Nothing was changed.",
     ),
     "not_signed": (
         Step.START,
-        "Sign what you build with the deploy key (`sign_key` of nix_build, or nix_sign) before it is copied. What lies "
-        "on the host without a signature already goes away with nix-collect-garbage, and is then copied anew. "
+        "Sign what you build with the deploy key (`sign_key` of nix_build, or nix_sign) before it is copied. Unsigned "
+        "paths that are on the host already can be removed with nix-collect-garbage, and are then copied again. "
         "Nothing was changed.",
     ),
     "other_version": (
         Step.GUARD,
-        "Let somebody who may become root install the guard anew (nixferry.deploy.nix_guard with the version of the "
+        "As a user who may become root, install the guard again (nixferry.deploy.nix_guard with the version of the "
         "collection that you use). Nothing was changed.",
     ),
 }

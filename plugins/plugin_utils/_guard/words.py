@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The words that the controller and the guard share. They travel as they stand here."""
+"""The words that the controller and the guard exchange, spelled as in a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What is asked for."""
+    """The requested action."""
 
     SWITCH = "switch"
     """Activate, confirm, commit."""
@@ -22,7 +22,7 @@ class Action(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far an activation has come."""
+    """The phase of an activation."""
 
     NONE = "none"
     """A ``start`` that started nothing: no change was needed, or it was a dry activation."""
@@ -41,12 +41,12 @@ class Phase(StrEnum):
         return self in (Phase.NONE, Phase.COMMITTED, Phase.ROLLED_BACK, Phase.FAILED)
 
 
-# The phases in which the guard works and nothing is for the controller to do.
+# The phases in which the guard works and the controller only waits.
 UNDER_WAY = (Phase.PREPARED, Phase.ACTIVATING, Phase.COMMITTING, Phase.ROLLING_BACK)
 
 
 class FailedUnits(StrEnum):
-    """What newly failed units mean."""
+    """The consequence of newly failed units."""
 
     ROLLBACK = "rollback"
     IGNORE = "ignore"
@@ -61,7 +61,7 @@ class Reboot(StrEnum):
 
 
 class RebootProgress(StrEnum):
-    """How far a reboot inside an activation has come."""
+    """The progress of a reboot inside an activation."""
 
     NONE = ""
     PLANNED = "planned"

@@ -24,7 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
 
 STEP = Step.HEALTH_CHECK
-# A page that is longer than this is not searched any further.
+# A longer page is searched only up to this size.
 URL_BODY_LIMIT_BYTES = 1024 * 1024
 
 # The options of one check, shared by every action that takes checks.
@@ -68,7 +68,7 @@ class HealthCheck:
 
     @property
     def budget(self) -> int:
-        """The longest time in seconds that this check may take."""
+        """Return the longest time in seconds that this check may take."""
         return (self.retries + 1) * self.timeout + self.retries * self.delay
 
     @property
@@ -79,7 +79,7 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class HealthResult:
-    """The outcome of one check; ``detail`` says what was seen last."""
+    """The outcome of one check; ``detail`` is the last observation."""
 
     check: HealthCheck
     healthy: bool
@@ -87,7 +87,7 @@ class HealthResult:
     attempts: int
 
     def result(self) -> dict[str, Any]:
-        """The outcome as data for an Ansible result."""
+        """Return the outcome as data for an Ansible result."""
         return {
             "name": self.check.name,
             "kind": self.check.kind,
@@ -125,7 +125,7 @@ def parse_health_checks(options: Sequence[Mapping[str, Any]]) -> tuple[HealthChe
 
 
 def total_budget(checks: Sequence[HealthCheck]) -> int:
-    """The longest time in seconds that all of ``checks`` may take, one after the other."""
+    """Return the longest time in seconds that all of ``checks`` may take, one after the other."""
     return sum(check.budget for check in checks)
 
 
@@ -179,7 +179,7 @@ def _check_url(check: HealthCheck) -> str | None:
             headers=dict(settings["headers"]),
             validate_certs=settings["validate_certs"],
             follow_redirects="safe",
-            # A proxy would answer for a host that is gone.
+            # A proxy would answer even if the host is down.
             use_proxy=False,
         )
         status, body = response.code, response.read(URL_BODY_LIMIT_BYTES).decode(errors="replace")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""One task that runs health checks on a host, whatever runs there."""
+"""Run health checks on a host in one task, whatever system runs there."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def check_host(
 ) -> dict[str, Any]:
     """Run ``checks`` and return the task's result, a failed one if any of them fails.
 
-    ``title`` is what a check is called in messages. In check mode no command is run: nobody knows what it does, and it
-    may lie in a closure that would have been copied before. Raises ``HostUnreachable`` when the host cannot be reached.
+    ``title`` names a check in messages. In check mode no command is run: its effects are unknown, and it
+    may lie in a closure that was not copied. Raises ``HostUnreachable`` when the host cannot be reached.
     """
     left_out = [check.name for check in checks if check_mode and check.kind == COMMAND]
     to_run = [check for check in checks if not check_mode or check.kind != COMMAND]

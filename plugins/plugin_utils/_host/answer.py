@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The form of what the guard prints.
+"""Parse what the guard prints.
 
 An answer is a block of lines ``key=value`` that begins with ``nixferry=1`` (the version of this form) and ends
 with ``end=<verb>``. A key may come several times: it is a list. In a value every byte outside printable ASCII, and
@@ -29,11 +29,11 @@ BUG_REMEDY = (
 
 
 class AnswerLost(NixferryError):
-    """The guard was not heard to the end: it may have done what it was asked for all the same."""
+    """The answer was cut off. The guard may have carried out the request all the same."""
 
 
 class Completed(Protocol):
-    """What running a script on the host gave back."""
+    """The result of a script on the host."""
 
     @property
     def return_code(self) -> int: ...
@@ -44,13 +44,13 @@ class Completed(Protocol):
 
 
 def decode_value(text: str) -> str:
-    """Undo the percent encoding; bytes that are no UTF-8 become U+FFFD."""
+    """Undo the percent encoding; bytes that are not UTF-8 become U+FFFD."""
     raw = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode("ascii")), text.encode("ascii"))
     return raw.decode("utf-8", errors="replace")
 
 
 class GuardRefusal(NixferryError):
-    """The guard has understood and says no; ``code`` is a key of ``ERRORS``."""
+    """The guard has understood the request and refuses it; ``code`` is a key of ``ERRORS``."""
 
     def __init__(
         self, code: str, message: str, *, step: Step, remedy: str = "", output: Sequence[str] = ()
@@ -67,18 +67,18 @@ class Answer:
     values: Mapping[str, tuple[str, ...]]
 
     def all(self, key: str) -> tuple[str, ...]:
-        """All values of a list key, in order; empty when there is none."""
+        """Return all values of a list key, in order."""
         return self.values.get(key, ())
 
     def text(self, key: str, default: str = "") -> str:
-        """The value of a key that comes once at most."""
+        """Return the value of a key that occurs at most once."""
         found = self.all(key)
         if len(found) > 1:
             raise self.broken(f"the key {key!r} came {len(found)} times")
         return found[0] if found else default
 
     def integer(self, key: str) -> int | None:
-        """The value as an integer; ``None`` when it is absent or empty."""
+        """Return the value as an integer; ``None`` when it is absent or empty."""
         text = self.text(key)
         if not text:
             return None
@@ -88,14 +88,14 @@ class Answer:
             raise self.broken(f"{key} should be a number, not {text!r}") from None
 
     def flag(self, key: str) -> bool:
-        """A yes-or-no value: ``1`` or ``0`` (also when absent)."""
+        """Return a boolean: ``1`` or ``0`` (also when absent)."""
         text = self.text(key, "0")
         if text not in ("0", "1"):
             raise self.broken(f"{key} should be 0 or 1, not {text!r}")
         return text == "1"
 
     def broken(self, what: str) -> NixferryError:
-        """The error for an answer that breaks the contract."""
+        """Return the error for an answer that breaks the contract."""
         return NixferryError(
             f"the guard's answer to {self.verb!r} makes no sense: {what}", step=Step.GUARD, remedy=BUG_REMEDY
         )
@@ -111,12 +111,12 @@ _READERS: Mapping[str, Callable[[Answer, str], object]] = {
 
 
 def key_of(field: Field[Any]) -> str:
-    """Return the key of an answer that ``field`` is read from: its name, unless its metadata has another."""
+    """Return the key of an answer for ``field``: its name, unless its metadata has another one."""
     return str(field.metadata.get("key", field.name))
 
 
 def decode_answer(answer: Answer, result: type[_Decoded]) -> _Decoded:
-    """Make a dataclass of an answer: each field by its annotation, or by the function ``read`` of its metadata."""
+    """Build a dataclass from an answer: each field by its annotation, or by the function ``read`` of its metadata."""
     values = {}
     for field in fields(result):  # type: ignore[arg-type]  # a dataclass, which has no type of its own
         read = field.metadata.get("read")
@@ -127,8 +127,8 @@ def decode_answer(answer: Answer, result: type[_Decoded]) -> _Decoded:
 def parse_answer(verb: str, completed: Completed) -> Answer:
     """Find and decode the block that answers ``verb``.
 
-    Raises ``NixferryError`` when there is no complete block: the shell never ran, or garbled it; ``AnswerLost`` when it
-    was cut off, or a signal ended what carries the connection.
+    Raises ``NixferryError`` when no block is complete: the shell never ran, or garbled it; ``AnswerLost`` when it
+    was cut off, or a signal ended the program that carries the connection.
     """
     lines = completed.stdout.splitlines()
     try:

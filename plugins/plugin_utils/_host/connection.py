@@ -32,7 +32,7 @@ from .login import (
 )
 from .ssh import ssh_command_line, ssh_setting
 
-# A link that swallows packets is noticed after this many seconds of silence times the count below.
+# A dead link is noticed after this many seconds of silence times the count below.
 SERVER_ALIVE_INTERVAL_SECONDS = 5
 SERVER_ALIVE_COUNT = 3
 
@@ -43,7 +43,7 @@ LOCAL_ADDRESS = "127.0.0.1"
 
 
 def controller_temporary() -> str:
-    """The directory for temporary files on the controller that Ansible empties at its end (``local_tmp``)."""
+    """Return the directory for temporary files on the controller, which Ansible empties at its end (``local_tmp``)."""
     return str(constants.DEFAULT_LOCAL_TMP)
 
 
@@ -53,7 +53,7 @@ class HostUnreachable(NixferryError):
 
 @dataclass(frozen=True)
 class RemoteResult:
-    """What a script on the host printed; text that is not UTF-8 has replacement characters."""
+    """The output of a script on the host, with replacement characters for what is not UTF-8."""
 
     return_code: int
     stdout: str
@@ -61,7 +61,7 @@ class RemoteResult:
 
 
 def _private_file() -> IO[bytes]:
-    """A file in main memory that has no name. Connections that copy files only get its contents from there."""
+    """Return a nameless file in main memory, for connections that copy only files."""
     if not hasattr(os, "memfd_create"):
         raise AnsibleError(
             "this connection takes files only, and this controller has none that is not on its disk"
@@ -75,12 +75,12 @@ class RemoteShell:
     def __init__(self, action: ActionBase, host: str) -> None:
         self.action = action
         self.host = host
-        # The escalation program of this host has refused to work without a terminal.
+        # Set when the escalation program of this host has refused to work without a terminal.
         self._refused_without_terminal = False
 
     @property
     def connection(self) -> Any:
-        """Ansible's connection plugin of the task."""
+        """The task's connection plugin of Ansible."""
         return self.action._connection
 
     @property
@@ -124,7 +124,7 @@ class RemoteShell:
     def needs_terminal(self) -> bool:
         """Whether privilege escalation works on a terminal only, so that commands get no standard input.
 
-        Some escalation plugins say so of themselves; a ``requiretty`` of sudo shows at the first attempt.
+        Some escalation plugins declare it; a ``requiretty`` of sudo shows at the first attempt.
         """
         if not self.becomes:
             return False
@@ -145,8 +145,8 @@ class RemoteShell:
     def run_command(self, command: str, *, data: bytes, step: Step, private: bool = False) -> RemoteResult:
         """Run ``command``, a line for the shell on the host, with ``data`` on its standard input.
 
-        The data is held in memory, so whoever has much of it sends it in pieces. ``private`` data reaches no file on
-        the controller, and on the host none outside main memory but where there is no such file system.
+        The data is held in memory, so send large data in pieces. ``private`` data reaches no file on the controller.
+        On the host it reaches a file outside main memory only where no file system in main memory exists.
         Raises ``HostUnreachable`` like ``run``.
         """
         try:
@@ -159,7 +159,7 @@ class RemoteShell:
             cause = explain_exception(str(error), unreachable=isinstance(error, AnsibleConnectionFailure))
             kind = HostUnreachable if cause.unreachable else NixferryError
             raise kind(cause.message, step=step, remedy=cause.remedy, output=cause.output) from error
-        # A script of this collection that ran signs its answer.
+        # The output of a script of this collection that ran contains this word.
         if result.return_code != 0 and self.becomes and "nixferry" not in result.stdout:
             refusal = explain_refusal([*result.stderr.splitlines(), *result.stdout.splitlines()])
             if refusal is not None:
@@ -184,20 +184,20 @@ class RemoteShell:
         )
         return RemoteResult(
             return_code=int(raw["rc"]),
-            # A connection that insists on a terminal for privilege escalation ends lines its way.
+            # With a terminal for privilege escalation, lines end with CR LF.
             stdout=str(raw["stdout"]).replace("\r\n", "\n"),
             stderr=str(raw["stderr"]).replace("\r\n", "\n"),
         )
 
     @contextmanager
     def _input_file(self, data: bytes, private: bool) -> Iterator[str]:
-        """A file on the host with ``data``, for a connection that passes no input to commands.
+        """Provide a file on the host with ``data``, for a connection that passes no input to commands.
 
-        The file belongs to the user who logs in. Root can read it without being asked; another user can because
-        he is told its name, which nobody else can list or guess.
+        The file belongs to the user who logs in. Root can always read it. Another user can because the
+        controller gives its name, which other users cannot list or guess.
         """
         parent = "/dev/shm" if private and self._has_shared_memory() else "/tmp"  # noqa: S108
-        # Made with mkdir, which fails if it is there.
+        # mkdir fails if the directory exists.
         directory = f"{parent}/nixferry-{secrets.token_hex(16)}"
         name = f"{directory}/{secrets.token_hex(16)}"
         root = not self.becomes or self.action.get_become_option("become_user") in (None, "root")
@@ -220,7 +220,7 @@ class RemoteShell:
     def _put(self, data: bytes, name: str, private: bool) -> None:
         """Write ``data`` into a new file on the host, as the user who logs in."""
         if private and self.connection.has_pipelining:
-            # Without privilege escalation there is no terminal that would be in the way.
+            # Without privilege escalation no terminal gets in the way.
             made = self._execute(f"umask 066 && cat >{name}", data, escalate=False)
             if made.return_code != 0:
                 raise AnsibleConnectionFailure(f"cannot write {name} on the host: {made.stderr.strip()}")
@@ -233,7 +233,7 @@ class RemoteShell:
             )
 
     def reconnect(self, *, step: Step) -> None:
-        """Log in again after a failure: a multiplexed connection may still answer while its link is dead.
+        """Log in again after a failure: a multiplexed connection may seem alive while its link is dead.
 
         Raises ``HostUnreachable``.
         """
@@ -244,10 +244,10 @@ class RemoteShell:
 
     @contextmanager
     def fresh(self) -> Iterator[RemoteShell]:
-        """A shell on a brand-new connection with the same settings.
+        """Provide a shell on a brand-new connection with the same settings.
 
-        A multiplexed ssh connection outlives a firewall, an sshd or a key that would refuse everybody else,
-        so it proves nothing about the next login. OpenSSH takes the first value that it sees of a setting,
+        A multiplexed ssh connection survives a firewall, an sshd or a key that refuses every new login, so it
+        proves nothing about the next one. OpenSSH takes the first value that it sees of a setting,
         hence the ones that switch multiplexing off go before the user's own.
         """
         old = self.action._connection
@@ -265,13 +265,13 @@ class RemoteShell:
                     str(options.get("ssh_args") or ""),
                 ]
             )
-            # Of this one, which may stand among the user's own, ssh takes the last.
+            # Of several -S, ssh takes the last one; the user may have set one.
             options["ssh_extra_args"] = f"{options.get('ssh_extra_args') or ''} -S none"
         new.set_options(direct=options)
         if old.become is not None:
             new.set_become_plugin(old.become)
         if not self.is_ssh:
-            # Paramiko hands the open connection to whoever asks for another one.
+            # Paramiko would return the open connection instead of a new one.
             old.close()
         self.action._connection = new
         try:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Why nobody got in, or in but not to another user, in the user's words."""
+"""Explain why a login, or the change to another user after it, failed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.module_utils._explain.causes import Cause, find
 
-# What escalation programs say comes before the first output of a command.
+# The messages of escalation programs come before the first output of a command.
 FIRST_LINES = 20
 
 
 @dataclass(frozen=True)
 class Explained:
-    """``unreachable`` tells whether the login itself failed; ``output`` is all that was said."""
+    """``unreachable`` tells whether the login itself failed; ``output`` is all output."""
 
     message: str
     remedy: str
@@ -26,13 +26,13 @@ class Explained:
     output: tuple[str, ...] = ()
 
 
-# The first cause that any line shows decides. ssh, sshpass, the connection plugins of ssh and paramiko.
+# The first cause that matches any line decides. From ssh, sshpass, and the connection plugins ssh and paramiko.
 LOGIN_CAUSES = (
     Cause(
         (r"host key for .* has changed", r"host identification has changed", r"host key mismatch"),
         "the host shows another key than the one that is known: {line}",
         "Compare it with the host's own (on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). If the host "
-        "was installed anew, forget the old one with ssh-keygen -R; if not, somebody may be in between.",
+        "was installed anew, forget the old one with ssh-keygen -R; if not, another machine may be in between.",
         unreachable=True,
     ),
     Cause(
@@ -69,13 +69,13 @@ LOGIN_CAUSES = (
     ),
     Cause(
         (r"could not resolve hostname", r"name or service not known", r"nodename nor servname"),
-        "there is no such address: {line}",
+        "the host name cannot be resolved: {line}",
         "Check ansible_host. IPv6 addresses are written without brackets.",
         unreachable=True,
     ),
     Cause(
         (r"connection refused",),
-        "nobody answers at that port: {line}",
+        "the port refuses connections: {line}",
         "Check ansible_host and ansible_port, and that sshd runs there.",
         unreachable=True,
     ),
@@ -132,7 +132,7 @@ WANTS_TERMINAL = re.compile(
 )
 UNREACHABLE_REMEDY = "Check that the host is up and that Ansible can log in (ansible -m raw -a true)."
 FAILED_REMEDY = "Check that Ansible can run commands on the host, with become if it is in use."
-# Ansible puts its own words before what ssh said.
+# Ansible puts its own words before those of ssh.
 _PREFIX = re.compile(
     r"(Data could not be sent to remote host .*?\. Make sure this host can be reached over ssh|"
     r"Failed to connect to the host via ssh): +"
@@ -140,7 +140,7 @@ _PREFIX = re.compile(
 
 
 def explain_exception(text: str, *, unreachable: bool) -> Explained:
-    """What the message of a connection plugin's exception means; ``unreachable`` is what Ansible takes it for."""
+    """Explain the message of a connection plugin's exception; ``unreachable`` is Ansible's own verdict."""
     text = _PREFIX.sub("", text.replace("\r", ""), count=1)
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
     found = find((*ESCALATION_CAUSES, *LOGIN_CAUSES), lines)
@@ -150,7 +150,7 @@ def explain_exception(text: str, *, unreachable: bool) -> Explained:
 
 
 def explain_refusal(lines: Sequence[str]) -> Explained | None:
-    """Why the command that printed ``lines`` was never run, None when it was."""
+    """Explain why the command that printed ``lines`` was never run; None if it was."""
     found = find(ESCALATION_CAUSES, [line.strip() for line in lines[:FIRST_LINES]])
     if found is None:
         return None
@@ -158,5 +158,5 @@ def explain_refusal(lines: Sequence[str]) -> Explained | None:
 
 
 def wants_terminal(lines: Sequence[str]) -> bool:
-    """Whether privilege escalation refused to work for want of a terminal."""
+    """Whether privilege escalation failed because it had no terminal."""
     return any(WANTS_TERMINAL.search(line) for line in lines[:FIRST_LINES])

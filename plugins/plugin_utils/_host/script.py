@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Small scripts for the host beside the guard: made of parts of ``target/``, answering in the guard's form."""
+"""Small scripts for the host beside the guard, built from parts of ``target/``. They answer in the guard's form."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .answer import (
     parse_answer,
 )
 
-# What every script of the collection needs, in this order.
+# The parts that every script of the collection needs, in this order.
 LIBRARY = ("lib/base.sh", "lib/answer.sh", "lib/time.sh", "lib/files.sh", "lib/process.sh")
-# What a script needs that takes the deploy lock or reads records of activations.
+# The parts for a script that takes the deploy lock or reads records of activations.
 RECORDS = (*LIBRARY, "lib/claim.sh", "lib/record.sh", "lib/lock.sh")
 
 
 def host_script(settings: Mapping[str, str], parts: Sequence[str]) -> str:
-    """The files of ``target/`` called ``parts``, one after the other, behind ``settings`` as shell variables."""
+    """Return the script of ``parts``, files of ``target/``, after ``settings`` as shell variables."""
     directory = Path(__file__).parent.parent / "target"
     return "\n".join(
         [
@@ -36,14 +36,14 @@ def host_script(settings: Mapping[str, str], parts: Sequence[str]) -> str:
 
 
 def answer_of_script(verb: str, completed: Completed, *, step: Step, remedies: Mapping[str, str]) -> Answer:
-    """What the script answered. Raises ``NixferryError`` for an error that it reports, with the remedy for its code."""
+    """Return the answer of a script. Raises ``NixferryError`` for an error in it, with the remedy for its code."""
     answer = parse_answer(verb, completed)
     code = answer.text("error")
     if not code:
         return answer
     if code not in remedies:
-        raise answer.broken(f"there is no error {code!r}")
-    # What a script prints may be part of its answer, where a terminal would mix the two.
+        raise answer.broken(f"unknown error {code!r}")
+    # A terminal would mix output and answer, so a script may put its output into the answer.
     output = [*answer.all("output"), *completed.stderr.splitlines()]
     raise NixferryError(answer.text("message"), step=step, remedy=remedies[code], output=output)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The command line of ``ssh`` exactly as Ansible's own ssh connection would build it, and what ssh makes of it."""
+"""The command line of ``ssh`` exactly as Ansible's own ssh connection builds it, and ssh's settings for it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.run import run_one
 
-# Seconds for a question that ssh answers without the network: its settings, or whether a local socket is served.
+# Seconds for ssh to answer without the network: its settings, or whether a local socket is served.
 LOCAL_QUESTION_SECONDS = 10
-# A connection of its own notices after these many seconds times three that the host is gone.
+# A separate connection notices after this many seconds times three that the host is gone.
 SERVER_ALIVE_SECONDS = 15
 
 
@@ -25,7 +25,7 @@ def login_password_given(connection: Any) -> bool:
 
 
 def ssh_command_line(connection: Any, *, compress: bool = False) -> list[str]:
-    """The command line of Ansible's ssh connection, up to and with the host name.
+    """Return the command line of Ansible's ssh connection, up to and including the host name.
 
     With ``compress`` it is a connection with compression: one of its own, where the open one has none and the
     login needs no password. Nothing may ask a question: a multiplexed connection that has died must fail and be
@@ -34,9 +34,9 @@ def ssh_command_line(connection: Any, *, compress: bool = False) -> list[str]:
     program = str(connection.get_option("ssh_executable"))
     built = [word.decode("utf-8", "surrogateescape") for word in connection._build_command(program, "ssh")]
     _close_password_pipe(connection)
-    # sshpass stands before ssh; it has nothing to give where BatchMode forbids questions.
+    # Drop sshpass, which comes before ssh: BatchMode forbids questions.
     arguments = built[built.index(program) + 1 :]
-    # ssh takes the first value that it sees of a setting: these go before the user's, the last ones behind.
+    # ssh uses the first value of a setting: these go before the user's, the last ones after.
     first = ["-x", "-a", "-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no"]
     last = ["-o", f"ServerAliveInterval={SERVER_ALIVE_SECONDS}"]
     host = str(connection.get_option("host") or connection._play_context.remote_addr)
@@ -57,15 +57,15 @@ def _close_password_pipe(connection: Any) -> None:
 
 def _compresses(command: Sequence[str]) -> bool:
     """Whether ssh would ask for compression."""
-    # For -C, OpenSSH 10 prints UNKNOWN.
+    # OpenSSH 10 prints UNKNOWN for -C.
     return ssh_setting(command, "compression") not in (None, "no")
 
 
 def ssh_setting(command: Sequence[str], name: str) -> str | None:
-    """The value that ssh takes for the setting ``name``, from ``command`` and its configuration files alike.
+    """Return ssh's value of the setting ``name``, from ``command`` and its configuration files.
 
-    ``command`` ends with the host name; ``-G`` prints the settings and connects nowhere. Names are in lower case.
-    None when ssh does not say.
+    ``command`` ends with the host name; ``-G`` prints the settings without connecting. Names are in lower case.
+    None if ssh does not print the setting.
     """
     try:
         shown = run_one([command[0], "-G", *command[1:]], timeout=LOCAL_QUESTION_SECONDS)

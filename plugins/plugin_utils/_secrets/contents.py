@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The contents of secrets, read on the controller when they are placed, and held in its memory only."""
+"""Read the contents of secrets on the controller when they are placed. They stay in its memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LARGEST_TOTAL = 256 * 1024 * 1024
 def read_contents(
     secrets: Sequence[Secret], read_file: Callable[[str], bytes], *, directory: str
 ) -> dict[str, bytes]:
-    """The contents of ``secrets`` by name.
+    """Return the contents of ``secrets`` by name.
 
     ``read_file`` reads a file on the controller, and decrypts one of a vault; commands run in ``directory`` unless the
     secret says another one.
@@ -52,7 +52,7 @@ def _content(secret: Secret, read_file: Callable[[str], bytes], directory: str) 
     try:
         return read_file(str(secret.value))
     except OSError as error:
-        # A vault that cannot be opened says which file and why.
+        # The error of a vault that cannot be opened names the file and the cause.
         raise NixferryError(
             f"the file of the secret {secret.name} cannot be read: {error}",
             step=STEP,
@@ -61,7 +61,7 @@ def _content(secret: Secret, read_file: Callable[[str], bytes], directory: str) 
 
 
 def _output(secret: Secret, directory: str) -> bytes:
-    """What the command of the secret prints. What it says on standard error is shown if it fails, and nothing else."""
+    """Return the output of the secret's command. If it fails, its standard error is shown, and nothing else."""
     try:
         ended = run_one(_argv(secret), timeout=COMMAND_DEADLINE, working_directory=directory)
     except OSError as error:
@@ -88,6 +88,6 @@ def _failed(secret: Secret, problem: str, output: Sequence[str] = ()) -> Nixferr
     return NixferryError(
         f"the command of the secret {secret.name} {problem}",
         step=STEP,
-        remedy="Run it by hand on the controller. It is run without a shell, and nobody answers its questions.",
+        remedy="Run it by hand on the controller. It is run without a shell and cannot ask questions.",
         output=output,
     )

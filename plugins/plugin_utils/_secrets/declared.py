@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Secrets as the user declares them: checked, and without any content in what can be printed.
+"""Check the secrets that the user declares. Nothing that can be printed holds a content.
 
-The words are those of NixOps' ``deployment.keys``, in Ansible's spelling or in NixOps' own, so that metadata of fleet
-files can be handed over as it is. No message repeats a value: it may stand in the wrong place.
+The options are those of NixOps' ``deployment.keys``, in Ansible's spelling or in NixOps' own, so that metadata of fleet
+files can be passed unchanged. No message repeats a value: it may stand in the wrong place.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DIRECTORIES: Mapping[str, str] = {
     SEALED: "/run/keys",
     PERSISTENT: "/var/lib/nixferry-keys",
 }
-# In the order of NixOps' documentation; what has no Ansible spelling of its own is called the same.
+# In the order of NixOps' documentation. Options without an Ansible spelling keep their names.
 SPELLINGS: Mapping[str, str] = {
     "keyFile": "file",
     "keyCommand": "command",
@@ -39,7 +39,7 @@ SPELLINGS: Mapping[str, str] = {
 _TEXTS = ("text", "file", "name", "dest_dir", "path", "user", "group", "permissions", "upload_at", "storage")
 _LISTS = ("restart_units", "reload_units")
 _KNOWN = (*_TEXTS, *_LISTS, "command")
-# Not the collection's own directory, and nothing that a shell or systemd would have to be asked about.
+# Not the collection's own directory, and no characters that are special in a shell or systemd.
 _NAME = re.compile(r"[^/\x00-\x1f\x7f.][^/\x00-\x1f\x7f]{0,199}")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _PERMISSIONS = re.compile(r"0?[0-7]{3}")
@@ -63,9 +63,9 @@ class Secret:
     restart_units: tuple[str, ...]
     reload_units: tuple[str, ...]
     source: str
-    """The option that says where the content comes from."""
+    """The option that names the source of the content."""
     value: Any = field(repr=False)
-    """What the option says; with ``text`` that is the content itself."""
+    """The value of the option; with ``text`` the content itself."""
     working_directory: str = ""
     """Where on the controller its command runs; empty for the directory of the playbook."""
 
@@ -92,22 +92,22 @@ def parse_secrets(declared: Mapping[str, Any], defaults: Mapping[str, Any] | Non
 def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
     if not isinstance(entry, Mapping):
         raise _error(
-            name, "is no dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
+            name, "is not a dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
         )
     given: dict[str, Any] = dict(defaults)
     if entry.get("path") is not None:
-        # It says more than the directory of all.
+        # The path overrides the common directory.
         given.pop("dest_dir", None)
     for key, value in entry.items():
         word = SPELLINGS.get(str(key), str(key))
         if word not in _KNOWN:
             raise _error(name, f"has no option {word}", f"There are: {', '.join(_KNOWN)}.")
-        # Nix says null for what is not given.
+        # In metadata from Nix, null means not given.
         if value is not None:
             given[word] = value
     for word in _TEXTS:
         if word in given and not isinstance(given[word], str):
-            raise _error(name, f"has a {word} that is no string", "Quote it.")
+            raise _error(name, f"has a {word} that is not a string", "Quote it.")
     for word in _LISTS:
         units = given.get(word, [])
         units = [units] if isinstance(units, str) else units

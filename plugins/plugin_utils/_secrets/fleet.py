@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The secrets that a fleet file declares for a host, read when they are placed and held in memory only.
+"""Read the secrets that a fleet file declares for a host, when they are placed. They stay in memory.
 
-What the evaluator says when it reads contents is never shown: it may quote one.
+The evaluator's output of such a request is never shown: it may quote a content.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ STEP = Step.READ_FLEET_SECRETS
 EVALUATION_DEADLINE = 600
 """Seconds that reading the secrets of one host may take, as the inventory gives a whole fleet."""
 DEADLINE_NAME = "the deadline for reading the secrets of the fleet"
-# Of the options that say what is built, those that say how to read a fleet.
+# The source options that tell how to read a fleet.
 FLEET_OPTIONS = {
     name: SOURCE_OPTIONS[name]
     for name in ("fleet", "fleet_format", "args", "argstrs", "include", "override_inputs", "impure")
 }
-# An evaluation that is kept on the disk would keep contents there.
+# An evaluation cache on the disk would hold contents.
 _NIX_OPTIONS = {"eval-cache": "false"}
 _STORE = "/nix/store/"
 _MEMORY = "/run/"
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
-# Words of morph's `action` that are about units, and what they mean here.
+# Words of morph's `action` for units, and the options that they stand for.
 _UNIT_VERBS = {
     "restart": "restart_units",
     "try-restart": "restart_units",
@@ -68,18 +68,17 @@ _UNIT_VERBS = {
 
 @dataclass(frozen=True)
 class FleetSecrets:
-    """What a fleet file declares for one host, as entries of the option ``secrets``."""
+    """The secrets that a fleet file declares for one host, as entries of the option ``secrets``."""
 
     entries: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
     directory: str = ""
-    """Where relative files of theirs are, and where their commands run."""
+    """The directory of their relative files and commands."""
     warnings: tuple[str, ...] = ()
 
     def with_declared(self, declared: Mapping[str, Any]) -> dict[str, Any]:
-        """These and the ``declared`` ones, which win by name.
+        """Merge these with the ``declared`` ones, which win by name.
 
-        A key that says nothing of its content is declared for that: then what Ansible does not say is as the fleet has
-        it.
+        A key without content takes its content from Ansible and every other option from the fleet file.
         """
         merged: dict[str, Any] = {**self.entries, **declared}
         for name, entry in self.entries.items():
@@ -93,7 +92,7 @@ class FleetSecrets:
 
 
 def fleet_of(options: Mapping[str, Any], directory: str) -> Fleet | None:
-    """The fleet that the task's options name, if any; relative paths count from ``directory``."""
+    """Return the fleet that the task's options name, if any. Relative paths start at ``directory``."""
     if not options.get("fleet"):
         return None
     return source_from(options, ("fleet",)).fleet_in(directory, write_lock_file=False)
@@ -102,13 +101,13 @@ def fleet_of(options: Mapping[str, Any], directory: str) -> Fleet | None:
 def read_fleet_secrets(
     fleet: Fleet, host: str, *, directory: str, storage: str | None = None, nix: Nix | None = None
 ) -> FleetSecrets:
-    """What ``fleet`` declares for ``host``. ``directory`` is that of the playbook, ``storage`` the task's.
+    """Read what ``fleet`` declares for ``host``. ``directory`` is that of the playbook, ``storage`` the task's.
 
-    Raises ``NixferryError``, whose text holds nothing of a content.
+    Raises ``NixferryError``, whose text never holds a content.
     """
     nix = nix or Nix(options=_NIX_OPTIONS, working_directory=directory)
     fleet = fleet.settled(nix)
-    # Ansible's forks may be more than this machine has processors and memory for evaluators.
+    # Ansible may have more forks than the controller has processors and memory for evaluators.
     with locked(f"fleet-secrets-{_turn(host)}", state_directory()):
         request = replace(fleet.secrets_request(host), deadline=time.monotonic() + EVALUATION_DEADLINE)
         result = nix.run_many([request], step=STEP, parallel=1)[0]
@@ -137,13 +136,13 @@ def _turn(host: str) -> int:
 
 
 def _failed(nix: Nix, fleet: Fleet, host: str) -> NixferryError:
-    """Why the secrets of ``host`` cannot be read, as far as it can be told without reading contents."""
+    """Return why the secrets of ``host`` cannot be read, as far as known without reading contents."""
     listing = read_fleet(nix, fleet, timeout=EVALUATION_DEADLINE)
     if host in listing.errors:
         return listing.errors[host]
     if host not in listing.hosts:
         return NixferryError(
-            f"there is no host {host!r} in the fleet {' '.join(fleet.words)}",
+            f"the fleet {' '.join(fleet.words)} has no host {host!r}",
             step=STEP,
             remedy="The host's name in the fleet has to be its inventory name.",
         )
@@ -158,7 +157,7 @@ def _failed(nix: Nix, fleet: Fleet, host: str) -> NixferryError:
 def _entry(
     name: str, given: Mapping[str, Any], directory: str, storage: str | None, warnings: list[str]
 ) -> dict[str, Any]:
-    """An entry of the option ``secrets``, without what is not given."""
+    """Return an entry of the option ``secrets`` with the given options only."""
     words = ("path", "user", "group", "permissions", "upload_at", "storage", "text", "file", "command")
     entry = {word: given[word] for word in words if given.get(word) is not None}
     path = str(entry.get("path", ""))
@@ -188,7 +187,7 @@ def _entry(
 
 
 def _units_of(action: Sequence[str]) -> tuple[str, list[str]]:
-    """The option that does what an ``action`` of morph does, with the units; empty where there is none."""
+    """Return the option for an ``action`` of morph, with the units; empty if none fits."""
     words = [word for word in action if word not in ("sudo", "--")]
     if len(words) > 2 and posixpath.basename(words[0]) == "systemctl" and words[1] in _UNIT_VERBS:
         names = words[2:]
@@ -198,7 +197,7 @@ def _units_of(action: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _directory_of(fleet: Fleet, directory: str) -> str:
-    """Where the fleet is on this machine; that of the playbook for what comes from elsewhere."""
+    """Return the fleet's directory on the controller, or the playbook's for a remote fleet."""
     if isinstance(fleet, FileFleet):
         return posixpath.dirname(fleet.files[0]) if fleet.files[0].startswith("/") else directory
     if _URL.match(fleet.reference):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""One task that places the secrets of a host: compare, send what differs, tell about it without telling any of it."""
+"""Place the secrets of a host in one task: compare, send what differs, and report it without any content."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL, BEFORE, AFTER = PHASES = ("all", "pre-activation", "post-activation")
 
 @dataclass(frozen=True)
 class SecretsTask:
-    """The options of the task, and what it may do."""
+    """The options of the task."""
 
     secrets: Sequence[Secret]
     phase: str
@@ -45,19 +45,19 @@ class SecretsTask:
 
     @property
     def asked(self) -> list[Secret]:
-        """Those that this phase places, with their contents."""
+        """The secrets that this phase places, with their contents."""
         return [secret for secret in self.secrets if self.phase in (ALL, secret.upload_at)]
 
     @property
     def watched(self) -> list[Secret]:
-        """Those whose place this phase looks at. After the activation there are owners that were missing before."""
+        """The secrets that this phase checks. After the activation, owners exist that were missing before."""
         return self.asked if self.phase == BEFORE else list(self.secrets)
 
 
 def secrets_task(
     options: Mapping[str, Any], fleet: FleetSecrets | None = None, *, check_mode: bool, diff_mode: bool
 ) -> SecretsTask:
-    """The task that the options describe, with what a fleet file declares besides. Raises ``NixferryError``."""
+    """Build the task from the options and the fleet file's secrets. Raises ``NixferryError``."""
     fleet = fleet or FleetSecrets()
     defaults = {name: options[name] for name in ("dest_dir", "storage") if options.get(name)}
     if options["stage"] and options["phase"] == AFTER:
@@ -90,7 +90,7 @@ def place_secrets(
     *,
     directory: str,
 ) -> dict[str, Any]:
-    """Do it and return the task's result. Raises ``NixferryError``; nothing was changed then."""
+    """Run the task and return its result. Raises ``NixferryError``; then nothing was changed."""
     if not task.watched and not task.exclusive:
         return _result(task, [], Comparison({}, frozenset(), frozenset(), ()), [])
     contents = read_contents(task.asked, read_file, directory=directory)
@@ -156,7 +156,7 @@ def _result(
 
 
 def _difference(watched: Sequence[Secret], comparison: Comparison, removed: Sequence[str]) -> dict[str, str]:
-    """Which secrets change, and in what; nothing that depends on a content."""
+    """Return which secrets change, and how, without anything that depends on a content."""
     before: list[str] = []
     after: list[str] = []
     for number, found in sorted(comparison.differences.items()):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What a host is asked and sent about its secrets (``target/secrets_*.sh``).
+"""The requests to a host about its secrets (``target/secrets/``).
 
 One round trip compares: the host gets keyed hashes, under a key that is never used again, and answers which secrets
 differ. One more sends what has to change. Everything travels on standard input.
@@ -32,14 +32,14 @@ STEP = Step.PLACE_SECRETS
 COMMON_PARTS = (*RECORDS, "secrets/sets.sh", "secrets/check.sh")
 NOT_ASKED = "-"
 _VERB = "secrets"
-# What a unit may be called without systemd's own escapes, with room for what it ends with
+# A unit name without systemd's own escapes, with room for its suffix
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.-]{1,200}")
 _STORAGES = {TMPFS: "memory", SEALED: "sealed"}
 _NOTHING = "Nothing was changed."
 _REMEDIES = {
     "not_root": f"Use `become: true` for this task. {_NOTHING}",
     "not_linux": _NOTHING,
-    "unsafe_directory": "Choose a directory that belongs to root, like all above it, and that nobody else can write "
+    "unsafe_directory": "Choose a directory that belongs to root, like all above it, and that only root can write "
     f"to; a service can read a secret there that belongs to its user. {_NOTHING}",
     "not_in_memory": "Choose a directory on a tmpfs or ramfs, or `storage: persistent` for a secret that may lie on "
     f"the disk. {_NOTHING}",
@@ -59,31 +59,31 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class Difference:
-    """What is not as declared about one secret."""
+    """How one secret differs from its declaration."""
 
     what: tuple[str, ...]
     """Of ``new``, ``content``, ``owner``, ``mode``."""
     owner: str
-    """Who owns what is there, as ``user:group``; ``-`` for nobody."""
+    """The owner of the existing file, as ``user:group``; ``-`` if it does not exist."""
     mode: str
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the host has found. Secrets are known by their index in the list that it was asked about."""
+    """The host's findings. A secret is named by its index in the request."""
 
     differences: Mapping[int, Difference]
     later: frozenset[int]
-    """Those whose owner does not exist yet."""
+    """Secrets whose owner does not exist yet."""
     missing: frozenset[int]
-    """Those that are not there, and whose content was not asked about."""
+    """Secrets that do not exist, and whose content was not compared."""
     ours: tuple[str, ...]
     """Paths that were placed earlier."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What is to become of the secrets of a host."""
+    """The changes to the secrets of a host."""
 
     secrets: Sequence[Secret]
     comparison: Comparison
@@ -99,7 +99,7 @@ def compare_script(
     *,
     owners_may_come: bool,
 ) -> str:
-    """The question; the content of a secret that is not among ``contents`` is not asked about."""
+    """Return the request to compare. Contents are compared only for secrets in ``contents``."""
     salt = random.token_hex(16)
 
     def keyed(text: str) -> str:
@@ -124,7 +124,7 @@ def compare_script(
     settings = {
         "SALT": salt,
         "ENTRIES": "\n".join(lines),
-        # For the usual case, that nothing has changed, without a program for each of them.
+        # In the usual case nothing has changed: then the host needs no program for each secret.
         "ALL_HASH": keyed("\n".join(map(str, everything))) if all_known else "",
         "DIRECTORIES": _directories(secrets),
         "SEALS": str(int(any(secret.storage == SEALED for secret in secrets))),
@@ -154,7 +154,7 @@ def parse_comparison(completed: Completed) -> Comparison:
 
 
 def place_command(placement: Placement) -> tuple[str, bytes]:
-    """The command that places what has to change, and what it needs on its standard input."""
+    """Return the command that places what has to change, and its standard input."""
     comparison = placement.comparison
     set_name = f"s{random.token_hex(8)}"
     contents: list[bytes] = []
@@ -200,9 +200,9 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
 
 
 def _receiver(script_bytes: int, total_bytes: int) -> str:
-    """The command line that receives a script with contents behind it, all of it or nothing, and runs the script.
+    """Return the command that receives a script followed by contents, all or nothing, and runs the script.
 
-    The contents of a file that a shell reads its text from would be lost in its buffer.
+    They are saved first: a shell that read the script from its input would take contents into its buffer.
     """
     place = '"$directory/received"'
     receive = " && ".join(
@@ -227,12 +227,12 @@ def _receiver(script_bytes: int, total_bytes: int) -> str:
 
 @dataclass(frozen=True)
 class Placed:
-    """What a host has done."""
+    """The changes that a host has made."""
 
     set_name: str
     failed_units: tuple[str, ...]
     output: tuple[str, ...]
-    """What the programs printed."""
+    """The output of the programs."""
 
 
 def parse_placed(completed: Completed) -> Placed:

@@ -36,7 +36,7 @@ from .follow import (
 from .judge import Judge
 from .reboot import time_for_reboots
 
-# The revision on the host may be another one each time, when others deploy meanwhile.
+# The revision on the host may have changed at each attempt, when others deploy at the same time.
 START_ATTEMPTS = 3
 
 
@@ -49,15 +49,15 @@ class Switch:
     checks: Sequence[HealthCheck]
     progress: ProgressLike
     allow: Callable[[DeployRecord], None] = lambda _record: None
-    """Raises ``NixferryError`` when what is deployed must not be replaced."""
+    """Raises ``NixferryError`` when the deployed revision must not be replaced."""
     hold: int = 0
-    """Seconds for which a healthy host is to wait for the confirmation, which is not given here; 0: it is."""
+    """Seconds for which a healthy host waits for a later task to confirm; 0: confirm at once."""
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     _follower: Follower = field(init=False)
 
     def __post_init__(self) -> None:
-        # The host waits for the checks as well, else a slow but healthy service would be rolled back.
+        # The host also waits for the checks. Otherwise it would roll back a slow but healthy service.
         budget = self.request.timeout_confirm + total_budget(self.checks)
         self.request = replace(self.request, timeout_confirm=budget)
         self._follower = Follower(
@@ -74,7 +74,7 @@ class Switch:
             status = self._start()
         except (HostUnreachable, AnswerLost) as error:
             status = self._started_all_the_same(error)
-        # Whoever holds will run the checks once more, before he confirms.
+        # A task that holds runs the checks once more before it confirms.
         judge = Judge(self._follower, self.checks, self.hold and self.hold + total_budget(self.checks))
         wait = self.longest_wait()
         followed = self._follower.follow(
@@ -95,14 +95,14 @@ class Switch:
         return wait + time_for_reboots(request) + MARGIN_SECONDS
 
     def _longest_silence(self, longest_wait: int) -> int:
-        """Seconds after which a host that nobody reaches is not worth waiting for while others wait.
+        """Return the seconds after which the other hosts no longer wait for an unreachable one.
 
-        By then it rolls back, by its own deadlines; how that ends does not matter to the others.
+        By then it rolls back by its own deadlines. How that ends does not matter to the others.
         """
         return longest_wait - self.request.timeout_activation - 2 * self.request.timeout_roll_back
 
     def _start(self) -> GuardStatus:
-        """Start, and once more when a deployed revision that the guard does not know of may be replaced."""
+        """Start. Repeat it with the deployed revision when the guard does not know that it may be replaced."""
         for _attempt in range(START_ATTEMPTS):
             try:
                 return self._follower.heard(self.guard.start(self.request))
@@ -112,7 +112,7 @@ class Switch:
         return self._follower.heard(self.guard.start(self.request))
 
     def _started_all_the_same(self, error: NixferryError) -> GuardStatus:
-        """The state of an activation whose start was sent over a connection that then broke.
+        """Return the state of an activation whose start was sent before the connection broke.
 
         Raises the first error when the host cannot be reached anew, or knows nothing of the activation.
         """
@@ -129,7 +129,7 @@ class Switch:
                 raise error from None
 
     def _log_in_once_more(self, followed: Followed) -> Followed:
-        """Show a host that reboots when it is out of reach that it is not; if it is, wait for it to come back."""
+        """Log in, so that ``reboot_if_unreachable`` does not reboot the host; if it reboots anyway, wait for it."""
         if not self.request.reboot_if_unreachable or followed.status.phase not in ("rolled-back", "failed"):
             return followed
         deadline = self.clock() + self.request.timeout_confirm + self.request.timeout_reboot

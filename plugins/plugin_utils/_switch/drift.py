@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Who deployed what a host runs, and in which ways the host is not what was deployed."""
+"""Report who deployed to a host, and how the host differs from the deployed system."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _NOTES = {
 
 
 def deploy_facts(host: str, probe: ProbeResult, build: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The part of the result of ``nix_generations`` that is about deploys.
+    """Return the part of the result of ``nix_generations`` that is about deploys.
 
-    ``build`` is the result of ``nix_build`` that tells what a deploy would bring, if that was asked for.
+    ``build`` is the result of ``nix_build`` for the next deploy, if requested.
     """
     drift = []
     notes = []
     wanted = ""
     if probe.current != probe.profile_target:
         drift.append(RUNNING)
-    # Something else may also have gone back to an earlier deploy.
+    # A third party may also have switched back to an earlier deploy.
     deployed = probe.deployed
     if probe.deployed_last is not None and (deployed is None or deployed.generation != probe.deployed_last):
         drift.append(PROFILE)
@@ -64,7 +64,7 @@ def deploy_facts(host: str, probe: ProbeResult, build: Mapping[str, Any] | None)
         revision = f" from revision {shown_revision(deployed.revision)}" if deployed.revision else ""
         how = "went back to it" if deployed.action == "rollback" else "deployed it"
         summary.insert(
-            0, f"deployed   {deployed.deployer or 'somebody'} {how} on {deployed.moment}{revision}"
+            0, f"deployed   {deployed.deployer or 'an unknown deployer'} {how} on {deployed.moment}{revision}"
         )
     facts["summary"] = summary
     return facts

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Staying with an activation that the guard on the host works on, over one fresh login after the other.
+"""Wait for an activation to end, polling the guard over fresh logins.
 
-The guard needs nobody: when nothing from here reaches it, it rolls back. So whatever goes wrong here is reported, and
+The guard does not need the controller: without a confirmation it rolls back. A fault on the controller is reported and
 never leaves the host half-deployed.
 """
 
@@ -24,17 +24,17 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 
 from .reboot import is_away, reboot_line
 
-# How long one question waits on the host for the phase to change. Below what firewalls forget idle
-# connections after, and short enough for the user to see signs of life.
+# How long one request waits on the host for the phase to change. Firewalls forget idle connections later than that, and
+# the user sees progress often enough.
 LONG_POLL_SECONDS = 15
 # Between two attempts to reach a host that does not answer.
 RECONNECT_SECONDS = 1.0
-# What the controller waits beyond the sum of the host's own deadlines before it gives up.
+# Seconds beyond the sum of the host's own deadlines after which the controller gives up.
 MARGIN_SECONDS = 60
 
 
 class ProgressLike(Protocol):
-    """The part of ``Progress`` that is used."""
+    """The part of ``Progress`` that is used here."""
 
     def line(self, text: str) -> None:
         """Show a line that stays."""
@@ -47,14 +47,14 @@ class Followed:
     status: GuardStatus
     health: tuple[HealthResult, ...] = ()
     lost: NixferryError | None = None
-    """Set when nobody got an answer any more before every deadline had passed; ``status`` is then old."""
+    """Set when every deadline passed without another answer; ``status`` is then outdated."""
     acted: bool = True
-    """Whether this task has changed anything, and not an earlier one that said the same."""
+    """Whether this task has changed anything. False if an earlier one gave the same order."""
 
 
 @dataclass
 class Follower:
-    """Talks to the guard about one activation."""
+    """Follow one activation through the guard."""
 
     guard: Guard
     activation_id: str
@@ -62,7 +62,7 @@ class Follower:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     health: tuple[HealthResult, ...] = ()
-    """What the checks said, once they have run."""
+    """The results of the checks, once they have run."""
     _shown: str = field(default="", init=False)
     _reboot: str = field(default="", init=False)
 
@@ -77,9 +77,9 @@ class Follower:
     ) -> Followed:
         """Stay with the activation to its end, for ``longest_wait`` seconds at most.
 
-        ``my_turn`` is called on a fresh login each time the host awaits a confirmation, and answers with the state
-        that its answer has led to; with ``hold`` it is enough that the host waits on. A host that has not been
-        reached for ``longest_silence`` seconds is given up.
+        Each time the host awaits a confirmation, ``my_turn`` is called on a fresh login and returns the new state. With
+        ``hold``, following ends while the host still waits. A host that does not answer for ``longest_silence``
+        seconds is given up.
         """
         deadline = self.clock() + longest_wait
         heard = self.clock()
@@ -99,7 +99,7 @@ class Follower:
                 with self.guard.fresh() as fresh:
                     status = self.wait(fresh)
                 if status.phase == Phase.AWAITING_CONFIRMATION:
-                    # That login may be older than the end of the activation; the one that counts is not.
+                    # This login may be older than the end of the activation. Only a fresh one counts.
                     with self.guard.fresh() as fresh:
                         status = my_turn(fresh)
                     if hold and status.phase == Phase.AWAITING_CONFIRMATION:
@@ -107,8 +107,8 @@ class Follower:
                 trouble = None
                 heard = self.clock()
             except NixferryError as error:
-                # No way in, or in but not to root any more, or a shell that garbles what it prints: all the same
-                # to the guard, which rolls back what is not confirmed. Then the way in is what it was.
+                # Login refused, become refused, or unreadable output: the guard rolls back in each case, and the
+                # old login works again.
                 if trouble is None and is_away(status):
                     self.progress.line("rebooting: waiting for it to come back")
                 elif trouble is None:
@@ -118,12 +118,12 @@ class Follower:
         return Followed(status, self.health)
 
     def wait(self, fresh: Guard) -> GuardStatus:
-        """Wait on the host until it is the controller's turn or the end, for as long as one question may take."""
+        """Wait until the host needs the controller or has ended, for as long as one request may take."""
         status = self.heard(fresh.status(self.activation_id, wait_while=UNDER_WAY, seconds=LONG_POLL_SECONDS))
         return self.heard(fresh.recover(self.activation_id)) if status.interrupted else status
 
     def look(self) -> GuardStatus:
-        """Ask over a fresh login what became of the activation until now."""
+        """Ask for the current state of the activation over a fresh login."""
         with self.guard.fresh() as fresh:
             return self.heard(fresh.status(self.activation_id))
 

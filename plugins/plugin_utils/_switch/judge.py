@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The controller's say over a login that the new system has let in: run the checks, then confirm, hold or abort."""
+"""Run the health checks over a fresh login, then confirm, hold or abort."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Judge:
     follower: Follower
     checks: Sequence[HealthCheck]
     hold: int = 0
-    """Seconds for which a healthy host is to wait on; 0: it is confirmed."""
+    """Seconds for which a healthy host waits on; 0: confirm it."""
 
     def __call__(self, fresh: Guard) -> GuardStatus:
         """Run the checks, then confirm, hold or abort. Raises ``NixferryError`` when the host is lost again."""

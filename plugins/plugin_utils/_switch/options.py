@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The options that every switching action takes, and what they mean for the guard."""
+"""The options that every switching action takes, translated into the guard's request."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ STEP_OPTIONS: dict[str, dict[str, Any]] = {
     "peers": {"type": "list", "elements": "str", "default": []},
 }
 
-# Whoever goes back on purpose replaces whatever revision there is.
+# A deliberate roll back replaces any revision, so it takes no such options.
 REVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "revision": {"type": "str", "default": ""},
     "repository": {"type": "path"},
@@ -75,7 +75,7 @@ _REVISION = re.compile(r"[!-~]{1,200}")
 
 
 def kind_of(options: Mapping[str, Any]) -> Kind:
-    """The kind that the options name, with the user's command for kind ``profile``.
+    """Return the kind that the options name, with the user's command for kind ``profile``.
 
     Raises ``NixferryError`` when the options contradict each other.
     """
@@ -99,7 +99,7 @@ def kind_of(options: Mapping[str, Any]) -> Kind:
 
 
 def _reboot_of(options: Mapping[str, Any], kind: Kind, action: Action) -> Reboot:
-    """The option ``reboot``; raises ``NixferryError`` where it has no meaning."""
+    """Read the option ``reboot``. Raises ``NixferryError`` where it has no meaning."""
     reboot = Reboot(options["reboot"])
     if reboot == Reboot.NEVER or action == Action.DRY_ACTIVATE:
         return Reboot.NEVER
@@ -128,17 +128,17 @@ def start_request(
     is_rollback: bool = False,
     environment: tuple[tuple[str, str], ...] = (),
 ) -> StartRequest:
-    """The guard's orders for one activation of ``toplevel``.
+    """Return the request that starts one activation of ``toplevel``.
 
-    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, the revision is no word, or
-    a variable has no name that a shell knows.
+    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, the revision is not a word,
+    or a variable's name is not valid in a shell.
     """
     for name, _value in environment:
         if _VARIABLE.fullmatch(name) is None:
-            raise NixferryError(f"{name!r} is no name of an environment variable", step=STEP)
+            raise NixferryError(f"{name!r} is not a valid name of an environment variable", step=STEP)
     if revision and (_REVISION.fullmatch(revision) is None or revision == "-"):
         raise NixferryError(
-            f"{revision!r} is no revision",
+            f"{revision!r} is not a valid revision",
             step=STEP,
             remedy="Give a word without spaces, such as the hash of a commit.",
         )
@@ -176,11 +176,11 @@ def start_request(
 
 
 def _secrets_of(options: Mapping[str, Any]) -> str:
-    """The option ``secrets``; raises ``NixferryError`` when it is not what nix_secrets returns."""
+    """Read the option ``secrets``. Raises ``NixferryError`` when nix_secrets did not return it."""
     found = str(options.get("secrets") or "")
     if found and _SET.fullmatch(found) is None:
         raise NixferryError(
-            "`secrets` is no set of secrets",
+            "`secrets` is not a valid set of secrets",
             step=STEP,
             remedy="Give the `set` that nix_secrets returned with `stage: true`.",
         )

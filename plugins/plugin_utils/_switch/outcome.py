@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The one word that says how a switch ended; it is documented as ``outcome`` of nix_switch."""
+"""The outcome of a switch in one word, documented as ``outcome`` of nix_switch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Outcome(StrEnum):
-    """How it ended."""
+    """How a switch ended."""
 
     UNCHANGED = "unchanged"
     AWAITING_CONFIRMATION = "awaiting-confirmation"
@@ -23,5 +23,5 @@ class Outcome(StrEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Whether the host does not run what it was asked to run, or cannot be asked."""
+        """Whether the host does not run the requested system, or cannot be reached."""
         return self in (Outcome.ROLLED_BACK, Outcome.FAILED, Outcome.UNKNOWN)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""What the controller knows and says about a reboot inside an activation."""
+"""Reboots inside an activation, as the controller sees and reports them."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words impor
 
 
 def is_away(status: GuardStatus) -> bool:
-    """Whether it is no surprise that the host does not answer: it reboots, or is about to."""
+    """Whether the host may be silent because it reboots, or is about to."""
     return not status.final and status.reboot in (RebootProgress.PLANNED, RebootProgress.UNDER_WAY)
 
 
 def time_for_reboots(request: StartRequest) -> int:
-    """Seconds that reboots may add to an activation: one there, and one back when the new system fails."""
+    """Return the seconds that reboots may add: one into the new system, and one back if it fails."""
     return 0 if request.reboot == Reboot.NEVER else 2 * request.timeout_reboot
 
 
 def reboot_line(before: str, status: GuardStatus) -> str:
-    """A line of progress when the reboot has moved on since ``before``; else empty."""
+    """Return a line of progress if the reboot has advanced since ``before``; else an empty one."""
     if status.reboot == before:
         return ""
     if status.reboot == RebootProgress.UNDER_WAY:
@@ -38,7 +38,7 @@ def reboot_line(before: str, status: GuardStatus) -> str:
 
 
 def lost_text(status: GuardStatus) -> str:
-    """What is known of a host that went away for a reboot and was not reached again, and what it does by itself."""
+    """Return what is known of a host that did not come back from a reboot, and what it does by itself."""
     if status.reboot not in (RebootProgress.PLANNED, RebootProgress.UNDER_WAY, RebootProgress.DONE):
         return ""
     if status.phase == Phase.ROLLING_BACK:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""How an activation, or a look at what one would do, becomes the result of an Ansible task."""
+"""Build the result of an Ansible task from an activation, or from a preview of one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .outcome import Outcome
 from .reboot import lost_text
 
 SHOWN_LOG_LINES = 15
-# What each action ends with if all goes well.
+# The outcome of each action on success.
 WOULD: dict[str, Outcome] = {
     Action.SWITCH: Outcome.COMMITTED,
     Action.BOOT: Outcome.COMMITTED,
@@ -34,7 +34,7 @@ WOULD: dict[str, Outcome] = {
     Action.DRY_ACTIVATE: Outcome.DRY_ACTIVATED,
 }
 
-# What failed, in the user's words, by the guard's reason.
+# The failed step by the guard's reason.
 _STEPS = {
     "not_confirmed": Step.CONFIRM,
     "aborted": Step.HEALTH_CHECK,
@@ -59,7 +59,7 @@ def outcome_of(followed: Followed) -> Outcome:
 
 
 def switch_result(host: str, followed: Followed) -> dict[str, Any]:
-    """The result of the task. A failure has ``msg`` with host, step, cause and remedy."""
+    """Return the task's result. That of a failure has ``msg`` with host, step, cause and remedy."""
     status = followed.status
     outcome = outcome_of(followed)
     result: dict[str, Any] = {
@@ -105,7 +105,7 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
 
 
 def summary_line(result: dict[str, Any]) -> str:
-    """One line for the person who watches."""
+    """Return the result as one line for the progress display."""
     words = {
         Outcome.UNCHANGED: "runs and boots it already",
         Outcome.COMMITTED: "committed as generation {generation}",
@@ -113,12 +113,12 @@ def summary_line(result: dict[str, Any]) -> str:
         Outcome.DRY_ACTIVATED: "dry activation only",
         Outcome.AWAITING_CONFIRMATION: "healthy, waits {seconds_left} s for the confirmation",
         Outcome.ROLLED_BACK: "rolled back to {old}",
-        Outcome.FAILED: "Outcome.FAILED and not rolled back",
-        Outcome.UNKNOWN: "state Outcome.UNKNOWN: the host could not be reached again",
+        Outcome.FAILED: "FAILED and not rolled back",
+        Outcome.UNKNOWN: "state UNKNOWN: the host could not be reached again",
     }
     line = words[result["outcome"]].format(**result)
     if result.get("other_system"):
-        line = f"Outcome.FAILED: it runs {result['other_system']}, to which a third party has switched it"
+        line = f"FAILED: it runs {result['other_system']}, to which a third party has switched it"
     if result.get("rebooted"):
         line += " after a reboot"
     if result["reboot_required"]:
@@ -160,7 +160,7 @@ def _error(followed: Followed, outcome: Outcome) -> NixferryError:
 
 
 def _with_log(error: NixferryError, status: GuardStatus) -> NixferryError:
-    """Return ``error`` with the end of the log in its words, for those who see only the message."""
+    """Return ``error`` with the end of the log in its message, where only the message is shown."""
     log = status.log.strip()
     if not log:
         return error
@@ -171,7 +171,7 @@ def _with_log(error: NixferryError, status: GuardStatus) -> NixferryError:
 def check_result(
     probe: ProbeResult, toplevel: str, action: str, closure: ClosureDiff | None
 ) -> dict[str, Any]:
-    """Return the result in check mode, with the keys of a real one: what would happen if all went well."""
+    """Return the result in check mode, with the keys of a real one, as of a successful run."""
     would = WOULD[action]
     result: dict[str, Any] = {
         "failed": False,
@@ -197,7 +197,7 @@ def check_result(
 def prepared_diff(
     host: str, old: str, new: str, closure: ClosureDiff | None, dry_activate_log: str
 ) -> dict[str, str]:
-    """What ``--diff`` shows."""
+    """Return the texts for ``--diff``."""
     if old == new:
         return {"prepared": ""}
     lines = [f"--- {host}: {old or 'no system yet'}", f"+++ {host}: {new}"]
@@ -211,7 +211,7 @@ def prepared_diff(
 
 
 def generations_result(probe: ProbeResult) -> dict[str, Any]:
-    """The result of ``nix_generations``."""
+    """Return the result of ``nix_generations``."""
     generations = [
         {
             "number": generation.number,

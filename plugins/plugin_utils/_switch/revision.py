@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Whether a deploy would undo what somebody else has deployed."""
+"""Refuse a deploy that would undo the work of another deployer."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ FORCE = "or deploy all the same with force (role nixos: nixos_force)"
 
 @dataclass(frozen=True)
 class RevisionCheck:
-    """What is known about the revision of a deploy. Without ``repository`` nothing can be compared."""
+    """The revision of a deploy. Without ``repository`` it cannot be compared."""
 
     revision: str = ""
     repository: str = ""
     force: bool = False
 
     def applies_to(self, record: DeployRecord | None) -> bool:
-        """Whether ``record`` has a revision that is to be compared with another one."""
+        """Whether ``record`` has a revision that has to be compared."""
         if record is None or self.force or not self.revision or not record.revision:
             return False
         return base_revision(record.revision) != base_revision(self.revision)
 
     def allow(self, record: DeployRecord) -> None:
-        """Return if the revision that is deployed is contained in ours, or if nobody can tell.
+        """Return if our revision contains the deployed one, or if the two cannot be compared.
 
-        Raises ``NixferryError`` that says who deployed what, when and from which revision.
+        Otherwise raises ``NixferryError``, which names the deployer, the generation, the time and the revision.
         """
         if not self.applies_to(record) or not is_checkout(self.repository):
             return
@@ -50,9 +50,8 @@ class RevisionCheck:
             return
         theirs, ours = shown_revision(record.revision), shown_revision(self.revision)
         generation = f"generation {record.generation} " if record.generation else ""
-        what = (
-            f"{record.deployer or 'somebody'} deployed {generation}on {record.moment} from revision {theirs}"
-        )
+        deployer = record.deployer or "an unknown deployer"
+        what = f"{deployer} deployed {generation}on {record.moment} from revision {theirs}"
         if contained is False:
             raise NixferryError(
                 f"{what}, which {ours} does not contain: this deploy would undo it",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Which generation "back" means."""
+"""Choose the generation to go back to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DEPLOY = "deploy:"
 TIME = "time:"
 # Seconds by which the clocks of controller and host may differ before a time counts as one in the future.
 CLOCK_TOLERANCE_SECONDS = 300
-# How many deploys are named to whoever has mistyped one.
+# How many known deploys the error for an unknown deploy id names.
 NEAREST_DEPLOYS = 3
 
 
@@ -35,10 +35,10 @@ class Chosen:
     number: int
     path: str
     reason: str = ""
-    """What chose it, where the user did not name it."""
+    """Why it was chosen, where the user did not name it."""
 
     def text(self) -> str:
-        """For a line of progress."""
+        """Return the text for a line of progress."""
         found = f"generation {self.number}, {self.path}" if self.number else self.path
         return f"{found}: {self.reason}" if self.reason else found
 
@@ -47,9 +47,9 @@ def choose_generation(probe: ProbeResult, to: str, known_deploys: Collection[str
     """Find what ``to`` means on a host: ``previous``, a number, a store path, ``deploy:ID`` or ``time:WHEN``.
 
     ``previous`` is the newest generation below the profile's current one that holds another system: going "back" to
-    the same system under another number would help nobody. ``known_deploys`` are the ids that other hosts remember.
+    the same system under another number would change nothing. ``known_deploys`` are the ids that other hosts remember.
 
-    Raises ``NixferryError`` when there is no such generation, or when it cannot be told which one it is.
+    Raises ``NixferryError`` when the generation does not exist, or cannot be determined.
     """
     if is_store_path(to):
         return Chosen(0, to)
@@ -80,14 +80,14 @@ def choose_generation(probe: ProbeResult, to: str, known_deploys: Collection[str
 
 
 def _of_deploy(probe: ProbeResult, deploy: str, known_deploys: Collection[str]) -> Chosen:
-    """What a deploy brought to this host, or what the host held at that time when the deploy did not change it.
+    """Choose what a deploy brought to this host, or what the host held then if the deploy did not change it.
 
-    The second only for a deploy that some host remembers: an id that was mistyped has a time in it all the same.
+    The latter only for a deploy that some host remembers: a mistyped id also contains a time.
     """
     moment = deploy_time(deploy)
     if moment is None:
         raise NixferryError(
-            f"{deploy!r} is no id of a deploy",
+            f"{deploy!r} is not a valid deploy id",
             step=STEP,
             remedy="An id looks like 20260921T141300-3fa2c1d4; the playbook nixferry.deploy.status shows them.",
         )
@@ -102,14 +102,14 @@ def _of_deploy(probe: ProbeResult, deploy: str, known_deploys: Collection[str]) 
 
 
 def nearest_deploys(deploy: str, known: Collection[str]) -> list[str]:
-    """The few ids among ``known`` that are most like ``deploy``, itself first if it is there; none without one."""
+    """Return the few ids among ``known`` that are most similar to ``deploy``, itself first; none if it is empty."""
     if not deploy:
         return []
     return difflib.get_close_matches(deploy, sorted(set(known) - {""}), n=NEAREST_DEPLOYS, cutoff=0)
 
 
 def remembered_deploys(probe: ProbeResult) -> list[str]:
-    """The ids of the deploys that the host has a record of, in no order, and empty for those of older versions."""
+    """Return the ids of the deploys that the host has recorded, unordered; those of older versions are empty."""
     return [record.deploy for record in (*probe.deploys, *probe.history)]
 
 
@@ -130,22 +130,22 @@ def _unknown(deploy: str, moment: int, known: Collection[str]) -> NixferryError:
 
 
 def _run_time(record: DeployRecord) -> int:
-    """When the run of a deploy began, by the clock of the controller as long as that is known."""
+    """Return when the deploy began, by the controller's clock if that is known."""
     return deploy_time(record.deploy) or record.time
 
 
 def _commit_time(record: DeployRecord) -> int:
-    """When the deploy was committed, by the clock of the host."""
+    """Return when the deploy was committed, by the host's clock."""
     return record.time
 
 
 def _at(
     probe: ProbeResult, moment: int, reason: str, time_of: Callable[[DeployRecord], int] = _commit_time
 ) -> Chosen:
-    """What the profile held at a time: the last deploy until then, or what something else has made since that one."""
+    """Choose what the profile held at a time: the last deploy, or a later generation that was not deployed."""
     if moment > time.time() + CLOCK_TOLERANCE_SECONDS:
         raise NixferryError(f"{_shown(moment)} lies in the future", step=STEP)
-    # A run may switch a host twice, as a transaction that takes it back: of equals, max takes the first that it sees.
+    # A run may switch a host twice, as a transaction that rolls back does: of equals, max takes the first.
     deployed = max(
         (record for record in reversed(probe.history) if time_of(record) <= moment),
         key=time_of,
@@ -171,7 +171,7 @@ def _at(
 
 
 def _still_there(probe: ProbeResult, record: DeployRecord, reason: str) -> Chosen:
-    """The generation that holds what was deployed; raises ``NixferryError`` when none does any more."""
+    """Choose the generation that holds the deployed system; raises ``NixferryError`` if it is gone."""
     same: list[Generation] = [each for each in probe.generations if each.path == record.toplevel]
     for generation in same:
         if generation.number == record.generation:
@@ -187,14 +187,14 @@ def _still_there(probe: ProbeResult, record: DeployRecord, reason: str) -> Chose
 
 
 def _refuse_gap(probe: ProbeResult, number: int, moment: int, time_of: Callable[[DeployRecord], int]) -> None:
-    """Numbers that follow and are gone may have been the one; raises ``NixferryError`` unless they came later."""
+    """Raise ``NixferryError`` if a deleted generation after ``number`` may have been the one that was current then."""
     later = [generation.number for generation in probe.generations if generation.number > number]
     explained = {record.generation for record in probe.history if time_of(record) > moment}
     gone = [each for each in range(number + 1, min(later, default=number + 1)) if each not in explained]
     if gone:
         raise NixferryError(
-            f"it cannot be told what {probe.profile} held at {_shown(moment)}: "
-            f"{', '.join(map(str, gone))} of its generations, which may have been it, were deleted since",
+            f"what {probe.profile} held at {_shown(moment)} is unknown: "
+            f"the deleted generations {', '.join(map(str, gone))} may have been current then",
             step=STEP,
             remedy=f"Name a generation or a store path for this host. {_known(probe)}",
         )
@@ -205,7 +205,9 @@ def _moment(text: str) -> int:
         found = datetime.fromisoformat(text)
     except ValueError as error:
         raise NixferryError(
-            f"{text!r} is no time", step=STEP, remedy="Write it as in time:2026-09-21T14:13:00+02:00."
+            f"{text!r} is not a valid time",
+            step=STEP,
+            remedy="Write it as in time:2026-09-21T14:13:00+02:00.",
         ) from error
     return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp())
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Confirming, or taking back, an activation that an earlier task has begun."""
+"""Confirm or abort an activation that an earlier task has begun."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .judge import Judge
 
 @dataclass
 class Settlement:
-    """The end of one activation, for better or worse, over fresh logins only."""
+    """Bring one activation to its end, over fresh logins only."""
 
     follower: Follower
     first_wait: int
@@ -39,7 +39,7 @@ class Settlement:
     _acted: bool = field(default=False, init=False)
 
     def confirm(self, checks: Sequence[HealthCheck]) -> Followed:
-        """Have the checks run once more, and commit if they pass.
+        """Run the checks once more, and commit if they pass.
 
         Raises ``NixferryError`` when the host does not answer, or knows nothing of the activation.
         """
@@ -57,7 +57,7 @@ class Settlement:
 
         status = self._look()
         if not status.final and not status.interrupted:
-            # At once, whatever it is at: it may still be activating.
+            # At once, in any phase: the host may still be activating.
             with suppress(NixferryError), follower.guard.fresh() as fresh:
                 status = ask(fresh)
             self._acted = True
@@ -75,7 +75,7 @@ class Settlement:
         return Followed(followed.status, followed.health, followed.lost, self._acted)
 
     def _look(self) -> GuardStatus:
-        """What became of it until now."""
+        """Return the current state of the activation."""
         follower = self.follower
         deadline = follower.clock() + self.first_wait
         while True:

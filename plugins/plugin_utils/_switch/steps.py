@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The steps that come after an activation: read what it returned, and confirm it or take it back."""
+"""The steps after an activation: read its result, then confirm it or take it back."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ from .task import switch_host
 
 STEP = Step.SETTLE
 DEFERRED = "deferred_failure"
-"""The key of a result that is a failure although it does not say ``failed``: a later task is to report it."""
+"""The key of a result whose failure a later task reports; its ``failed`` is false."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """An activation that an earlier task has begun. ``result`` is what that returned, or empty."""
+    """An activation that an earlier task has begun. ``result`` is that task's result, or empty."""
 
     activation_id: str
     result: Mapping[str, Any]
 
     @property
     def outcome(self) -> str:
-        """The outcome as far as it is known, or nothing."""
+        """The outcome as far as it is known, else empty."""
         return str(self.result.get("outcome", ""))
 
     def seconds_left(self, now: datetime | None = None) -> int:
-        """Until the host rolls back by itself, by the controller's clock; 0 when that is not known."""
+        """Return the seconds until the host rolls back by itself, by the controller's clock; 0 if unknown."""
         try:
             deadline = datetime.fromisoformat(str(self.result.get("deadline", "")))
         except ValueError:
@@ -61,7 +61,7 @@ class Begun:
 
 
 def begun(activation: object) -> Begun:
-    """What the option ``activation`` means. Raises ``NixferryError`` when it means nothing."""
+    """Read the option ``activation``. Raises ``NixferryError`` when it names no activation."""
     if isinstance(activation, str):
         return Begun(activation, {})
     if isinstance(activation, Mapping):
@@ -74,7 +74,7 @@ def begun(activation: object) -> Begun:
 
 
 def deferred(result: Mapping[str, Any]) -> dict[str, Any]:
-    """``result`` with its failure left for a later task to report."""
+    """Mark a failed result as deferred: a later task reports it."""
     if not result.get("failed"):
         return dict(result)
     return {**result, "failed": False, DEFERRED: True}
@@ -87,7 +87,7 @@ def settle_host(
     *,
     check_mode: bool,
 ) -> dict[str, Any]:
-    """Confirm or abort what was begun, as the options say, and return the task's result.
+    """Confirm or abort the activation, as the options say, and return the task's result.
 
     Raises ``NixferryError`` when nothing is known of the activation.
     """
@@ -99,7 +99,7 @@ def settle_host(
     if earlier.result.get(DEFERRED) and earlier.outcome != Outcome.UNKNOWN:
         return {**earlier.result, DEFERRED: False, "failed": True, "changed": False}
     if not earlier.activation_id:
-        # It ran that system already: there is nothing to confirm and nothing to take back.
+        # The host ran that system already: nothing has to be confirmed or taken back.
         return {"outcome": str(Outcome.UNCHANGED), **earlier.result, "failed": False, "changed": False}
     if confirms and earlier.outcome in (Outcome.COMMITTED, Outcome.TESTED):
         return {**earlier.result, "failed": False, "changed": False}
@@ -120,7 +120,7 @@ def settle_host(
 
 def _settle(guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: Progress) -> dict[str, Any]:
     checks = parse_health_checks(options["health_checks"])
-    # Waiting longer than the host does would change nothing.
+    # Waiting longer than the host waits would change nothing.
     confirms = options["step"] == "confirm"
     patience = int(options["timeout_confirm"])
     settlement = Settlement(
@@ -139,7 +139,7 @@ def _settle(guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: 
     if confirms:
         return result
     if result["outcome"] == Outcome.ROLLED_BACK:
-        # That is what was asked for.
+        # The roll back was requested, so it is not a failure.
         result.update(failed=False, changed=followed.acted)
         error = NixferryError(
             f"it was rolled back to {status.old_system}: {reason or status.message}", step=Step.DEPLOY
@@ -158,7 +158,7 @@ def _settle(guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: 
 def _take_back(
     guard: Guard, options: Mapping[str, Any], earlier: Begun, progress: Progress
 ) -> dict[str, Any]:
-    """Deploy the old generation of a host that was confirmed, through the guard like every roll-back by hand."""
+    """Deploy the old generation of a host that was confirmed, through the guard like every manual roll back."""
     result = dict(earlier.result)
     old = str(result.get("old_generation") or result.get("old") or "")
     reason = str(options["reason"])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""One task that switches a host, in check mode or for real, with or without a diff."""
+"""Switch a host in one task, in check mode or for real, with or without a diff."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def switch_host(
             kind=request.kind.name, profile=probe.profile, revision=request.revision, deploy=request.deploy
         )
         if hold and result["changed"]:
-            # For the tasks that would come next.
+            # For the tasks that would follow.
             result.update(
                 activation=request.activation_id,
                 outcome=str(Outcome.AWAITING_CONFIRMATION),
@@ -99,7 +99,7 @@ def _switch(guard: Guard, switch: Switch, progress: Progress) -> dict[str, Any]:
 
 
 def probe_host(guard: Guard, request: StartRequest, *, dry_activate: bool) -> ProbeResult:
-    """Ask, in one round trip, what the host runs and what it would make of the new system.
+    """Ask in one round trip what the host runs, and what the new system would change.
 
     Raises ``NixferryError`` when the new system is on the host and cannot be activated there.
     """
@@ -126,7 +126,7 @@ def probe_host(guard: Guard, request: StartRequest, *, dry_activate: bool) -> Pr
 
 
 def compare_closures(probe: ProbeResult, toplevel: str) -> ClosureDiff | None:
-    """What changes between the host's closure and that of ``toplevel``.
+    """Compare the host's closure with that of ``toplevel``.
 
     The new closure is read on the host when it is there, else on the controller. ``None`` when it is neither.
     """
@@ -135,9 +135,9 @@ def compare_closures(probe: ProbeResult, toplevel: str) -> ClosureDiff | None:
 
 
 def closure_on_controller(toplevel: str) -> dict[str, int]:
-    """The closure of ``toplevel`` in the controller's store, with NAR sizes in bytes; empty when it is not there."""
+    """Return the closure of ``toplevel`` in the controller's store, with NAR sizes in bytes; empty if absent."""
     try:
         return {item.path: item.nar_size for item in closure(Nix(), [toplevel], step=Step.COMPARE_CLOSURES)}
     except NixferryError:
-        # Not built yet, or no Nix here: the diff then says that it cannot compare.
+        # Not built yet, or no Nix on the controller: the diff then says that it cannot compare.
         return {}

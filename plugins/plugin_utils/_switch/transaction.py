@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Whether several hosts that were deployed together are confirmed or go back: one decision for all."""
+"""Make one decision for several hosts that are deployed together: confirm all or roll back all."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ SETTLED = (Outcome.UNCHANGED, Outcome.COMMITTED, Outcome.TESTED, Outcome.DRY_ACT
 # Strategies under which hosts do not wait for each other.
 WITHOUT_BARRIER = ("free", "host_pinned")
 LOST_PEERS = "lost_peers"
-"""The key of a result of a host where nothing was activated because others had been lost."""
+"""The key in the result of a host that activated nothing because other hosts had been lost."""
 HOSTS_NAMED = 3
 STEP = Step.TRANSACTION
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What all hosts do next."""
+    """The decision for all hosts."""
 
     failures: tuple[tuple[str, str], ...]
-    """The hosts that spoil it, and why in one line."""
+    """The hosts that make it fail, each with the cause in one line."""
     settled: bool
-    """Whether nobody waits for a decision any more and nothing has failed."""
+    """Whether no host waits for a decision any more and none has failed."""
 
     @property
     def word(self) -> str:
@@ -42,12 +42,12 @@ class Decision:
 
     @property
     def reason(self) -> str:
-        """One sentence without its full stop that names the hosts that spoil it; empty when none does."""
+        """One sentence without its full stop that names the failed hosts; empty if none failed."""
         named = "; ".join(f"{host}: {why}" for host, why in self.failures[:HOSTS_NAMED])
         more = len(self.failures) - HOSTS_NAMED
         if more > 0:
             named += f"; and {more} more"
-        return named and f"not every host of the transaction is well ({named})"
+        return named and f"these hosts of the transaction failed ({named})"
 
     def result(self) -> dict[str, Any]:
         """The task's result."""
@@ -68,7 +68,7 @@ def decide(
     *,
     now: datetime | None = None,
 ) -> Decision:
-    """Decide for ``hosts`` by what their last steps returned; those not in ``present`` have been lost on the way."""
+    """Decide for ``hosts`` by the results of their last steps. Hosts not in ``present`` have been lost."""
     now = now or datetime.now(UTC)
     failures: dict[str, str] = {}
     because_of_others: dict[str, str] = {}
@@ -107,7 +107,7 @@ def _first_line(result: Mapping[str, Any]) -> str:
 
 
 def lost_peers(peers: Sequence[str], present: Collection[str]) -> NixferryError | None:
-    """The error of a host that must not begin, because ``peers`` are not all in ``present``; or nothing."""
+    """Return the error of a host that must not begin because some ``peers`` are not in ``present``, or ``None``."""
     lost = [peer for peer in peers if peer not in present]
     if not lost:
         return None
@@ -117,7 +117,7 @@ def lost_peers(peers: Sequence[str], present: Collection[str]) -> NixferryError 
     return NixferryError(
         f"nothing was activated here, since the transaction has lost {named}",
         step=STEP,
-        remedy=f"See above what became of {named}, mend it, and run it again.",
+        remedy=f"Fix the fault of {named}, reported above, and run the deploy again.",
     )
 
 
@@ -145,7 +145,7 @@ def refuse_unsuitable(strategy: str, action: str, *, rolls_back: bool) -> None:
 
 
 def strategy_of(task: object) -> str:
-    """The strategy of the play that ``task`` belongs to; empty when that cannot be told."""
+    """Return the strategy of the play that ``task`` belongs to; empty if unknown."""
     parent = getattr(task, "_parent", None)
     while parent is not None:
         play = getattr(parent, "_play", None)

@@ -3,16 +3,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Health checks of a host by itself. Behind lib/answer.sh and this file come calls of
+# Health checks that run on the host. After lib/answer.sh and this file come calls of
 #   check NUMBER RETRIES DELAY LIMIT KIND TARGET     KIND is `command` (a line for sh) or `unit` (a name); times in seconds
 # in a function `checks`, and `check_health`. The answer, in the guard's form, has a line for each check that ended:
 #   check=NUMBER EXIT_CODE ATTEMPTS THE_END_OF_ITS_OUTPUT
-# A command sees the caller's environment, but for the places in PATH where Nix puts programs.
+# A command sees the caller's environment, with the directories of Nix added to PATH.
 
-OUTPUT_BYTES=2000 # of the output that is told
+OUTPUT_BYTES=2000 # of the output that is reported
 HEALTH_GRACE=2    # seconds between SIGTERM and SIGKILL
 
-# timeout is in coreutils and busybox; macOS has none, where a command then runs without that bound.
+# timeout is in coreutils and busybox. macOS lacks it: there a command runs without a limit.
 within() { # LIMIT COMMAND...
     if command -v timeout >/dev/null 2>&1; then timeout -k "$HEALTH_GRACE" "$@"; else
         shift
@@ -20,7 +20,7 @@ within() { # LIMIT COMMAND...
     fi
 }
 
-# What systemd knows of a unit that is not up is the best explanation.
+# For a unit that does not run, the status from systemd explains most.
 # shellcheck disable=SC2016 # another shell expands it
 UNIT_IS_UP='systemctl is-active --quiet "$1" || { systemctl status --no-pager --lines=5 "$1"; false; }'
 

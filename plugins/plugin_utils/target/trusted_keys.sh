@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Public keys that this host's Nix takes signatures of: a block of our own in its configuration. Runs behind lib/base.sh, with
+# Public keys whose signatures this host's Nix accepts: a block of ours in its configuration. Runs after lib/base.sh, with
 # KEYS (words), WANTED (present or absent) and DRY_RUN (1 or 0). The rest of the file is never shown: it may hold tokens.
 
 BLOCK_BEGINS='# BEGIN public keys of deploys, kept by nixferry.deploy.nix_trusted_key'
@@ -11,7 +11,7 @@ BLOCK_ENDS='# END public keys of deploys'
 BLOCK_SETTING='extra-trusted-public-keys'
 RESTART_DEADLINE=60 # seconds that the Nix daemon may take to start again
 
-# The file that is ours to change: with Determinate Nix, nix.conf itself belongs to its daemon.
+# Print the file to change: with Determinate Nix, nix.conf itself belongs to its daemon.
 configuration_file() {
     configuration=$ROOT/etc/nix/nix.conf
     if [ -e "$configuration" ] && grep -q '^!*include  *nix\.custom\.conf' "$configuration"; then
@@ -21,7 +21,7 @@ configuration_file() {
     echo "${configuration_real:-$configuration}"
 }
 
-# file_lines FILE inside|outside: the lines of the block, or the others
+# file_lines FILE inside|outside: print the lines of the block, or the others
 file_lines() {
     [ -f "$1" ] || return 0
     place=outside
@@ -38,7 +38,7 @@ file_lines() {
 
 block_keys() { file_lines "$1" inside | sed -n "s/^$BLOCK_SETTING = //p"; }
 
-# What Nix makes of all its files together; newer versions have another name for the command.
+# Print the setting that Nix reads from all its files. The command has another name in newer versions.
 effective_keys() {
     { nix --extra-experimental-features nix-command config show 2>/dev/null ||
         nix --extra-experimental-features nix-command show-config 2>/dev/null; } |
@@ -48,7 +48,7 @@ effective_keys() {
 # among WORD WORDS
 among() { case " $2 " in *" $1 "*) true ;; *) false ;; esac; }
 
-# The words of the block as they should be
+# Print the keys that the block should hold.
 keys_wanted() {
     if [ "$WANTED" = present ]; then
         wanted_keys=$1
@@ -66,7 +66,7 @@ keys_wanted() {
 
 write_keys() { # FILE WORDS
     mkdir -p "${1%/*}" || return
-    # A copy first, for its owner and mode: it is readable for whoever could read it before, and nobody else.
+    # A copy first, for its owner and mode: the same users can read it as before.
     if [ -e "$1" ]; then cp -p "$1" "$1.nixferry.new"; else (umask 022 && : >"$1.nixferry.new"); fi || return
     {
         file_lines "$1" outside
@@ -74,7 +74,7 @@ write_keys() { # FILE WORDS
     } >"$1.nixferry.new" && mv -f "$1.nixferry.new" "$1"
 }
 
-# The daemon reads its configuration when it starts. One that does not run starts when it is needed.
+# The daemon reads its configuration when it starts. A daemon that does not run starts on demand.
 restart_daemon() {
     if have systemctl && [ -d "$ROOT/run/systemd/system" ]; then
         if ! systemctl is-active --quiet nix-daemon.service; then return 0; fi
@@ -83,7 +83,7 @@ restart_daemon() {
     elif have launchctl; then
         launchctl kickstart -k system/org.nixos.nix-daemon
     else
-        say note "without a service manager that is known here: if a Nix daemon runs, restart it"
+        say note "unknown service manager: if a Nix daemon runs, restart it"
     fi
 }
 
@@ -120,10 +120,10 @@ manage_trusted_keys() {
     answer_ends
 }
 
-# A key that should be gone, and that another line or file brings
+# Refuse to end while another line or file still trusts a key that should be removed.
 refuse_other_source() {
     for key in $KEYS; do
-        if among "$key" "$1"; then error still_trusted "the key ${key%%:*} is trusted by a line that is not ours"; fi
+        if among "$key" "$1"; then error still_trusted "the key ${key%%:*} is still trusted by another line of the configuration"; fi
     done
 }
 

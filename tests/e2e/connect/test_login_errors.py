@@ -103,9 +103,9 @@ REFUSALS = {
         "ssh-keygen -R",
     ),
     "no-such-name": Refusal(
-        {"ansible_host": "nowhere.invalid"}, "unreachable", "there is no such address", "ansible_host"
+        {"ansible_host": "nowhere.invalid"}, "unreachable", "cannot be resolved", "ansible_host"
     ),
-    "brackets": Refusal({"ansible_host": "[::1]"}, "unreachable", "no such address", "without brackets"),
+    "brackets": Refusal({"ansible_host": "[::1]"}, "unreachable", "cannot be resolved", "without brackets"),
     "closed-port": Refusal({"ansible_port": 1}, "unreachable", "port 1: Connection refused", "ansible_port"),
     "silent-port": Refusal(
         {"ansible_port": "{{ silent_port }}", "ansible_timeout": 2},

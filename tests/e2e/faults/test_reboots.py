@@ -101,7 +101,7 @@ def test_nobody_gets_in_after_the_reboot(fault: Fault) -> None:
     fault.use("web2")
     # Stopped while it starts, sshd counts as failed: that alone would be a reason.
     report = fault.deploy({**NEW_KERNEL, **FAULTS["stops_sshd"]}, **REBOOT, failed_units="ignore")
-    assert "nobody confirmed" in report["msg"], report
+    assert "no confirmation came" in report["msg"], report
     fault.assert_settled(report, outcome="rolled-back", deadline=90)
 
 
@@ -139,7 +139,7 @@ def test_controller_killed_during_the_reboot(fault: Fault) -> None:
     wait_until(lambda: host.boot() not in ("", boot), deadline=60, what="the reboot")
     host.wait_ready()
     other = fault.switch(fault.before.runs, **REBOOT)
-    assert "somebody else is deploying" in other["msg"], other
+    assert "another deploy to this host is running" in other["msg"], other
     fault.wait_for_phase("rolled-back")
     fault.assert_settled(None, new=new)
 

@@ -208,7 +208,7 @@ def assert_refused(run: PlaybookRun) -> None:
     """It says who is deploying, since when, and what to do."""
     assert run.return_code != 0, str(run)
     message = run.result(SWITCH)["msg"]
-    assert "somebody else is deploying to this host" in message
+    assert "another deploy to this host is running" in message
     assert f"{getpass.getuser()}@" in message
     assert re.search(r"\(activation \S+ for \d+ s\)", message), message
     assert "What to do" in message

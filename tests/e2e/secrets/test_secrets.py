@@ -163,7 +163,7 @@ def test_a_failure_half_way_leaves_the_old_set_and_no_trace(
         )
     for name in names:
         message = full.result(SECRETS, name)
-        assert "the old ones are as they were" in message["msg"]
+        assert "the old ones are unchanged" in message["msg"]
         assert any("No space left on device" in line for line in message["output"])
         assert "root:nobody-has-it" in group.result(SECRETS, name)["msg"]
         assert "failed with exit code 3" in broken.result(SECRETS, name)["msg"]

@@ -178,7 +178,7 @@ def test_a_deploy_with_secrets_deletes_nothing_unless_asked(web2: LabHost, proje
 
     second = project.build("web2", {"version": "2"})
     play = file_play(web2, secrets=secrets, collect_garbage=False)
-    for _ in range(2):
+    for _deploy in range(2):
         project.run_playbook(play).assert_ok()
         assert web2.generations() == (f"1 {stock}", f"2 {first}", f"3 {second}")
         assert web2.has_path(dead)

@@ -75,7 +75,7 @@ def test_without_a_roll_back_the_failed_system_runs_on_and_the_old_one_boots(
     checks = [{"url": "http://127.0.0.1:{{ lab_http_port }}/health", "retries": 1, "delay": 1}]
     result = deploy(project, web2, system, health_checks=checks, rollback=False)
     assert (result["outcome"], result["changed"]) == ("failed", False)
-    assert "it was not rolled back, as was asked for" in result["msg"]
+    assert "it was not rolled back, as requested" in result["msg"]
     assert f"It is still running: {new}" in result["msg"]
     assert web2.current_system() == new
     assert web2.http("/version") == (200, "2")

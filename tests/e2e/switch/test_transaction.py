@@ -110,7 +110,7 @@ def test_all_are_confirmed_or_all_go_back(fleet: tuple[LabHost, ...], project: P
     assert "web2: health check failed" in messages["web2"]
     for name in ("web1", "web3"):
         assert f"{name}: deploy failed: it was rolled back to" in messages[name]
-        assert "not every host of the transaction is well (web2: health check failed" in messages[name]
+        assert "these hosts of the transaction failed (web2: health check failed" in messages[name]
 
     # What is up to date already stays as it is.
     project.describe_hosts({"web1": {"version": "4"}, "web2": {"version": "2"}, "web3": {"version": "4"}})

@@ -89,9 +89,9 @@ def combinations(group: str, fixed: Setting, **switches: Mapping[str, Setting]) 
     hosts = {}
     for number, chosen in enumerate(itertools.product(*(switch.items() for switch in switches.values()))):
         variables = dict(fixed)
-        for _, setting in chosen:
+        for _name, setting in chosen:
             variables.update(setting)
-        names = dict(zip(switches, (name for name, _ in chosen), strict=True))
+        names = dict(zip(switches, (name for name, _setting in chosen), strict=True))
         hosts[f"{group}_{number}"] = {**variables, "group": group, "chosen": names}
     return hosts
 
@@ -175,7 +175,7 @@ def make_stage(directory: Path, *, from_directory: Path = REPOSITORY) -> Stage:
         for path in (collection / part).rglob("*.yml"):
             text = DOCKER.sub(r"\1nixferry.deploy.\2:", path.read_text())
             own |= set(OWN_ACTION.findall(text))
-            builtin |= {name for _, name in BUILTIN.findall(text)}
+            builtin |= {name for _indent, name in BUILTIN.findall(text)}
             # Ansible's own are looked for in directories that a user names under this name only.
             path.write_text(BUILTIN.sub(r"\1ansible.legacy.\2:", text))
     (directory / "actions").mkdir()

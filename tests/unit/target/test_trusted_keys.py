@@ -87,7 +87,7 @@ def test_a_key_comes_and_goes(host: Host, configuration: Path) -> None:
 def test_a_key_that_another_line_brings(host: Host, configuration: Path) -> None:
     host.fault("old-nix")
     assert not manage(host, CACHE).changed
-    with pytest.raises(NixferryError, match="not ours"):
+    with pytest.raises(NixferryError, match="another line of the configuration"):
         manage(host, CACHE, wanted="absent")
     assert "BEGIN" not in configuration.read_text()
 

@@ -18,7 +18,7 @@ grub_problem() {
     elif ! grep -q 'save_env next_entry' "$ROOT$BOOT_DIRECTORY/grub/grub.cfg"; then
         echo "its GRUB is not set up to boot an entry just once (next_entry)"
     elif grep -q '^ *savedefault' "$ROOT$BOOT_DIRECTORY/grub/grub.cfg" || [ -z "$(grub_default)" ]; then
-        echo "its GRUB boots by default what was booted last (boot.loader.grub.default), so that no boot is just one"
+        echo "its GRUB boots by default the entry booted last (boot.loader.grub.default), so it cannot boot one just once"
     else
         case " $GRUB_WRITABLE " in
             *" $grub_file_system "*) ;;
@@ -35,7 +35,7 @@ grub_problem() {
     fi
 }
 
-# Every entry as "POSITION SYSTEM"; positions as GRUB takes them: 1>0 is the first entry of the second one, a submenu.
+# Print every entry as "POSITION SYSTEM". Positions are GRUB's: 1>0 is the first entry of the second one, a submenu.
 grub_entries() {
     awk '
         /^[ \t]*(submenu|menuentry)[ \t].*[{][ \t]*$/ {
@@ -52,7 +52,7 @@ grub_entries() {
     ' "$ROOT$BOOT_DIRECTORY/grub/grub.cfg"
 }
 
-# One of a generation rather than the one called default, which follows whatever is installed last
+# Prefer the entry of a generation to the default one, which changes with every installation.
 grub_entry() {
     grub_entries | while read -r grub_position grub_system; do
         if [ "$grub_system" = "$1" ]; then echo "$grub_position"; fi

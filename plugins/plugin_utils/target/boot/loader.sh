@@ -4,14 +4,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # The boot loader, as far as the guard needs it. Every driver below has the same five functions:
-#   NAME_problem          why it cannot boot an entry just once; nothing if it can
-#   NAME_entry SYSTEM     the name of the entry that boots SYSTEM; nothing if there is none
-#   NAME_default          the system that boots by default; nothing if that cannot be told
-#   NAME_once ENTRY       the next boot, and only that one, is that of ENTRY
-#   NAME_forget           no, it is not
+#   NAME_problem          print why it cannot boot an entry just once; nothing if it can
+#   NAME_entry SYSTEM     print the name of the entry that boots SYSTEM; nothing without one
+#   NAME_default          print the system that boots by default; nothing if unknown
+#   NAME_once ENTRY       boot ENTRY at the next boot only
+#   NAME_forget           revoke NAME_once
 # Entries are found by the `init=` of their kernel command line, since their names have changed over the years.
 
-# The name of the driver, nothing for an unknown boot loader
+# Print the name of the driver; nothing for an unknown boot loader.
 boot_loader() {
     if without_nul "$(efi_variable LoaderInfo)" | grep -q systemd-boot; then
         echo systemd_boot

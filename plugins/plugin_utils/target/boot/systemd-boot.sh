@@ -5,16 +5,16 @@
 #
 # systemd-boot.
 # Sources: systemd-boot-builder.py of nixpkgs (entries called nixos-generation-N.conf, later nixos-HASH.conf; both with
-# a counter such as +3 where boot counting is on, which is no part of the name that systemd-boot knows), lanzaboote
+# a counter such as +3 where boot counting is on, which systemd-boot does not count as part of the name), lanzaboote
 # (programs in EFI/Linux), bootctl(1), and the Boot Loader Interface for the variables.
 
 EFI_VARIABLES=/sys/firmware/efi/efivars
 LOADER_GUID=4a67b082-0a4c-41cf-b6c7-440b29bb8c4f
-ONE_SHOT_FEATURE=8      # the bit of LoaderFeatures that says so
+ONE_SHOT_FEATURE=8      # the bit of LoaderFeatures for one-shot entries
 
 efi_variable() { echo "$ROOT$EFI_VARIABLES/$1-$LOADER_GUID"; }
 
-# Where the entries are, and where the configuration is: two partitions if there is an XBOOTLDR
+# The directories of the entries and of the configuration: two partitions if there is an XBOOTLDR
 entry_partition() { bootctl --print-boot-path 2>/dev/null || echo "$BOOT_DIRECTORY"; }
 efi_partition() { bootctl --print-esp-path 2>/dev/null || echo "$BOOT_DIRECTORY"; }
 
@@ -31,7 +31,7 @@ systemd_boot_problem() {
     fi
 }
 
-# The name that systemd-boot knows an entry by: that of its file without the counter
+# Print the name of an entry for systemd-boot: its file name without the counter.
 entry_name() {
     entry_file=${1##*/}
     entry_stem=${entry_file%.*}

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# An activation by a reboot: into the new system for one boot, and what happens when the host is back.
+# Activate by a reboot: boot the new system once, then judge it when the host is back.
 
-# The program itself has refused: nothing was activated, and only a reboot does it. Nobody had foreseen it.
+# Reboot after all: the new system's program refused, activated nothing, and asks for a reboot that was not predicted.
 reboot_instead() {
     if [ "$REASON" != reboot_required ] || [ "$(request reboot)" = never ] || [ -z "$(request reboot)" ]; then return 1; fi
     hindrance=$(reboot_problem)
@@ -22,7 +22,7 @@ reboot_instead() {
 
 activate_by_reboot() {
     if ! enter_phase activating || ! set_result boot_prepared 1; then
-        roll_back state_unwritable "the state directory $STATE takes no more writes"
+        roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi
     durable
@@ -39,7 +39,7 @@ activate_by_reboot() {
     fi
 }
 
-# Whoever started the activation shall have got the answer before the connection goes away.
+# The controller that started the activation gets its answer before the connection goes away.
 await_answer() {
     answered_until=$(in_seconds "$START_DEADLINE")
     begin_waiting
@@ -67,7 +67,7 @@ mark_entry() {
     REASON=boot_not_prepared
     default_system=$(boot_default)
     case $default_system in
-        '') MESSAGE="which system boots by default cannot be told" ;;
+        '') MESSAGE="the boot default could not be determined" ;;
         "$OLD_TOPLEVEL" | "$OLD_SYSTEM") MESSAGE='' ;;
         *) MESSAGE="the boot default would be $default_system and not the old system" ;;
     esac
@@ -77,7 +77,7 @@ mark_entry() {
         MESSAGE="the boot loader has no entry for $SYSTEM"
         return 1
     fi
-    # From here on a host that goes down may come back with the new system.
+    # From here on the next boot may start the new system.
     set_result rebooting forth
     durable
     if ! boot_once "$new_entry" >>"$DIR/log" 2>&1; then
@@ -89,11 +89,11 @@ mark_entry() {
 
 # --- the host is back -----------------------------------------------------------------------------------------------
 
-# Whoever comes first after the boot sets the guard to work again: the unit, the controller, or somebody who wants to
-# deploy, and who then finds the host locked.
+# Resume after a reboot. Called by the boot unit, the controller or the next deploy; the first caller wins. A deploy then
+# finds the host locked.
 resume_activation() {
     claim "$DIR/resumer" owner_lives
-    # A full disk must not keep anybody from it.
+    # A full disk (exit code 2) must not prevent it.
     if [ $? -eq 1 ] || ! has_rebooted; then return 0; fi
     mkdir -p "$LOCKS"
     if claim "$LOCKS/lock" lock_held_by_another; then put "$LOCKS/deployer" "$(request deployer)"; fi
@@ -114,7 +114,7 @@ resume_rebooted() {
     done
 }
 
-# What the guard does first after a reboot
+# The first step of the guard after a reboot
 come_back() {
     came_from=$(result rebooting)
     forget_boot_once >>"$DIR/log" 2>&1

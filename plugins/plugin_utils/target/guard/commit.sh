@@ -10,21 +10,21 @@
 await_confirmation() {
     confirm_until=$(in_seconds "$(request timeout_confirm)")
     if ! put "$DIR/deadline" "$confirm_until" || ! enter_phase awaiting-confirmation; then
-        REASON=state_unwritable MESSAGE="the state directory $STATE takes no more writes"
+        REASON=state_unwritable MESSAGE="cannot write to the state directory $STATE"
         return 1
     fi
-    confirm_message="nobody confirmed within $(request timeout_confirm) s"
+    confirm_message="no confirmation came within $(request timeout_confirm) s"
     begin_waiting
     while [ ! -e "$DIR/confirm" ]; do
         if [ -e "$DIR/abort" ]; then
             REASON=aborted MESSAGE=$(abort_message)
             return 1
         fi
-        # Somebody who has been here has asked for more time.
+        # The controller may have asked for more time (verb_hold).
         held_until=$(get "$DIR/held")
         case $held_until in
             '' | *[!0-9]*) ;;
-            *) confirm_until=$held_until confirm_message="nobody confirmed in the time for which it was held" ;;
+            *) confirm_until=$held_until confirm_message="the hold ended without a confirmation" ;;
         esac
         if passed "$confirm_until"; then
             REASON=not_confirmed MESSAGE=$confirm_message
@@ -40,7 +40,7 @@ commit() {
         return
     fi
     if ! set_result commit_begun 1 || ! enter_phase committing; then
-        roll_back state_unwritable "the state directory $STATE takes no more writes"
+        roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi
     announce_deploy

@@ -3,23 +3,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Who deployed what, for as long as the generation exists. For each profile there is a directory
+# The record of who deployed what, kept while the generation exists. Each profile has a directory
 # /var/lib/nixferry/deployed/<profile, with / written as %2f>:
 #   <generation>  the deploy that made it:  TOPLEVEL TIME ACTIVATION ACTION REVISION deploy=ID DEPLOYER  in one line
-#   next          the same of the deploy that is being committed
+#   next          the same for the deploy that is being committed
 #   last          the generation that was deployed last
-#   history       every deploy in order:  GENERATION and then the same  in a line each, also when the generation is gone
-# TIME is in seconds since the epoch, ACTION what was asked for or `rollback`, REVISION `-` when it is not known, ID what
-# all hosts of one run of the controller have in common; older records lack it. A record counts only while its
-# generation holds its toplevel, so that nothing has to be undone when a commit fails.
+#   history       every deploy in order, one a line:  GENERATION and then the same;  also when the generation is gone
+# TIME is in seconds since the epoch. ACTION is the requested one or `rollback`. REVISION is `-` if unknown. ID is the same
+# for all hosts of one run of the controller; older records lack it. A record counts only while its generation holds its
+# toplevel, so a failed commit needs no clean-up here.
 
-HISTORY_LINES=200 # at least so many deploys are remembered, and at most twice as many
+HISTORY_LINES=200 # at least this many deploys are remembered, at most twice as many
 
 deployed_directory() { # PROFILE
     echo "$STATE/deployed/$(printf '%s\n' "$1" | sed 's/%/%25/g; s,/,%2f,g')"
 }
 
-# deployed_record PROFILE: the record of what the profile holds; nothing if something else has put it there
+# deployed_record PROFILE: print the record of the profile's current system; nothing if it was not deployed
 deployed_record() {
     deployed_target=$(resolved "$1")
     [ -n "$deployed_target" ] || return 0
@@ -37,7 +37,7 @@ EOF
     done
 }
 
-# recorded_revision PROFILE TOPLEVEL: the revision it was last deployed from
+# recorded_revision PROFILE TOPLEVEL: print the revision from which TOPLEVEL was last deployed
 recorded_revision() {
     recorded_newest=0
     recorded_answer=
@@ -54,8 +54,8 @@ recorded_revision() {
     echo "$recorded_answer"
 }
 
-# Written before the commit begins: there is no moment at which the generation exists and its record does not. Only a
-# full disk goes without, and that must not be what a deploy fails for.
+# Written before the commit begins, so that the generation never exists without its record. A full disk is the exception:
+# no deploy fails for lack of a record.
 announce_deploy() {
     announced_in=$(deployed_directory "$PROFILE")
     announced_action=$(request action)
@@ -64,13 +64,13 @@ announce_deploy() {
     announced_deploy=$(request deploy)
     announced="$TOPLEVEL $(date +%s) $ID $announced_action ${announced_revision:--} ${announced_deploy:+deploy=$announced_deploy }$(request deployer)"
     if ! { mkdir -p "$announced_in" && put_once "$announced_in/next" "$announced"; } 2>/dev/null; then
-        note "who deployed this could not be recorded in $announced_in"
+        note "this deploy could not be recorded in $announced_in"
     fi
 }
 
 forget_announced_deploy() { rm -f "$(deployed_directory "$PROFILE")/next"; }
 
-# Nothing of this decides what becomes of the host.
+# A failure here does not change the outcome of the deploy.
 record_deploy() {
     announced_in=$(deployed_directory "$PROFILE")
     recorded_generation=$(generation_of "$PROFILE")
@@ -86,7 +86,8 @@ record_deploy() {
     } 2>/dev/null
 }
 
-# remember_deploy DIRECTORY LINE: after a power cut it may come twice; what a full disk has cut short spoils no other line
+# remember_deploy DIRECTORY LINE: add LINE to the history. After a power cut it may be there twice. A line that a full disk
+# has cut short does not damage the next one.
 remember_deploy() {
     case $2 in *" /"*) ;; *) return 0 ;; esac
     if [ -n "$(tail -c 1 "$1/history" 2>/dev/null)" ]; then echo >>"$1/history"; fi
@@ -96,7 +97,7 @@ remember_deploy() {
     fi
 }
 
-# say_deployed PROFILE: every generation that was deployed, what the profile holds, and what was deployed last
+# say_deployed PROFILE: report every deployed generation, the record of the current one, and the last deploy
 say_deployed() {
     said_in=$(deployed_directory "$1")
     [ -d "$said_in" ] || return 0
@@ -110,13 +111,13 @@ say_deployed() {
     if [ "$(arg history)" = 1 ]; then say_lines history "$(tail -n "$((2 * HISTORY_LINES))" "$said_in/history" 2>/dev/null)"; fi
 }
 
-# --- one deployer must not undo the work of another unknowingly -----------------------------------------------------
+# --- no deployer undoes the work of another unknowingly -------------------------------------------------------------
 
 # base_of REVISION: the commit that a modified working tree is based on
 base_of() { echo "${1%-dirty}"; }
 
-# Refuses a deploy whose revision may lack what is deployed. The controller alone knows which commit descends from
-# which: it asks again with known_revision, and we compare once more, since somebody may have deployed meanwhile.
+# Refuse a deploy whose revision may not contain the deployed one. Only the controller knows which commit descends from
+# which: it asks again with known_revision. The guard compares once more: another deploy may have come between.
 check_revision() {
     checked_revision=$(arg revision)
     if [ "$(arg is_rollback)" = 1 ]; then return 0; fi
@@ -138,7 +139,7 @@ EOF
     case $(base_of "$found_revision") in
         "$(base_of "$checked_revision")" | "$(base_of "$(arg known_revision)")")
             if [ "$found_revision" != "$(base_of "$found_revision")" ] && [ "$found_deployer" != "$(arg deployer)" ]; then
-                start_note "what is replaced came from a modified working tree of $found_deployer: no commit holds that"
+                start_note "the replaced system came from a modified working tree of $found_deployer, which is in no commit"
             fi
             return 0
             ;;

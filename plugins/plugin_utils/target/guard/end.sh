@@ -7,7 +7,7 @@
 
 end_activation() {
     if [ "$1" != failed ]; then remove_gc_roots; fi
-    # What only runs, and has neither the profile nor a link of its own, is nobody else's to keep.
+    # A tested closure without profile has no other GC root: keep ours.
     if [ "$1" = committed ] && [ "$(request action):$KIND_CURRENT" = test:profile ]; then add_gc_root new "$TOPLEVEL"; fi
     if [ "$1" = committed ]; then forget_failed; fi
     enter_phase "$1"
@@ -18,7 +18,7 @@ end_activation() {
     disarm_dead_man
 }
 
-# The old system runs again, but that may not have brought the network back: then the boot default may.
+# The old system runs again, but its network may still be down. Then a reboot into it may help.
 reboot_if_unreachable() {
     if ! wanted reboot_if_unreachable || [ "$(phase)" = committed ] || [ -n "$(result rebooted)" ]; then return 0; fi
     if [ -n "$(result other_system)" ]; then return 0; fi
@@ -29,7 +29,7 @@ reboot_if_unreachable() {
         if [ "${last_contact:-0}" -ge "$alone_since" ]; then return 0; fi
         nap
     done
-    note "nobody got in within $(request timeout_confirm) s after the roll back: rebooting"
+    note "no login reached the guard within $(request timeout_confirm) s after the roll back: rebooting"
     set_result rebooted 1
     durable
     "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$DIR/log" 2>&1

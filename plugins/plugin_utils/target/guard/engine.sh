@@ -3,21 +3,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The way of an activation. A phase (above) and what runs in it (below), each in the kind's driver or in the part named.
+# The phases of an activation. Below each phase: the function that runs in it, from the kind's driver or the file named.
 #
 #    prepared ----> activating ----> awaiting-confirmation ----> committing ----> committed
 #    verb_start     NAME_activate    await_confirmation          NAME_commit      end_activation
 #    start.sh       judge.sh         commit.sh                   commit.sh        end.sh
-#                        |  it failed,        |  nobody confirmed      |  it failed
+#                        |  it failed,        |  no confirmation came  |  it failed
 #                        |  or units did      |  in time, or abort     |
 #                        v                    v                        v
 #                   rolling-back   profile, boot default (roll_back.sh), NAME_roll_back ----> rolled-back, or failed
 #
-# A power cut or a kill comes in from anywhere, by the dead-man or the next boot: recover_activation, rescue_activation.
-# With `roll_back_on_failure` off it ends `failed` at once instead of `rolling-back`, until the commit has begun.
-# Until `committing` nothing that decides what boots is touched, for kinds with a boot default.
+# After a kill in any phase the dead-man calls rescue_activation. After a power cut the next boot calls recover_activation.
+# With `roll_back_on_failure` off, a failure before the commit ends in `failed` at once instead of `rolling-back`.
+# For kinds with a boot default, nothing before `committing` changes what boots.
 
-# The whole of it, in the process that outlives the login.
+# Run the activation to its end, in the process that outlives the login.
 run_activation() {
     load_activation
     if [ -n "$(result rebooting)" ]; then
@@ -35,7 +35,7 @@ run_activation() {
     if [ "$(request action)" != boot ]; then
         if ! set_result activation_begun 1 || ! enter_phase activating; then
             set_result activation_begun ''
-            roll_back state_unwritable "the state directory $STATE takes no more writes"
+            roll_back state_unwritable "cannot write to the state directory $STATE"
             return
         fi
         run_program_when_free "$(request timeout_activation)" activate abortable
@@ -64,15 +64,15 @@ run_activation() {
 
 # --- after a kill or a power cut ------------------------------------------------------------------------------------
 
-# The worker is gone but the host did not go down: undo, whatever it was about to do.
+# The worker is gone but the host did not go down: roll back, whatever the phase.
 rescue_activation() {
     kill_program
     load_activation
     roll_back "$1" "$2"
 }
 
-# Finish or undo what an activation of an earlier boot began. Only what is ours is undone: since then somebody may
-# have deployed by other means.
+# Finish or undo what an activation of an earlier boot began. Only changes of the guard are undone: a third party may
+# have switched the host since then.
 recover_activation() {
     if has_rebooted; then
         resume_activation
@@ -84,7 +84,7 @@ recover_activation() {
     fi
     load_activation
     if [ -z "$TOPLEVEL" ] || [ -z "$PROFILE" ]; then
-        # The record reaches the disk before anything is activated: this one never got that far.
+        # The record reaches the disk before anything is activated. Without a complete one nothing was.
         set_result reason interrupted
         set_result message "the host went down before its record was complete"
         end_activation rolled-back
@@ -100,7 +100,7 @@ recover_activation() {
         return
     fi
     if [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then
-        # The boot has activated the boot default, which is the new system only if the commit had begun.
+        # The boot has activated the boot default. That is the new system only if the commit had begun.
         if [ -z "$new_runs" ] || [ -z "$(result commit_begun)" ]; then set_result activation_begun ''; fi
     else
         case $profile_now in "$TOPLEVEL" | "$OLD_TOPLEVEL") ;; *) set_result activation_begun '' ;; esac

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Garbage collection: neither the new nor the old system may go away while an activation needs it.
+# GC roots: protect the new and the old system while an activation needs them.
 
 ACTIVATIONS_KEPT=20
 GC_ROOTS=/nix/var/nix/gcroots/nixferry
@@ -21,7 +21,7 @@ remove_gc_roots() {
     for gc_root_name in new old profile; do rm -f "$ROOT$GC_ROOTS/$ID-$gc_root_name" "$DIR/root-$gc_root_name"; done
 }
 
-# After a failure both systems are kept for whoever repairs the host; a deploy that works ends that.
+# After a failure both systems keep their GC roots; the next successful deploy removes them.
 forget_failed() {
     for gc_root in "$ROOT$GC_ROOTS"/*; do
         gc_root_id=${gc_root##*/}
@@ -32,7 +32,7 @@ forget_failed() {
     done
 }
 
-# What nobody will ask for again goes, and the protection from garbage collection with it.
+# Delete old activation records and their GC roots.
 prune_activations() {
     kept=0
     for found_id in $(activations); do
@@ -44,7 +44,7 @@ prune_activations() {
         fi
     done
     prune_programs
-    # A power cut in prepare_state has left these.
+    # Left behind by a power cut in prepare_state.
     rm -f "$STATE"/test.*
     for gc_root in "$ROOT$GC_ROOTS"/*; do
         gc_root_id=${gc_root##*/}

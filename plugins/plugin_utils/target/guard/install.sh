@@ -3,23 +3,23 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Installs the guard as a program, and the sudoers rule for those who may run it; or removes both. Runs behind lib/base.sh,
+# Install the guard as a program, and the sudoers rule for its users; or remove both. Runs after lib/base.sh,
 # with WANTED (present or absent), DRY_RUN (1 or 0), PROGRAM_FILE and PROGRAM, RULE_FILE and RULE (empty: no rule) and
 # USERS (words).
 
-# text_of FILE: its text and a line more, so that no newline at its end is lost
+# text_of FILE: print its text and one more line, so that a newline at the end is not lost
 text_of() { if [ -f "$1" ]; then cat "$1" && echo .; fi; }
 
 with_end() { printf '%s\n.\n' "$1"; }
 
-# What tells one installed program from another
+# Print the settings that tell one installed program from another.
 settings_of() {
     if [ -f "$1" ]; then
         sed -n -e /^INSTALLED_VERSION=/p -e /^INSTALLED_KIND=/p -e /^INSTALLED_PROFILE=/p -e /^INSTALLED_KEYS=/p "$1"
     fi
 }
 
-# in_place FILE TEXT MODE: it is what it should be, and root's
+# in_place FILE TEXT MODE: does FILE have this text and mode, and belong to root?
 in_place() {
     if [ -z "$2" ]; then
         [ ! -e "$1" ] && [ ! -L "$1" ]
@@ -29,7 +29,7 @@ in_place() {
     fi
 }
 
-# Whoever can change a directory on the way can put another program in its place.
+# A user who can change a directory on the way can put another program in its place.
 refuse_unsafe_place() {
     place=${1%/*}
     while [ -n "$place" ]; do
@@ -43,7 +43,7 @@ refuse_unsafe_place() {
 }
 
 replace() { # FILE TEXT MODE
-    # sudo passes over names with a dot.
+    # sudo ignores file names with a dot.
     (umask 022 && mkdir -p "${1%/*}") && rm -f "$1.new" &&
         printf '%s\n' "$2" >"$1.new" && chmod "$3" "$1.new" && mv -f "$1.new" "$1"
 }
@@ -78,12 +78,12 @@ install_guard() {
         case $(resolved "${PROGRAM_FILE%/*}") in */nix/store/*) error generated "${PROGRAM_FILE%/*} is made by the configuration of this system" ;; esac
         refuse_unsafe_place "$PROGRAM_FILE"
         for user in $USERS; do
-            id -u "$user" >/dev/null 2>&1 || error no_user "there is no user $user on this host"
+            id -u "$user" >/dev/null 2>&1 || error no_user "the user $user does not exist on this host"
         done
         if [ "$rule_kept" = 0 ]; then check_rule; fi
     fi
     if [ "$DRY_RUN" = 1 ] || [ "$program_kept$rule_kept" = 11 ]; then answer_ends; fi
-    # Neither a rule for a program that anybody could still put there, nor one for a program that is gone.
+    # Remove the rule first: it must never allow a program that is missing. For the same reason it is written last.
     if [ "$WANTED" = absent ]; then
         rm -f ${RULE_FILE:+"$RULE_FILE"} "$PROGRAM_FILE" || error unwritable "cannot remove $PROGRAM_FILE"
         answer_ends

@@ -3,18 +3,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The guard installed as a program, for deployers who may become root for it alone. What it is asked for is judged by the
-# third column of the table in lib/request.sh, and what it activates must be signed. Whatever is run as a command comes
-# from the program itself (guard/installed_begin.sh), which sets:
+# The guard installed as a program, for deployers who may become root for it alone. It judges requests by the third column
+# of the table in lib/request.sh, and activates only signed systems. Every command that it runs comes from the program
+# itself (guard/installed_begin.sh), which sets:
 #   INSTALLED_VERSION   changes with the program's text          INSTALLED_KIND, INSTALLED_PROFILE   the only ones allowed
 #   INSTALLED_COMMAND   `activate_command`, encoded              INSTALLED_KEYS   public keys, of which one must have signed
-#   INSTALLED_CALLER    who called, in sudo's words
+#   INSTALLED_CALLER    the calling user, from sudo
 
 # shellcheck disable=SC2034 # lib/request.sh reads it
 if [ -n "$INSTALLED_VERSION" ]; then REQUEST_REFUSED=refused; fi
 PERMITS=$ROOT/nix/var/nix/gcroots/nixferry-permits
 
-# Do the controller and this program speak the same language?
+# Refuse the request of another version of the collection.
 judge_version() {
     request_version=$(encoded version)
     if ! fits identifier "$request_version"; then refuse_request "the request has no version"; fi
@@ -23,7 +23,7 @@ judge_version() {
     fi
 }
 
-# What the loader does for everybody else (guard/loader.sh)
+# The same check as in guard/loader.sh, which an installed guard does not use.
 refuse_unsafe_state() {
     unsafe_place=$(changeable "$STATE" | sed q)
     if [ -n "$unsafe_place" ]; then error unsafe_state "others can change $unsafe_place"; fi
@@ -33,7 +33,7 @@ refuse_unsafe_state() {
 
 nix_command() { nix --extra-experimental-features nix-command "$@" 2>/dev/null </dev/null; }
 
-# What root has made a generation may be activated again. The links count where nobody but root can make them.
+# What root has made a generation may be activated again. The links count only where no other user can make them.
 installed_generations() {
     [ -O "${INSTALLED_PROFILE%/*}" ] || return 0
     for generation_link in "$INSTALLED_PROFILE"-*-link; do
@@ -48,7 +48,7 @@ is_installed_generation() {
     return 1
 }
 
-# verified KEYS_SETTING PATH...: each has a signature, also what was built here, or follows from its content
+# verified KEYS_SETTING PATH...: is each path signed, even if built here, or content-addressed?
 verified() {
     verified_setting=$1
     shift
@@ -56,10 +56,10 @@ verified() {
         --option "$verified_setting" "$INSTALLED_KEYS" "$@" >/dev/null
 }
 
-# Validity alone means nothing: every user may let the daemon build. And Nix trusts what was built here, and what
-# follows from its own content, without a signature: so the system itself must have one by a deploy key, which covers
-# the names of all it refers to. Of these each must be signed by a key that the host trusts, or follow from its
-# content, or belong to a generation: then root runs it already.
+# A valid path proves nothing: every user may let the daemon build. Nix also trusts paths that were built here or are
+# content-addressed, without a signature. So the system itself must be signed by a deploy key; that signature covers the
+# names of all its references. Each of these must be signed by a key that the host trusts, be content-addressed, or
+# belong to a generation, which root runs already.
 is_signed() {
     case $(nix_command path-info --sigs "$1") in *ca:*) return 1 ;; "$1"*) ;; *) return 1 ;; esac
     verified trusted-public-keys "$1" || return 1
@@ -67,14 +67,14 @@ is_signed() {
     signed_known=
     # shellcheck disable=SC2046 # paths are words
     if [ -n "$(installed_generations)" ]; then signed_known=$(nix-store -qR $(installed_generations) 2>/dev/null); fi
-    # Twice, so that nothing of it is unique.
+    # Listed twice, so that `uniq -u` drops the known paths.
     signed_new=$(printf '%s\n' "$signed_closure" "$signed_known" "$signed_known" | sort | uniq -u)
     # shellcheck disable=SC2086
     [ -z "$signed_new" ] || verified extra-trusted-public-keys $signed_new
 }
 
-# The root for the garbage collector is older than the judgement: what was judged cannot be collected and then be
-# built anew, as something else.
+# The GC root is made before the check: a path that was checked cannot be collected and then be built again with other
+# contents.
 permit() {
     mkdir -p "$PERMITS" || refuse_request "cannot make the directory $PERMITS"
     for old_permit in "$PERMITS"/*; do
@@ -86,11 +86,11 @@ permit() {
         error invalid_toplevel "$1 is not in this host's store, or not complete"
     fi
     if ! is_installed_generation "$1" && ! is_signed "$1"; then
-        error not_signed "$1 is neither signed by a deploy key of this host, with what it refers to, nor a generation"
+        error not_signed "$1 is neither signed by a deploy key of this host, with its references, nor a generation"
     fi
 }
 
-# --- what the caller does not say --------------------------------------------------------------------------------
+# --- fields that the caller may not set --------------------------------------------------------------------------
 
 # Of a request that was judged
 restrict_request() {
@@ -106,17 +106,17 @@ restrict_request() {
     replace_field activate_command "$INSTALLED_COMMAND"
     if ! fits name "$INSTALLED_CALLER"; then INSTALLED_CALLER=''; fi
     restricted_deployer=$(encoded deployer)
-    replace_field deployer "${restricted_deployer:-somebody}${INSTALLED_CALLER:+ as $INSTALLED_CALLER}"
+    replace_field deployer "${restricted_deployer:-unknown}${INSTALLED_CALLER:+ as $INSTALLED_CALLER}"
     restricted_toplevel=$(arg toplevel)
     if [ "$VERB" = start ]; then
         permit "$restricted_toplevel"
     elif [ -z "$restricted_toplevel" ]; then
         replace_field dry_activate 0
-    # Even to look at it is for root a matter of trust: what is in it may be a link to what the caller cannot read.
+    # Root must not even look at an untrusted path: it may hold links to files that the caller cannot read.
     elif nix-store --check-validity "$restricted_toplevel" 2>/dev/null; then
         permit "$restricted_toplevel"
     else
-        # It could come into being a moment later, so a path is asked about that cannot.
+        # The path could be built a moment later. Ask about one that cannot.
         replace_field toplevel "$ROOT/nix/store/00000000000000000000000000000000-absent"
     fi
 }

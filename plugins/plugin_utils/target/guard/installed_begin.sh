@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # The nixferry guard, installed: for a user who may become root for this program and nothing else. Made by
-# nixferry.deploy.nix_guard; changes are overwritten. What it is asked for comes as lines of text on standard input and
-# is never run. Nothing of the caller's environment is used, and there are no arguments.
+# nixferry.deploy.nix_guard; changes are overwritten. A request is lines of text on standard input, which are never run.
+# The program ignores the caller's environment and takes no arguments.
 
 set -u
 umask 077
@@ -17,7 +17,7 @@ if [ "$#" -gt 0 ]; then
     echo "nixferry guard: takes no arguments" >&2
     exit 2
 fi
-# The positional parameters are the only place that no variable of the environment can be taken for.
+# A variable of the environment cannot be mistaken for a positional parameter.
 set -- "${SUDO_USER:-}"
 for name in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
     case $name in

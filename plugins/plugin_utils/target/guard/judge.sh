@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# What became of an activation: its exit code, and the units that it started.
+# Judge an activation by its exit code and by the units that it started.
 
-# Units that are failed now and were not before; the result is kept for the status.
+# Set NEW_FAILED to the units that have failed since the activation began, and record them for the status.
 compare_failed_units() {
     failed_units >"$DIR/failed_now"
     NEW_FAILED=$(while IFS= read -r now_failed; do
@@ -19,7 +19,7 @@ $flapping_unit"
     set_result failed_units "$NEW_FAILED"
 }
 
-# judge_units EXIT_CODE: are failed units a reason to go back?
+# judge_units EXIT_CODE: fail if units that have failed are a reason to roll back
 judge_units() {
     compare_failed_units
     if [ -z "$NEW_FAILED" ]; then
@@ -33,12 +33,12 @@ judge_units() {
     return 1
 }
 
-# --- services that were started come to rest ------------------------------------------------------------------------
+# --- wait for started services --------------------------------------------------------------------------------------
 
-SETTLE_LOOK=3       # seconds without a restart after which the services that were started count as running
-SETTLE_DEADLINE=15  # seconds after which what still starts or restarts is judged as it is
+SETTLE_LOOK=3       # seconds without a restart after which the started services count as running
+SETTLE_DEADLINE=15  # seconds after which services that still start or restart are judged as they are
 
-# The first words of those lines of FILE that are not in OTHER; without a program for each line, as there may be many
+# The first word of each line of FILE that is not in OTHER. Starts no program for each line: there may be many.
 changed_since() { # FILE OTHER
     changed_from="
 $(cat "$2")
@@ -50,22 +50,22 @@ $changed_line
     done <"$1"
 }
 
-# Of the units that are new in failing, those that are not just waiting to be started again
+# Those of NEW_FAILED that systemd will not start again by itself
 only_failed() {
     ask_units list-units --state=failed --plain --no-legend --no-pager --full | while read -r only_failed_unit _; do
         if names_unit "$NEW_FAILED" "$only_failed_unit"; then echo "$only_failed_unit"; fi
     done
 }
 
-# names_unit LINES UNIT: is it one of them?
+# names_unit LINES UNIT: is UNIT one of the LINES?
 names_unit() { case " $(listed "$1") " in *" $2 "*) ;; *) false ;; esac; }
 
-# Waits until what the activation has started runs or has failed. FLAPPING becomes the services that were still being
-# restarted when it took too long: at the moment of looking they may run.
+# Wait until the services that the activation started run or have failed. Set FLAPPING to those that systemd still
+# restarts at the deadline: they may run whenever the guard looks.
 settle_units() {
     FLAPPING=''
     services_by InvocationID >"$DIR/services_now"
-    # Each start has an id of its own: without a new one there is nothing to watch.
+    # Each start has its own id. Without a new id no service was started.
     started_services=$(changed_since "$DIR/services_now" "$DIR/old/services")
     rm -f "$DIR/services_now"
     if [ -z "$started_services" ] && [ -z "$(restless_units)" ]; then return 0; fi
@@ -75,7 +75,7 @@ settle_units() {
     begin_waiting
     until passed "$settle_until"; do
         compare_failed_units
-        # Failed for good; who is only waiting for the next attempt may yet succeed.
+        # Stop at a final failure only: a unit that waits for its next attempt may still succeed.
         if [ -n "$(only_failed)" ]; then break; fi
         restless=$(restless_units)
         if [ -n "$restless" ]; then
@@ -109,7 +109,7 @@ lock_message() {
     fi
 }
 
-# judge_refusal REASON MESSAGE: the program claims that it has activated nothing, which is believed if the host agrees
+# judge_refusal REASON MESSAGE: the program says that it activated nothing. Believe it only if the host looks untouched.
 judge_refusal() {
     if looks_untouched; then
         set_result nothing_activated 1
@@ -123,7 +123,7 @@ judge_refusal() {
     fi
 }
 
-# Names the cause in REASON and MESSAGE and fails if the activation has to be undone.
+# Fail if the activation has to be rolled back, with the cause in REASON and MESSAGE.
 # shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
 judge_activation() {
     case $OUTCOME in timeout | aborted) ;; *) set_result exit_code "$OUTCOME" ;; esac
@@ -156,7 +156,7 @@ judge_activation() {
                 judge_refusal locked "$(lock_message)"
             elif [ "$OUTCOME" = "$KIND_EXIT_REBOOT_REQUIRED" ]; then
                 judge_refusal reboot_required "the new system cannot be activated without a reboot (exit code $OUTCOME)"
-            # A check that comes before anything else; its own words are the only sign.
+            # This check runs before the program changes anything. Only its output shows that it failed.
             elif has_said "Pre-switch check 'switchInhibitors' failed"; then
                 judge_refusal reboot_required "the new system inhibits a switch while the old one runs (exit code $OUTCOME)"
             fi

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# A look at what runs. A program's exit code is a claim: NixOS' exits with the errno of whatever went wrong last, before
-# the activation or after it. And a third party (another administrator, an automatic upgrade, the console) may switch the
-# host while the guard waits. What decides is what the host shows.
+# Look at what runs. A program's exit code proves nothing: that of NixOS may be the errno of the last fault, before the
+# activation or after it. And a third party (another administrator, an automatic upgrade, the console) may switch the
+# host while the guard waits. Only the state of the host decides.
 
 # Services that come and go with logins
 LOGIN_SERVICES='^\(sshd\{0,1\}@\|user@\|user-runtime-dir@\)'
@@ -14,8 +14,8 @@ LOGIN_SERVICES='^\(sshd\{0,1\}@\|user@\|user-runtime-dir@\)'
 
 running_system() { current_system "$KIND_CURRENT" "$PROFILE"; }
 
-# The system that runs, if it is neither the old nor the new one; nothing otherwise. A failed activation may have left
-# either. The boot default counts as the old system: a host that went down comes back with it.
+# Print the running system if it is neither the old nor the new one. After a failed activation either may run. The boot
+# default counts as the old system: after a power cut the host boots it.
 other_system() {
     found_running=$(running_system)
     case $found_running in
@@ -25,7 +25,7 @@ other_system() {
     esac
 }
 
-# Where the profile leads, if neither the guard nor a program of the deployed system can have set it; nothing otherwise
+# Print the target of the profile if neither the guard nor a program of the deployed system can have set it.
 other_profile() {
     found_target=$(resolved "$PROFILE")
     case $found_target in
@@ -34,16 +34,16 @@ other_profile() {
     esac
 }
 
-# The kinds that have no boot default may tell what runs by a link that only the commit moves.
+# For kinds without a boot default, the link to the running system may move at the commit only: record it now.
 remember_what_runs() { if [ -z "$KIND_HAS_BOOT_DEFAULT" ]; then set_result runs "$(running_system)"; fi; }
 
-# Keeps the name of a third system for the status.
+# Record a third party's system for the status.
 find_other_system() {
     third_system=$(other_system)
     if [ -n "$third_system" ]; then set_result other_system "$third_system"; fi
 }
 
-# Why the new system must not be made permanent; nothing if it may.
+# Print why the new system must not be made permanent; nothing if it may.
 commit_problem() {
     third_system=$(other_system)
     third_profile=$(other_profile)
@@ -58,7 +58,7 @@ commit_problem() {
 }
 
 # shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
-# Fails with REASON and MESSAGE. A commit that has begun is past that question.
+# Fails with REASON and MESSAGE. A commit that has begun is always finished.
 may_commit() {
     if [ -n "$(result commit_begun)" ]; then return 0; fi
     REASON=other_system MESSAGE=$(commit_problem)
@@ -67,7 +67,7 @@ may_commit() {
 
 # --- whether anything was activated ---------------------------------------------------------------------------------
 
-# has_said WORDS: did the last program that ran print that?
+# has_said WORDS: did the last program print WORDS?
 has_said() { [ -n "$RUN_BEGAN" ] && tail -c "+$((RUN_BEGAN + 1))" "$DIR/log" | grep -qF -e "$1"; }
 
 # Services that ran before the activation and do not run now
@@ -78,7 +78,7 @@ stopped_services() {
     rm -f "$DIR/services_now"
 }
 
-# The last line keeps the list from being empty, which some greps take for a pattern that matches everything.
+# The last line keeps the list from being empty: for some greps an empty list matches everything.
 active_services() {
     services_by ActiveState | sed -n 's/ active$//p' | grep -v -e "$LOGIN_SERVICES"
     echo /
@@ -90,8 +90,7 @@ looks_untouched() {
         [ -z "$(stopped_services)" ]
 }
 
-# Has the new system's program come to the point at which it changes something? Only what it has printed can tell, so
-# what was not kept counts as a yes.
+# True if the new system's program has not yet changed anything. Only its output can tell: without the output, false.
 has_never_begun() {
     [ -n "$KIND_BEGUN_WORDS" ] && [ -z "$(result unheard)" ] &&
         ! grep -qF -e "$KIND_BEGUN_WORDS" "$DIR/log" && looks_untouched
@@ -108,23 +107,23 @@ lock_is_held() {
     fi
 }
 
-# A file as /proc/locks names it: the major and minor number of its device in hexadecimal, and its inode
+# Name a file as /proc/locks does: the major and minor number of its device in hexadecimal, and its inode
 locked_name() {
     lock_device=$(stat -c %d "$1")
     printf '%02x:%02x:%s\n' "$((lock_device >> 8 & 0xfff))" "$((lock_device & 0xff | lock_device >> 12 & 0xfff00))" \
         "$(stat -c %i "$1")"
 }
 
-# Did the last program that ran end because another activation holds its lock? The exit code alone is no proof.
+# Did the last program end because another activation holds its lock? The exit code alone does not prove it.
 was_locked_out() {
     [ -n "$KIND_EXIT_LOCKED" ] && [ "$OUTCOME" = "$KIND_EXIT_LOCKED" ] && has_said "$KIND_LOCKED_WORDS"
 }
 
-# A list that the program removes when it has come to its end
+# True if the program left the list that it removes at its end.
 was_cut_short() { [ -n "$KIND_UNFINISHED" ] && [ -s "$ROOT$KIND_UNFINISHED" ]; }
 
-# Some programs wait for the lock instead of refusing. Then nothing was activated, whatever ended the waiting: the
-# program of the old system would have to wait for the same lock.
+# Some programs wait for the lock instead of refusing. Then nothing was activated, and nothing has to be rolled back: the
+# old system's program would only wait for the same lock.
 recognise_waiting() {
     if [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)" ] && lock_is_held && has_never_begun; then
         set_result nothing_activated 1

@@ -3,15 +3,15 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Where the guard itself lies: $STATE/guard/<the first digits of its SHA-256>, root's alone. Every record has a link to the
-# version that began it, its guard.sh, which also ends it, whatever versions come to the host meanwhile. A version that no
-# record has any more, and that is not the current one, is removed.
+# The guard itself lies in $STATE/guard/<the first digits of its SHA-256>, in reach of its user alone. Every record has a
+# link, guard.sh, to the version that began the activation. That version also ends it, even if others come meanwhile. A
+# version is removed when it is not the current one and has no record any more.
 #
 # PROGRAM is the file; empty when the text is run from memory, NIXFERRY_PROGRAM (guard/loader.sh, guard/installed.sh).
 
 PROGRAM=''
 
-# The text from memory comes to its place. What lies there and is not the text, or may be changed by others, is replaced.
+# Write the program from memory to its place. Replace a file there that has another text or that others can change.
 install_program() {
     if [ -z "${NIXFERRY_PROGRAM:-}" ]; then return 0; fi
     if [ -L "$STATE/guard" ] || [ ! -d "$STATE/guard" ] || [ ! -O "$STATE/guard" ]; then set_aside "$STATE/guard"; fi
@@ -23,17 +23,17 @@ install_program() {
     rm -f "$PROGRAM.$$.new" && printf '%s\n' "$NIXFERRY_PROGRAM" >"$PROGRAM.$$.new" && mv -f "$PROGRAM.$$.new" "$PROGRAM"
 }
 
-# Is it still there? Before we had the lock, a deploy with another version may have removed it.
+# Is the program still there? Before this process took the lock, a deploy of another version may have removed it.
 keeps_program() { [ -e "$PROGRAM" ] || { [ -n "${NIXFERRY_PROGRAM:-}" ] && install_program; }; }
 
-# put_program FILE: the same program under another name, without a second copy where the file system can do that
+# put_program FILE: link the program to FILE, or copy it where the file system has no hard links
 put_program() {
     if [ -z "$PROGRAM" ]; then printf '%s\n' "$NIXFERRY_PROGRAM" >"$1"; else
         ln "$PROGRAM" "$1" 2>/dev/null || cp "$PROGRAM" "$1"
     fi
 }
 
-# Called with the lock held, which everyone who begins an activation holds. Another start may be writing just now.
+# Called with the lock held, like every start of an activation. Another `start` without it may be writing just now.
 prune_programs() {
     find "$STATE/guard" -type f -links 1 ! -name "${PROGRAM##*/}" \( ! -name '*.new' -o -mtime +0 \) \
         -exec rm -f {} + 2>/dev/null

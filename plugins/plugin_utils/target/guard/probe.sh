@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# `probe`: what the host says about itself and about a path that may be deployed. Changes nothing.
+# `probe`: report on the host and on a path that may be deployed. Changes nothing.
 
 verb_probe() {
     use_kind_asked_for
@@ -56,7 +56,7 @@ probe_toplevel() {
     if [ "$(arg dry_activate)" = 1 ]; then dry_activate dry_activate_exit_code dry_activate_log; fi
 }
 
-# Number, time and path of every generation. The link itself is asked for its time, not what it points to.
+# Report number, time and path of every generation. The time is that of the link, not of its target.
 say_generations() {
     for generation_link in "$1"-*-link; do
         number=${generation_link#"$1"-}
@@ -67,7 +67,7 @@ say_generations() {
     done
 }
 
-# Each path of a closure with its size. Both commands answer in the order of the paths.
+# Report each path of a closure with its size. Both commands keep the order of the paths.
 say_closure() {
     closure_paths=$(nix-store -qR "$2") || return 0
     # shellcheck disable=SC2046 # sizes are words

@@ -3,30 +3,30 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Running the programs of a kind of system: with a time limit, in a session of their own, all output to the log.
+# Run the programs of a kind of system: with a time limit, in a session of their own, with all output in the log.
 
 KILL_GRACE=5      # seconds between SIGTERM and SIGKILL
-LOCKED_PAUSE=2    # seconds until the next try when the program says that it is locked
-SHORTEST_TRY=5    # seconds that a try must have: one that is cut off does not get to answer "locked"
+LOCKED_PAUSE=2    # seconds until the next try when another activation holds the program's lock
+SHORTEST_TRY=5    # seconds that a try must have: a shorter one is cut off before it can answer "locked"
 
 RUNS=0
-RUN_BEGAN=      # where the output of the last program begins in the log; empty if it went nowhere
+RUN_BEGAN=      # where the output of the last program begins in the log; empty if the output was dropped
 
-# All that a record says of what is activated, and how
+# Load from the record what is activated, and how.
 load_activation() {
     load_variables
     # shellcheck disable=SC2034 # kinds/profile.sh reads it
     ACTIVATE_COMMAND=$(request activate_command)
-    # A record that has become garbage has no kind.
+    # A damaged record may have no kind.
     use_kind "$(request kind)" || true
 }
 
-# run_program SECONDS FUNCTION [abortable]: runs a program of the kind's driver, in a process that enters this program anew
-# (see `driver` in guard/verbs.sh). OUTCOME becomes its exit code, or `timeout`, or `aborted`.
-# The exit code is told by renaming a file, which works on a full disk, too.
+# run_program SECONDS FUNCTION [abortable]: run a function of the kind's driver in a new process of this program (see
+# `driver` in guard/verbs.sh). Set OUTCOME to its exit code, `timeout` or `aborted`.
+# The exit code is reported by renaming a file, which works on a full disk, too.
 # shellcheck disable=SC2034 # look.sh reads RUN_BEGAN, and the caller OUTCOME
 run_program() {
-    # A name of its own: whoever waited for a program that was killed may report late.
+    # Each run has its own name: the waiter of a program that was killed may report late.
     RUNS=$((RUNS + 1))
     run_result=$DIR/exit.$$.$RUNS
     rm -f "$DIR/child" "$DIR"/exit.*
@@ -71,8 +71,8 @@ run_ended() {
 
 size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
 
-# As run_program; tries again while the program says that another one holds its lock. What the other one has switched
-# to meanwhile is not for us to switch away.
+# Like run_program, but try again while another activation holds the program's lock. Stop if the other one has switched
+# the host meanwhile: its system stays.
 run_program_when_free() {
     when_free_until=$(in_seconds "$1")
     while :; do
@@ -85,7 +85,7 @@ run_program_when_free() {
     done
 }
 
-# The program that this or an earlier worker has started ends now, with all that it started.
+# Kill the program that this or an earlier worker has started, with all its processes.
 kill_program() {
     read -r child child_start <"$DIR/child" 2>/dev/null || return 0
     if alive "$child" "$child_start"; then
@@ -99,7 +99,7 @@ kill_program() {
     rm -f "$DIR/child"
 }
 
-# dry_activate KEY_OF_EXIT_CODE KEY_OF_LOG: runs the kind's own forecast in a directory that goes away again
+# dry_activate KEY_OF_EXIT_CODE KEY_OF_LOG: run the kind's own dry activation in a temporary directory
 dry_activate() {
     if ! kind_has dry_activate; then
         say "$2" "This kind of system cannot tell in advance what an activation would do."

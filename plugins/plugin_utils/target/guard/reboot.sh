@@ -7,18 +7,18 @@
 #
 #   activating               the new system becomes a generation, and the old one's own program writes the boot entries, so
 #                            the old one is the default at any moment; the new entry is marked to be booted once; reboot
-#   activating               came back with the new one: wait until it has booted, look for failed units
+#   activating               the host came back with the new one: wait until it has booted, look for failed units
 #   awaiting-confirmation    as without a reboot, then the commit, which makes it the default
-#   rolling-back             what the boot loader shows is put back, then a reboot into the old one
+#   rolling-back             restore the boot entries, then reboot into the old one
 #
-# The phase stays what it was while the host is down; result/rebooting says where it goes, `forth` or `back`. Whatever
-# ends that one boot, be it a crash or a power cut, the next one brings the old system.
+# The phase does not change while the host is down; result/rebooting is `forth` or `back`. After a crash or a power cut
+# during that one boot, the next boot starts the old system.
 
-GOING_DOWN_BY_FORCE=30      # seconds for a forced reboot, when an orderly one has not happened
+GOING_DOWN_BY_FORCE=30      # seconds for a forced reboot, after an orderly one has failed
 
-# --- whether --------------------------------------------------------------------------------------------------------
+# --- is a reboot due and possible? ----------------------------------------------------------------------------------
 
-# reboot_is_due: would the arguments have the host reboot into SYSTEM? The question is about a change; see is_unchanged.
+# reboot_is_due: do the arguments ask for a reboot into SYSTEM? Only for a change; see is_unchanged.
 reboot_is_due() {
     case $(arg reboot) in
         always) true ;;
@@ -27,7 +27,7 @@ reboot_is_due() {
     esac
 }
 
-# A host that has what is asked for may still have to boot it.
+# A host that already runs the requested system may still have to boot it.
 has_booted_it() {
     case $(arg reboot) in
         always) [ "$(resolved "$ROOT$KIND_BOOTED")" = "$SYSTEM" ] ;;
@@ -35,22 +35,22 @@ has_booted_it() {
     esac
 }
 
-# Why the host cannot reboot inside the activation; nothing if it can
+# Print why the host cannot reboot inside the activation; nothing if it can.
 reboot_problem() {
     if ! kind_has prepare_boot; then
         echo "this kind of system cannot be booted just once"
     elif ! is_root || ! has_service_manager; then
-        echo "it has no systemd that could look after the activation once it has rebooted"
+        echo "it has no systemd that could continue the activation after the reboot"
     elif [ ! -e "$PROFILE" ]; then
-        echo "it has no old system that it could come back with"
+        echo "it has no old system that it could boot again"
     elif [ "$(resolved "$PROFILE")" = "$TOPLEVEL" ] && [ -z "$(booted_generation "$KIND_BOOTED")" ]; then
-        echo "the system that it has booted is no generation of $PROFILE any more, so it has nothing to come back with"
+        echo "the booted system is not a generation of $PROFILE any more, so a reboot could not bring it back"
     else
         boot_once_problem
     fi
 }
 
-# booted_generation BOOTED: the link of the generation that holds what was booted, as itself or as a specialisation
+# booted_generation BOOTED: print the link of the generation that was booted, as itself or as a specialisation
 booted_generation() {
     booted_system=$(resolved "$ROOT$1")
     if [ -z "$booted_system" ]; then return; fi
@@ -65,7 +65,7 @@ booted_generation() {
     done
 }
 
-# The boot default is the new system already, which was not booted: then what was booted is what to come back with.
+# The boot default is the new system already, but was not booted. Then the booted system is the old one.
 record_booted_as_old() {
     old_link=$(booted_generation "$KIND_BOOTED")
     write "$DIR/old/system" "$(resolved "$ROOT$KIND_BOOTED")" &&
@@ -81,7 +81,7 @@ number_of_generation() {
 
 # --- going down -----------------------------------------------------------------------------------------------------
 
-# Returns only when the host has not gone down in time.
+# Returns only if the host has not gone down in time.
 reboot_now() {
     durable
     "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$DIR/log" 2>&1
@@ -89,7 +89,7 @@ reboot_now() {
     false
 }
 
-# A file is removed even where the disk takes no more.
+# Removing a file also works on a full disk.
 forget_reboot() { rm -f "$DIR/result/rebooting"; }
 
 # Has the host gone down and come up since the reboot began?
@@ -100,7 +100,7 @@ new_was_booted() {
         [ "$(resolved "$ROOT$KIND_BOOTED")" = "$SYSTEM" ]
 }
 
-# The new system runs and cannot be left but by another boot.
+# Only another boot ends the running new system.
 reboot_back() {
     set_result rebooting back
     note "rebooting into the old system"

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Back to exactly what was before, whatever the new system has done meanwhile.
+# Restore the exact state from before the activation, whatever the new system has done meanwhile.
 
-# roll_back REASON MESSAGE: to exactly the old pair, what boots first, what runs second
+# roll_back REASON MESSAGE: restore exactly the old pair: first the system that boots, then the one that runs
 roll_back() {
     set_result reason "$1"
     set_result message "$2"
@@ -35,7 +35,7 @@ restore_what_boots() {
     restore_boot_default
 }
 
-# Is the new system, which runs by now, to be left alone? A power cut has ended it anyway.
+# True if `rollback: false` keeps the new system running (never after a power cut).
 keeps_running() {
     [ -n "$(result activation_begun)" ] && [ -z "$(result nothing_activated)$(result other_system)" ] &&
         ! wanted roll_back_on_failure && case $(result reason) in interrupted | boot_failed) false ;; esac
@@ -43,18 +43,18 @@ keeps_running() {
 
 leave_running() {
     set_result left_running 1
-    incomplete "it was not rolled back, as was asked for (rollback: false)"
+    incomplete "it was not rolled back, as requested (rollback: false)"
     if [ "$(resolved "$PROFILE")" = "$TOPLEVEL" ]; then incomplete "the profile $PROFILE points to the new system"; fi
 }
 
-# The profile link points to exactly the old generation again, and the generation that we made is gone.
+# Point the profile link at exactly the old generation again, and remove the generation that the guard made.
 restore_profile() {
     profile_link=$(link_of "$PROFILE")
     if [ "$profile_link" = "$(old profile_link)" ]; then
         make_sure_of_old_generation
         return 0
     fi
-    # Some kinds' programs set it themselves, to whatever they are the program of.
+    # The programs of some kinds set the profile themselves, to their own system.
     case $(resolved "$PROFILE") in
         "$TOPLEVEL" | "$SYSTEM" | "$(resolved "$TOPLEVEL")") profile_is_ours=1 ;;
         *) profile_is_ours='' ;;
@@ -78,34 +78,34 @@ restore_profile() {
     fi
 }
 
-# A garbage collection with `-d` removes the links of all generations but the one that the profile leads to, which is not
-# the old one while the new system waits. Without its link the old system would boot from nothing, and be collected next.
+# While the new system waits, a garbage collection with `-d` may remove the old generation's link: it keeps only the one
+# that the profile points to. Without its link the old system could not boot, and the next collection would delete it.
 restore_old_generation() {
     if [ -z "$(old generation)" ] || [ -z "$OLD_TOPLEVEL" ]; then return 0; fi
     old_generation_link=$(old profile_link)
     case $old_generation_link in /*) ;; *) old_generation_link=${PROFILE%/*}/$old_generation_link ;; esac
     if [ -e "$old_generation_link" ]; then return 0; fi
     if ln -sfn "$OLD_TOPLEVEL" "$old_generation_link"; then
-        note "the generation $(old generation) had been removed meanwhile, and was made again"
+        note "the generation $(old generation) was removed during the deploy; it was restored"
     fi
 }
 
-# The profile was never changed, or was put back before.
+# The profile link is the old one: it was never changed, or was restored before. Restore what it points to.
 make_sure_of_old_generation() {
     if [ -z "$(old profile_link)" ] || [ "$(resolved "$PROFILE")" = "$OLD_TOPLEVEL" ]; then return 0; fi
     restore_old_generation
     if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then
-        incomplete "the profile $PROFILE does not lead to $OLD_TOPLEVEL any more"
+        incomplete "the profile $PROFILE does not point to $OLD_TOPLEVEL any more"
     fi
 }
 
 restore_boot_default() {
     if [ -z "$(result commit_begun)$(result boot_prepared)" ] || ! kind_has restore_boot_default; then return 0; fi
     if [ -z "$OLD_TOPLEVEL" ] && [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then
-        incomplete "there is no old generation that could be the boot default"
+        incomplete "the boot default could not be restored: no old generation exists"
         return 0
     fi
-    # Somebody else's later generation is not ours to take from the boot menu.
+    # A later generation of a third party stays in the boot menu.
     if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
     run_program_when_free "$(request timeout_roll_back)" restore_boot_default
     if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)$(named_lock)"; fi
@@ -130,7 +130,7 @@ restore_running_system() {
     forget_failures
     if has_never_begun; then never_begun=1; else never_begun=''; fi
     run_program_when_free "$(request timeout_roll_back)" roll_back
-    # Those that the old system does not have are still remembered as failed.
+    # systemd still remembers failed units that the old system does not have.
     forget_failures
     find_other_system
     if [ -n "$(result other_system)" ]; then
@@ -162,25 +162,25 @@ leave_other_system() {
     incomplete "$(result other_system) runs, which is neither the old nor the new system: a third party has switched to it, and it is left alone"
 }
 
-# Where a program has been waiting for a lock, the lock is what the user wants to know.
+# Name the lock in the message if a program has been waiting for it.
 named_lock() { if lock_is_held; then echo ": another activation holds the lock $KIND_LOCK"; fi; }
 
-# There was no system of this kind before.
+# The host had no system of this kind before: remove the new one.
 remove_first_system() {
     if ! kind_has deactivate; then
-        incomplete "there was no old system to go back to: what the activation changed is still there${KIND_REMAINS:+ ($KIND_REMAINS)}"
+        incomplete "there was no old system to go back to: the changes of the activation remain${KIND_REMAINS:+ ($KIND_REMAINS)}"
         return
     fi
     run_program_when_free "$(request timeout_roll_back)" deactivate
     forget_failures
     case $OUTCOME in
-        0) note "there was no old system to go back to: what the activation had made was removed" ;;
+        0) note "there was no old system to go back to: the changes of the activation were removed" ;;
         timeout) incomplete "there was no old system, and removing the new one did not end within $(request timeout_roll_back) s" ;;
         *) incomplete "there was no old system, and removing the new one failed with exit code $OUTCOME" ;;
     esac
 }
 
-# Units that have failed too often are not started again, not even for the old system, until that is forgotten.
+# systemd does not start units again that have failed too often, not even for the old system. Reset them.
 forget_failures() {
     # shellcheck disable=SC2046 # names of units
     if [ -n "$(result failed_units)" ]; then ask_units reset-failed $(result failed_units); fi

@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# `start`: everything that can be refused is refused before anything is changed; then the guard is set to work where
-# no closed login, killed session or restarted user manager reaches it.
+# `start`: refuse what has to be refused before anything changes. Then start the guard where no closed login, killed
+# session or restarted user manager reaches it.
 
 verb_start() {
     ID=$(arg id)
@@ -21,7 +21,7 @@ verb_start() {
     if ! install_program; then error state_unwritable "cannot write to $STATE/guard"; fi
     resume_rebooted
     if [ -e "$STATE/activations/$ID" ]; then
-        # The connection broke after the start, and what connects (`ssh_retries`) has sent it again.
+        # The connection broke after the start, and ssh (`ssh_retries`) has sent the request again.
         use_activation "$ID"
         if [ "$(request toplevel)" != "$TOPLEVEL" ]; then error id_used "the activation $ID exists already"; fi
         say_status
@@ -56,7 +56,7 @@ verb_start() {
         fi
     fi
     if ! is_listened_to; then
-        # Whoever asked has looked already, found nothing, and taken that for the end of it.
+        # The controller that asked has looked for the activation, not found it, and given up.
         release_lock
         exit 1
     fi
@@ -66,7 +66,7 @@ verb_start() {
     answer_ends
 }
 
-# --- what can be refused -----------------------------------------------------------------------------------------
+# --- refusals ----------------------------------------------------------------------------------------------------
 
 # Sets TOPLEVEL, SYSTEM and PROFILE from the arguments, or answers with an error.
 check_toplevel() {
@@ -82,7 +82,7 @@ check_toplevel() {
     fi
     missing=$(missing_files "$TOPLEVEL" "$SYSTEM" "$KIND_REQUIRED")
     if [ -n "$missing" ]; then
-        error missing_files "$TOPLEVEL is no system of the kind $(arg kind): it lacks $(listed "$missing")"
+        error missing_files "$TOPLEVEL is not a system of the kind $(arg kind): it lacks $(listed "$missing")"
     fi
     built_for=$(get "$TOPLEVEL/system")
     if ! runs_here "$built_for"; then
@@ -90,7 +90,7 @@ check_toplevel() {
     fi
 }
 
-# Better known before the old system's programs are needed to put it back, which this user may not run either.
+# Checked before anything changes: a user who may not set the profile could not roll it back either.
 may_set_profile() {
     writable_directory=${PROFILE%/*}
     while [ -n "$writable_directory" ] && [ ! -e "$writable_directory" ]; do
@@ -102,10 +102,10 @@ may_set_profile() {
 use_kind_asked_for() {
     # shellcheck disable=SC2034 # kinds/profile.sh reads it
     ACTIVATE_COMMAND=$(arg activate_command)
-    use_kind "$(arg kind)" || error bad_request "there is no kind $(arg kind)"
+    use_kind "$(arg kind)" || error bad_request "unknown kind $(arg kind)"
 }
 
-# The profile that was given, or the kind's own, which only the host may know.
+# The requested profile, or the kind's default, which only the host may know.
 profile_asked_for() {
     profile_given=$(arg profile)
     if [ -z "$profile_given" ] && kind_has find_profile; then "${KIND}_find_profile" </dev/null; else
@@ -113,7 +113,7 @@ profile_asked_for() {
     fi
 }
 
-# Does the host already run and boot what is asked for?
+# Does the host already run and boot the requested system?
 is_unchanged() {
     if ! has_booted_it; then return 1; fi
     unchanged_profile=$(resolved "$PROFILE")
@@ -123,7 +123,7 @@ is_unchanged() {
     [ "$unchanged_current" = "$SYSTEM" ] && ! failed_last
 }
 
-# What runs after a failure counts as activated by half, whatever the links say.
+# After a failure the running system counts as half-activated, whatever the links say.
 failed_last() {
     for found_id in $(activations); do
         if [ "$(get "$STATE/activations/$found_id/request/profile")" != "$PROFILE" ]; then continue; fi
@@ -133,18 +133,18 @@ failed_last() {
     false
 }
 
-# What an earlier deploy left unfinished is put in order before the old system is recorded.
+# Finish or undo interrupted deploys before the old system is recorded.
 recover_interrupted() {
     new_id=$ID
     new_system=$SYSTEM new_toplevel=$TOPLEVEL new_profile=$PROFILE
     for interrupted_id in $(interrupted_activations); do
         use_activation "$interrupted_id"
-        # By the version that began it, while there is one that can do that.
+        # The version that began it goes first, if it can still undo it.
         if [ -f "$DIR/guard.sh" ]; then "$NIXFERRY_SH" "$DIR/guard.sh" undo </dev/null 3>&-; fi
         if claim_unfinished; then recover_activation; fi
         if ! is_final "$(phase)"; then continue; fi
         start_note "the activation $interrupted_id was interrupted: it is $(phase) now"
-        # What a third party has switched to since then is what this deploy starts from.
+        # If a third party has switched the host since then, this deploy starts from that system.
         if [ "$(phase)" = failed ] && [ -z "$(result other_system)" ]; then
             recovery_message=$(result message)
             say_end_of log "$DIR/log"
@@ -160,7 +160,7 @@ recover_interrupted() {
 
 # --- the record --------------------------------------------------------------------------------------------------
 
-# abandon CODE MESSAGE: nothing has been activated; leave no trace and answer with the error.
+# abandon CODE MESSAGE: before anything is activated, remove every trace and answer with the error.
 abandon() {
     disarm_dead_man
     remove_boot_unit
@@ -181,7 +181,7 @@ record_activation() {
     if ! add_gc_root new "$TOPLEVEL" || ! add_gc_root old "$(old system)" || ! add_gc_root profile "$(old toplevel)"; then
         abandon gc_root_failed "cannot make roots for the garbage collector"
     fi
-    # Between the check and the root a garbage collector may have come along.
+    # A garbage collection may have run between the check and the root.
     if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
         abandon invalid_toplevel "$TOPLEVEL has just been garbage-collected"
     fi
@@ -234,11 +234,11 @@ write_planned_reboot() {
     [ "$(resolved "$PROFILE")" != "$TOPLEVEL" ] || record_booted_as_old
 }
 
-# --- living on without the login ---------------------------------------------------------------------------------
+# --- detaching from the login ------------------------------------------------------------------------------------
 
-# Starts the guard and the dead-man that looks after it, and waits until the guard has reported.
+# Start the guard and its dead-man, and wait until the guard has reported.
 detach() {
-    # Should the new system lack a tool, the old one's is used.
+    # If the new system lacks a tool, use that of the old one.
     PATH=$PATH:$(old system)/sw/bin
     if ! detach_output=$(begin_work 2>&1); then
         abandon runner_not_started "the service manager did not start the guard: $detach_output"

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The answer about an activation.
+# Report the status of an activation.
 
 # say_pair TOPLEVEL SYSTEM PROFILE OLD_TOPLEVEL OLD_SYSTEM
 say_pair() {
@@ -14,7 +14,7 @@ say_pair() {
     say old_toplevel "$4"
     say old_system "$5"
     say new_generation "$(generation_of "$3")"
-    # Between the profile and the boot loader nobody can tell.
+    # While the profile is set and the boot loader is not, the boot default is unknown.
     if [ "$(phase)" = committing ]; then return; fi
     if [ -n "$(result boot_prepared)" ] && [ -z "$(result commit_begun)" ]; then
         say boot_default old

@@ -3,16 +3,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# What the controller can ask for, and what the detached processes are called with.
+# The verbs: requests of the controller, and arguments of the detached processes.
 
-# The activation that a verb is about; somebody is there, which the guard may want to know.
+# Load the activation that a verb is about, and record the contact for reboot_if_unreachable.
 use_named_activation() {
     use_activation "$(arg id)"
     if [ ! -f "$DIR/phase" ]; then error no_activation "this host knows no activation $ID"; fi
     put "$STATE/contact" "$(now)"
 }
 
-# wait_while SECONDS PHASE...: until the phase is another one, or nobody works on it any more
+# wait_while SECONDS PHASE...: until the phase is another one, or no process works on it any more
 wait_while() {
     wait_until=$(in_seconds "${1:-0}")
     begin_waiting
@@ -39,7 +39,7 @@ verb_confirm() {
     case $(phase) in
         awaiting-confirmation) : >"$DIR/confirm" || error state_unwritable "cannot write to $DIR" ;;
         *)
-            # The same confirmation once more, after a lost connection, is none the worse for it.
+            # After a lost connection the controller may confirm once more.
             if [ ! -e "$DIR/confirm" ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
             ;;
     esac
@@ -61,7 +61,7 @@ verb_abort() {
     answer_ends
 }
 
-# More time to confirm, for somebody who has got in and has to wait for others. The dead-man moves along, and first.
+# More time to confirm, for a controller that waits for other hosts. The dead-man's deadline moves first.
 verb_hold() {
     use_named_activation
     if [ "$(phase)" != awaiting-confirmation ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
@@ -80,14 +80,14 @@ verb_recover() {
         resume_activation
     elif ! is_final "$(phase)"; then
         take_lock "$(request deployer)"
-        # If it cannot be claimed, somebody is at it already.
+        # If the claim fails, another process works on it already.
         if claim_unfinished; then recover_activation; fi
     fi
     say_status
     answer_ends
 }
 
-# --- the detached processes: called as `sh <activation>/guard.sh VERB` -------------------------------------------
+# --- detached processes, called as `sh <activation>/guard.sh VERB` -----------------------------------------------
 
 verb_run() {
     if claim_unfinished; then
@@ -96,18 +96,18 @@ verb_run() {
     fi
 }
 
-# After the guard is gone, and now and then to see whether it is.
+# Roll back if the guard is gone. Called by its unit when it stops, and regularly by the dead-man.
 verb_rescue() {
     if is_final "$(phase)" || [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; then
         disarm_dead_man
         return
     fi
-    # A host that goes down comes back with the old boot default; activating now would only be in the way.
+    # A host that shuts down boots the old boot default next. Activating now would only disturb the shutdown.
     if has_service_manager && [ "$(bounded 30 systemctl "$(manager_scope)" is-system-running)" = stopping ]; then return; fi
-    # On a busy host the dead-man may look before the guard has reported: it has as long as `start` waits for it.
+    # On a busy host the dead-man may look before the guard has reported. The guard has as long as `start` waits for it.
     reports_by=$(get "$DIR/reports_by")
     if [ ! -e "$DIR/worker" ] && ! passed "${reports_by:-0}"; then return; fi
-    # Looked at twice: nothing is worse than a second guard at work beside the first.
+    # Look twice: two guards at work at the same time would be worst.
     if owner_lives "$DIR/worker" || { pause 1 && owner_lives "$DIR/worker"; }; then
         if ! passed "$(get "$DIR/dead_man")"; then return; fi
         kill -KILL "$OWNER_PID"
@@ -119,14 +119,14 @@ verb_rescue() {
     fi
 }
 
-# When the guard's unit stops, for whatever reason. The rescue gets a unit of its own: this one counts as a job of
-# the service manager until we return, and some programs wait until there are no jobs.
+# Called when the guard's unit stops, for any reason. The rescue gets its own unit: this one counts as a job of the
+# service manager until it returns, and some programs wait until no job is left.
 verb_stopped() {
     if is_final "$(phase)"; then return; fi
     run_unit "nixferry-$ID-rescue" "$NIXFERRY_SH" "$DIR/guard.sh" rescue || verb_rescue
 }
 
-# At the next boot, if there is one before the end. Somebody who deploys already has seen to it.
+# Called at a boot before the activation has ended. A later deploy may have recovered it already.
 verb_boot() {
     if has_rebooted && ! is_final "$(phase)"; then
         resume_activation
@@ -134,14 +134,14 @@ verb_boot() {
     fi
     if is_final "$(phase)" || [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then return; fi
     if (take_lock "$(request deployer)") && claim_unfinished; then recover_activation; fi
-    # How the unit ends is of no interest to those who look for units that have failed.
+    # The unit must not show up as failed.
     return 0
 }
 
-# For a `start` of another version that finds this activation interrupted, and holds the lock
+# Called by `start` of another version, which holds the lock and found this activation interrupted.
 verb_undo() { if claim_unfinished; then recover_activation; fi; }
 
-# The dead-man where there is no service manager. Without the record, which somebody may delete, there is nothing to do.
+# The dead-man on hosts without a service manager. It ends when an administrator deletes the record.
 verb_watch() {
     until [ -e "$DIR/worker" ] || [ ! -d "$DIR" ] || passed "$(get "$DIR/dead_man")"; do nap; done
     until is_final "$(phase)" || [ ! -d "$DIR" ]; do
@@ -150,9 +150,9 @@ verb_watch() {
     done
 }
 
-# --- how it is called ----------------------------------------------------------------------------------------------
+# --- entry point ---------------------------------------------------------------------------------------------------
 
-# driver FUNCTION: a program of the kind of this activation, with what run_program has exported
+# driver FUNCTION: run a program of the activation's kind, with the variables that run_program has exported
 run_driver() {
     # shellcheck disable=SC2034 # kinds/profile.sh reads it
     ACTIVATE_COMMAND=$(request activate_command)
@@ -176,7 +176,7 @@ main() {
             fi
             exec 3>/dev/null
             "verb_$1"
-            # Its unit is not to count as failed because the last thing to clear away was not there.
+            # The unit must not count as failed because the last file to remove was missing.
             exit 0
             ;;
         answer)

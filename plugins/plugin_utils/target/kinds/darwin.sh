@@ -15,7 +15,7 @@ darwin_properties() {
     KIND_REMAINS="links to /etc/static in /etc, and launchd services; nix-darwin's own darwin-uninstaller removes them"
 }
 
-# Systems from before 2025 have a part for the user who called sudo; later ones keep a file that says not to call it.
+# Systems from before 2025 have a part for the user who called sudo. Later ones keep a file that forbids to call it.
 darwin_activate_system() {
     if [ -x "$1/activate-user" ] && ! grep -q '^# nix-darwin: deprecated$' "$1/activate-user"; then
         if [ -z "${SUDO_USER:-}" ]; then
@@ -35,8 +35,8 @@ darwin_activate() { darwin_activate_system "$SYSTEM"; }
 darwin_commit() { make_sure_of_profile; }
 
 darwin_roll_back() {
-    # An activation moves this link last, and removes the launchd services of what it leads to. However far the new
-    # system has come, its services go if the old one takes it for its predecessor.
+    # An activation moves this link last, and removes the launchd services of its target. However far the new system
+    # has come, its services are removed if the link makes it the predecessor of the old one.
     ln -sfn "$SYSTEM" "$ROOT/run/current-system" || return
     darwin_activate_system "$OLD_SYSTEM"
 }

@@ -7,9 +7,8 @@
 # modules/lib-bash/activation-init.sh and home-manager/home-manager of home-manager: see
 # tests/fixtures/mini-home-manager/README.md.
 
-# The profile is set once the new generation is confirmed, as the `home-manager` program does it before; what runs is told
-# by home-manager's own root for the garbage collector, which may be a specialisation or a generation that was only
-# tested.
+# The profile is set after the confirmation; the `home-manager` program sets it before. Home-manager's own GC root shows
+# what runs. That may be a specialisation, or a generation that was only tested.
 # shellcheck disable=SC2034,SC2088 # other parts read them; the tilde is meant literally
 home_manager_properties() {
     KIND_REQUIRED='activate home-files'
@@ -20,7 +19,7 @@ home_manager_properties() {
 
 home_manager_state() { echo "${XDG_STATE_HOME:-$HOME/.local/state}"; }
 
-# The generation that was activated last. What it has linked and the next one lacks is removed from the home.
+# The generation that was activated last. The next activation removes its links that the new one lacks.
 home_manager_current() { echo "$(home_manager_state)/home-manager/gcroots/current-home"; }
 
 # Driver version 1: the caller sets the profile. Generations without `gen-version` (before 25.11) take no arguments
@@ -30,7 +29,7 @@ home_manager_run() {
     "$1/activate" --driver-version 1
 }
 
-# The activation compares it with the user that it was built for; not every way to become a user sets it.
+# The activation compares it with the user that it was built for. Not every become method sets it.
 home_manager_user() {
     USER=$(id -un)
     export USER
@@ -45,8 +44,8 @@ home_manager_dry_activate() {
 
 home_manager_commit() { make_sure_of_profile; }
 
-# Where home-manager has its profile, by its own rules: beside the user's other profiles, and where those are has
-# changed with Nix 2.14. On a host where the user never called Nix, that directory does not exist yet.
+# Print the profile by home-manager's own rules: beside the user's other profiles, whose place has changed with Nix 2.14.
+# On a host where the user never called Nix, that directory does not exist yet.
 home_manager_find_profile() {
     profiles=$(home_manager_state)/nix/profiles
     if [ ! -d "$profiles" ]; then
@@ -58,15 +57,15 @@ home_manager_find_profile() {
     echo "$profiles/home-manager"
 }
 
-# Units of the new generation, by name
+# Print the names of the new generation's units.
 home_manager_units() {
     if [ -d "$SYSTEM/home-files/.config/systemd/user" ]; then
         (cd "$SYSTEM/home-files/.config/systemd/user" && for unit in *.*; do [ -d "$unit" ] || echo "$unit"; done)
     fi
 }
 
-# The user had no generation before. The program that removes one has to be built for it, so its work is done here: but
-# for what an activation script of the user's own has done.
+# The user had no generation before. Home-manager's program for the removal has to be built for each generation, so the
+# driver does its work. Effects of the user's own activation scripts remain.
 home_manager_deactivate() {
     home_manager_user
     # shellcheck disable=SC2046 # names of units
@@ -86,8 +85,8 @@ home_manager_deactivate() {
 }
 
 home_manager_roll_back() {
-    # However far the new generation has come, what it has linked and started goes, if the old one takes it for its
-    # predecessor. Without this it only goes when the new one had come to its end.
+    # However far the new generation has come, its links and units are removed if the old one finds it as its
+    # predecessor. Without this they are removed only if the new one was activated completely.
     current_home=$(home_manager_current)
     if [ -e "$current_home" ]; then
         nix-store --realise "$SYSTEM" --add-root "$current_home" --indirect >/dev/null || return

@@ -10,21 +10,21 @@
 # NAME_properties, which every driver has, sets
 #   KIND_REQUIRED               files that a toplevel of this kind contains, relative to it
 #   KIND_PROFILE                the default profile link; `~/` as in lib/system.sh (expanded); empty: always asked for
-#   KIND_CURRENT                the links that may tell what runs now: the first that leads anywhere does. The word
-#                               `profile` means the profile link
-#   KIND_BOOTED                 the link to what was booted; empty where that has no meaning
+#   KIND_CURRENT                links to the running system: the first that exists counts. The word `profile` means the
+#                               profile link
+#   KIND_BOOTED                 the link to the booted system; empty where that has no meaning
 #   KIND_HAS_BOOT_DEFAULT       1 if a boot loader decides what runs after a power cut. If not, the guard rolls back an
 #                               interrupted activation itself after a restart
 #   KIND_CHECK_UNITS            1 if the programs hide failed units behind exit code 0, so that the guard watches them
-#   KIND_EXIT_FAILED_UNITS      the exit code that says: activated, but some units have failed
+#   KIND_EXIT_FAILED_UNITS      the exit code for: activated, but some units have failed
 #   KIND_EXIT_REBOOT_REQUIRED   nothing was activated, because only a reboot can do it
 #   KIND_EXIT_LOCKED            another activation holds the program's own lock: worth a retry. Believed only together
 #                               with KIND_LOCKED_WORDS
 #   KIND_LOCK                   the file that the program locks (flock) for as long as it runs
 #   KIND_LOCKED_WORDS           what the program prints when it could not get that lock
 #   KIND_BEGUN_WORDS            what the program prints before it changes anything that KIND_CURRENT would not show
-#   KIND_UNFINISHED             a list that the program removes at its end: what is left in it was never done
-#   KIND_REMAINS                what is left, and what to do about it, when a first deploy fails that nothing can undo
+#   KIND_UNFINISHED             a list that the program removes at its end; what is left in it was not done
+#   KIND_REMAINS                what a failed first deploy leaves behind that cannot be undone, and what to do about it
 #   KIND_WITHOUT                functions below that have nothing to do in this activation
 #
 # The programs. A driver has those that make sense; `kind_has` tells. Each runs in a session of its own with a time limit
@@ -42,12 +42,12 @@
 #                               all the time. Without it the kind cannot be booted just once
 #   NAME_dry_activate           prints what NAME_activate would do, without doing it
 #   NAME_deactivate             removes all that SYSTEM has made on a host that had no system of this kind before
-# They may be called after an activation that was cut off anywhere: what a program would only undo after a complete one is
-# the driver's to undo.
+# They may be called after an activation that was cut off anywhere. If a program undoes something only after a complete
+# activation, the driver has to undo it.
 #
 #   NAME_find_profile           prints the default profile link where only the host knows it; in the guard's own process
 
-# use_kind NAME: the functions and properties above are those of this kind. Fails if there is no such kind.
+# use_kind NAME: make the functions and properties above those of this kind. Fails if the kind is unknown.
 # shellcheck disable=SC2034 # other parts read the properties
 use_kind() {
     KIND_REQUIRED='' KIND_PROFILE='' KIND_CURRENT='' KIND_BOOTED='' KIND_HAS_BOOT_DEFAULT='' KIND_CHECK_UNITS=''
@@ -63,7 +63,7 @@ use_kind() {
     "${KIND}_properties"
 }
 
-# kind_has FUNCTION: is there something to do?
+# kind_has FUNCTION: does the kind have this function, with something to do?
 kind_has() {
     case " $KIND_WITHOUT " in *" $1 "*) return 1 ;; esac
     have "${KIND}_$1"
@@ -71,6 +71,6 @@ kind_has() {
 
 set_profile() { nix-env -p "$PROFILE" --set "$TOPLEVEL"; }
 
-# Not twice: a profile that points to the toplevel already may do so by a generation that is not the newest.
+# Not if the profile points to the toplevel already: it may do so by a generation that is not the newest.
 # shellcheck disable=SC3013 # every /bin/sh that runs Nix knows -ef
 make_sure_of_profile() { [ "$PROFILE" -ef "$TOPLEVEL" ] || { mkdir -p "${PROFILE%/*}" && set_profile; }; }

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # NixOS, as root. Sources: nixos/modules/system/activation/switch-to-configuration.pl and switch-to-configuration-ng of
-# nixpkgs for the actions and exit codes. An exit code may also be the errno of what went wrong last, at any point: 11
+# nixpkgs for the actions and exit codes. An exit code may also be the errno of the last fault, at any point: 11
 # (EAGAIN), 4 (EINTR) and 100 (ENETDOWN) prove nothing by themselves. Releases until 24.05 wait for the lock, later ones
 # refuse.
 
@@ -30,11 +30,11 @@ nixos_dry_activate() { "$SYSTEM/bin/switch-to-configuration" dry-activate; }
 
 nixos_roll_back() { "$OLD_SYSTEM/bin/switch-to-configuration" test; }
 
-# `boot` is run by the toplevel first and by the specialisation second: the boot loader programs are given the path to
-# make the default, and those that know only whole generations (systemd-boot-builder.py before 2025) ignore a
-# specialisation's path and would leave the OLD generation default.
-# The profile reaches the disk before the boot loader does: a power cut must not leave a host that boots a system which
-# is no generation.
+# Run `boot` of the toplevel first and of the specialisation second. The boot loader programs get the path of the new
+# default. Those that know only whole generations (systemd-boot-builder.py before 2025) ignore a specialisation's path,
+# and would leave the OLD generation the default.
+# The profile reaches the disk before the boot loader does: after a power cut the host must not boot a system that is not
+# a generation.
 nixos_commit() {
     set_profile || return
     { sync -f "$PROFILE" || sync; } 2>/dev/null
@@ -42,8 +42,7 @@ nixos_commit() {
     [ "$SYSTEM" = "$TOPLEVEL" ] || "$SYSTEM/bin/switch-to-configuration" boot
 }
 
-# The specialisation that was running is looked up among the old toplevel's children, as its path alone does not tell its
-# parent.
+# Look up the specialisation that was running among the children of the old toplevel: its path does not name its parent.
 # shellcheck disable=SC3013 # every /bin/sh that runs Nix knows -ef
 nixos_restore_boot_default() {
     "$OLD_TOPLEVEL/bin/switch-to-configuration" boot || return

@@ -3,9 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# A profile with whatever closure in it, and a command of the user's that makes use of it, or none. The command is data of
-# the request, or fixed where a guard is installed. It runs forwards and backwards: PROFILE and TOPLEVEL are what is to be
-# activated, which is the old one during a roll back.
+# A profile with any closure, and optionally a command of the user that activates it. The command comes with the request,
+# or is fixed in an installed guard. It also runs for a roll back: then PROFILE and TOPLEVEL are the old ones.
 
 # shellcheck disable=SC2034 # other parts read them
 profile_properties() {

@@ -7,8 +7,8 @@
 # activate/{etc_files,services}.rs, nix/lib.nix and nix/modules/default.nix of system-manager: see
 # tests/fixtures/mini-system-manager/README.md.
 #
-# The engine stops and removes what its state file lists and the next system lacks, and it writes that file last. An
-# activation that was cut off leaves behind what nothing knows of; that is removed here.
+# The engine stops and removes what its state file lists and the next system lacks. It writes that file last, so after an
+# activation that was cut off it does not know what is left. The driver removes that.
 #
 # shellcheck disable=SC3013 # dash, bash and busybox know -ef, and no other shell is /bin/sh where systemd runs
 
@@ -42,8 +42,8 @@ engine_units_of() { engine_values storePath "$1/services/services.json"; }
 # The tree that a system's links in /etc lead into
 engine_links_of() { engine_values staticEnv "$1/etcFiles/etcFiles.json"; }
 
-# Units of the new system that may run and that the engine knows nothing of. Those that both systems have are started
-# again by the old one's activation: it starts all that its target wants.
+# Stop units of the new system that may run and that the engine does not know. The old system's activation starts common
+# units again: it starts all that its target wants.
 engine_stop_unrecorded_units() {
     engine_units_of "$OLD_SYSTEM" >"$ENGINE_WORK/old-units"
     engine_units_of "$SYSTEM" | grep -vxF -f "$ENGINE_WORK/old-units" | while IFS= read -r unit; do
@@ -54,12 +54,12 @@ engine_stop_unrecorded_units() {
         # shellcheck disable=SC2046 # names of units
         set -- $(cat "$ENGINE_WORK/unrecorded")
         systemctl stop "$@"
-        # What is stopped while it starts counts as failed, and would be remembered when its file is gone.
+        # A unit that is stopped while it starts counts as failed. systemd would remember that after its file is gone.
         systemctl reset-failed "$@" 2>/dev/null
     fi
 }
 
-# Links of the new system that the engine knows nothing of. Copied files are not told apart from others, and stay.
+# Remove links of the new system that the engine does not know. Copied files cannot be told from others, and stay.
 engine_remove_unrecorded_links() {
     new_links=$(engine_links_of "$SYSTEM")
     old_links=$(engine_links_of "$OLD_SYSTEM")
@@ -84,7 +84,7 @@ with_engine_work() {
     return "$work_result"
 }
 
-# The links go first: whatever a link still wants would be started along with the old system.
+# Remove the links first: a unit that a link still wants would be started along with the old system.
 engine_go_back() {
     engine_stop_unrecorded_units
     engine_remove_unrecorded_links
@@ -99,7 +99,7 @@ engine_go_away() {
     "$SYSTEM/bin/deactivate"
 }
 
-# There was no system before. The engine exits with 0 whatever it could not remove, but then its state file says so.
+# The host had no system before. The engine exits with 0 even if it could not remove all, but its state file shows that.
 system_manager_deactivate() {
     with_engine_work engine_go_away || return
     left=$(sed -n 's/.*"files": *\[\([^]]*\)\].*/\1/p' "$ENGINE_STATE" 2>/dev/null)
@@ -109,7 +109,7 @@ system_manager_deactivate() {
     fi
 }
 
-# The profile is the old one again; the root that goes with it is made by nothing but `register-profile`.
+# The profile is the old one again. Only `register-profile` makes the GC root that belongs to it.
 system_manager_restore_boot_default() {
     if [ -n "$OLD_TOPLEVEL" ]; then ln -sfn "$OLD_TOPLEVEL" "$ENGINE_GC_ROOT"; else rm -f "$ENGINE_GC_ROOT"; fi
 }

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# What the controller is told: key=value lines, on descriptor 3.
+# The answer to the controller: key=value lines on descriptor 3.
 
-# Bytes other than these are written as %xx, so that a value is one line whatever it holds.
+# Other bytes are written as %xx, so that every value fits on one line.
 say() {
     case $2 in
         *[!A-Za-z0-9/._:@,+=\ -]*)
@@ -28,16 +28,16 @@ say_end_of() {
     if [ -s "$2" ]; then say "$1" "$(tail -c 16384 "$2")"; fi
 }
 
-# Lines as one line
+# Join lines into one.
 listed() {
     # shellcheck disable=SC2086 # the words are what is wanted
     echo $1
 }
 
-# Is there still somebody at the other end of the connection? A line that nobody needs to understand tells.
+# True while the controller is connected: otherwise this line, which the controller ignores, cannot be written.
 is_listened_to() { (trap '' PIPE; echo listened=1 >&3) 2>/dev/null; }
 
-# A login script may have printed something without the end of its line.
+# A login script may have printed an unfinished line.
 answer_begins() { printf "\nnixferry=1\n" >&3; }
 
 answer_ends() {
@@ -45,7 +45,7 @@ answer_ends() {
     exit "${1:-0}"
 }
 
-# error CODE MESSAGE: answer that, and stop
+# error CODE MESSAGE: answer with the error, and exit
 error() {
     say error "$1"
     say message "$2"

@@ -3,25 +3,25 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The nixferry guard: activates a new system on this host, waits for somebody to confirm over a fresh login that it
-# is healthy, and makes it permanent; or else goes back to the old system, whatever became of the controller.
+# The nixferry guard: activates a new system on this host and waits until the controller confirms over a fresh login that
+# it is healthy. Then it makes the new system permanent. Otherwise it goes back to the old one, without the controller.
 #
 # Its parts, joined in the order of GUARD_PARTS in _guard/program.py; no function calls one of a later part:
 #   lib/      this file, the answer to the controller, its request, who else could change a file, the clock, files,
 #             processes, claims, the service manager, the system as it is, the record of an activation, the deploy lock
 #   kinds/    what activates, commits and rolls back each kind of system (kind.sh says what a driver is)
 #   guard/    place gcroots deployed look program judge units end reboot roll_back commit boot_once engine: the way of
-#             an activation (engine.sh has the picture); status start probe verbs: what the controller can ask for;
-#             installed: what it cannot where it has few privileges
+#             an activation (engine.sh has the picture); status start probe verbs: the requests of the controller;
+#             installed: what a deployer with few privileges may not request
 #   secrets/  the secrets of an activation          boot/  what boots by default, what boots once
 #
-# To read how an activation goes, begin with run_activation in guard/engine.sh.
+# To read the way of an activation, begin with run_activation in guard/engine.sh.
 # To look at a deploy by hand: cat /var/lib/nixferry/activations/*/phase (and log, notes, result/message).
 # To go back by hand while the guard waits: touch /var/lib/nixferry/activations/<id>/abort
 
 set -u
 umask 077
-# A kind's programs get these as they came.
+# A kind's programs get these unchanged.
 # shellcheck disable=SC2034 # guard/verbs.sh reads them
 CALLER_PATH=${PATH:-} CALLER_LOCALE=${LC_ALL:-} CALLER_RUNTIME_DIR=${XDG_RUNTIME_DIR:-}
 LC_ALL=C
@@ -45,7 +45,7 @@ USER_ID=$(id -u)
 
 is_root() { [ "$USER_ID" = 0 ]; }
 
-# Who has become a user in another way than by a login is not told where that user's service manager is.
+# A user reached by become, not by a login, lacks this path to the service manager.
 if ! is_root && [ -d "/run/user/$USER_ID" ]; then
     XDG_RUNTIME_DIR=/run/user/$USER_ID
     export XDG_RUNTIME_DIR
@@ -59,7 +59,7 @@ state_directory() {
     fi
 }
 
-# Only root has a place that every boot empties; /run/user goes away when the user logs out.
+# Only root has a directory that every boot empties; /run/user/<id> goes away when the user logs out.
 # shellcheck disable=SC2034 # other parts read LOCKS
 use_state() {
     STATE=$1

@@ -3,13 +3,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Claims: who works on what. A claim is a file with one line
+# Claims: which process works on what. A claim is a file with one line
 #   <activation id> <process> <its start time> <identity of the boot> <seconds since the epoch>
 # that appears as a whole (a hard link fails if the name is taken). A claim whose process or boot is gone is stale.
-# A process that wants to replace a stale claim first claims the right to do so, under a name made of the stale one: two
-# that find the same stale claim cannot both win, and the one that was too late notices.
+# To replace a stale claim, a process first claims the right to do so, under a name made from the stale claim. So of two
+# processes that find the same stale claim only one wins, and the other one notices.
 
-# read_owner FILE: the claim in OWNER_*; fails if there is none, or if it makes no sense
+# read_owner FILE: read the claim into OWNER_*; fails if it is missing or malformed
 read_owner() {
     OWNER_ID='' OWNER_PID='' OWNER_START='' OWNER_BOOT='' OWNER_SINCE=''
     { read -r OWNER_ID OWNER_PID OWNER_START OWNER_BOOT OWNER_SINCE <"$1"; } 2>/dev/null || return 1
@@ -21,14 +21,14 @@ owner_lives() {
     read_owner "$1" && [ "$OWNER_BOOT" = "$(boot_identity)" ] && alive "$OWNER_PID" "$OWNER_START"
 }
 
-# claim FILE LIVES: make FILE ours unless `LIVES FILE` says that its owner is still there.
-# Fails if so (the owner is in OWNER_*), or with 2 if the file system takes no more files.
+# claim FILE LIVES: claim FILE for this process unless `LIVES FILE` says that its owner is alive. Then fail, with the owner
+# in OWNER_*. Fail with 2 if no file can be written.
 claim() {
     claim_mine=$1.$ID.$$
     printf '%s %s %s %s %s\n' "$ID" "$$" "$(process_start "$$")" "$(boot_identity)" "$(date +%s)" >"$claim_mine" || return 2
     if [ -d "$1" ]; then mv "$1" "$1.garbage.$$"; fi
     claim_tries=0
-    # What is judged below is what is read here. It is read again only if it goes away meanwhile.
+    # The claim that is read here is judged below. It is read again only if it disappears meanwhile.
     while ! ln "$claim_mine" "$1" 2>/dev/null; do
         if ! claim_seen=$(cat "$1" 2>/dev/null); then
             claim_tries=$((claim_tries + 1))
@@ -44,7 +44,7 @@ claim() {
     rm -f "$claim_mine"
 }
 
-# The second half of `claim`: FILE is stale. A claimant of the right to replace it may have died as well, and so on.
+# The second half of `claim`: FILE is stale. The process with the right to replace it may have died as well, and so on.
 claim_stale() {
     claim_after=$1.after.$(as_name "$claim_seen")
     while ! ln "$claim_mine" "$claim_after" 2>/dev/null; do

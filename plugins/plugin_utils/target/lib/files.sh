@@ -3,35 +3,35 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Small files, read and replaced as a whole, and what reaches the disk.
+# Read and replace small files as a whole, and flush them to the disk.
 
-# put FILE TEXT: replace it as a whole. On a full disk there is room kept for that.
+# put FILE TEXT: replace FILE as a whole. On a full disk, use the reserved room.
 put() { put_once "$@" || { make_room && put_once "$@"; }; }
 
 put_once() { printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; }
 
-# Plainly: the directory gets its name only when it is complete.
+# A plain write is enough here: the directory gets its name only when it is complete.
 write() { printf '%s\n' "$2" >"$1"; }
 
-# Fails if there is no such room (any more).
+# Fails if no room is kept (any more).
 make_room() { [ -n "${DIR:-}" ] && [ -e "$DIR/room" ] && rm -f "$DIR/room"; }
 
-# The text of a small file, or nothing. This is asked for so often that a program each time would take long.
+# Print a small file, or nothing. Called so often that starting a program each time would take too long.
 get() {
     [ -f "$1" ] || return 0
     while IFS= read -r got_line || [ -n "$got_line" ]; do printf '%s\n' "$got_line"; done <"$1"
 }
 
-# What a damaged disk left there may be anything.
+# After damage to the disk the file may contain anything.
 first_line() {
     [ -f "$1" ] || return 0
     { IFS= read -r found_line <"$1"; } 2>/dev/null && printf '%s\n' "$found_line"
 }
 
-# What lies where something of ours belongs
+# Move away what lies in the place of a file of the guard.
 set_aside() { if [ -e "$1" ] || [ -L "$1" ]; then mv "$1" "$1.garbage.$$"; fi; }
 
-# Where a path leads in the end; nothing if it leads nowhere. `readlink -f` is missing on older macOS.
+# Print the real path; nothing if it does not exist. `readlink -f` is missing on older macOS.
 resolved() {
     [ -e "$1" ] || return 0
     readlink -f "$1" 2>/dev/null || realpath "$1" 2>/dev/null || (
@@ -44,8 +44,8 @@ resolved() {
     )
 }
 
-# What has to survive a power cut reaches the disk now: the record, the profile and the boot default, which may lie in
-# file systems of their own.
+# Flush to the disk what has to survive a power cut: the record, the profile and the boot default, which may lie on
+# different file systems.
 durable() {
     durable_profile=${PROFILE-}
     for durable_place in "$STATE" "${durable_profile%/*}" "$ROOT/boot"; do

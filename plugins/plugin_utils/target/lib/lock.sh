@@ -3,10 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The deploy lock: who may change the host. It outlives the process that took it; then the worker of the activation
-# stands for it.
+# The deploy lock: its holder alone may change the host.
 
-# The deploy lock outlives the process that took it: then the activation's worker stands for it.
+# Is the lock held? It outlives the process that took it: then it is held while the activation's worker lives.
 lock_lives() {
     if owner_lives "$1"; then return 0; fi
     [ -n "$OWNER_ID" ] && [ "$OWNER_BOOT" = "$(boot_identity)" ] || return 1
@@ -16,10 +15,10 @@ lock_lives() {
     )
 }
 
-# For `recover`: the lock of the very activation that it is about is no hindrance.
+# For `recover`: the lock of the activation to recover does not count.
 lock_held_by_another() { lock_lives "$1" && [ "$OWNER_ID" != "$ID" ]; }
 
-# Takes the lock, or answers with its holder and stops.
+# Take the lock, or answer with its holder and exit.
 take_lock() {
     mkdir -p "$LOCKS" || error state_unwritable "cannot make the directory $LOCKS"
     claim "$LOCKS/lock" lock_held_by_another
@@ -27,7 +26,7 @@ take_lock() {
         0) put "$LOCKS/deployer" "$1" ;;
         1)
             say_lock_holder
-            error lock_held "somebody else is deploying to this host"
+            error lock_held "another deploy to this host is running"
             ;;
         *) error state_unwritable "cannot write to $LOCKS" ;;
     esac
@@ -43,8 +42,8 @@ say_lock_holder() {
     if [ -n "$OWNER_SINCE" ]; then say lock_age "$(($(date +%s) - OWNER_SINCE))"; fi
 }
 
-# Become the one that works on the activation. The phase counts only once that is settled: a guard that was still
-# there a moment ago may have come to its end meanwhile. A full disk must not keep anybody from rolling back.
+# Claim the activation for this process. The phase counts only after that: until then another guard may have ended the
+# activation. A full disk (exit code 2) must not prevent a roll back.
 claim_unfinished() {
     claim "$DIR/worker" owner_lives
     if [ $? -eq 1 ]; then return 1; fi

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Who else could change what is about to be run. The loader has this part as well.
+# Find out which other user could change a file before it is run. The loader contains this part as well.
 
-# is_ours FILE: it is no link, belongs to this user, and no other may write to it
+# is_ours FILE: is it not a link, owned by this user, and not writable by others?
 is_ours() {
     [ ! -L "$1" ] && [ -O "$1" ] || return 1
     case $(ls -ldn "$1") in ?????w* | ????????w*) return 1 ;; esac

@@ -3,9 +3,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Processes and boots, named so that the name never means another one.
+# Unique names for processes and boots: no name is ever used again.
 
-# When a process started: with its number it names the process for ever. Nothing if it is gone or a zombie.
+# Print when a process started; together with its number that is unique. Nothing if it is gone or a zombie.
 # Field 22 of /proc/PID/stat, see proc(5); the second field may contain anything but ends with the last ")".
 process_start() {
     if [ -e "$PROC/uptime" ]; then
@@ -30,7 +30,7 @@ boot_identity() {
     echo "$kernel_boot:$(process_start 1)"
 }
 
-# own_session COMMAND...: to be run in the background; nothing that ends a login session reaches it
+# own_session COMMAND...: run it in a session of its own, which the end of the login does not reach
 own_session() {
     if have setsid; then exec setsid "$@"; fi
     if have perl; then exec perl -MPOSIX -e 'POSIX::setsid(); exec @ARGV' "$@"; fi

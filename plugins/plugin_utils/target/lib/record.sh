@@ -4,16 +4,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # The record of an activation. $DIR is /var/lib/nixferry/activations/<id>:
-#   guard.sh     the program that began it and that ends it (guard/place.sh)
-#   request/KEY  what was asked for, by the keys of lib/request.sh, never changed
-#   old/KEY      what the host was like before
-#   result/KEY   what came of it
+#   guard.sh     the program that begins and ends it (guard/place.sh)
+#   request/KEY  the request, by the keys of lib/request.sh; never changed
+#   old/KEY      the state of the host before
+#   result/KEY   the results
 #   phase        one of: prepared activating awaiting-confirmation committing committed rolling-back rolled-back failed
 #   phases/      the phases not entered yet: a phase is entered by a rename, which works on a full disk, too
 #   history      phases with the time they began, on the clock and since the host came up (see `now`)
 #   notes        remarks, one a line                  room      kept free for the end (keep_room)
 #   worker       the process that works on it        child    the session of the program that it runs
-#   log          what the programs printed           boot     the boot it belongs to
+#   log          the output of the programs          boot     the boot that it belongs to
 #   confirm, abort   made by the controller
 
 request() { get "$DIR/request/$1"; }
@@ -26,8 +26,8 @@ phase() { get "$DIR/phase"; }
 
 ROOM_BYTES=131072
 
-# A record keeps some room on the disk to itself until its end: whatever fills the disk meanwhile, how the activation
-# ends can be written down, and the programs of the old system can print.
+# A record reserves some room on the disk until the activation ends. Then its end can be recorded, and the old system's
+# programs can print, even when the disk fills up meanwhile.
 keep_room() { printf "%${ROOM_BYTES}s" '' >"$DIR/room"; }
 
 has_room() {
@@ -37,7 +37,7 @@ has_room() {
     return "$room_found"
 }
 
-# Where a program may print. Some give up if they cannot: with a full disk they print to nowhere.
+# The file that a program prints to. Some programs fail if they cannot print: on a full disk they get /dev/null.
 printing_place() { if has_room || { make_room && has_room; }; then echo "$DIR/log"; else echo /dev/null; fi; }
 
 prepare_phases() {
@@ -56,7 +56,7 @@ is_phase() {
 
 is_final() { case $1 in committed | rolled-back | failed) true ;; *) false ;; esac; }
 
-# Fails if the record could not be changed: then nobody would know.
+# Fails if the record could not be changed: then the new phase would be unknown.
 enter_phase() {
     echo "$1 $(date +%s) $(($(now) / NIXFERRY_SECOND))" >>"$DIR/history"
     echo "--- nixferry: $1, $(date)" >>"$DIR/log"
@@ -64,7 +64,7 @@ enter_phase() {
     if [ -f "$DIR/phases/$1" ]; then mv -f "$DIR/phases/$1" "$DIR/phase"; else put "$DIR/phase" "$1"; fi
 }
 
-START_NOTES=            # what the user should know, one a line
+START_NOTES=            # notes for the user, one a line
 
 start_note() {
     START_NOTES="$START_NOTES$1
@@ -76,7 +76,7 @@ note() {
     printf '%s\n' "--- nixferry: $1" >>"$DIR/log"
 }
 
-# What the user has to know, also where only the message is shown
+# Add to the message what the user has to know where only the message is shown
 add_message() {
     note "$1"
     set_result message "$(result message); $1"
@@ -89,14 +89,14 @@ incomplete() {
     add_message "$1"
 }
 
-# use_activation ID: the activation that the functions above are about
+# use_activation ID: let the functions above read and write this activation
 # shellcheck disable=SC2034 # other parts read ID
 use_activation() {
     ID=$1
     DIR=$STATE/activations/$1
 }
 
-# What the kind's programs see
+# Set the variables that the kind's programs see.
 # shellcheck disable=SC2034
 load_variables() {
     TOPLEVEL=$(request toplevel)
@@ -106,7 +106,7 @@ load_variables() {
     OLD_SYSTEM=$(old system)
 }
 
-# The state directory exists, is ours alone and takes what we are going to write.
+# Make sure that the state directory exists, that only this user can change it, and that it can be written to.
 prepare_state() {
     for place in "$STATE" "$STATE/activations"; do
         if [ ! -d "$place" ]; then set_aside "$place"; fi
@@ -115,7 +115,7 @@ prepare_state() {
     if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
         error state_unwritable "cannot make the state directory $STATE"
     fi
-    # For the program and for the room that the record keeps
+    # Enough for the program and for the room that the record reserves
     if ! printf "%$((2 * ROOM_BYTES))s" '' >"$STATE/test.$$"; then
         rm -f "$STATE/test.$$"
         error state_unwritable "cannot write to the state directory $STATE"
@@ -129,13 +129,13 @@ activations() {
     ls -1t "$STATE/activations" 2>/dev/null | grep -v '[^0-9A-Za-z-]'
 }
 
-# Is somebody working on it?
+# Does a process work on the activation?
 is_attended() {
     owner_lives "$DIR/resumer" || { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && owner_lives "$DIR/worker"; }
 }
 
-# Activations that were begun and that nobody works on any more. A record that has become garbage tells nothing: what
-# it was about may have been committed, and is not undone.
+# Activations that have begun and that no process works on any more. A damaged record does not count: its activation may
+# have been committed, and is not undone.
 interrupted_activations() {
     for found_id in $(activations); do
         (

@@ -3,16 +3,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# A request: lines of printable ASCII on standard input, of which nothing is ever evaluated.
+# A request: lines of printable ASCII on standard input. No part of it is ever evaluated.
 #
 #   version=...   the program that the controller has
 #   verb=...      probe start status hold confirm abort recover
-#   key=value     in any order; what is empty is left out. In a value `%xx` is a byte.
+#   key=value     in any order; empty values are left out. In a value `%xx` is a byte.
 #   end=...       the verb again: without it the request has not arrived as a whole
 #
-# This table has every key with the rule that its value fits (see `fits`). Behind it stands the rule for the callers of
-# an installed guard, who have few privileges (guard/installed.sh): `=` the same one, `-` not for them to say. What is run
-# as a command or put into an environment never is. Only `variable` may come several times.
+# The table lists every key, the rule for its value (see `fits`), and the rule for callers of an installed guard, who
+# have few privileges (guard/installed.sh): `=` the same rule, `-` not allowed. Commands and environment variables are
+# never allowed there. Only `variable` may come several times.
 
 REQUEST_BYTES=131072
 REQUEST_FIELDS='
@@ -54,17 +54,17 @@ reason text printable
 NEWLINE='
 '
 REQUEST=''
-# Set by an installed guard. The code of the error for what is none, or not allowed.
+# Set by an installed guard. REQUEST_REFUSED is the error code for an invalid or forbidden request.
 INSTALLED_VERSION=${INSTALLED_VERSION:-}
 REQUEST_REFUSED=bad_request
-# What each verb cannot do without
+# The keys that each verb requires
 REQUIRED_PROBE='kind'
 REQUIRED_START='id kind toplevel action timeout_activation timeout_confirm timeout_roll_back timeout_reboot'
 REQUIRED_OTHERS='id'
 
 refuse_request() { error "$REQUEST_REFUSED" "$1"; }
 
-# only CHARACTERS VALUE LENGTH: VALUE has no others, and is no longer
+# only CHARACTERS VALUE LENGTH: does VALUE consist of these, with at most LENGTH of them?
 only() {
     [ "${#2}" -le "$3" ] || return 1
     case $2 in *[!$1]*) return 1 ;; esac
@@ -81,7 +81,7 @@ fits() {
         flag) case $2 in 0 | 1) ;; *) return 1 ;; esac ;;
         seconds) [ -n "$2" ] && only 0-9 "$2" 6 ;;
         identifier) [ -n "$2" ] && only 0-9A-Za-z- "$2" 64 ;;
-        # No slash and no leading dot: it stays below the directory that it is looked up in.
+        # No slash and no leading dot: the path cannot leave its directory.
         name) case $2 in .*) return 1 ;; esac && only 0-9A-Za-z._+- "$2" 200 ;;
         component) case $2 in .* | */*) return 1 ;; esac && fits line "$2" ;;
         path) case $2 in /*) fits line "$2" ;; *) return 1 ;; esac ;;
@@ -99,7 +99,7 @@ fits() {
     esac
 }
 
-# A store path itself: nothing below it, no link to it, no way out of it
+# The store path itself: not a file below it, not a link to it, not a path out of it
 is_store_path() {
     case $1 in "$ROOT/nix/store"/*) ;; *) return 1 ;; esac
     path_name=${1#"$ROOT/nix/store"/}
@@ -107,7 +107,7 @@ is_store_path() {
     case $path_name in .*) return 1 ;; esac
 }
 
-# rule_of KEY: RULE becomes the rule that its value has to fit. Fails if there is no such key.
+# rule_of KEY: set RULE to the rule for its value. Fails if the key is unknown.
 rule_of() {
     case $REQUEST_FIELDS in *"$NEWLINE$1 "*) ;; *) return 1 ;; esac
     RULE=${REQUEST_FIELDS#*"$NEWLINE$1 "}
@@ -119,7 +119,7 @@ rule_of() {
     esac
 }
 
-# decode VALUE: DECODED becomes the value without its %xx. Fails if one of them is none, or a NUL.
+# decode VALUE: set DECODED to VALUE with each %xx replaced. Fails for an invalid %xx or a NUL.
 decode() {
     DECODED=$1
     case $1 in
@@ -148,7 +148,7 @@ print_decoded() {
     done
 }
 
-# encoded KEY: the value as it came; nothing without one
+# encoded KEY: print the value as it came, or nothing
 encoded() {
     case $REQUEST in *"$NEWLINE$1="*) ;; *) return 0 ;; esac
     encoded_value=${REQUEST#*"$NEWLINE$1="}
@@ -156,13 +156,13 @@ encoded() {
     printf '%s\n' "$encoded_value"
 }
 
-# arg KEY: what the request says; nothing if it says nothing
+# arg KEY: print the decoded value, or nothing
 arg() {
     decode "$(encoded "$1")"
     printf '%s\n' "$DECODED"
 }
 
-# replace_field KEY ENCODED: whatever the caller has said
+# replace_field KEY ENCODED: set the field, whatever the caller has given
 replace_field() {
     case $REQUEST in
         *"$NEWLINE$1="*)
@@ -174,19 +174,19 @@ replace_field() {
     REQUEST="${REQUEST%end=*}$1=$2${NEWLINE}end=$VERB$NEWLINE"
 }
 
-# Sets REQUEST to what came on standard input, and VERB, or answers that it is no request.
+# Set REQUEST to the text on standard input, and VERB. Refuse text that is not a request.
 read_request() {
     VERB=refused
-    # A shell would drop a NUL without a word.
+    # A shell would silently drop a NUL.
     REQUEST=$NEWLINE$(head -c "$((REQUEST_BYTES + 1))" | tr '\000' '\001')$NEWLINE
-    # A refusal is the answer to a verb, too.
+    # A refusal has to name the verb, too.
     request_verb=$(encoded verb)
     if fits identifier "$request_verb"; then VERB=$request_verb; fi
     if [ "${#REQUEST}" -gt "$REQUEST_BYTES" ]; then refuse_request "the request is longer than $REQUEST_BYTES bytes"; fi
-    case $REQUEST in *[!\ -~"$NEWLINE"]*) refuse_request "the request holds characters that no request has" ;; esac
+    case $REQUEST in *[!\ -~"$NEWLINE"]*) refuse_request "the request contains characters that are not allowed" ;; esac
     case $REQUEST in
         "${NEWLINE}version="*"${NEWLINE}verb=$VERB$NEWLINE"*"${NEWLINE}end=$VERB$NEWLINE") ;;
-        *) refuse_request "the request is none, or was cut off" ;;
+        *) refuse_request "the request is malformed or was cut off" ;;
     esac
 }
 
@@ -203,7 +203,7 @@ judge_request() {
         probe) request_required=$REQUIRED_PROBE ;;
         start) request_required=$REQUIRED_START ;;
         status | hold | confirm | abort | recover) request_required=$REQUIRED_OTHERS ;;
-        *) refuse_request "there is no such verb" ;;
+        *) refuse_request "unknown verb" ;;
     esac
     for request_key in $request_required; do
         case $request_seen in *" $request_key "*) ;; *) refuse_request "$request_key is missing" ;; esac
@@ -214,23 +214,23 @@ judge_field() { # LINE
     request_key=${1%%=*}
     case $1 in [a-z]*=*) ;; *) refuse_request "a line of the request is not key=value" ;; esac
     if ! only a-z_ "$request_key" 40; then refuse_request "a line of the request is not key=value"; fi
-    if ! rule_of "$request_key"; then refuse_request "there is no field $request_key"; fi
-    if [ "$RULE" = - ]; then refuse_request "$request_key is not for the caller to say"; fi
-    case $request_key:$request_seen in variable:*) ;; *" $request_key "*) refuse_request "$request_key comes twice" ;; esac
+    if ! rule_of "$request_key"; then refuse_request "unknown field $request_key"; fi
+    if [ "$RULE" = - ]; then refuse_request "the caller may not set $request_key"; fi
+    case $request_key:$request_seen in variable:*) ;; *" $request_key "*) refuse_request "$request_key is given twice" ;; esac
     request_seen="$request_seen$request_key "
     if ! decode "${1#*=}" || ! fits "$RULE" "$DECODED"; then
         refuse_request "the value of $request_key is not one that is allowed here"
     fi
 }
 
-# The variables of the request, a line each, as they came
+# Print the variables of the request, one a line, still encoded.
 variables_asked_for() {
     printf '%s\n' "$REQUEST" | while IFS= read -r variable_line; do
         case $variable_line in variable=*) printf '%s\n' "${variable_line#*=}" ;; esac
     done
 }
 
-# export_variables FILE: puts such lines into the environment
+# export_variables FILE: export the variables from such lines
 export_variables() {
     [ -f "$1" ] || return 0
     while IFS= read -r variable_line; do

@@ -3,11 +3,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Profiles, generations and systems, as the host has them.
+# Read the profiles, generations and systems of the host.
 
 link_of() { if [ -L "$1" ]; then readlink "$1"; fi; }
 
-# generation_of PROFILE: the number N of the generation link PROFILE-N-link that it points to
+# generation_of PROFILE: print the number N of the link PROFILE-N-link that PROFILE points to
 generation_of() {
     generation=$(link_of "$1")
     case $generation in
@@ -42,7 +42,7 @@ expanded() {
     esac
 }
 
-# What is running: the system behind the first of the kind's `current` links that leads anywhere
+# Print the running system: the target of the first of the kind's `current` links that exists.
 current_system() { # CURRENT PROFILE
     for current_link in $1; do
         # shellcheck disable=SC2088 # the tilde is meant literally
@@ -58,7 +58,7 @@ current_system() { # CURRENT PROFILE
     done
 }
 
-# system_of TOPLEVEL SPECIALISATION: the path to activate, nothing if there is none
+# system_of TOPLEVEL SPECIALISATION: print the path to activate; nothing if it does not exist
 system_of() { if [ -z "$2" ]; then echo "$1"; else resolved "$1/specialisation/$2"; fi; }
 
 missing_files() { # TOPLEVEL SYSTEM NAMES
@@ -73,7 +73,7 @@ nix_system() {
     echo "$machine-$(uname -s | tr '[:upper:]' '[:lower:]')"
 }
 
-# A kernel may run more than its own platform; only what certainly cannot work is refused.
+# A kernel may run other platforms than its own. Refuse only what certainly cannot work.
 runs_here() {
     if [ -z "$1" ] || [ "$1" = "$(nix_system)" ]; then return 0; fi
     case $(nix_system):$1 in
@@ -84,7 +84,7 @@ runs_here() {
 
 # --- what only a reboot replaces ------------------------------------------------------------------------------------
 
-# reboot_reasons BOOTED SYSTEM CURRENT: what of the booted system only a reboot replaces
+# reboot_reasons BOOTED SYSTEM CURRENT: print the parts of the booted system that only a reboot replaces
 reboot_reasons() {
     [ -n "$1" ] && [ -d "$ROOT$1" ] && [ -n "$2" ] || return 0
     for part in kernel initrd kernel-modules; do
@@ -96,8 +96,8 @@ reboot_reasons() {
     if inhibits_switch "$ROOT$1" "$2" || inhibits_switch "$ROOT$3" "$2"; then echo switch-inhibitors; fi
 }
 
-# inhibits_switch OLD NEW: does an inhibitor that both systems have differ? NixOS compares with the system that runs.
-# The file is an object of strings, in one line or many; what is not, as in the first releases, counts as empty.
+# inhibits_switch OLD NEW: does an inhibitor of both systems differ? NixOS compares with the running system. The file is a
+# JSON object of strings, on one line or many. Another form, as in the first releases, counts as empty.
 inhibits_switch() {
     for inhibitors in "$1/switch-inhibitors" "$2/switch-inhibitors"; do
         if [ "$(head -c 1 "$inhibitors" 2>/dev/null)" != '{' ]; then return 1; fi

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The service manager, where there is one: transient units, and what is known of others.
+# The service manager, on hosts that have one: start transient units, and ask about other units.
 
 UNIT_VARIABLES='PATH HOME USER LOGNAME SUDO_USER LOCALE_ARCHIVE NIX_REMOTE NIX_SSL_CERT_FILE
     XDG_RUNTIME_DIR XDG_STATE_HOME XDG_CONFIG_HOME DBUS_SESSION_BUS_ADDRESS NIXFERRY_ROOT NIXFERRY_PROC NIXFERRY_SH NIXFERRY_SECOND NIXFERRY_NAP'
@@ -18,10 +18,9 @@ manager_scope() { if is_root; then echo --system; else echo --user; fi; }
 
 stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope)" --no-block stop "$1" 2>/dev/null; fi; }
 
-# run_unit NAME OPTION... COMMAND...: a transient unit that is left alone when a new system comes:
-# switch-to-configuration looks at the files in /etc/systemd/system only, and without default dependencies nothing
-# that stops takes it along. What a program has left running, such as a daemon, outlives the unit: whoever wants it
-# ended does so (kill_program). A service gets a bare environment.
+# run_unit NAME OPTION... COMMAND...: start a transient unit, which a switch leaves alone: switch-to-configuration looks
+# at the files in /etc/systemd/system only, and without default dependencies no other unit stops it. Processes that a
+# program leaves running, such as a daemon, outlive the unit (kill_program ends them). A service gets a bare environment.
 run_unit() {
     unit_name=$1
     shift
@@ -41,9 +40,9 @@ unit_environment() {
     done
 }
 
-# Processes of this activation's units other than this one: what its programs have started, in whatever session.
-# Their groups lie beside that of the service manager, in a container not always at the top; the hierarchy is the one
-# of cgroup v2, or in mixed set-ups one of two more.
+# Print the other processes of this activation's units, in any session. Their control groups lie beside that of the service
+# manager, which in a container is not always at the top. The hierarchy is that of cgroup v2, or one of two others in
+# mixed set-ups.
 others_in_units() {
     user_group=user.slice/user-$USER_ID.slice/user@$USER_ID.service
     # shellcheck disable=SC2013 # paths without spaces
@@ -60,13 +59,13 @@ others_in_units() {
 
 # --- units of the system that is activated --------------------------------------------------------------------------
 
-# Asks the service manager whose units the kind activates: the system's, or the user's. Silent where there is none.
+# Ask the service manager of the kind's units: the system's, or the user's. Prints nothing without one.
 ask_units() {
     have systemctl && [ -d "$ROOT/run/systemd/system" ] || return 0
     bounded 30 systemctl "$(manager_scope)" "$@" 2>/dev/null
 }
 
-# Units that have failed or fail again and again; the guard's own do not count.
+# Print units that have failed or fail repeatedly, except the guard's own.
 failed_units() {
     have systemctl && [ -d "$ROOT/run/systemd/system" ] || return 0
     if is_root; then scope=--system; else scope=--user; fi
@@ -76,7 +75,7 @@ failed_units() {
     done
 }
 
-# services_by PROPERTY: a line "NAME VALUE" for each service that is loaded
+# services_by PROPERTY: print a line "NAME VALUE" for each loaded service
 services_by() {
     ask_units show --property=Id --property="$1" '*.service' | {
         service='' value=''
@@ -94,12 +93,12 @@ services_by() {
     }
 }
 
-# The guard's own do not count.
+# The guard's own services are left out.
 say_service() { # NAME VALUE
     case $1:$2 in nixferry-* | *:) ;; *) echo "$1 $2" ;; esac
 }
 
-# Units that are neither up nor down, and were not so before
+# Print units that are starting or stopping now and were not before.
 restless_units() {
     ask_units list-units --state=activating,reloading,deactivating --plain --no-legend --no-pager --full |
         while read -r restless_unit _; do

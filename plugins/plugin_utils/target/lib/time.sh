@@ -5,7 +5,7 @@
 #
 # The clock, waiting, and commands with a time limit.
 
-# Hundredths of a second on a clock that nobody sets; where there is no /proc (macOS) on the one on the wall.
+# Hundredths of a second on a clock that cannot be set; without /proc (macOS) on the wall clock.
 if [ -r "$PROC/uptime" ]; then
     now() {
         read -r now_uptime _ <"$PROC/uptime"
@@ -27,7 +27,7 @@ seconds_until() { echo $((($1 - $(now) + NIXFERRY_SECOND - 1) / NIXFERRY_SECOND)
 
 passed() { [ "$(now)" -ge "$1" ]; }
 
-# Waiting: often at first, since most things are quick, then less. Tests are always in a hurry.
+# Look often at first, since most waits are short, then less often. Tests set shorter naps.
 SHORT_NAP=0.03
 LONG_NAP=${NIXFERRY_NAP:-0.2}
 NAPS=0
@@ -46,7 +46,7 @@ pause() {
     until passed "$pause_until"; do nap; done
 }
 
-# bounded SECONDS COMMAND...: for programs that wait for a service manager that may be ill
+# bounded SECONDS COMMAND...: limit a program that asks the service manager, which may hang
 bounded() {
     if have timeout; then timeout "$@"; else
         shift

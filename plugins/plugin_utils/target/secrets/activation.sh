@@ -3,11 +3,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The secrets of an activation (see secrets/sets.sh): put into place before the new system is activated, and taken back
-# before the old one is. Nothing here can keep a roll back from happening.
+# The secrets of an activation (see secrets/sets.sh): placed before the new system is activated, and restored before the
+# old one is. Nothing here can prevent a roll back.
 
-# The set that an activation is to run with: the one that was staged for it; for a roll back by hand, the one that the
-# older system ran with. Nothing: whatever is in place stays.
+# Print the set for the activation: the one staged for it, or for a manual roll back the one that the older system ran
+# with. If it prints nothing, the placed secrets stay.
 secrets_of_start() {
     if [ -n "$(arg secrets)" ]; then
         arg secrets
@@ -20,24 +20,24 @@ secrets_of_start() {
     fi
 }
 
-# Answers with an error if what was staged is not there.
+# Answer with an error if the staged set is gone.
 check_staged_secrets() {
     staged=$(arg secrets)
     if [ -z "$staged" ]; then return 0; fi
-    case $staged in *[!0-9A-Za-z]*) error bad_request "not a set of secrets: $staged" ;; esac
+    case $staged in *[!0-9A-Za-z]*) error bad_request "not a valid set of secrets: $staged" ;; esac
     if [ -f "$STATE/secrets/sets/$staged/index" ]; then return 0; fi
     release_lock
-    error no_secrets "the secrets that were staged for this activation are not there any more"
+    error no_secrets "the secrets staged for this activation are not there any more"
 }
 
 write_secrets_record() {
     write "$DIR/request/secrets" "$(secrets_of_start)" && write "$DIR/old/secrets" "$(get "$STATE/secrets/current")" ||
         return 1
-    # From now on it is this activation that keeps it.
+    # From now on the activation keeps the set.
     if [ -n "$(arg secrets)" ]; then rm -f "$STATE/secrets/sets/$(arg secrets)/staged"; fi
 }
 
-# Time for units to take new secrets, and later perhaps the old ones
+# Print the seconds that units may take to load the new secrets, and after a roll back the old ones.
 longest_secrets() { if [ -n "$(request secrets)" ]; then echo $((2 * UNIT_DEADLINE)); else echo 0; fi; }
 
 # Fails with REASON and MESSAGE.
@@ -45,7 +45,7 @@ place_new_secrets() {
     new_secrets=$(request secrets)
     if [ -z "$new_secrets" ]; then return 0; fi
     if ! complete_set "$new_secrets" || ! keep_before "$new_secrets" || ! set_result secrets_begun 1; then
-        REASON=secrets MESSAGE="the secrets that are in place could not be kept for a roll back"
+        REASON=secrets MESSAGE="the current secrets could not be kept for a roll back"
         return 1
     fi
     durable
@@ -62,14 +62,14 @@ note_lost_secrets() {
     fi
 }
 
-# shellcheck disable=SC2034 # whoever calls it reads REASON and MESSAGE
-# The activation may have brought those to whom secrets belong. Fails with REASON and MESSAGE.
+# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
+# The activation may have created the owners of secrets. Fails with REASON and MESSAGE.
 give_new_secrets() {
     new_secrets=$(request secrets)
     if [ -z "$new_secrets" ]; then return 0; fi
     ownerless=$(own_set "$new_secrets")
     if [ -n "$ownerless" ]; then
-        REASON=secrets MESSAGE="the new system does not have who secrets are to belong to: $(listed "$ownerless")"
+        REASON=secrets MESSAGE="the owners of these secrets do not exist in the new system: $(listed "$ownerless")"
         return 1
     fi
     secrets_failed=$(tell_units "$new_secrets" 2>>"$DIR/log")
@@ -79,11 +79,11 @@ give_new_secrets() {
     fi
 }
 
-# Whatever comes of it, the roll back goes on.
+# The roll back continues even if this fails.
 place_old_secrets() {
     if [ -z "$(result secrets_begun)" ]; then return 0; fi
     if [ ! -f "$STATE/secrets/sets/$(request secrets)-before/index" ]; then
-        note "other secrets have been placed since the host went down: they stay"
+        note "other secrets have been placed since the host went down; they were kept"
     elif place_set "$(request secrets)-before" && put "$STATE/secrets/current" "$(old secrets)"; then
         note_lost_secrets
     else
@@ -91,14 +91,14 @@ place_old_secrets() {
     fi
 }
 
-# The old system runs again; its units that had taken the new secrets have not been restarted for that.
+# The old system runs again, but its units may still use the new secrets: restart or reload them.
 tell_old_units() {
     if [ -z "$(result secrets_begun)" ]; then return 0; fi
     secrets_failed=$(tell_units "$(request secrets)" 2>>"$DIR/log")
     if [ -n "$secrets_failed" ]; then note "units failed with their old secrets: $(listed "$secrets_failed")"; fi
 }
 
-# Nothing of this decides what becomes of the host.
+# A failure here does not change the outcome of the deploy.
 remember_secrets() {
     committed_set=$(get "$STATE/secrets/current")
     if [ -n "$committed_set" ] && ! remember_set "$committed_set" "$TOPLEVEL" 2>/dev/null; then

@@ -3,8 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Early at each boot: secrets that are sealed come back into main memory. And where power was cut while an activation had
-# its secrets in place, and the old system boots, that finds its own; the next deploy finishes the record.
+# Early at each boot: unseal secrets into main memory. If power was cut while an activation had placed its secrets and the
+# old system boots, place the old ones; the next deploy finishes the record.
 
 place_at_boot() {
     use_state "$(state_directory)"

@@ -3,13 +3,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Where secrets may lie, and which of them are already there. Changes nothing, and says of contents no more than whether
-# they differ. DIRECTORIES are lines `memory|disk PATH`, ENTRIES lines with the fields, apart by tabs,
+# Check where secrets may lie, and which of them are placed already. Changes nothing, and tells about contents only whether
+# they differ. DIRECTORIES are lines `memory|disk PATH`, ENTRIES lines with these fields, separated by tabs:
 #   NUMBER  HASH  USER  GROUP  MODE  memory|disk|sealed  must|may  PATH
 # HASH is the SHA-256 of SALT and the content's SHA-256 in hexadecimal, or `-` if the content is not asked about.
 # `may`: the owner need not exist yet.
 
-# walk DIRECTORY: REAL becomes where it leads to, PROBLEM why nobody should put a secret there. Whoever can write to
+# walk DIRECTORY: set REAL to where it leads, and PROBLEM to why a secret would not be safe there. A user who can write to
 # one of the directories on the way could make it lead elsewhere.
 walk() {
     PROBLEM='' REAL='' walk_rest=$1/ walk_links=0 walk_parent=$ROOT/
@@ -30,10 +30,10 @@ walk() {
         fi
         REAL=$REAL/$walk_part
         case $REAL in /nix/store | /nix/store/*) PROBLEM="is in the Nix store, which everybody can read" && return ;; esac
-        # What does not exist yet is made by us, in a directory that was found good.
+        # The guard will create what does not exist yet, in a directory that has passed the check.
         if [ ! -e "$ROOT$REAL" ]; then continue; fi
         walk_parent=$ROOT$REAL
-        if [ ! -d "$ROOT$REAL" ]; then PROBLEM="cannot be made: $REAL is no directory" && return; fi
+        if [ ! -d "$ROOT$REAL" ]; then PROBLEM="cannot be made: $REAL is not a directory" && return; fi
         walk_found=$(stat -c '%u %g %a' "$ROOT$REAL")
         case $walk_found in
             0\ *[2367]) PROBLEM="is not safe: everybody can write to $REAL" ;;
@@ -48,7 +48,7 @@ walk() {
 
 is_in_memory() { case $(stat -f -c %T "$1") in tmpfs | ramfs) ;; *) false ;; esac; }
 
-# Answers with an error unless all DIRECTORIES will do.
+# Answer with an error unless all DIRECTORIES are suitable.
 check_directories() {
     is_root || error not_root "only root can put secrets into their places"
     if [ "$(uname -s)" != Linux ]; then error not_linux "secrets are placed on Linux hosts only"; fi
@@ -66,13 +66,13 @@ EOT
 
 digests() { sha256sum -- "$@" | sed 's/^\\//; s/ .*//'; }
 
-# For one that is sealed, what was sealed counts as well: the next boot takes it from there.
+# For a sealed secret, the sealed copy has to match as well: the next boot reads it.
 sealed_digest() { systemd-creds decrypt --name=secret "$1" - 2>/dev/null | sha256sum | sed 's/ .*//'; }
 
 keyed() { printf '%s' "$SALT$1" | sha256sum | sed 's/ .*//'; }
 
-# Says of every entry what would have to be changed: `entry=NUMBER WHAT OWNER MODE`, with WHAT a list of `new`, `content`,
-# `owner`, `mode`, `later`, separated by commas; OWNER and MODE are what is found there.
+# Report what has to be changed of every entry: `entry=NUMBER WHAT OWNER MODE`, with WHAT a list of `new`, `content`,
+# `owner`, `mode`, `later`, separated by commas. OWNER and MODE are the present ones.
 compare_entries() {
     set --
     while IFS=$TAB read -r number hash _ _ _ _ _ path; do
@@ -98,7 +98,7 @@ compare_entry() {
     what=''
     if ! user_known "$user" || ! group_known "$group"; then
         if [ "$owner_rule" = must ]; then
-            error no_owner "the user or group $user:$group, to whom $path is to belong, does not exist"
+            error no_owner "the user or group $user:$group for $path does not exist"
         fi
         what=,later user=root group=root mode=600
     fi
@@ -107,14 +107,14 @@ compare_entry() {
         return
     fi
     if [ -L "$ROOT$path" ] || [ ! -f "$ROOT$path" ]; then
-        error not_a_file "$path is there and is no regular file"
+        error not_a_file "$path exists and is not a regular file"
     fi
     digest=${found_digests%%"$NEWLINE"*} found_digests=${found_digests#*"$NEWLINE"}
     found_state=${found_states%%"$NEWLINE"*} found_states=${found_states#*"$NEWLINE"}
     read -r found_uid found_gid found_user found_group found_mode <<EOT
 $found_state
 EOT
-    # In this order they are told.
+    # The list is built from its end.
     if [ "$found_mode" != "$mode" ]; then what=",mode$what"; fi
     case $user in "$found_user" | "$found_uid") user_same=1 ;; *) user_same='' ;; esac
     case $group in "$found_group" | "$found_gid") group_same=1 ;; *) group_same='' ;; esac
@@ -122,7 +122,7 @@ EOT
     if [ "$hash" != - ] && ! has_content; then what=",content$what"; fi
     case $what in
         '') ;;
-        # It is as it can be until there is such an owner.
+        # Nothing more can be done until the owner exists.
         ,later) say later "$number" ;;
         *) say entry "$number ${what#,} $found_user:$found_group $found_mode" ;;
     esac
@@ -133,7 +133,7 @@ has_content() {
     [ "$storage" != sealed ] || [ "$(keyed "$(sealed_digest "$(sealed_path "$path")")")" = "$hash" ]
 }
 
-# What this collection has placed and not taken away again
+# Report the paths that this collection has placed and not removed.
 say_ours() {
     ours_set=$(get "$STATE/secrets/current")
     if [ -z "$ours_set" ] || [ ! -f "$STATE/secrets/sets/$ours_set/index" ]; then return 0; fi
@@ -142,7 +142,7 @@ say_ours() {
     done <"$STATE/secrets/sets/$ours_set/index"
 }
 
-# Asked once each
+# Look each owner up only once.
 KNOWN_OWNERS=' '
 user_known() { owner_known "u:$1" user_exists "$1"; }
 group_known() { owner_known "g:$1" group_exists "$1"; }

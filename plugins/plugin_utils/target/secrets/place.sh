@@ -3,12 +3,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Makes a set of what was received, and puts it into place (APPLY=1) or leaves that to the guard. All of it or nothing.
-# ENTRIES are lines with the fields, apart by tabs,
+# Make a set of the received secrets, and place it (APPLY=1) or leave that to the guard. All of it or nothing.
+# ENTRIES are lines with these fields, separated by tabs:
 #   NUMBER  now|later  USER:GROUP  MODE  memory|disk|sealed  SOURCE  PATH
-# where SOURCE is OFFSET:SIZE in what was received, `keep` (as it is), `copy` (as it is, for another owner or with another
-# mode) or `absent`. UNITS are lines NUMBER  restart|reload  UNIT. With EXCLUSIVE=1 what is not an entry goes away.
-# $NIXFERRY_RECEIVED is a file that begins with this very script: the contents follow after $NIXFERRY_SKIP bytes.
+# SOURCE is OFFSET:SIZE in the received bytes, `keep` (unchanged), `copy` (the same content for another owner or mode) or
+# `absent`. UNITS are lines NUMBER  restart|reload  UNIT. With EXCLUSIVE=1 secrets that are not an entry are removed.
+# $NIXFERRY_RECEIVED is a file that begins with this very script. The contents follow after $NIXFERRY_SKIP bytes.
 
 each_entry() { # FUNCTION: with the fields in variables; stops at the first that fails
     while IFS=$TAB read -r number when owner mode storage source path; do
@@ -31,7 +31,7 @@ EOT
 
 is_new() { case $source in keep | absent) false ;; esac; }
 
-# Something is there, for nobody but root, and may be written to.
+# A new entry gets an empty file, which only root can read and write.
 prepare_entry() {
     make_kept_directory "$SET" "$path" || return 1
     if is_new; then
@@ -41,7 +41,7 @@ prepare_entry() {
     fi
 }
 
-# All that belong to the same owner and have the same mode get them by one program each.
+# Run chown and chmod only once for all secrets with the same owner and mode.
 own_entries() {
     printf '%s\n' "$ENTRIES" | cut -f 3,4 | sort -u >"$MADE/owners" || return 1
     while IFS=$TAB read -r own_owner own_mode; do
@@ -71,7 +71,7 @@ fill_entry() {
     esac
 }
 
-# Not every program says so when a disk is full.
+# Not every program reports a full disk.
 has_all_bytes() {
     set --
     all_bytes=0
@@ -100,7 +100,7 @@ index_entry() {
     if [ "$storage:$index_state" = sealed:file ]; then seal_entry; fi
 }
 
-# What the next boot takes it from, beside the secret itself
+# Write the sealed copy, from which the next boot restores the secret.
 seal_entry() {
     sealed=$(sealed_path "${path#"$ROOT"}")
     DECLARED=$DECLARED$sealed$NEWLINE
@@ -114,7 +114,7 @@ seal_entry() {
     fi && write_line "$number" file now root:root 600 disk "$sealed"
 }
 
-# What was placed earlier and is not declared now
+# Add the secrets that were placed earlier and are not declared now.
 index_others() {
     others=$(get "$STATE/secrets/current")
     if [ -z "$others" ] || [ ! -f "$STATE/secrets/sets/$others/index" ]; then return 0; fi
@@ -129,7 +129,7 @@ index_others() {
         fi
         case $path in
             "$STATE"/secrets/sealed/*)
-                # Goes with the secret itself, and away if that is declared without.
+                # The sealed copy stays with its secret, and goes if the secret is now declared without one.
                 unsealed=$ROOT$(printf '%s' "${path##*/}" | sed 's,%2f,/,g; s/%25/%/g')
                 if is_declared "$unsealed"; then
                     write_line "$number" absent now root:root 600 disk "$path" || return 1
@@ -147,7 +147,7 @@ index_others() {
 
 is_declared() { case $NEWLINE$DECLARED in *"$NEWLINE$1$NEWLINE"*) true ;; *) false ;; esac; }
 
-# A reboot may have taken it.
+# The secret may be gone after a reboot.
 keep_other() { # PATH
     if [ ! -f "$1" ] || [ -L "$1" ]; then return 0; fi
     find_kept "$SET" "$number" "$1"
@@ -157,7 +157,7 @@ keep_other() { # PATH
 make_set() {
     MADE=$STATE/secrets/sets/$SET
     DECLARED=''
-    # Somebody's activation may just be ending, and clear away what nobody wants.
+    # Another activation may just be ending, and remove sets that are not staged.
     mkdir -p "$STATE/secrets/sealed" "$MADE.making" && : >"$MADE.making/staged" && mv "$MADE.making" "$MADE" &&
         make_directories && each_entry prepare_entry && own_entries &&
         each_entry fill_entry && has_all_bytes && : >"$MADE/index.new" && each_entry index_entry && index_others &&
@@ -182,9 +182,9 @@ EOT
 place_secrets() {
     # shellcheck disable=SC2034 # lib/base.sh ends the answer with it
     VERB=secrets
-    # From here on it is done or not, whoever is still there to hear of it.
+    # From here on a lost connection does not stop it half-way.
     trap '' HUP PIPE INT TERM
-    # On a terminal there is one output for everything.
+    # A terminal mixes standard output and standard error.
     exec 3>&1 1>"$NIXFERRY_RECEIVED.log" 2>&1
     use_state "$(state_directory)"
     answer_begins
@@ -194,19 +194,19 @@ place_secrets() {
     prepare_state
     take_lock "$DEPLOYER"
     if [ -f "$STATE/secrets/sets/$SET/index" ]; then
-        # The connection broke after all was done, and what connects (`ssh_retries`) has sent it again.
+        # The connection broke after all was done, and ssh (`ssh_retries`) has sent the request again.
         release_lock
         say set "$SET"
         answer_ends
     fi
     forget_staged
-    make_set || give_up not_placed "the secrets could not be written: the old ones are as they were"
+    make_set || give_up not_placed "the secrets could not be written: the old ones are unchanged"
     if [ "$APPLY" = 1 ]; then
         if ! keep_before "$SET" || ! place_set "$SET" || ! remember_set "$SET" "$(get "$STATE/secrets/toplevel")"; then
             if place_set "$SET-before"; then
-                give_up not_placed "the secrets could not be put into their places: the old ones are as they were"
+                give_up not_placed "the secrets could not be placed: the old ones are unchanged"
             fi
-            give_up half_placed "some secrets could be put into their places, and not be taken away again"
+            give_up half_placed "some new secrets were placed, and the old ones could not be restored"
         fi
         say_lines unit_failed "$(tell_units "$SET")"
         say_lines output "$(tail -n 20 "$NIXFERRY_RECEIVED.log")"

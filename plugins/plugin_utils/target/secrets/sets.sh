@@ -3,28 +3,28 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Sets of secrets: everything that is in its place at one time. A set is
-#   /var/lib/nixferry/secrets/sets/<set>/index    a line for each secret, fields apart by tabs:
+# Sets of secrets. A set holds all secrets that are in place at one time:
+#   /var/lib/nixferry/secrets/sets/<set>/index    a line for each secret, fields separated by tabs:
 #       NUMBER  file|absent  now|later  USER:GROUP  MODE  memory|disk|sealed  PATH
-#   /var/lib/nixferry/secrets/sets/<set>/staged   is there until it is in place, or an activation takes it
+#   /var/lib/nixferry/secrets/sets/<set>/staged   exists until the set is placed, or an activation takes it
 #   /var/lib/nixferry/secrets/sets/<set>/units    lines NUMBER  restart|reload  UNIT
-#   <directory of PATH>/.nixferry/<set>/NUMBER    the content, with its owner and mode, for nobody but root to reach
-# To put a set into its place is a hard link and a rename for each secret: that needs no room, and no moment has the
-# wrong reader. What was in a place before is a set as well (<set>-before), so going back is the same thing.
-# `later`: the owner did not exist yet. `absent`: nothing is to be at PATH.
+#   <directory of PATH>/.nixferry/<set>/NUMBER    the content, with its owner and mode, in reach of root alone
+# Placing a set takes a hard link and a rename for each secret. That needs no room on the disk, and the wrong user can
+# never read it in between. The previous secrets are a set as well (<set>-before), so a roll back works the same way.
+# `later`: the owner did not exist yet. `absent`: PATH must not exist.
 #   /var/lib/nixferry/secrets/current             the set that is in place
 #   /var/lib/nixferry/secrets/of/<name>           the set that the toplevel of that name runs or ran with
 
 SETS_KEPT=10
 UNIT_DEADLINE=120 # seconds that all units together may take to restart or reload
-UNSEAL_DEADLINE=30 # seconds for a secret; a chip that does not answer must not hold up a roll back
+UNSEAL_DEADLINE=30 # seconds for one secret: a chip that does not answer must not delay a roll back
 TAB=$(printf '\t')
 NEWLINE='
 '
 
 secrets_directory() { echo "$STATE/secrets"; }
 
-# Sets KEPT, the file with a secret's content: SET NUMBER PATH
+# Set KEPT to the file with a secret's content: SET NUMBER PATH
 find_kept() { KEPT=${3%/*}/.nixferry/$1/$2; }
 
 user_exists() { id -u -- "$1" >/dev/null 2>&1; }
@@ -36,14 +36,14 @@ group_exists() {
 make_directory() {
     if [ -d "$1" ]; then return 0; fi
     (umask 022 && mkdir -p "${1%/*}") && mkdir "$1" || return 1
-    # As NixOS has it; elsewhere nobody can list it, and whom a secret belongs to gets at it.
+    # The mode that NixOS uses. Elsewhere only root can list it, and the owner of a secret can open that one.
     if group_exists keys && chgrp keys "$1"; then chmod 750 "$1"; else chmod 711 "$1"; fi
 }
 
-# Where the sealed form of the secret at PATH lies
+# Print where the sealed copy of the secret at PATH lies.
 sealed_path() { printf '%s/secrets/sealed/%s\n' "$STATE" "$(printf '%s' "${1#"$ROOT"}" | sed 's/%/%25/g; s,/,%2f,g')"; }
 
-# unseal SET NUMBER PATH OWNER MODE: what a reboot has taken out of main memory is there again. An owner that does not
+# unseal SET NUMBER PATH OWNER MODE: restore a secret that a reboot has removed from main memory. An owner that does not
 # exist yet gets it later.
 unseal() {
     unsealed_path=$(sealed_path "$3")
@@ -66,14 +66,14 @@ make_kept_directory() { # SET PATH
 # shellcheck disable=SC3013 # every shell has -ef, and POSIX has taken it up
 is_same_file() { [ "$1" -ef "$2" ]; }
 
-# complete_set SET: what is in place and not of the set is to be absent
+# complete_set SET: mark as absent what is placed now and not in the set
 complete_set() {
     completed=$(secrets_directory)/sets/$1/index
     complete_from=$(secrets_directory)/sets/$(get "$(secrets_directory)/current")/index
     if [ ! -f "$complete_from" ] || is_same_file "$complete_from" "$completed"; then return 0; fi
     cp "$completed" "$completed.new" || return 1
     paths=$NEWLINE$(cut -f 7 "$completed")$NEWLINE
-    # Numbers that no line of it has
+    # Numbers that are not used in the set
     complete_count=$(wc -l <"$completed")
     while IFS=$TAB read -r number presence _ owner mode storage path; do
         complete_count=$((complete_count + 1))
@@ -83,7 +83,7 @@ complete_set() {
     mv -f "$completed.new" "$completed"
 }
 
-# keep_before SET: <SET>-before becomes what is now where SET has something
+# keep_before SET: record in <SET>-before what lies now at the paths of SET
 keep_before() {
     before_in=$(secrets_directory)/sets/$1-before
     mkdir -p "$before_in" || return 1
@@ -103,8 +103,8 @@ keep_before() {
     mv -f "$before_in/index.new" "$before_in/index"
 }
 
-# place_set SET: every secret of the set is where it belongs. SECRETS_LOST: those that lay in main memory when the host
-# went down. Fails if one could not be placed; the others are placed all the same.
+# place_set SET: place every secret of the set. Set SECRETS_LOST to those that lay in main memory when the host went down.
+# Fails if one could not be placed; the others are placed all the same.
 place_set() {
     SECRETS_LOST=
     place_failed=0
@@ -120,14 +120,14 @@ place_set() {
         elif [ ! -e "$KEPT" ]; then
             SECRETS_LOST="$SECRETS_LOST $path"
         elif ! is_same_file "$KEPT" "$path"; then
-            # A directory would swallow it.
+            # `mv` would move it into a directory.
             { [ ! -d "$path" ] && ln -f "$KEPT" "$KEPT.placing" && mv -f "$KEPT.placing" "$path"; } || place_failed=1
         fi
     done <"$(secrets_directory)/sets/$1/index"
     return "$place_failed"
 }
 
-# own_set SET: owners that did not exist yet get what is theirs. Says those that still do not.
+# own_set SET: give secrets to owners that did not exist before. Print the owners that still do not exist.
 own_set() {
     while IFS=$TAB read -r number presence when owner mode _ path; do
         if [ "$presence:$when" != file:later ]; then continue; fi
@@ -137,14 +137,14 @@ own_set() {
     done <"$(secrets_directory)/sets/$1/index"
 }
 
-# changed_units SET: lines "restart UNIT" or "reload UNIT", for those whose secrets are other ones in <SET>-before
+# changed_units SET: print "restart UNIT" or "reload UNIT" for units whose secrets differ from those in <SET>-before
 changed_units() {
     [ -s "$(secrets_directory)/sets/$1/units" ] || return 0
     while IFS=$TAB read -r number presence _ _ _ _ path; do
         find_kept "$1" "$number" "$path"
         changed_new=$KEPT
         find_kept "$1-before" "$number" "$path"
-        # Unchanged is what has been the same file; or is a copy, for another owner.
+        # Unchanged if it is the same file, or a copy of it for another owner.
         if is_same_file "$changed_new" "$KEPT" || cmp -s "$changed_new" "$KEPT"; then continue; fi
         if [ "$presence" = absent ] && [ ! -e "$KEPT" ]; then continue; fi
         while IFS=$TAB read -r unit_number unit_verb unit_name; do
@@ -153,7 +153,7 @@ changed_units() {
     done <"$(secrets_directory)/sets/$1/index" | sort -r -u
 }
 
-# tell_units SET: restarts and reloads units whose secrets are other ones now. Says the names of those that fail.
+# tell_units SET: restart or reload units whose secrets have changed. Print the names of those that fail.
 tell_units() {
     { have systemctl && [ -d "$ROOT/run/systemd/system" ]; } || return 0
     told_units=' '
@@ -161,7 +161,7 @@ tell_units() {
     changed_units "$1" | while read -r told_verb told_unit; do
         case $told_units in *" $told_unit "*) continue ;; esac
         told_units="$told_units$told_unit "
-        # One that does not run has nothing to reload.
+        # A unit that does not run cannot be reloaded.
         case $told_verb in reload) told_verb=reload-or-restart ;; esac
         if passed "$tell_until" ||
             ! bounded "$(seconds_until "$tell_until")" systemctl "$told_verb" "$told_unit" </dev/null >&2; then
@@ -176,7 +176,7 @@ forget_kept() { # SET DIRECTORY
     rmdir "$2/.nixferry" 2>/dev/null
 }
 
-# forget_set SET: only what is in place stays
+# forget_set SET: remove the set; placed secrets stay
 forget_set() {
     forgotten=$(secrets_directory)/sets/${1:?}
     if [ -f "$forgotten/index" ]; then
@@ -187,7 +187,7 @@ forget_set() {
     rm -rf "$forgotten"
 }
 
-# What was staged for an activation that did not come
+# Remove sets that were staged for an activation that never started.
 forget_staged() {
     for staged in "$(secrets_directory)/sets"/*/staged; do
         if [ -e "$staged" ]; then
@@ -197,14 +197,14 @@ forget_staged() {
     done
 }
 
-# remember_set SET TOPLEVEL: that is what TOPLEVEL runs with, and whatever is deployed until there is another set
+# remember_set SET TOPLEVEL: record SET as the current set, and as the one that TOPLEVEL runs with
 remember_set() {
     remembered_in=$(secrets_directory)
     mkdir -p "$remembered_in/of" && put "$remembered_in/current" "$1" || return 1
     if [ -n "$2" ]; then put "$remembered_in/of/${2##*/}" "$1 $2" && put "$remembered_in/toplevel" "$2"; fi
 }
 
-# Sets that no system can ask for any more go, and the oldest of the others.
+# Remove sets that no system uses any more, and the oldest of the others.
 prune_sets() {
     pruned_in=$(secrets_directory)
     sets_wanted=

@@ -3,10 +3,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Units that come with secrets: one that looks after those on the disk at boot (secrets/boot.sh), and for each secret a
-# service <name>-key.service that has started once the secret is there, for other units to be ordered after. NixOS takes no
-# units but its own in /etc/systemd/system; this directory its systemd reads as well.
-# KEY_UNITS are lines NAME  PATH, fields apart by tabs.
+# Units for secrets. One places the secrets at boot (secrets/boot.sh). For each secret <name>-key.service counts as started
+# once the secret exists, so that other units can be ordered after it. NixOS accepts only its own units in
+# /etc/systemd/system; its systemd reads the directory below as well.
+# KEY_UNITS are lines NAME  PATH, fields separated by tabs.
 
 CONTROL_UNITS=$ROOT/etc/systemd/system.control
 BOOT_UNIT=nixferry-secrets.service
@@ -14,7 +14,7 @@ KEY_UNIT_MARK='# Made by nixferry.deploy.nix_secrets for the secret'
 
 install_units() {
     if [ ! -d "$ROOT/run/systemd/system" ] || ! have systemctl; then return 0; fi
-    # Others may read what is no secret.
+    # Unit files are not secret: other users may read them.
     umask 022
     units_changed=''
     mkdir -p "$CONTROL_UNITS/sysinit.target.wants" && put_all_units
@@ -43,7 +43,7 @@ EOT
     if [ -n "$units_changed" ]; then bounded "$UNIT_DEADLINE" systemctl daemon-reload </dev/null || return 1; fi
 }
 
-# A unit of that name that comes from elsewhere, such as the system's own, stays the one.
+# A unit of the same name from elsewhere, such as the system itself, takes precedence.
 is_foreign_unit() {
     if [ -e "$CONTROL_UNITS/$1" ]; then return 1; fi
     for unit_place in /etc/systemd/system /run/systemd/system /usr/local/lib/systemd/system /usr/lib/systemd/system \
@@ -53,7 +53,7 @@ is_foreign_unit() {
     return 1
 }
 
-# UNIT_TEXT as NAME. There may be hundreds: a program is run for none that is new or as it should be.
+# Write UNIT_TEXT as unit NAME. There may be hundreds: start no program for a unit that is new or unchanged.
 put_unit() { # NAME
     if [ ! -e "$CONTROL_UNITS/$1" ]; then
         printf '%s\n' "$UNIT_TEXT" >"$CONTROL_UNITS/$1" || return 1
@@ -78,7 +78,7 @@ remove_key_units() {
     done
 }
 
-# In the words of systemd.syntax(7) and systemd.service(5): a percent sign and a dollar stand for themselves when doubled.
+# Quote as in systemd.syntax(7) and systemd.service(5): a literal percent or dollar sign is doubled.
 set_key_unit_text() { # NAME PATH
     key_word=$2
     case $key_word in

@@ -44,7 +44,7 @@ def test_a_held_host_goes_back_by_itself_in_the_end(host: Host) -> None:
     assert (ended.phase, ended.reason, ended.message) == (
         "rolled-back",
         "not_confirmed",
-        "nobody confirmed in the time for which it was held",
+        "the hold ended without a confirmation",
     )
     assert (host.current, host.boots, host.profile_target) == (old, old, old)
 

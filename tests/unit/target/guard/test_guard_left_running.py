@@ -30,7 +30,7 @@ def assert_left(host: Host, ended: GuardStatus, reason: str) -> None:
     assert (host.current, host.boots, host.profile_target) == (new, old, old)
     assert host.actions == ["test new"]
     assert ended.boot_default == "old"
-    assert "it was not rolled back, as was asked for" in ended.message
+    assert "it was not rolled back, as requested" in ended.message
     assert "rolling-back" not in [phase for phase, _time in ended.phase_times]
     assert "a reboot brings that back" in ended.remedy
     assert "could not be restored" not in ended.remedy

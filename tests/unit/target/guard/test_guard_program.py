@@ -313,7 +313,7 @@ def test_simultaneous_first_starts_do_not_disturb_each_other(host: Host) -> None
 
     with ThreadPoolExecutor(len(requests)) as pool:
         answers = list(pool.map(start, requests))
-    assert len([answer for answer in answers if "somebody else is deploying" in answer]) == 5
+    assert len([answer for answer in answers if "another deploy to this host is running" in answer]) == 5
     assert is_in_order(host)
 
 

@@ -222,7 +222,7 @@ def test_second_deployer_finds_the_host_locked(machine: Machine) -> None:
     started = machine.start(machine.system("new"))
     machine.wait_until_down()
     other = machine.system("other")
-    with pytest.raises(NixferryError, match="somebody else is deploying"):
+    with pytest.raises(NixferryError, match="another deploy to this host is running"):
         machine.start(other)
     machine.boots(with_unit=False)
     with pytest.raises(NixferryError, match=f"activation {started.activation_id}"):
@@ -353,7 +353,7 @@ def test_host_that_cannot_is_refused_before_anything_changes(machine: Machine, t
     words = {
         "loader": "neither systemd-boot nor GRUB",
         "memory": "main memory",
-        "units": "takes no unit",
+        "units": "cannot be written to",
         "old": "no old system",
     }
     if trouble in ("loader", "old"):

@@ -216,7 +216,7 @@ def test_of_simultaneous_starts_exactly_one_wins(host: Host, stale: bool) -> Non
     winners = [answer for answer in answers if isinstance(answer, GuardStatus)]
     losers = [answer for answer in answers if isinstance(answer, NixferryError)]
     assert len(winners) == 1, [str(answer) for answer in answers]
-    assert all("somebody else is deploying" in loser.cause for loser in losers)
+    assert all("another deploy to this host is running" in loser.cause for loser in losers)
     assert host.awaited(winners[0].activation_id).phase == "awaiting-confirmation"
     assert len(host.actions) == 1
 

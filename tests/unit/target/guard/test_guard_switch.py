@@ -96,7 +96,7 @@ def test_deploy_that_nobody_confirms_is_rolled_back(host: Host) -> None:
     assert (ended.phase, ended.reason, ended.message) == (
         "rolled-back",
         "not_confirmed",
-        "nobody confirmed within 1 s",
+        "no confirmation came within 1 s",
     )
     assert host.actions == ["test new", "test old"]
     assert (host.current, host.boots, host.profile_target) == (old, old, old)
@@ -199,7 +199,7 @@ def test_confirmation_of_an_earlier_activation_does_not_count(host: Host) -> Non
 def test_confirmation_that_comes_too_late_is_refused(host: Host) -> None:
     started = host.start(host.toplevel("new"), timeout_confirm=1)
     assert host.ended(started.activation_id).phase == "rolled-back"
-    with pytest.raises(NixferryError, match="rolled-back: nobody confirmed within 1 s") as caught:
+    with pytest.raises(NixferryError, match="rolled-back: no confirmation came within 1 s") as caught:
         host.confirm(started.activation_id)
     assert caught.value.step == "confirm"
 

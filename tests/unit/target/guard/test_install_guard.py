@@ -130,7 +130,7 @@ def test_what_is_refused_changes_nothing(host: Host, rule_file: Path) -> None:
     program.parent.chmod(0o777)
     refused("others than root can change .*/sbin")
     program.parent.chmod(0o755)
-    with pytest.raises(NixferryError, match="no user nobody-here"):
+    with pytest.raises(NixferryError, match="the user nobody-here does not exist"):
         install(host, rule_file, "nobody-here")
     host.program("id", "#!/bin/sh\necho 1000\n")
     assert "become" in refused("only root")

@@ -150,7 +150,7 @@ def test_first_system_that_fails_is_removed_where_the_kind_can_do_that(host: Hos
         False,
     )
     assert (host.directory / "deactivated").read_text().strip() == new
-    assert any("what the activation had made was removed" in note for note in ended.notes)
+    assert any("the changes of the activation were removed" in note for note in ended.notes)
 
 
 @EVERY_SHELL
@@ -161,7 +161,7 @@ def test_first_system_that_cannot_be_removed_is_named(host: Host) -> None:
         host.start(new, kind=driver("exit 3", properties={"REMAINS": "some links"})).activation_id
     )
     assert ended.phase == "failed"
-    assert "what the activation changed is still there (some links)" in ended.message
+    assert "the changes of the activation remain (some links)" in ended.message
     deployed = driver("exit 3", deactivate="exit 5")
     ended = host.ended(host.start(new, kind=deployed).activation_id)
     assert ended.phase == "failed"

@@ -157,7 +157,7 @@ def test_secrets_that_were_placed_after_a_power_cut_stay(secrets: SecretsHost) -
     secrets.place(declared(3), exclusive=True)
     recovered = host.recover(identifier)
     assert recovered.phase == "rolled-back"
-    assert any("they stay" in note for note in recovered.notes)
+    assert any("they were kept" in note for note in recovered.notes)
     assert in_place(secrets) == of_version(3)
 
 

@@ -171,9 +171,9 @@ def test_places_that_are_refused(secrets: SecretsHost) -> None:
     secrets.path("/srv/fine/store").symlink_to("/nix/store/1-etc")
     unsafe(secrets, {**disk, "path": "/srv/fine/store/app"}, "is in the Nix store")
     secrets.path("/srv/fine/file").write_text("")
-    unsafe(secrets, {**disk, "path": "/srv/fine/file/app"}, "is no directory")
+    unsafe(secrets, {**disk, "path": "/srv/fine/file/app"}, "is not a directory")
     secrets.path("/srv/fine/keys/app").symlink_to("/etc/passwd")
-    unsafe(secrets, {**disk, "path": "/srv/fine/keys/app"}, "is there and is no regular file")
+    unsafe(secrets, {**disk, "path": "/srv/fine/keys/app"}, "exists and is not a regular file")
     secrets.path("/srv/fine/keys/app").unlink()
     assert secrets.place({"app": {"text": WORD, **disk, "path": "/srv/fine/keys/app"}})["changed"]
     # A group may share what only root's group may write to, and a link of root's may lead to a good place.
@@ -205,7 +205,7 @@ FAULTS = {
     "connection": "did not arrive completely",
     "disk": "could not be written: the old ones",
     "owner": "could not be written: the old ones",
-    "place": "could not be put into their places: the old ones",
+    "place": "could not be placed: the old ones",
 }
 
 
@@ -328,7 +328,7 @@ def test_somebody_else_deploys(secrets: SecretsHost) -> None:
     host = secrets.host_
     started = host.start(host.toplevel("new"))
     host.awaited(started.activation_id)
-    with pytest.raises(NixferryError, match="somebody else is deploying"):
+    with pytest.raises(NixferryError, match="another deploy to this host is running"):
         secrets.place({"a": {"text": WORD}})
     assert not secrets.path("/run/keys/a").exists()
     host.confirm(started.activation_id)

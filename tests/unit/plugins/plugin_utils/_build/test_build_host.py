@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import build_host as _build_host
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Target
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.build_host import BuildHostRealiser
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Target
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import HostBuild
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
 
 HOSTS = ("web1", "web2", "web3")
 

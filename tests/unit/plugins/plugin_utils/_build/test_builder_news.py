@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.builder_news import BuilderNews, with_builders
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.builder_news import (
+    BuilderNews,
+    with_builders,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import parse_line
 

@@ -4,17 +4,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.gcroots import keep, roots_directory
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import NixRequest, NixResult
 
 SYSTEM = f"/nix/store/{'0' * 32}-system"
@@ -82,19 +75,3 @@ def test_projects_have_directories_of_their_own(tmp_path: Path) -> None:
     directories = {roots_directory(project, tmp_path) for project in ("/a/fleet", "/b/fleet", "/")}
     assert len(directories) == 3
     assert all(directory.parent == tmp_path / "gcroots" for directory in directories)
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-
-

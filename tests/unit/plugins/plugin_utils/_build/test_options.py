@@ -19,13 +19,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options imp
     build_options,
     setting_text,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import Source
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import (
     ExpressionRoot,
     FlakeRoot,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import FileFleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import Source
 
 
 def options(*, check_mode: bool = False, **given: Any) -> BuildOptions:

@@ -11,14 +11,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Controller, Target, missing, plan, realise, target_of, target_of_store_path
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.failures import Failure, own_failures
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan, parse_plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import (
+    Controller,
+    Target,
+    missing,
+    plan,
+    realise,
+    target_of,
+    target_of_store_path,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import ActivityType, Result, Start
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import (
+    NixRequest,
+    NixResult,
+    result_of_log,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.failures import Failure, own_failures
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
+    ActivityType,
+    Result,
+    Start,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import BuildLogs
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import NixRequest, NixResult, result_of_log
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan, parse_plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
 
 LOGS = Path(__file__).parents[3] / "fixtures" / "nix-logs"
 VERSIONS = ["2.8.0", "2.26.3", "2.34.8"]
@@ -145,9 +161,7 @@ def test_a_host_fails_for_its_own_dependency_and_shows_its_log() -> None:
     errors = realised(nix, "web1", "web2", logs=logs)
     assert set(errors) == {"web1"}
     error = errors["web1"]
-    assert (
-        error.cause == f"builder for '{dependency}' failed with exit code 1; {store('web1.drv')} needs it"
-    )
+    assert error.cause == f"builder for '{dependency}' failed with exit code 1; {store('web1.drv')} needs it"
     assert error.output == ["undefined reference"]
     assert dependency in error.remedy
     assert error.step == "build"

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Target
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import (
     realise_script,
 )
@@ -23,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
 
 SHELLS = [
     pytest.param(

@@ -185,11 +185,11 @@ def test_what_is_empty_is_left_out() -> None:
         ("nixferry=1\nhello world\nend=status\n", "is not key=value: 'hello world'"),
         ("nixferry=1\nphase=50%\nend=status\n", "is not key=value"),
         ("nixferry=1\nphase=committed\nend=probe\n", "ends as the answer to 'probe'"),
-        ("nixferry=1\nphase=dancing\nend=status\n", "there is no phase 'dancing'"),
+        ("nixferry=1\nphase=dancing\nend=status\n", "unknown phase 'dancing'"),
         ("nixferry=1\nphase=committed\nphase=failed\nend=status\n", "came 2 times"),
         ("nixferry=1\nphase=committed\nexit_code=many\nend=status\n", "should be a number"),
         ("nixferry=1\nphase=committed\nunchanged=yes\nend=status\n", "should be 0 or 1"),
-        ("nixferry=1\nerror=gremlins\nend=status\n", "there is no error 'gremlins'"),
+        ("nixferry=1\nerror=gremlins\nend=status\n", "unknown error 'gremlins'"),
     ],
 )
 def test_answers_that_break_the_contract_are_errors(stdout: str, words: str) -> None:

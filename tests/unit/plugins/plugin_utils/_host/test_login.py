@@ -32,12 +32,12 @@ LOGINS = {
         "ansible_password",
     ),
     "ssh: Could not resolve hostname nowhere.invalid: Name or service not known": (
-        "no such address",
+        "cannot be resolved",
         "nowhere.invalid",
         "ansible_host",
     ),
     "ssh: connect to host 192.0.2.1 port 23: Connection refused": (
-        "nobody answers at that port",
+        "the port refuses connections",
         "port 23",
         "ansible_port",
     ),

@@ -66,13 +66,13 @@ def test_nixops_own_words() -> None:
 
 
 REFUSED: list[tuple[Any, str]] = [
-    (WORD, "is no dictionary"),
+    (WORD, "is not a dictionary"),
     ({}, "needs one of text, file, command, and has none"),
     ({"text": WORD, "file": WORD}, "has text and file"),
-    ({"text": 1234}, "has a text that is no string"),
-    ({"text": {"password": WORD}}, "has a text that is no string"),
+    ({"text": 1234}, "has a text that is not a string"),
+    ({"text": {"password": WORD}}, "has a text that is not a string"),
     ({"text": WORD, "txet": WORD}, "has no option txet"),
-    ({"text": WORD, "permissions": 384}, "has a permissions that is no string"),
+    ({"text": WORD, "permissions": 384}, "has a permissions that is not a string"),
     ({"text": WORD, "permissions": "rw"}, "not octal digits"),
     ({"text": WORD, "permissions": "0666"}, "everybody could change it"),
     ({"text": WORD, "permissions": "4755"}, "not octal digits"),

@@ -210,7 +210,7 @@ def test_no_error_tells_what_the_evaluator_said(answer: str | None) -> None:
 
 
 def test_a_host_that_is_not_in_the_fleet_and_a_deadline() -> None:
-    with pytest.raises(NixferryError, match=r"no host 'web1' in the fleet /srv/fleet/network.nix"):
+    with pytest.raises(NixferryError, match=r"the fleet /srv/fleet/network.nix has no host 'web1'"):
         read_fleet_secrets(FLEET, "web1", directory="/", nix=cast(Nix, Evaluator(None, listed=("db1",))))
     late = cast(Nix, Evaluator(None, timed_out=True))
     with pytest.raises(NixferryError, match="deadline for reading the secrets") as caught:

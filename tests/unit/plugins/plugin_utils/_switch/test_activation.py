@@ -122,6 +122,7 @@ def test_a_host_that_never_comes_back_is_a_failure_with_an_unknown_state() -> No
     result = switch(host, timeout_activation=5, timeout_confirm=5, timeout_roll_back=5)
     assert (result["outcome"], result["failed"], result["changed"]) == ("unknown", True, False)
     assert "could not be reached again" in result["msg"]
+    assert summary_line(result) == "state UNKNOWN: the host could not be reached again"
 
 
 def _lost_after_start(host: Host) -> Any:
@@ -140,7 +141,7 @@ def test_a_host_that_lets_in_but_not_to_root_is_waited_for() -> None:
         answer("start", "activating"),
         ("status", "sudo: a password is required"),
         ("status", "sudo: a password is required"),
-        answer("status", "rolled-back", reason="not_confirmed", message="nobody confirmed"),
+        answer("status", "rolled-back", reason="not_confirmed", message="no confirmation came"),
     )
     assert switch(host)["outcome"] == "rolled-back"
 
@@ -218,6 +219,7 @@ def test_failure_to_roll_back_says_so() -> None:
     result = switch(host)
     assert (result["outcome"], result["failed"]) == ("failed", True)
     assert "NOT rolled back" in result["msg"]
+    assert summary_line(result) == "FAILED and not rolled back"
 
 
 def test_a_system_that_was_to_be_left_running_is_named() -> None:
@@ -248,7 +250,7 @@ def test_a_system_that_a_third_party_has_switched_to_is_named() -> None:
     assert f"The host was left with what a third party has switched it to: {third}" in result["msg"]
     assert "NOT rolled back" not in result["msg"]
     assert "could not be restored" not in result["msg"]
-    assert third in summary_line(result)
+    assert summary_line(result) == f"FAILED: it runs {third}, to which a third party has switched it"
 
 
 def test_the_host_waits_for_the_checks_too() -> None:

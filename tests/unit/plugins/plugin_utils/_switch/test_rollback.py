@@ -153,9 +153,9 @@ def test_a_deploy_that_made_no_generation_of_its_own_is_found() -> None:
         ),
         ("time:2026-09-21T14:05:00Z", "1", "known to be as old"),
         ("time:2226-09-21T14:05:00Z", "", "in the future"),
-        ("time:yesterday", "", "is no time"),
-        ("deploy:web", "", "is no id of a deploy"),
-        ("deploy:20269921T141300-00000001", "", "is no id of a deploy"),
+        ("time:yesterday", "", "is not a valid time"),
+        ("deploy:web", "", "is not a valid deploy id"),
+        ("deploy:20269921T141300-00000001", "", "is not a valid deploy id"),
     ],
 )
 def test_what_was_deleted_or_makes_no_sense_is_said(to: str, without: str, words: str) -> None:
@@ -166,7 +166,7 @@ def test_what_was_deleted_or_makes_no_sense_is_said(to: str, without: str, words
 def test_a_gap_is_not_guessed_over() -> None:
     """Without a history, a generation that is gone may have been the one."""
     host = fleet_host((), without="2")
-    with pytest.raises(NixferryError, match="2 of its generations, which may have been it, were deleted"):
+    with pytest.raises(NixferryError, match="the deleted generations 2 may have been current then"):
         choose_generation(host, f"deploy:{run_at(20)}", KNOWN)
     # What is known to have been deployed later was not.
     later = (line(2, ONE, 10, run=10),)

@@ -74,7 +74,7 @@ def test_one_that_is_not_well_spoils_it_for_all(
 ) -> None:
     word, settled, reason = decided(others, bad)
     assert (word, settled) == ("abort", False)
-    assert reason.startswith(f"not every host of the transaction is well (web2: {why}")
+    assert reason.startswith(f"these hosts of the transaction failed (web2: {why}")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,7 @@ def test_one_that_is_not_well_spoils_it_for_all(
     ],
 )
 def test_a_lost_host_spoils_it_whatever_it_said(result: dict[str, Any] | None, why: str) -> None:
-    assert (
-        decided(AWAITING, result, present=1)[2] == f"not every host of the transaction is well (web2: {why})"
-    )
+    assert decided(AWAITING, result, present=1)[2] == f"these hosts of the transaction failed (web2: {why})"
 
 
 def test_who_did_not_begin_because_of_others_is_not_to_blame() -> None:
