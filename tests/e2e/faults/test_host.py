@@ -165,28 +165,24 @@ def test_garbage_collection_in_the_middle(fault: Fault) -> None:
 
 def test_garbage_collection_after_the_profile_was_set(fault: Fault) -> None:
     """The commit has made the new generation, and fails: the old one has been removed meanwhile."""
-    host = fault.use("web2")
-    host.execute("nix-collect-garbage -d")
-    fault.remember()
+    fault.use("web2")
+    only_generation(fault)
     collects = {"preSwitchChecks": {"collects": f"case $NIXOS_ACTION in boot) {COLLECT}; false ;; esac"}}
     report = fault.deploy({"version": "2", **collects})
     assert "commit failed" in report["msg"]
-    after = fault.assert_settled(report, outcome="rolled-back")
-    assert_survives_collection(fault, after)
+    assert_survives_collection(fault, fault.assert_settled(report, outcome="rolled-back", next_deploy=False))
 
 
 def test_garbage_collection_after_a_reboot_inside_the_deploy(fault: Fault) -> None:
     """The new system has a generation before it is confirmed, and only the old one's link goes."""
-    host = fault.use("web1")
-    host.execute("nix-collect-garbage -d")
-    fault.remember()
+    fault.use("web1")
+    only_generation(fault)
     toplevel = fault.install({"version": "2", **FAULTS["new_kernel"]})
     check = {"command": f"{COLLECT}; false", "retries": 0, "delay": 0}
     options = {"reboot": "if-required", "timeout_reboot": 60, "timeout_activation": 60}
     report = fault.switch(toplevel, health_checks=[check], **options)
     assert report.get("rebooted"), report
-    after = fault.assert_settled(report, outcome="rolled-back")
-    assert_survives_collection(fault, after)
+    assert_survives_collection(fault, fault.assert_settled(report, outcome="rolled-back", next_deploy=False))
 
 
 def test_garbage_collection_while_a_profile_waits(fault: Fault) -> None:
@@ -210,10 +206,18 @@ def test_garbage_collection_while_a_profile_waits(fault: Fault) -> None:
 
 
 def assert_survives_collection(fault: Fault, after: HostState) -> None:
-    """What runs and boots is still there after another collection."""
+    """What runs and boots is still there after another collection, and the next deploy works."""
     fault.host.execute("nix-collect-garbage -d")
     assert fault.host.has_path(after.runs)
     assert fault.host.has_path(after.boots)
+    fault.assert_next_deploy_works()
+
+
+def only_generation(fault: Fault) -> None:
+    """Have the host run a system that its profile alone keeps: the image has more roots for the first one."""
+    fault.host.install_system(fault.project.build(fault.host.name, {"version": "the-only-one"}))
+    fault.host.execute("nix-collect-garbage -d")
+    fault.remember()
 
 
 @pytest.mark.parametrize(
