@@ -204,7 +204,7 @@ def test_a_refusal_names_host_cause_and_remedy(refused: PlaybookRun, name: str) 
     message = found.result["msg"]
     assert found.status == refusal.status, message
     assert f"{name}: copy failed: " in message
-    assert refusal.cause in message
+    assert refusal.message in message
     assert refusal.remedy in message.partition("What to do: ")[2]
 
 

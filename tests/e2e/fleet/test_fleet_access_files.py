@@ -102,7 +102,7 @@ def test_a_host_that_does_not_know_its_name_gets_no_access_in_silence(network: P
     assert list(listing_of(fleet).hosts) == ["web1"]
     answers = answers_of(fleet, "web1", "db1")
     assert isinstance(answers["web1"], Evaluation)
-    assert "host 'db1': nixferry.sshAccess has no part for \"db\"" in answers["db1"].message
+    assert "host 'db1': nixferry.sshAccess has no part for \"db\"" in answers["db1"].cause
 
 
 @pytest.mark.parametrize(

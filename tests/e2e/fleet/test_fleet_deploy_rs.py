@@ -109,8 +109,8 @@ def test_what_does_not_tell_which_system_it_is_is_refused(flake: Path, path: str
     assert not listing_of(fleet).errors
     refused = answers_of(fleet, "web")["web"]
     assert isinstance(refused, NixferryError)
-    assert "deploy.nodes.web.profiles.system" in refused.message
-    assert REFUSED[path] in refused.message
+    assert "deploy.nodes.web.profiles.system" in refused.cause
+    assert REFUSED[path] in refused.cause
 
 
 def test_a_file_of_deploy_rs_is_built_as_well(flake: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_file_of_deploy_rs_is_built_as_well(flake: Path) -> None:
     access = access_literal({"old": {"hostKeys": {"ed25519": "ssh-ed25519 AAAA"}}})
     refused = answers_of(fleet_in(flake, "deploy.nix", access=access), "old")["old"]
     assert isinstance(refused, NixferryError)
-    assert "access between hosts cannot be added" in refused.message
+    assert "access between hosts cannot be added" in refused.cause
 
 
 def test_access_is_added_only_where_the_profile_activates_the_configuration_of_that_name(

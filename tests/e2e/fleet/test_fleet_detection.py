@@ -263,4 +263,4 @@ def test_access_cannot_be_added_by_an_old_nixus(fleet_files: Path, network: Path
     assert isinstance(answers_of(fleet_in(network, "network.nix"), "web3")["web3"], Evaluation)
     refused = answers_of(fleet_in(network, "network.nix", access=access), "web3")["web3"]
     assert isinstance(refused, NixferryError)
-    assert "nixus' option ssh.access" in refused.message
+    assert "nixus' option ssh.access" in refused.cause

@@ -132,5 +132,5 @@ def test_a_system_that_is_wrong_is_listed_all_the_same(network: Path) -> None:
     fleet = fleet_in(write_network(network, text), "network.nix")
     assert list(listing_of(fleet).hosts) == ["web1", "web2"]
     answers: dict[str, Any] = answers_of(fleet, "web1", "web2")
-    assert "`networking.hostName' is not of type" in answers["web1"].message
+    assert "`networking.hostName' is not of type" in answers["web1"].cause
     assert isinstance(answers["web2"], Evaluation)

@@ -110,7 +110,7 @@ def test_the_inputs_of_a_flake(project: Project, upstream: Upstream) -> None:
     assert revisions(done.result("case 0")) == {"one": (first, second)}
     assert revisions(done.result("case 1")) == {"one": (first, first), "two": (first, first)}
     for case, words in enumerate(
-        ("no pin three", "no " + str(lock.parent / "nix/sources.json"), "nowhere"), 2
+        ("unknown pin three", f"{lock.parent}/nix/sources.json does not exist", "nowhere"), 2
     ):
         assert words in done.result(f"case {case}")["msg"]
     assert lock.read_bytes() == before
