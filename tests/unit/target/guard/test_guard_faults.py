@@ -305,7 +305,7 @@ def test_toplevel_that_is_not_there_is_refused(host: Host) -> None:
 def test_toplevel_of_another_kind_is_refused(host: Host) -> None:
     new = host.toplevel("new")
     (Path(new) / "nixos-version").unlink()
-    with pytest.raises(NixferryError, match="no system of the kind nixos: it lacks nixos-version"):
+    with pytest.raises(NixferryError, match="not a system of the kind nixos: it lacks nixos-version"):
         host.start(new)
 
 

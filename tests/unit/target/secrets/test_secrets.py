@@ -128,7 +128,7 @@ def test_what_is_declared_no_more(secrets: SecretsHost) -> None:
 @in_shells_that_run_any_program
 def test_an_owner_that_is_still_to_come(secrets: SecretsHost) -> None:
     late = {"app": {"text": WORD, "user": "ghost", "permissions": "0640"}}
-    with pytest.raises(NixferryError, match="ghost:root, to whom /run/keys/app is to belong, does not exist"):
+    with pytest.raises(NixferryError, match="user or group ghost:root for /run/keys/app does not exist"):
         secrets.place(late)
     assert secrets.leftovers() == []
     placed = secrets.place(late, phase="pre-activation")
