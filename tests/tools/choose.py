@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @cache
 def commit() -> str:
-    """What chooses: the hash of the commit that is checked out, or a fixed word where there is no repository."""
+    """Return the hash of the commit that is checked out, or a fixed word without a repository."""
     if os.environ.get(COMMIT):
         return os.environ[COMMIT]
     asked = subprocess.run(

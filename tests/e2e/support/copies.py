@@ -13,7 +13,7 @@ from typing import Any
 from lab import nix_environment, run
 from project import PlaybookRun, Project
 
-# A path that Nix cannot tell to be what it claims from its content: somebody has to be trusted.
+# A path whose content does not prove its name: Nix takes it only from a trusted user, or signed.
 EXPRESSION = """
 { name, bytes, dependency }:
 derivation {

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an exit code claims is believed only if the host agrees, and a lock that is waited for is no activation."""
+"""The guard believes an exit code only if the host agrees, and waiting for a lock is not an activation."""
 
 from __future__ import annotations
 

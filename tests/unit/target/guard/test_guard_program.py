@@ -290,7 +290,7 @@ def test_versions_that_no_record_has_are_removed(host: Host) -> None:
 
 
 def test_version_that_another_deploy_has_removed_is_sent_again(host: Host) -> None:
-    """Between the look at the program and the lock somebody may have deployed with another version."""
+    """Another deployer may replace the program between the look at it and the lock."""
     assert host.start(host.current).unchanged
     file = program_file(host)
     # What runs between the two.

@@ -261,7 +261,7 @@ def test_every_error_and_reason_of_the_guard_is_explained() -> None:
 
 
 def test_every_key_of_the_guard_is_read() -> None:
-    """A key that nobody reads is a mistake in one of the two halves."""
+    """A key that one half writes and the other does not read is a mistake."""
     said = set(re.findall(r"\bsay(?:_lines|_end_of|_closure)? ([a-z_]+)", guard_program().text))
     results = (_guard_status.GuardStatus, _guard_probe.ProbeResult)
     read = {key_of(field) for result in results for field in dataclasses.fields(result)}
