@@ -28,6 +28,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.shared_results import add_findings
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import shown
 
 
 class ActionModule(NixferryAction):
@@ -47,13 +48,19 @@ class ActionModule(NixferryAction):
         if len(request.hosts) > 1:
             progress.rename(f"{len(request.hosts)} hosts")
         task = BuildTask(request, progress)
-        builds = task.run(self._realiser(task, shell))
-        progress.close()
+        try:
+            builds = task.run(self._realiser(task, shell))
+        finally:
+            progress.close()
+            self._warn(*map(shown, task.evaluation_warnings.texts))
         failures = [build.error.text(build.host) for build in builds if build.error is not None]
-        for warning in [*task.warnings, *(failures if several else [])]:
+        self._warn(*task.warnings, *(failures if several else []))
+        return task_result(builds, self._share if several else None, warnings=task.evaluation_warnings.texts)
+
+    def _warn(self, *texts: str) -> None:
+        for text in texts:
             if not self._task.no_log:
-                Display().warning(warning)
-        return task_result(builds, self._share if several else None)
+                Display().warning(text)
 
     def _realiser(self, task: BuildTask, shell: RemoteShell) -> Realiser | None:
         """Return the realiser for a build outside of the controller, if any."""

@@ -87,6 +87,7 @@ notes:
     build fails with the same reason, and the other hosts are deployed.
   - Hosts that the fleet file excludes from deploys are left out; C(-v) names them and the reason.
   - Nothing is written next to a flake, not even a lock file.
+  - What Nix code warns of while the hosts are listed (C(lib.warn) and the like) is shown as warnings, each text once.
 requirements:
   - Nix on the controller, 2.8 or later.
   - jmespath, for O(query).
@@ -134,6 +135,7 @@ from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructa
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings, shown
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.inventory_options import (
     OPTIONS,
     FleetOptions,
@@ -194,9 +196,13 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if self.get_option("cache") and cache and key in self._cache:
             return FleetListing.of_data(self._cache[key])
         timeout = int(self.get_option("timeout"))
-        listing = read_fleet(
-            Nix(working_directory=options.directory), options.fleet, timeout=timeout if timeout > 0 else None
-        )
+        said = EvaluationWarnings()
+        nix = Nix(working_directory=options.directory, on_event=said.event)
+        try:
+            listing = read_fleet(nix, options.fleet, timeout=timeout if timeout > 0 else None)
+        finally:
+            for text in said.texts:
+                self.display.warning(f"{path}: {shown(text)}")
         for name, error in listing.errors.items():
             self.display.warning(f"{path}: {error.text(name)}")
         if self.get_option("cache") and not listing.errors:

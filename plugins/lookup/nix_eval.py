@@ -94,6 +94,7 @@ options:
     default: 600
 notes:
   - Derivations that a value needs for its evaluation (import from derivation) are built.
+  - What Nix code warns of (C(lib.warn) and the like) is shown as warnings, each text once.
   - Old versions of Nix such as 2.8 print six digits of a number with a fraction, and the lookup returns these.
 seealso:
   - module: nixferry.deploy.nix_build
@@ -133,6 +134,7 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.query import search
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.vault import refuse_vaulted
@@ -142,6 +144,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options imp
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings, shown
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.data import (
     DATA_SOURCES,
     data_attributes,
@@ -173,10 +176,16 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no t
         )
         directory = base_directory(str(self._loader.get_basedir()))
         source = source_from(given, DATA_SOURCES)
+        said = EvaluationWarnings()
         nix = Nix(
             options={str(name): setting_text(value) for name, value in given["options"].items()},
             working_directory=directory,
+            on_event=said.event,
         )
         attributes = data_attributes(source, paths, host, directory=directory)
-        values = evaluate_data(nix, attributes, timeout=given["timeout"] or None)
+        try:
+            values = evaluate_data(nix, attributes, timeout=given["timeout"] or None)
+        finally:
+            for text in said.texts:
+                Display().warning(f"nix_eval: {shown(text)}")
         return [search(given["query"], value) for value in values] if given["query"] else values

@@ -114,7 +114,6 @@ options:
       - An entry with its own source replaces all of these options for its host; any other entry completes them.
       - A task with C(run_once) sees the variables of one host only. Let each host record its own source before, as the
         role P(nixferry.deploy.nixos#role) does.
-        P(nixferry.deploy.nixos#role) does.
     type: dict
   args:
     description:
@@ -411,6 +410,16 @@ hosts:
       built: true
       revision: 1f0a8c34b1c05d9b4b5a5f0f2b8a4a7b6c3d2e1f
       repository: /home/ann/fleet
+evaluation_warnings:
+  description:
+    - What Nix code warned of during the evaluation, each text once. That is C(lib.warn), the option C(warnings) of
+      NixOS, and every other trace that begins with V(warning:) or V(evaluation warning:).
+    - The task shows them as warnings too. The hosts of a task are evaluated together, so Nix does not tell which of
+      them a warning is about, unless its text does.
+  returned: always, unless nothing could be evaluated for any host
+  type: list
+  elements: str
+  sample: ["The option `services.web.port' has been renamed to `services.web.listenPort'."]
 failed_hosts:
   description:
     - The names of the hosts that failed. The task itself does not fail for them.

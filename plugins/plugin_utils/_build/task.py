@@ -33,6 +33,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import Fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.profile import other_systems
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import Source
@@ -104,7 +105,10 @@ Realiser = Callable[[Nix, Mapping[str, Target], float | None], dict[str, HostBui
 
 
 class BuildTask:
-    """Evaluates and builds for all hosts of ``options``. ``warnings`` is filled while it runs."""
+    """Evaluates and builds for all hosts of ``options``.
+
+    ``warnings`` and ``evaluation_warnings``, those of the Nix code, are filled while it runs.
+    """
 
     def __init__(self, options: BuildOptions, progress: Progress) -> None:
         self.options = options
@@ -112,6 +116,7 @@ class BuildTask:
         self.logs = BuildLogs()
         self.builders = BuilderNews()
         self.warnings: list[str] = []
+        self.evaluation_warnings = EvaluationWarnings()
         self._fleets: dict[Fleet, Fleet] = {}
         self.nix = Nix(
             options=options.settings,
@@ -159,6 +164,7 @@ class BuildTask:
     def _event(self, event: LogEvent) -> None:
         self.logs.event(event)
         self.builders.event(event)
+        self.evaluation_warnings.event(event)
         self.progress.event(event)
 
     def _tell_waiting(self) -> None:
@@ -266,17 +272,21 @@ def _planned(host: str, target: Target, plan: Plan) -> HostBuild:
     return HostBuild(host, target, plan=plan, error=not_available(target) if unknown else None)
 
 
-def task_result(builds: Sequence[HostBuild], share: Share | None = None) -> dict[str, Any]:
+def task_result(
+    builds: Sequence[HostBuild], share: Share | None = None, *, warnings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the task's result: the only host's part at the top level, or with ``share`` a part for each host.
 
-    ``share`` gets the parts of ``builds`` and returns them with those of other processes.
+    ``warnings`` are those of the evaluation, which serves all hosts together. ``share`` gets the parts of ``builds``
+    and returns them with those of other processes.
     """
     changed = any(build.changed for build in builds)
+    common = {"changed": changed, "evaluation_warnings": list(warnings)}
     if share is None:
-        return {**builds[0].facts(), "changed": changed}
+        return {**builds[0].facts(), **common}
     hosts = share({build.host: build.facts() for build in builds})
     return {
-        "changed": changed,
+        **common,
         "failed": False,
         "hosts": hosts,
         "failed_hosts": [host for host, facts in hosts.items() if facts["failed"]],

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from ansible_collections.nixferry.deploy.plugins.module_utils._explain.causes import Cause, find
+
+from .text import without_margin
 
 _ERROR = re.compile(r"^\s*error:\s?", re.MULTILINE)
 _POSITION = re.compile(r"^\s*at (?P<position>\S.*:\d+(?::\d+)?):?\s*$")
@@ -162,16 +163,9 @@ def cause_of(text: str) -> str:
         if _HINT.match(line) or _SOURCE_LINE.match(line):
             continue
         kept.append(line)
-    message = "\n".join(_without_margin(kept)).strip()
+    message = "\n".join(without_margin(kept)).strip()
     if len(kept) > MESSAGE_LINES:
         message = "\n".join(message.splitlines()[:MESSAGE_LINES]) + "\n..."
     if position and position not in message:
         message = f"{message} (at {position})"
     return message
-
-
-def _without_margin(lines: Sequence[str]) -> list[str]:
-    """Return the lines without the common indentation of all but the first (Nix uses seven spaces)."""
-    rest = [line for line in lines[1:] if line.strip()]
-    margin = min((len(line) - len(line.lstrip()) for line in rest), default=0)
-    return [line if number == 0 else line[margin:] for number, line in enumerate(lines)]

@@ -21,6 +21,8 @@ from typing import Any
 PREFIX = "@nix "
 # The prefix of a warning.
 WARNING = "warning:"
+# The prefix of what Nix code prints while it is evaluated.
+TRACE = "trace:"
 
 # CSI sequences (colours, cursor), OSC sequences (hyperlinks, ended by BEL or ST), and two-byte escapes.
 _TERMINAL_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
@@ -141,8 +143,8 @@ def _parse_entry(entry: dict[str, Any]) -> LogEvent | None:
         # raw_msg lacks the "error:" and the trace: msg is the text for a terminal.
         text = strip_terminal_escapes(_text(entry.get("msg")) or _text(entry.get("raw_msg")))
         level = _number(entry.get("level"), Level.INFO)
-        # Nix logs some of its warnings at the level of errors.
-        return Message(max(level, Level.WARNING) if text.startswith(WARNING) else level, text)
+        # Nix logs traces and some of its warnings at the level of errors.
+        return Message(max(level, Level.WARNING) if text.startswith((WARNING, TRACE)) else level, text)
     if action == "start":
         return Start(
             id=_number(entry.get("id")),

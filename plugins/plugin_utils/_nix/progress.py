@@ -27,6 +27,7 @@ from .log_stream import (
     Start,
 )
 from .log_tally import Tally, derivation_of
+from .warnings import evaluation_warning
 
 # Seconds between two plain lines, and between two states of the refreshing line.
 LINE_INTERVAL_SECONDS = 5.0
@@ -152,7 +153,12 @@ class Progress:
         elif isinstance(event, Result):
             if event.type in (ResultType.BUILD_LOG_LINE, ResultType.POST_BUILD_LOG_LINE) and event.fields:
                 self.line(f"{self._names.get(event.id, 'build')}> {event.fields[0]}")
-        elif isinstance(event, Message) and event.level <= Level.WARNING:
+        elif (
+            isinstance(event, Message)
+            and event.level <= Level.WARNING
+            # The task shows them once, at its end.
+            and not evaluation_warning(event.text)
+        ):
             for line in event.text.splitlines():
                 self.line(line)
 

@@ -22,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process impo
 
 from .explain import cause_of, remedy_for
 from .log_stream import (
+    TRACE,
     WARNING,
     Level,
     LogEvent,
@@ -29,6 +30,7 @@ from .log_stream import (
     PlainLine,
     parse_line,
 )
+from .warnings import evaluation_warning
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class NixResult:
     """How a Nix program ended.
 
     ``stderr`` is the end of the log, ``errors`` are Nix's own error texts, ``messages`` is the whole log
-    without the output of builds, if the request asked for it.
+    without the output of builds, if the request asked for it. Warnings of an evaluation are in none of them: they go
+    to the listener (``EvaluationWarnings``).
     """
 
     return_code: int
@@ -105,7 +108,7 @@ class LogReader:
                 return
             if event.level == Level.ERROR:
                 self._errors.append(event.text)
-            if event.level <= Level.INFO:
+            if event.level <= Level.INFO and not evaluation_warning(event.text):
                 self._tail.extend(event.text.splitlines())
                 if self._messages is not None:
                     self._messages.append(event.text)
@@ -130,9 +133,9 @@ class LogReader:
 
 
 def _last_line(lines: Sequence[str]) -> str:
-    """Return the last meaningful line; a warning only if there is nothing else."""
+    """Return the last meaningful line; a warning or a trace only if there is nothing else."""
     said = [line.strip() for line in reversed(lines) if line.strip()]
-    return next((line for line in said if not line.startswith(WARNING)), said[0] if said else "")
+    return next((line for line in said if not line.startswith((WARNING, TRACE))), said[0] if said else "")
 
 
 def _ending(program: str, return_code: int) -> str:

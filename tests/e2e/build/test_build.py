@@ -20,7 +20,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lab import nix_environment, run, wait_until
+from lab import REPOSITORY, nix_environment, run, wait_until
 from project import PlaybookRun, Project
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal
@@ -51,6 +51,10 @@ in
   "db.example.org" = derive "db" "echo >$out";
   nodes.web1 = derive "nested" "echo >$out";
   cannotEvaluate = throw "no such luck";
+  warns = builtins.trace "warning: an option is old" (builtins.trace "a value" (system "warns" // {
+    config = (system "warns").config // { said = 4; };
+  }));
+  warnsAndFails = builtins.trace "warning: an option is old" (builtins.trace "a value" (throw "the mistake"));
   cannotBuild = derive "needs" "echo ${libbroken} >$out";
   foreign = derivation { name = "foreign-SALT"; system = "riscv64-linux"; builder = "/bin/sh"; };
   number = 4;
@@ -190,6 +194,41 @@ def test_hosts_that_fail_do_not_stop_the_others(project: Project) -> None:
     assert "attribute 'number' is a int, not a derivation" in failure("number")["msg"]
     for host in result["failed_hosts"]:
         assert f"{host}: " in ran.stderr
+
+
+def test_warnings_of_the_evaluation_are_shown_once_and_causes_come_first(project: Project) -> None:
+    listed = """builtins.trace "warning: a fleet is old" {
+      network.nixpkgs = import ./nixpkgs { };
+      old1 = { deployment.targetHost = "127.0.0.1"; };
+    }"""
+    project.write("network.nix", listed)
+    run([str(REPOSITORY / "tests/fixtures/nixpkgs/materialise"), str(project.directory / "nixpkgs")])
+    project.write("network.fleet.yml", "plugin: nixferry.deploy.fleet\nfleet: network.nix\nformat: nixops\n")
+    inventories = ("-i", "inventory.yml", "-i", "network.fleet.yml")
+    looked_up = "{{ lookup('nixferry.deploy.nix_eval', file='fleet.nix', attr='warns.config.said') }}"
+    ran = build(
+        project,
+        *inventories,
+        file="fleet.nix",
+        attr="{host}",
+        hosts=["warns", "warnsAndFails"],
+        keywords={"vars": {"said": looked_up}, "failed_when": "said != 4"},
+    ).assert_ok()
+    result = ran.result("build")
+    assert result["evaluation_warnings"] == ["an option is old"]
+    assert result["hosts"]["warns"]["built"]
+    failed = result["hosts"]["warnsAndFails"]
+    assert failed["cause"] == "the mistake"
+    assert "trace: a value" in failed["output"]
+    shown = [line for line in ran.stderr.splitlines() if "evaluation warning:" in line]
+    assert sorted(line.partition("evaluation warning: ")[2] for line in shown) == [
+        "a fleet is old",
+        "an option is old",
+        "an option is old",
+    ], ran.stderr
+    assert {"nix_eval", "network.fleet.yml"} <= {
+        word for line in shown for word in ("nix_eval", "network.fleet.yml") if word in line
+    }
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,15 @@ def test_a_host_that_was_built() -> None:
     }
 
 
+def test_warnings_of_the_evaluation_are_those_of_all_hosts() -> None:
+    builds = [HostBuild("web1", TARGET, built=True), HostBuild("web2", error=ERROR)]
+    assert task_result(builds[:1], warnings=["old"])["evaluation_warnings"] == ["old"]
+    result = task_result(builds, dict, warnings=["old"])
+    assert result["evaluation_warnings"] == ["old"]
+    assert all("evaluation_warnings" not in facts for facts in result["hosts"].values())
+    assert task_result(builds[1:])["evaluation_warnings"] == []
+
+
 def test_check_mode_has_the_same_keys_and_the_plan() -> None:
     plan = Plan(("/nix/store/web1.drv",), ("/nix/store/dep",), 10, 20)
     facts = HostBuild("web1", TARGET, plan=plan).facts()

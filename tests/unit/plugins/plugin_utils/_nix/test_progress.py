@@ -192,6 +192,8 @@ def test_more_verbosity_shows_what_builds_print(verbosity: int, shown: list[str]
     reporter.event(Start(2, ActivityType.BUILD, 3, "", fields=(DRV, "", 1, 1)))
     reporter.event(Result(2, ResultType.BUILD_LOG_LINE, ("checking",)))
     reporter.event(Message(1, "warning: careful"))
+    # The task shows these once, at its end.
+    reporter.event(Message(1, "trace: warning: an option is old"))
     reporter.event(Message(4, "evaluating file '/a.nix'"))
     assert screen.shown == shown
 
