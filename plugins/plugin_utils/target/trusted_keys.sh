@@ -67,7 +67,7 @@ keys_wanted() {
 write_keys() { # FILE WORDS
     mkdir -p "${1%/*}" || return
     # A copy first, for its owner and mode: the same users can read it as before.
-    if [ -e "$1" ]; then cp -p "$1" "$1.nixferry.new"; else (umask 022 && : >"$1.nixferry.new"); fi || return
+    if [ -e "$1" ]; then cp -p "$1" "$1.nixferry.new"; else (umask 022 && true >"$1.nixferry.new"); fi || return
     {
         file_lines "$1" outside
         if [ -n "$2" ]; then printf '%s\n' "$BLOCK_BEGINS" "$BLOCK_SETTING = $2" "$BLOCK_ENDS"; fi

@@ -33,7 +33,7 @@ run_program() {
     run_log=$(printing_place)
     RUN_BEGAN=
     if [ "$run_log" = "$DIR/log" ]; then RUN_BEGAN=$(size_of "$run_log"); else set_result unheard 1; fi
-    : >"$run_result"
+    true >"$run_result"
     (
         unset LC_ALL
         export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM PROFILE

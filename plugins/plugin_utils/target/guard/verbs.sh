@@ -37,7 +37,7 @@ verb_status() {
 verb_confirm() {
     use_named_activation
     case $(phase) in
-        awaiting-confirmation) : >"$DIR/confirm" || error state_unwritable "cannot write to $DIR" ;;
+        awaiting-confirmation) true >"$DIR/confirm" || error state_unwritable "cannot write to $DIR" ;;
         *)
             # After a lost connection the controller may confirm once more.
             if [ ! -e "$DIR/confirm" ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi

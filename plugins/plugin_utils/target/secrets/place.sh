@@ -35,7 +35,7 @@ is_new() { case $source in keep | absent) false ;; esac; }
 prepare_entry() {
     make_kept_directory "$SET" "$path" || return 1
     if is_new; then
-        : >"$KEPT"
+        true >"$KEPT"
     elif [ "$source" = keep ]; then
         ln -f "$path" "$KEPT"
     fi
@@ -158,9 +158,9 @@ make_set() {
     MADE=$STATE/secrets/sets/$SET
     DECLARED=''
     # Another activation may just be ending, and remove sets that are not staged.
-    mkdir -p "$STATE/secrets/sealed" "$MADE.making" && : >"$MADE.making/staged" && mv "$MADE.making" "$MADE" &&
+    mkdir -p "$STATE/secrets/sealed" "$MADE.making" && true >"$MADE.making/staged" && mv "$MADE.making" "$MADE" &&
         make_directories && each_entry prepare_entry && own_entries &&
-        each_entry fill_entry && has_all_bytes && : >"$MADE/index.new" && each_entry index_entry && index_others &&
+        each_entry fill_entry && has_all_bytes && true >"$MADE/index.new" && each_entry index_entry && index_others &&
         printf '%s' "$UNITS" >"$MADE/units" && install_units && mv -f "$MADE/index.new" "$MADE/index"
 }
 
@@ -185,7 +185,8 @@ place_secrets() {
     # From here on a lost connection does not stop it half-way.
     trap '' HUP PIPE INT TERM
     # A terminal mixes standard output and standard error.
-    exec 3>&1 1>"$NIXFERRY_RECEIVED.log" 2>&1
+    exec 3>&1
+    command exec 1>"$NIXFERRY_RECEIVED.log" 2>&1 || exec 1>/dev/null 2>&1
     use_state "$(state_directory)"
     answer_begins
     check_directories

@@ -51,9 +51,9 @@ unseal() {
     [ -f "$unsealed_from" ] && make_directory "${3%/*}" && make_kept_directory "$1" "$3" || return 1
     find_kept "$1" "$2" "$3"
     rm -f "$KEPT.new"
-    if ! { : >"$KEPT.new" && chown "$4" "$KEPT.new" && chmod "$5" "$KEPT.new"; } 2>/dev/null; then
+    if ! { true >"$KEPT.new" && chown "$4" "$KEPT.new" && chmod "$5" "$KEPT.new"; } 2>/dev/null; then
         rm -f "$KEPT.new"
-        : >"$KEPT.new" || return 1
+        true >"$KEPT.new" || return 1
     fi
     bounded "$UNSEAL_DEADLINE" systemd-creds decrypt --name=secret "$unsealed_from" - </dev/null >"$KEPT.new" && mv -f "$KEPT.new" "$KEPT"
 }
