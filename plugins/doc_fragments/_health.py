@@ -25,7 +25,10 @@ options:
         description: The name of the check in messages.
         type: str
       command:
-        description: A shell command on the host that must exit with 0.
+        description:
+          - A shell command on the host that must exit with 0.
+          - It has a session of its own. What it leaves in its process group, such as a job in the background, is killed
+            when it ends. A daemon with another session is left alone.
         type: str
       unit:
         description: A systemd unit that must be active.
@@ -64,7 +67,8 @@ options:
         type: int
         default: 2
       timeout:
-        description: Seconds that one attempt may take.
+        description:
+          - Seconds that one attempt may take. A command that takes longer gets SIGTERM and, two seconds later, SIGKILL.
         type: int
         default: 10
 """

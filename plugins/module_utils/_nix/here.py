@@ -11,6 +11,7 @@ import platform
 import re
 import stat
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ DIRECTORIES = (
 )
 EXPERIMENTAL = ("--extra-experimental-features", "nix-command")
 COMMAND_DEADLINE = 30  # seconds for a command that only reads
+DRAIN_SECONDS = 0.5  # for output of a program that has ended but whose own children still hold its pipes
 CONFIGURATION_DIRECTORY = "/etc/nix"
 _VERSION = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 
@@ -86,15 +88,38 @@ def run(
         )
     except OSError as error:
         return Completed(127, "", f"{arguments[0]}: {error.strerror}")
+    # `communicate` would wait until the last process that holds the output has ended, a daemon among them.
+    outputs = [_Reader(pipe) for pipe in (process.stdout, process.stderr)]
     status: int | None
     try:
-        stdout, stderr = process.communicate(timeout=timeout)
-        status = process.returncode
+        status = process.wait(timeout=timeout)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, 9)
-        stdout, stderr = process.communicate()
+        process.wait()
         status = None
-    return Completed(status, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+    stdout, stderr = (output.text() for output in outputs)
+    return Completed(status, stdout, stderr)
+
+
+class _Reader(threading.Thread):
+    """Read a pipe, until its end or for as long as it is of interest."""
+
+    def __init__(self, pipe: Any) -> None:
+        super().__init__(daemon=True)
+        self._pipe = pipe
+        self._chunks: list[bytes] = []
+        self.start()
+
+    def run(self) -> None:
+        """Called by the thread."""
+        for chunk in iter(lambda: os.read(self._pipe.fileno(), 65536), b""):
+            self._chunks.append(chunk)
+        self._pipe.close()
+
+    def text(self) -> str:
+        """Return what has come, after the end of the program."""
+        self.join(DRAIN_SECONDS)
+        return b"".join(self._chunks).decode("utf-8", "replace")
 
 
 def search_path() -> str:

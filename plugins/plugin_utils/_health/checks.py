@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import functools
+import queue
 import shlex
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +29,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 STEP = Step.HEALTH_CHECK
 # A longer page is searched only up to this size.
 URL_BODY_LIMIT_BYTES = 1024 * 1024
+
+# The host needs so many seconds more to end a command whose time is over: LIMIT_GRACE and twice LIMIT_DRAIN.
+HOST_END_SECONDS = 4
 
 # The options of one check, shared by every action that takes checks.
 HEALTH_CHECK_OPTIONS: dict[str, dict[str, Any]] = {
@@ -69,7 +75,8 @@ class HealthCheck:
     @property
     def budget(self) -> int:
         """Return the longest time in seconds that this check may take."""
-        return (self.retries + 1) * self.timeout + self.retries * self.delay
+        attempt = self.timeout + (HOST_END_SECONDS if self.on_host else 0)
+        return (self.retries + 1) * attempt + self.retries * self.delay
 
     @property
     def on_host(self) -> bool:
@@ -79,12 +86,23 @@ class HealthCheck:
 
 @dataclass(frozen=True)
 class HealthResult:
-    """The outcome of one check; ``detail`` is the last observation."""
+    """The outcome of one check; ``detail`` is the last observation, ``timed_out`` whether its time was over then."""
 
     check: HealthCheck
     healthy: bool
     detail: str
     attempts: int
+    timed_out: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """Return what to do about a check that did not end in time; empty for any other."""
+        if not self.timed_out:
+            return ""
+        return (
+            f"Find out why the check {self.check.name} hangs, or raise its timeout "
+            f"(now {self.check.timeout} seconds for an attempt)."
+        )
 
     def result(self) -> dict[str, Any]:
         """Return the outcome as data for an Ansible result."""
@@ -129,12 +147,15 @@ def total_budget(checks: Sequence[HealthCheck]) -> int:
     return sum(check.budget for check in checks)
 
 
-PARTS = ("lib/answer.sh", "health.sh")
+PARTS = ("lib/answer.sh", "lib/time.sh", "lib/process.sh", "lib/limited.sh", "health.sh")
+SETTINGS = {"ROOT": "", "PROC": "/proc"}
+# In place of the exit code of a check that did not end in time
+_TIMEOUT = "timeout"
 
 
 def host_checks(checks: Sequence[HealthCheck]) -> str:
     """Return the script that runs all checks of kind command and unit, in one round trip."""
-    lines = [host_script({}, PARTS), "checks() {"]
+    lines = [host_script(SETTINGS, PARTS), "checks() {"]
     for number, check in enumerate(checks):
         words = [number, check.retries, check.delay, check.timeout, check.kind, check.target]
         lines.append(f"    check {' '.join(shlex.quote(str(word)) for word in words)}")
@@ -147,25 +168,46 @@ def parse_host_output(checks: Sequence[HealthCheck], stdout: str) -> list[Health
     A check whose line is missing (the connection was cut, the shell was killed) counts as failed.
     """
     seen: dict[int, HealthResult] = {}
+    problem = "the check did not end"
     for line in stdout.rpartition(ANSWER_BEGIN)[2].splitlines():
         key, _equals, value = line.partition("=")
-        words = decode_value(value).split(" ", 3) if key == "check" and value.isascii() else []
-        if len(words) != 4 or not all(word.isdecimal() for word in words[:3]):
+        if not value.isascii():
             continue
-        number, code, attempts = map(int, words[:3])
-        output = words[3].strip()
-        detail = output if code == 0 else f"exit code {code}" + (f": {output}" if output else "")
-        seen[number] = HealthResult(checks[number], code == 0, detail, attempts)
-    return [
-        seen.get(number, HealthResult(check, False, "the check did not end", 0))
-        for number, check in enumerate(checks)
-    ]
+        if key == "message":
+            problem = decode_value(value)
+        elif key == "check":
+            result = _host_result(checks, decode_value(value))
+            if result is not None:
+                seen[result[0]] = result[1]
+    return [seen.get(number, HealthResult(check, False, problem, 0)) for number, check in enumerate(checks)]
+
+
+def _host_result(checks: Sequence[HealthCheck], text: str) -> tuple[int, HealthResult] | None:
+    """Read ``NUMBER EXIT_CODE ATTEMPTS OUTPUT``; None if it is anything else."""
+    words = text.split(" ", 3)
+    if len(words) != 4 or not words[0].isdecimal() or not words[2].isdecimal():
+        return None
+    number, code, attempts, output = int(words[0]), words[1], int(words[2]), words[3].strip()
+    if number >= len(checks) or not (code.isdecimal() or code == _TIMEOUT):
+        return None
+    check = checks[number]
+    if code == "0":
+        return number, HealthResult(check, True, output, attempts)
+    what = _late(check) if code == _TIMEOUT else f"exit code {code}"
+    detail = f"{what}: {output}" if output else what
+    return number, HealthResult(check, False, detail, attempts, timed_out=code == _TIMEOUT)
+
+
+def _late(check: HealthCheck) -> str:
+    return f"it did not end within its timeout of {check.timeout} s"
 
 
 def _check_port(check: HealthCheck, address: str) -> str | None:
     try:
         with socket.create_connection((address, int(check.target)), timeout=check.timeout):
             return None
+    except TimeoutError:
+        raise
     except OSError as error:
         return f"{address} port {check.target}: {error}"
 
@@ -186,6 +228,8 @@ def _check_url(check: HealthCheck) -> str | None:
     except HTTPError as error:
         status, body = error.code, ""
     except (OSError, ValueError, HTTPException, UrlConnectionError) as error:
+        if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+            raise TimeoutError from error
         return f"{check.target}: {error}"
     if status not in settings["status_codes"]:
         return f"{check.target} answered with status {status}"
@@ -195,19 +239,49 @@ def _check_url(check: HealthCheck) -> str | None:
     return None
 
 
+def _in_time(seconds: float, ask: Callable[[], str | None]) -> str | None:
+    """Return what ``ask`` returns. Raises ``TimeoutError`` when that takes longer.
+
+    The timeout of a socket begins anew with every byte, and that of a name server is not ours to set. The thread of a
+    late answer ends with its next timeout.
+    """
+    answers: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            answers.put(ask())
+        except BaseException as error:
+            answers.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
 def _from_controller(check: HealthCheck, address: str, sleep: Callable[[float], None]) -> HealthResult:
     problem: str | None = None
+    late = False
     attempt = 0
+    address = str(check.settings.get("address") or address)
+    ask = functools.partial(_check_port, check, address) if check.kind == "port" else None
     for attempt in range(1, check.retries + 2):
-        if check.kind == "port":
-            problem = _check_port(check, str(check.settings.get("address") or address))
-        else:
-            problem = _check_url(check)
+        try:
+            problem = _in_time(check.timeout, ask or functools.partial(_check_url, check))
+            late = False
+        except TimeoutError:
+            late = True
+            target = f"{address} port {check.target}" if check.kind == "port" else check.target
+            problem = f"{target} did not answer within its timeout of {check.timeout} s"
         if problem is None:
             return HealthResult(check, True, "", attempt)
         if attempt <= check.retries:
             sleep(check.delay)
-    return HealthResult(check, False, problem or "", attempt)
+    return HealthResult(check, False, problem or "", attempt, timed_out=late)
 
 
 def run_health_checks(

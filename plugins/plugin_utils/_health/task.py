@@ -43,5 +43,6 @@ def check_host(
     unhealthy = [f"{result.check.name}: {result.detail}" for result in results if not result.healthy]
     if not unhealthy:
         return {"failed": False, "changed": False, **told}
-    error = NixferryError("; ".join(unhealthy), step=title, remedy=REMEDY)
+    late = [result.remedy for result in results if result.remedy]
+    error = NixferryError("; ".join(unhealthy), step=title, remedy=" ".join([*late[:1], REMEDY]))
     return {**error.result(shell.host), **told}

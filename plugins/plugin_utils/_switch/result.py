@@ -154,8 +154,13 @@ def _error(followed: Followed, outcome: Outcome) -> NixferryError:
         end = f"It is still running: {status.system}"
     else:
         end = "The host was NOT rolled back"
+    late = (
+        [health.remedy for health in followed.health if health.remedy] if status.reason == "aborted" else []
+    )
     return NixferryError(
-        f"{message}{units}. {end}", step=_STEPS.get(status.reason, Step.ACTIVATE), remedy=status.remedy
+        f"{message}{units}. {end}",
+        step=_STEPS.get(status.reason, Step.ACTIVATE),
+        remedy=" ".join([*late[:1], status.remedy]),
     )
 
 

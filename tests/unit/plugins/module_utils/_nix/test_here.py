@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import struct
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_settings_as_nix_prints_them() -> None:
 def test_a_command_ends_with_its_time_and_takes_its_children_along() -> None:
     done = _nix_here.run(["sh", "-c", "echo begun; sleep 100 & wait"], timeout=1)
     assert (done.status, done.stdout) == (None, "begun\n")
+
+
+def test_a_command_that_has_ended_is_not_late_because_of_what_it_left_behind() -> None:
+    began = time.monotonic()
+    done = _nix_here.run(["sh", "-c", "sleep 9 & echo done; echo oh >&2; exit 3"], timeout=10)
+    assert done == (3, "done\n", "oh\n")
+    done = _nix_here.run(["sh", "-c", "echo begun; setsid sleep 9 & exec sleep 9"], timeout=1)
+    assert done == (None, "begun\n", "")
+    assert time.monotonic() - began < 7
 
 
 def test_a_missing_program_is_no_exception() -> None:

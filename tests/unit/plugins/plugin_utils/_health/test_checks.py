@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -105,10 +108,86 @@ def test_a_command_is_tried_again_until_it_passes(argv: list[str], tmp_path: Pat
     assert (result.healthy, result.attempts) == (True, 3)
 
 
-def test_a_hanging_command_fails_at_its_timeout() -> None:
-    (result,) = run(["dash"], option(command="exec sleep 600", timeout=1))
-    assert not result.healthy
-    assert "exit code 124" in result.detail
+@pytest.mark.parametrize("argv", SHELLS)
+def test_a_hanging_command_fails_at_its_timeout_which_the_message_names(argv: list[str]) -> None:
+    ignores = "trap '' TERM; echo begun; while :; do sleep 1; done"
+    first, second = run(
+        argv, option(command="exec sleep 600", timeout=1), option(name="stubborn", command=ignores, timeout=1)
+    )
+    assert (first.healthy, first.detail) == (False, "it did not end within its timeout of 1 s")
+    assert (second.healthy, second.detail) == (False, "it did not end within its timeout of 1 s: begun")
+    assert "the check stubborn hangs" in second.remedy
+    assert "(now 1 seconds" in second.remedy
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_an_exit_code_like_that_of_a_timeout_is_an_exit_code(argv: list[str]) -> None:
+    killed, other = run(argv, option(command="kill -9 $$"), option(command="exit 124"))
+    assert (killed.detail, killed.remedy) == ("exit code 137", "")
+    assert (other.detail, other.remedy) == ("exit code 124", "")
+
+
+def has_ended(file: Path) -> bool:
+    """Whether the process whose number the file holds runs no more, or soon does not."""
+    number = int(file.read_text())
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{number}/stat").read_text().rpartition(") ")[2][0]
+        except FileNotFoundError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_what_a_command_leaves_in_the_background_is_not_waited_for(argv: list[str], tmp_path: Path) -> None:
+    started = time.monotonic()
+    group, session = tmp_path / "group", tmp_path / "session"
+    left, failed, daemon = run(
+        argv,
+        option(command=f"sleep 60 & echo $! >{group}; echo fine", timeout=20),
+        option(command="sleep 60 & echo broken; exit 3", timeout=20),
+        option(command=f"setsid sleep 61 & echo $! >{session}; echo started; echo done", timeout=20),
+    )
+    assert time.monotonic() - started < 15
+    assert (left.healthy, left.detail) == (True, "fine")
+    assert (failed.healthy, failed.detail) == (False, "exit code 3: broken")
+    assert (daemon.healthy, daemon.detail) == (True, "started\ndone")
+    assert has_ended(group)
+    # A session of its own says that it is meant to stay.
+    os.kill(int(session.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("argv", SHELLS)
+def test_a_host_with_little_installed_has_time_limits_too(argv: list[str], tmp_path: Path) -> None:
+    """As macOS does it has neither ``timeout`` nor ``setsid``, and its ``mktemp`` finds no /run."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    names = ("mktemp", "rm", "cat", "tail", "mv", "sleep", "perl", "tr", "od", "ps")
+    for name in names:
+        found = shutil.which(name)
+        assert found
+        (programs / name).symlink_to(found)
+    found = shutil.which(argv[0])
+    assert found
+    text = host_checks(checks(option(command="sleep 60 & exec sleep 61", timeout=1)))
+    (own_path,) = [line for line in text.splitlines() if line.strip().startswith("PATH=")]
+    environment = {"PATH": str(programs), "XDG_RUNTIME_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [found, *argv[1:]],
+        input=text.replace(own_path, ""),
+        capture_output=True,
+        env=environment,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    (result,) = parse_host_output(checks(option(command="x", timeout=1)), done.stdout)
+    assert result.detail == "it did not end within its timeout of 1 s"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["programs"]
 
 
 def test_a_check_that_never_reported_is_a_failure() -> None:
@@ -119,9 +198,16 @@ def test_a_check_that_never_reported_is_a_failure() -> None:
     assert (first.healthy, second.healthy, second.detail) == (True, False, "the check did not end")
 
 
+def test_a_host_without_a_place_for_output_says_so() -> None:
+    asked = checks(option(command="true"))
+    text = host_checks(asked).replace("health_directory() {", "health_directory() { return 1;")
+    (result,) = parse_host_output(asked, LocalShell(["dash"]).run(text).stdout)
+    assert (result.healthy, result.detail) == (False, "no directory for temporary files can be written to")
+
+
 @pytest.fixture
 def web_server() -> Iterator[SimpleNamespace]:
-    state = SimpleNamespace(statuses=[], seen=0, port=0)
+    state = SimpleNamespace(statuses=[], seen=0, port=0, pieces=0)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -129,7 +215,14 @@ def web_server() -> Iterator[SimpleNamespace]:
             state.seen += 1
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(b"version 2")
+            try:
+                while state.pieces:
+                    state.pieces -= 1
+                    time.sleep(0.2)
+                    self.wfile.write(b" ")
+                self.wfile.write(b"version 2")
+            except OSError:
+                pass
 
         def log_message(self, *arguments: Any) -> None:
             pass
@@ -159,6 +252,18 @@ def test_a_url_is_tried_again_and_its_status_and_text_count(web_server: SimpleNa
     assert "without the text" in result.detail
 
 
+def test_an_answer_that_comes_byte_by_byte_has_a_time_limit(web_server: SimpleNamespace) -> None:
+    web_server.statuses = [200]
+    web_server.pieces = 25
+    started = time.monotonic()
+    url = f"http://127.0.0.1:{web_server.port}/"
+    (result,) = run(["dash"], option(url=url, timeout=1, contains="version"))
+    assert time.monotonic() - started < 3
+    web_server.pieces = 0
+    assert (result.healthy, result.detail) == (False, f"{url} did not answer within its timeout of 1 s")
+    assert "raise its timeout" in result.remedy
+
+
 def test_ports_are_open_or_name_the_address(web_server: SimpleNamespace) -> None:
     (result,) = run(["dash"], option(port=web_server.port))
     assert result.healthy
@@ -170,6 +275,8 @@ def test_the_budget_counts_every_attempt_and_pause() -> None:
     assert (
         total_budget(checks(option(port=1, retries=2, delay=3, timeout=10), option(port=2, timeout=4))) == 40
     )
+    # The host needs a moment to end a command that hangs.
+    assert total_budget(checks(option(command="true", retries=1, delay=3, timeout=10))) == 31
 
 
 def test_times_that_cannot_be_are_refused() -> None:

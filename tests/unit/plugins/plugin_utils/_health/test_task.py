@@ -62,6 +62,12 @@ def test_every_one_that_fails_is_named() -> None:
     assert [each["healthy"] for each in result["health_checks"]] == [False, True, False]
 
 
+def test_a_check_whose_time_is_over_says_what_to_do() -> None:
+    result, _scripts = check(option(name="slow", command="sleep 60", timeout=1), option(command="false"))
+    assert "slow: it did not end within its timeout of 1 s; command false: exit code 1" in result["msg"]
+    assert result["remedy"].startswith("Find out why the check slow hangs, or raise its timeout")
+
+
 def test_check_mode_runs_no_command_and_says_so() -> None:
     result, scripts = check(
         option(name="at work", command="false"), option(name="the port", port=1), check_mode=True

@@ -102,6 +102,19 @@ def test_checks_that_fail_abort_and_name_themselves() -> None:
     assert result["health_checks"][0]["detail"] == "exit code 3: not yet"
 
 
+def test_a_check_whose_time_was_over_says_how_to_give_it_more() -> None:
+    host = Host(
+        answer("start", "activating"),
+        answer("status", "awaiting-confirmation"),
+        ("checks", "check=0 timeout 1 "),
+        answer("abort", "rolled-back", reason="aborted", message="ill"),
+    )
+    result = switch(host, command_check())
+    assert "did not end within its timeout of" in result["health_checks"][0]["detail"]
+    assert "hangs, or raise its timeout" in result["remedy"]
+    assert "the old system is running" in result["remedy"]
+
+
 def test_a_host_that_comes_back_is_asked_again() -> None:
     host = Host(
         answer("start", "activating"),
