@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from ansible_collections.nixferry.deploy.plugins.module_utils._explain.causes import Cause, find
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import strip_terminal_escapes
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_line
 
 STEP = Step.COPY
 
@@ -145,7 +145,7 @@ def explain(lines: Sequence[str], otherwise: str, *, transient: bool = False) ->
 
     ``transient`` is for unknown causes.
     """
-    kept = [strip_terminal_escapes(line).rstrip() for line in lines if line.strip()]
+    kept = [clean_line(line).rstrip() for line in lines if line.strip()]
     # Nix warns an untrusted user about ignored settings, whatever fails later.
     telling = [line for line in kept if not line.lower().startswith("warning:")]
     found = find(CAUSES, telling)

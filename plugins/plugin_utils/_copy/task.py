@@ -260,7 +260,7 @@ class _Copy:
                 pause = BACK_OFF_SECONDS[min(self.attempts, len(BACK_OFF_SECONDS)) - 1]
                 left = self.seconds_left()
                 self.progress.line(
-                    f"attempt {self.attempts} failed ({error.cause.splitlines()[0]}); again in {pause:.0f} s"
+                    f"attempt {self.attempts} failed ({error.headline}); again in {pause:.0f} s"
                 )
                 time.sleep(pause if left is None else min(pause, left))
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .errors import NixferryError, Step
+from .said import moment, whole_number
 
 DIRTY = "-dirty"
 REVISION_SHOWN = 12
@@ -85,19 +86,16 @@ def parse_record(line: str) -> DeployRecord | None:
     The host's disk may contain anything: a damaged record must not prevent a deploy.
     """
     fields = line.split(" ", 6)
-    if len(fields) != 7 or not fields[0].isdigit() or not fields[2].isdigit():
+    if len(fields) != 7:
         return None
-    try:
-        datetime.fromtimestamp(int(fields[2]), UTC)
-    except (ValueError, OverflowError, OSError):
+    generation, time = whole_number(fields[0]), moment(fields[2])
+    if generation is None or time is None:
         return None
     revision = "" if fields[5] == "-" else fields[5]
     deployer, deploy = fields[6].strip(), ""
     if deployer.startswith(_DEPLOY):
         deploy, _space, deployer = deployer.removeprefix(_DEPLOY).partition(" ")
-    return DeployRecord(
-        int(fields[0]), fields[1], int(fields[2]), fields[3], fields[4], revision, deployer, deploy
-    )
+    return DeployRecord(generation, fields[1], time, fields[3], fields[4], revision, deployer, deploy)
 
 
 def parse_records(lines: Iterable[str]) -> tuple[DeployRecord, ...]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Self
 
+from .said import clean_lines, clean_text
+
 OUTPUT_TAIL_LINES = 40
 CONTROLLER = "controller"
 
@@ -72,6 +74,7 @@ class NixferryError(Exception):
 
     ``cause`` says what is wrong, without a full stop. ``step`` is what was being done. ``remedy`` is what to do next,
     as full sentences; it may be empty. ``output`` holds what the tool printed, one string a line; only its end is kept.
+    The texts may quote a host or a program: they are cleaned and bounded (``_core/said.py``).
     ``where`` is the machine on which it failed: ``CONTROLLER``, the name of another host such as a build host, or empty
     for the host that the task is for.
     """
@@ -79,17 +82,23 @@ class NixferryError(Exception):
     def __init__(
         self, cause: str, *, step: Step, remedy: str = "", output: Sequence[str] = (), where: str = ""
     ) -> None:
+        cause = clean_text(cause)
         super().__init__(cause)
         self._cause = cause
         self._step = Step(step)
-        self._remedy = remedy
-        self._output = tuple(output)[-OUTPUT_TAIL_LINES:]
+        self._remedy = clean_text(remedy)
+        self._output = clean_lines(tuple(output)[-OUTPUT_TAIL_LINES:])
         self._where = where
 
     @property
     def cause(self) -> str:
         """Return the cause."""
         return self._cause
+
+    @property
+    def headline(self) -> str:
+        """Return the first line of the cause."""
+        return self._cause.partition("\n")[0]
 
     @property
     def step(self) -> Step:

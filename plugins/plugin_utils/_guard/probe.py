@@ -15,6 +15,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_recor
     parse_record,
     parse_records,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import moment, whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import (
     Answer,
     decode_answer,
@@ -35,21 +36,15 @@ class Generation:
     """Whether the profile points to it."""
 
 
-def _number(text: str) -> int | None:
-    """Return a number from a file on the host, which may hold anything."""
-    return int(text) if text.isdecimal() else None
-
-
 def _generations(answer: Answer) -> tuple[Generation, ...]:
     current = answer.integer("generation")
     generations = []
     for line in answer.all("generations"):
         fields = line.split(" ", 2)
-        if len(fields) != 3 or not fields[0].isdigit():
+        found = whole_number(fields[0])
+        if len(fields) != 3 or found is None:
             raise answer.broken(f"not a generation: {line!r}")
-        number = int(fields[0])
-        date = int(fields[1]) if fields[1].isdigit() else None
-        generations.append(Generation(number, fields[2], date, current=number == current))
+        generations.append(Generation(found, fields[2], moment(fields[1]), current=found == current))
     return tuple(sorted(generations, key=lambda generation: generation.number))
 
 
@@ -61,10 +56,11 @@ def _closure(key: str) -> dict[str, Any]:
 def _paths(answer: Answer, *, key: str) -> tuple[tuple[str, int], ...]:
     paths = []
     for line in answer.all(key):
-        path, _space, size = line.rpartition(" ")
-        if not path or not size.isdigit():
+        path, _space, text = line.rpartition(" ")
+        size = whole_number(text)
+        if not path or size is None:
             raise answer.broken(f"not a path with its size: {line!r}")
-        paths.append((path, int(size)))
+        paths.append((path, size))
     return tuple(paths)
 
 
@@ -97,7 +93,7 @@ class ProbeResult:
     )
     """The deploy that made the current generation; ``None`` if it was not deployed."""
     deployed_last: int | None = field(
-        metadata={"key": "deployed_last", "read": lambda answer: _number(answer.text("deployed_last"))}
+        metadata={"key": "deployed_last", "read": lambda answer: whole_number(answer.text("deployed_last"))}
     )
     """The generation that was deployed last; 0 without generations, ``None`` when nothing was deployed yet."""
     deploys: tuple[DeployRecord, ...] = field(

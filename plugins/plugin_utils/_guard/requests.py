@@ -152,7 +152,7 @@ def request_fields(request: StartRequest | ProbeRequest) -> Iterator[tuple[str, 
 
 
 def encode_value(value: str) -> str:
-    """Encode ``value`` for the guard; inverse of ``decode_value``."""
+    """Encode ``value`` for the guard; inverse of ``unescape``."""
     raw = value.encode("utf-8", "surrogateescape")
     return _CODED.sub(lambda match: b"%%%02x" % match[0][0], raw).decode("ascii")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Answer, decode_answer
 
 from .texts import REASONS
@@ -33,7 +34,7 @@ def _phase_times(answer: Answer) -> tuple[tuple[str, int], ...]:
     last: tuple[int, int] | None = None
     for line in answer.all("phase_time"):
         phase, *fields = line.split(" ")
-        numbers = [int(field) for field in fields if field.isdecimal()]
+        numbers = [found for found in map(whole_number, fields) if found is not None]
         if not numbers or len(numbers) != len(fields):
             continue
         clock, uptime = numbers[0], numbers[-1]

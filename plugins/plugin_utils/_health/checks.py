@@ -22,7 +22,8 @@ from ansible.module_utils.urls import ConnectionError as UrlConnectionError
 from ansible.module_utils.urls import open_url
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import ANSWER_BEGIN, decode_value
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_line, whole_number
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import ANSWER_BEGIN, read_line
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
 
@@ -169,14 +170,12 @@ def parse_host_output(checks: Sequence[HealthCheck], stdout: str) -> list[Health
     """
     seen: dict[int, HealthResult] = {}
     problem = "the check did not end"
-    for line in stdout.rpartition(ANSWER_BEGIN)[2].splitlines():
-        key, _equals, value = line.partition("=")
-        if not value.isascii():
-            continue
+    for line in stdout.rpartition(ANSWER_BEGIN)[2].split("\n"):
+        key, value = read_line(line) or ("", "")
         if key == "message":
-            problem = decode_value(value)
+            problem = value
         elif key == "check":
-            result = _host_result(checks, decode_value(value))
+            result = _host_result(checks, value)
             if result is not None:
                 seen[result[0]] = result[1]
     return [seen.get(number, HealthResult(check, False, problem, 0)) for number, check in enumerate(checks)]
@@ -185,10 +184,17 @@ def parse_host_output(checks: Sequence[HealthCheck], stdout: str) -> list[Health
 def _host_result(checks: Sequence[HealthCheck], text: str) -> tuple[int, HealthResult] | None:
     """Read ``NUMBER EXIT_CODE ATTEMPTS OUTPUT``; None if it is anything else."""
     words = text.split(" ", 3)
-    if len(words) != 4 or not words[0].isdecimal() or not words[2].isdecimal():
+    if len(words) != 4:
         return None
-    number, code, attempts, output = int(words[0]), words[1], int(words[2]), words[3].strip()
-    if number >= len(checks) or not (code.isdecimal() or code == _TIMEOUT):
+    number, attempts, code, output = (
+        whole_number(words[0]),
+        whole_number(words[2]),
+        words[1],
+        words[3].strip(),
+    )
+    if number is None or attempts is None or number >= len(checks):
+        return None
+    if code != _TIMEOUT and whole_number(code) is None:
         return None
     check = checks[number]
     if code == "0":
@@ -281,7 +287,8 @@ def _from_controller(check: HealthCheck, address: str, sleep: Callable[[float], 
             return HealthResult(check, True, "", attempt)
         if attempt <= check.retries:
             sleep(check.delay)
-    return HealthResult(check, False, problem or "", attempt, timed_out=late)
+    # The text of an error may quote what the host sent.
+    return HealthResult(check, False, clean_line(problem or ""), attempt, timed_out=late)
 
 
 def run_health_checks(

@@ -13,20 +13,22 @@ of ssh, are kept as ``PlainLine``.
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import (
+    clean_line,
+    clean_text,
+)
 
 PREFIX = "@nix "
 # The prefix of a warning.
 WARNING = "warning:"
 # The prefix of what Nix code prints while it is evaluated.
 TRACE = "trace:"
-
-# CSI sequences (colours, cursor), OSC sequences (hyperlinks, ended by BEL or ST), and two-byte escapes.
-_TERMINAL_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+# Nix counts bytes in 64 bits.
+_NUMBER_BITS = 64
 
 
 class ActivityType(IntEnum):
@@ -114,26 +116,21 @@ class PlainLine:
 LogEvent = Message | Start | Stop | Result | PlainLine
 
 
-def strip_terminal_escapes(text: str) -> str:
-    """Return ``text`` without colours, cursor movements, and control characters other than tab and newline."""
-    return _CONTROL.sub("", _TERMINAL_ESCAPE.sub("", text))
-
-
 def parse_line(line: str) -> LogEvent | None:
     """Parse the event in ``line`` (without its newline); None if it has none.
 
     Never raises: a line that looks like Nix's but cannot be read is a ``PlainLine``.
     """
     if not line.startswith(PREFIX):
-        text = strip_terminal_escapes(line)
+        text = clean_line(line)
         return PlainLine(text) if text.strip() else None
     try:
         # A number with thousands of digits raises ValueError, deep nesting RecursionError.
         entry = json.loads(line[len(PREFIX) :])
     except (ValueError, RecursionError):
-        return PlainLine(strip_terminal_escapes(line))
+        return PlainLine(clean_line(line))
     if not isinstance(entry, dict):
-        return PlainLine(strip_terminal_escapes(line))
+        return PlainLine(clean_line(line))
     return _parse_entry(entry)
 
 
@@ -141,7 +138,7 @@ def _parse_entry(entry: dict[str, Any]) -> LogEvent | None:
     action = entry.get("action")
     if action == "msg":
         # raw_msg lacks the "error:" and the trace: msg is the text for a terminal.
-        text = strip_terminal_escapes(_text(entry.get("msg")) or _text(entry.get("raw_msg")))
+        text = clean_text(_text(entry.get("msg")) or _text(entry.get("raw_msg")))
         level = _number(entry.get("level"), Level.INFO)
         # Nix logs traces and some of its warnings at the level of errors.
         return Message(max(level, Level.WARNING) if text.startswith((WARNING, TRACE)) else level, text)
@@ -150,7 +147,7 @@ def _parse_entry(entry: dict[str, Any]) -> LogEvent | None:
             id=_number(entry.get("id")),
             type=_number(entry.get("type")),
             level=_number(entry.get("level"), Level.INFO),
-            text=strip_terminal_escapes(_text(entry.get("text"))),
+            text=clean_line(_text(entry.get("text"))),
             fields=_fields(entry.get("fields")),
             parent=_number(entry.get("parent")),
         )
@@ -168,10 +165,11 @@ def _text(value: object) -> str:
 
 
 def _number(value: object, default: int = 0) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    plausible = isinstance(value, int) and not isinstance(value, bool) and value.bit_length() <= _NUMBER_BITS
+    return value if plausible else default  # type: ignore[return-value]  # mypy does not follow the condition
 
 
 def _fields(value: object) -> tuple[Field, ...]:
     if not isinstance(value, list):
         return ()
-    return tuple(field if isinstance(field, int | str) else str(field) for field in value)
+    return tuple(_number(field) if isinstance(field, int) else clean_line(str(field)) for field in value)

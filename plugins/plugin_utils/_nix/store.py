@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 
 from .command import Nix
@@ -106,9 +107,10 @@ def parse_path_info(text: str) -> list[Item]:
     """Parse ``nix path-info --size``: a path and a number on each line."""
     items = []
     for line in text.splitlines():
-        words = line.split()
-        if len(words) == 2 and words[1].isdigit():
-            items.append(Item(words[0], int(words[1])))
+        path, *words = line.split() or [""]
+        size = whole_number(words[0]) if len(words) == 1 else None
+        if size is not None:
+            items.append(Item(path, size))
     return items
 
 

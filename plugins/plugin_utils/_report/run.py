@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_text
+
 SCHEMA = 1
 
 COLLECTION = "nixferry.deploy."
@@ -291,11 +293,11 @@ def message_of(result: Mapping[str, Any]) -> str:
     if "censored" in result:
         return "hidden by no_log"
     # Ansible's prefix of the message of a lost host.
-    return str(result.get("msg") or "").removeprefix("Task failed: ")
+    return clean_text(str(result.get("msg") or "").removeprefix("Task failed: "))
 
 
 def plain(value: Any) -> Any:
-    """Return a copy without Ansible's own types, which break JSON and comparisons."""
+    """Return a copy without Ansible's own types, which break JSON and comparisons; texts are cleaned."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -305,7 +307,7 @@ def plain(value: Any) -> Any:
     for simple in (int, float):
         if isinstance(value, simple):
             return simple(value)
-    return str(value)
+    return clean_text(str(value))
 
 
 def moment(seconds: float) -> str:

@@ -104,7 +104,7 @@ def _with(name: str, words: Sequence[str]) -> str:
 
 def cause(name: str, message: str) -> str:
     """Return the first line of a message, without the name that already precedes it."""
-    return message.splitlines()[0].removeprefix(f"{name}: ")
+    return message.partition("\n")[0].removeprefix(f"{name}: ")
 
 
 def _labelled(label: str, items: Sequence[str], tone: str, width: int) -> list[Line]:

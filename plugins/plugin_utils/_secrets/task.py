@@ -96,7 +96,8 @@ def place_secrets(
     contents = read_contents(task.asked, read_file, directory=directory)
     watched = task.watched
     script = compare_script(watched, contents, owners_may_come=task.phase == BEFORE)
-    comparison = parse_comparison(shell.run_command("/bin/sh", data=script.encode(), step=STEP, private=True))
+    compared = shell.run_command("/bin/sh", data=script.encode(), step=STEP, private=True)
+    comparison = parse_comparison(compared, len(watched))
     declared = {secret.path for secret in task.secrets}
     removed = sorted(set(comparison.ours) - declared) if task.exclusive else []
     result = _result(task, watched, comparison, removed)

@@ -17,7 +17,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
     EXTEND_SEARCH_PATH,
@@ -132,23 +133,31 @@ def compare_script(
     return host_script(settings, (*COMMON_PARTS, "secrets/compare.sh"))
 
 
-def parse_comparison(completed: Completed) -> Comparison:
-    """Read the answer. Raises ``NixferryError`` for an error that it reports."""
+def parse_comparison(completed: Completed, secrets: int) -> Comparison:
+    """Read the answer about as many ``secrets``. Raises ``NixferryError`` for an error that it reports."""
+
+    def index(text: str) -> int:
+        found = whole_number(text)
+        if found is None or found >= secrets:
+            raise answer.broken(f"it names the secret {text!r} of {secrets}")
+        return found
+
     answer = answer_of_script(_VERB, completed, step=STEP, remedies=_REMEDIES)
     differences: dict[int, Difference] = {}
-    later = {_number(text) for text in answer.all("later")}
+    later = set(map(index, answer.all("later")))
     for text in answer.all("entry"):
-        number, what, owner, mode = text.split(" ")
-        words = what.split(",")
+        fields = text.split(" ")
+        if len(fields) != 4:
+            raise answer.broken(f"not a difference: {text!r}")
+        which, words = index(fields[0]), fields[1].split(",")
         if "later" in words:
-            later.add(_number(number))
-        differences[_number(number)] = Difference(
-            tuple(word for word in words if word != "later"), owner, mode
-        )
+            later.add(which)
+        told = tuple(word for word in words if word != "later")
+        differences[which] = Difference(told, owner=fields[2], mode=fields[3])
     return Comparison(
         differences=differences,
         later=frozenset(later),
-        missing=frozenset(_number(text) for text in answer.all("missing")),
+        missing=frozenset(map(index, answer.all("missing"))),
         ours=answer.all("ours"),
     )
 
@@ -248,10 +257,3 @@ def _storage(secret: Secret) -> str:
 def _directories(secrets: Sequence[Secret]) -> str:
     found = {(("disk" if _storage(secret) == "disk" else "memory"), secret.directory) for secret in secrets}
     return "\n".join(f"{storage} {directory}" for storage, directory in sorted(found))
-
-
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise NixferryError(f"the host answered {text!r} where a number belongs", step=STEP) from None

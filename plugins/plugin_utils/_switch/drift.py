@@ -43,7 +43,7 @@ def deploy_facts(host: str, probe: ProbeResult, build: Mapping[str, Any] | None)
         try:
             wanted = built_toplevel(host, build)
         except NixferryError as error:
-            notes.append(f"what a deploy would bring is not known: {error.cause.splitlines()[0]}")
+            notes.append(f"what a deploy would bring is not known: {error.headline}")
         if wanted and wanted != probe.profile_target:
             drift.append(BUILD)
     notes = [*(_NOTES[word].format(wanted=wanted) for word in drift), *notes]

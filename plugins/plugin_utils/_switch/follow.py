@@ -112,7 +112,7 @@ class Follower:
                 if trouble is None and is_away(status):
                     self.progress.line("rebooting: waiting for it to come back")
                 elif trouble is None:
-                    self.progress.line(f"{error.cause.splitlines()[0]}; it rolls back unless that passes")
+                    self.progress.line(f"{error.headline}; it rolls back unless that passes")
                 trouble = error
                 self.sleep(RECONNECT_SECONDS)
         return Followed(status, self.health)

@@ -41,7 +41,8 @@ class Judge:
         unhealthy = [result for result in follower.health if not result.healthy]
         if unhealthy:
             reason = f"{unhealthy[0].check.name}: {unhealthy[0].detail}"
-            follower.progress.line(f"not healthy: {reason.splitlines()[0]}")
+            headline = reason.partition("\n")[0]
+            follower.progress.line(f"not healthy: {headline}")
             abort = functools.partial(fresh.abort, activation, seconds=LONG_POLL_SECONDS, reason=reason)
             return follower.ask_or_look(fresh, abort)
         if self.hold:

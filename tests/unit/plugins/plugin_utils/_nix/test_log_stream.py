@@ -20,7 +20,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream im
     Start,
     Stop,
     parse_line,
-    strip_terminal_escapes,
 )
 
 RECORDINGS = sorted((Path(__file__).parents[3] / "fixtures" / "nix-logs").glob("*.log"))
@@ -79,23 +78,27 @@ def test_a_line_that_only_looks_like_nix_is_plain(rest: str) -> None:
     assert isinstance(parse_line("@nix " + rest), PlainLine)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("\x1b]8;;file:///a\x1b\\link\x1b]8;;\x1b\\", "link"),
-        ("\x1b]0;title\x07rest", "rest"),
-        ("\x1b[2K\x1b[1Gprogress", "progress"),
-        ("a\tb\nc", "a\tb\nc"),
-        ("bell\x07 and \x1bMreverse", "bell and reverse"),
-    ],
-)
-def test_terminal_escapes_go_and_text_stays(text: str, expected: str) -> None:
-    assert strip_terminal_escapes(text) == expected
+@pytest.mark.parametrize("sequence", ["\x1b[31m", "\x9b31m", "\x1b]0;title\x07", "\r", "\u202e", "\ud800"])
+def test_no_event_moves_the_cursor_or_hides_text(sequence: str) -> None:
+    text = f"building{sequence} it"
+    plain = parse_line(text)
+    message = parse_line(nix_line(action="msg", level=1, msg=text))
+    start = parse_line(nix_line(action="start", id=1, type=105, text=text, fields=[text]))
+    result = parse_line(nix_line(action="result", id=1, type=101, fields=[text]))
+    assert isinstance(plain, PlainLine)
+    assert isinstance(message, Message)
+    assert isinstance(start, Start)
+    assert isinstance(result, Result)
+    for told in (plain.text, message.text, start.text, start.fields[0], result.fields[0]):
+        assert sequence not in str(told)
+        assert str(told).split() in (["building", "it"], ["building it"])
 
 
-@given(st.text())
-def test_no_escape_character_survives(text: str) -> None:
-    assert "\x1b" not in strip_terminal_escapes(text)
+@pytest.mark.parametrize("number", [2**64, -(10**4000), 10**308 * 10**10])
+def test_a_number_that_nix_could_not_count_is_not_kept(number: int) -> None:
+    assert parse_line(nix_line(action="result", id=1, type=105, fields=[number, 1, 1, 0])) == Result(
+        id=1, type=105, fields=(0, 1, 1, 0)
+    )
 
 
 @given(st.text())
