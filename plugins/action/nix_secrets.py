@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, ClassVar
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleError, AnsibleFileNotFound
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
     PROGRESS_OPTION,
@@ -63,10 +64,14 @@ class ActionModule(NixferryAction):
     def _read_file(self, name: str) -> bytes:
         """Return the content of a file on the controller; a vault file is decrypted in memory, not to a file.
 
-        Raises ``OSError`` if it is missing, or the vault cannot be opened.
+        Raises ``OSError`` if it is missing, or the vault cannot be opened. Its ``strerror`` does not hold ``name``.
         """
         try:
             content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))
+        except AnsibleFileNotFound:
+            raise OSError(errno.ENOENT, "it was not found on the controller") from None
         except AnsibleError as error:
-            raise OSError(str(error)) from None
+            cause = error.__cause__
+            known = cause.strerror if isinstance(cause, OSError) else None
+            raise OSError(errno.EIO, known or "no vault password of this run decrypts it") from None
         return bytes(content)

@@ -37,7 +37,10 @@ options:
       - The names of the options below are those of each entry.
       - Exactly one of C(text), C(file) and C(command) gives the content. C(text) is any string, such as a variable from
         a vault or a lookup. C(file) is on the controller; if Ansible Vault encrypts it, it is decrypted in memory.
-        C(command) is a list of words or a line, run on the controller without a shell; its output is the content.
+        C(command) is a list of words or a line, run on the controller without a shell; its output is the content. Other
+        users of the controller can see the words, so none of them may be a secret.
+      - C(allow_empty), V(false) by default, is whether a C(command) that prints nothing places an empty file. Otherwise
+        the task fails.
       - C(dest_dir) is the directory, and C(name) the name of the file there, by default that of the entry. C(path)
         replaces both.
       - C(user), C(group) (default V(root)) and C(permissions) (default V("0600")).

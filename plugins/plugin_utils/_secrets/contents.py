@@ -25,8 +25,8 @@ def read_contents(
 ) -> dict[str, bytes]:
     """Return the contents of ``secrets`` by name.
 
-    ``read_file`` reads a file on the controller, and decrypts one of a vault; commands run in ``directory`` unless the
-    secret says another one.
+    ``read_file`` reads a file on the controller, and decrypts one of a vault. Of its ``OSError`` only ``strerror`` is
+    shown. Commands run in ``directory`` unless the secret says another one.
     Raises ``NixferryError``, whose text holds nothing of a content.
     """
     contents: dict[str, bytes] = {}
@@ -52,11 +52,11 @@ def _content(secret: Secret, read_file: Callable[[str], bytes], directory: str) 
     try:
         return read_file(str(secret.value))
     except OSError as error:
-        # The error of a vault that cannot be opened names the file and the cause.
+        # A content may stand where the name of its file belongs, so the name is not shown.
         raise NixferryError(
-            f"the file of the secret {secret.name} cannot be read: {error}",
+            f"the file of the secret {secret.name} cannot be read: {error.strerror or type(error).__name__}",
             step=STEP,
-            remedy="Check the path, which is relative to the playbook, and the vault password.",
+            remedy="Write the path of a file, relative to the playbook, into `file`, and a content itself into `text`.",
         ) from None
 
 
@@ -70,6 +70,10 @@ def _output(secret: Secret, directory: str) -> bytes:
         raise _failed(secret, f"did not end within {COMMAND_DEADLINE} s")
     if ended.return_code != 0:
         raise _failed(secret, f"failed with exit code {ended.return_code}", ended.errors)
+    if not ended.stdout and not secret.allow_empty:
+        raise _failed(
+            secret, "printed nothing", ended.errors, also="`allow_empty: true` places an empty secret. "
+        )
     return ended.stdout
 
 
@@ -84,10 +88,10 @@ def _argv(secret: Secret) -> list[str]:
     return words
 
 
-def _failed(secret: Secret, problem: str, output: Sequence[str] = ()) -> NixferryError:
+def _failed(secret: Secret, problem: str, output: Sequence[str] = (), *, also: str = "") -> NixferryError:
     return NixferryError(
         f"the command of the secret {secret.name} {problem}",
         step=STEP,
-        remedy="Run it by hand on the controller. It is run without a shell and cannot ask questions.",
+        remedy=f"{also}Run it by hand on the controller. It is run without a shell and cannot ask questions.",
         output=output,
     )

@@ -14,6 +14,7 @@ import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
@@ -38,7 +39,17 @@ SPELLINGS: Mapping[str, str] = {
 }
 _TEXTS = ("text", "file", "name", "dest_dir", "path", "user", "group", "permissions", "upload_at", "storage")
 _LISTS = ("restart_units", "reload_units")
-_KNOWN = (*_TEXTS, *_LISTS, "command")
+_KNOWN = (*_TEXTS, *_LISTS, "command", "allow_empty")
+# What Ansible's own modules call these options.
+_OTHER_WORDS = {
+    "content": "text",
+    "src": "file",
+    "dest": "path",
+    "owner": "user",
+    "mode": "permissions",
+    "cmd": "command",
+    "argv": "command",
+}
 # Not the collection's own directory, and no characters that are special in a shell or systemd.
 _NAME = re.compile(r"[^/\x00-\x1f\x7f.][^/\x00-\x1f\x7f]{0,199}")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -66,6 +77,8 @@ class Secret:
     """The option that names the source of the content."""
     value: Any = field(repr=False)
     """The value of the option; with ``text`` the content itself."""
+    allow_empty: bool = False
+    """Whether its command may print nothing."""
     working_directory: str = ""
     """Where on the controller its command runs; empty for the directory of the playbook."""
 
@@ -101,7 +114,7 @@ def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
     for key, value in entry.items():
         word = SPELLINGS.get(str(key), str(key))
         if word not in _KNOWN:
-            raise _error(name, f"has no option {word}", f"There are: {', '.join(_KNOWN)}.")
+            raise _error(name, f"has no option {word}", _meant(word))
         # In metadata from Nix, null means not given.
         if value is not None:
             given[word] = value
@@ -116,6 +129,8 @@ def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
         if not all(_UNIT.fullmatch(unit) for unit in units):
             raise _error(name, f"has something in {word} that is not the name of a unit")
         given[word] = tuple(unit if "." in unit else f"{unit}.service" for unit in map(str, units))
+    if not isinstance(given.get("allow_empty", False), bool):
+        raise _error(name, "has an allow_empty that is not true or false")
     sources = [word for word in SOURCES if word in given]
     if len(sources) != 1:
         found = " and ".join(sources) if sources else "none"
@@ -132,7 +147,15 @@ def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
         reload_units=given["reload_units"],
         source=sources[0],
         value=given[sources[0]],
+        allow_empty=given.get("allow_empty", False),
     )
+
+
+def _meant(word: str) -> str:
+    """Return the remedy for an option that does not exist."""
+    close = [_OTHER_WORDS[word]] if word in _OTHER_WORDS else get_close_matches(word, _KNOWN, n=1)
+    meant = f"Did you mean {close[0]}? " if close else ""
+    return f"{meant}There are: {', '.join(_KNOWN)}."
 
 
 def _path(name: str, given: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shlex
 import sys
@@ -393,18 +394,22 @@ def test_the_page(lab: Lab, project: Project) -> None:
     project.describe_hosts({host.name: {"version": "2"}})
     beside(project, project.directory / "playbook.yml")
     project.write("secrets/tls.key", "a key\n")
+    stores = project.write("bin/pass", '#!/bin/sh\necho "$2 of the password store"\n')
+    stores.chmod(0o755)
+    search_path = {"PATH": f"{stores.parent}:{os.environ['PATH']}"}
     pages = {block.split()[1]: block for block in guide_blocks(PAGE)}
     assert set(pages) == {"deploy.yml", "secrets.yml", "keys.yml"}
     contents = 'for file in /run/keys/* /var/lib/nixferry-keys/*; do echo "$file: $(cat $file)"; done'
 
     def call(name: str) -> PlaybookRun:
-        return project.run_playbook(pages[name], variables={"app_password": "abc"}).assert_ok()
+        variables = {"app_password": "abc"}
+        return project.run_playbook(pages[name], variables=variables, environment=search_path).assert_ok()
 
     call("deploy.yml")
     assert host.http("/version") == (200, "2")
     assert host.ask(contents).splitlines() == [
         "/run/keys/app-env: PASSWORD=abc",
-        "/run/keys/backup: a password",
+        "/run/keys/backup: hosts/backup of the password store",
         "/var/lib/nixferry-keys/tls-key: a key",
     ]
     assert call("secrets.yml").result(SECRETS)["removed"] == [
@@ -414,4 +419,4 @@ def test_the_page(lab: Lab, project: Project) -> None:
     assert call("keys.yml").result(SECRETS)["secrets"] == {
         "app-env": {"path": "/run/keys/app-env", "change": ["content"]}
     }
-    assert host.ask("ls /run/keys; cat /run/keys/app-env") == "app-env\nPASSWORD=1"
+    assert host.ask("ls /run/keys; cat /run/keys/app-env") == "app-env\napp-env of the password store"

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ REFUSED: list[tuple[Any, str]] = [
     ({"text": 1234}, "has a text that is not a string"),
     ({"text": {"password": WORD}}, "has a text that is not a string"),
     ({"text": WORD, "txet": WORD}, "has no option txet"),
+    ({"content": WORD}, "has no option content"),
+    ({"text": WORD, "allow_empty": "yes"}, "not true or false"),
     ({"text": WORD, "permissions": 384}, "has a permissions that is not a string"),
     ({"text": WORD, "permissions": "rw"}, "not octal digits"),
     ({"text": WORD, "permissions": "0666"}, "everybody could change it"),
@@ -99,6 +102,25 @@ def test_what_is_refused_is_not_repeated(entry: object, problem: str) -> None:
     with pytest.raises(NixferryError, match=problem) as error:
         parse_secrets({"app": entry})
     assert "the secret app" in error.value.cause
+    assert WORD not in error.value.text("web1")
+
+
+WORDS_OF_ANSIBLE = {
+    "content": "text",
+    "src": "file",
+    "dest": "path",
+    "mode": "permissions",
+    "owner": "user",
+    "permission": "permissions",
+    "restart_unit": "restart_units",
+}
+
+
+@pytest.mark.parametrize(("word", "meant"), WORDS_OF_ANSIBLE.items())
+def test_words_of_ansible_lead_to_the_option_that_was_meant(word: str, meant: str) -> None:
+    with pytest.raises(NixferryError, match=f"has no option {word}") as error:
+        parse_secrets({"app": {word: WORD}})
+    assert error.value.remedy.startswith(f"Did you mean {meant}?")
     assert WORD not in error.value.text("web1")
 
 
@@ -138,18 +160,32 @@ def test_a_command_that_fails_shows_what_it_complained_of_only() -> None:
             read({"app": {"command": command}})
 
 
+def test_a_command_that_prints_nothing() -> None:
+    silent = {"command": ["sh", "-c", "echo no such entry >&2"]}
+    with pytest.raises(NixferryError, match="secret app printed nothing") as error:
+        read({"app": silent})
+    assert error.value.output == ["no such entry"]
+    assert "allow_empty" in error.value.remedy
+    assert read({"app": {**silent, "allow_empty": True}, "text": {"text": ""}}) == {"app": b"", "text": b""}
+
+
 def test_a_command_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_secrets_source, "COMMAND_DEADLINE", 0.2)
     with pytest.raises(NixferryError, match=r"did not end within 0\.2 s"):
         read({"app": {"command": ["sh", "-c", f"echo {WORD}; sleep 1000 & sleep 1000"]}})
 
 
-def test_a_file_that_cannot_be_read() -> None:
-    def refuse(_name: str) -> bytes:
-        raise OSError("Decryption failed (no vault secrets were found that could decrypt)")
+def test_a_content_in_the_place_of_its_file_is_not_repeated(tmp_path: Path) -> None:
+    def refuse(name: str) -> bytes:
+        raise OSError(errno.EIO, "no vault password of this run decrypts it", name)
 
-    with pytest.raises(NixferryError, match="file of the secret app cannot be read: Decryption failed"):
-        read_contents(parse_secrets({"app": {"file": "x"}}), refuse, directory="/")
+    declared = {"app": {"file": WORD}}
+    with pytest.raises(NixferryError, match="file of the secret app cannot be read: no vault") as error:
+        read_contents(parse_secrets(declared), refuse, directory="/")
+    assert WORD not in error.value.text("web1")
+    with pytest.raises(NixferryError, match="cannot be read: No such file or directory") as error:
+        read(declared, tmp_path)
+    assert WORD not in error.value.text("web1")
 
 
 def test_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
