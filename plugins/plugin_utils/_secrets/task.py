@@ -103,6 +103,13 @@ def place_secrets(
     result = _result(task, watched, comparison, removed)
     if task.check_mode or not result["changed"]:
         return result
+    # Between the comparison and the placement, the owner of a file may have written to it.
+    unknown = [
+        watched[number]
+        for number, difference in comparison.differences.items()
+        if watched[number].name not in contents and not difference.is_roots
+    ]
+    contents |= read_contents(unknown, read_file, directory=directory)
     command, data = place_command(
         Placement(
             secrets=watched,

@@ -35,6 +35,8 @@ NOT_ASKED = "-"
 _VERB = "secrets"
 # A unit name without systemd's own escapes, with room for its suffix
 _UNIT_NAME = re.compile(r"[A-Za-z0-9:_.-]{1,200}")
+# Digits of a mode with which neither a group nor others can write
+_ROOTS_MODE = re.compile(r"[0-7]*[0145][0145]")
 _STORAGES = {TMPFS: "memory", SEALED: "sealed"}
 _NOTHING = "Nothing was changed."
 _REMEDIES = {
@@ -68,6 +70,11 @@ class Difference:
     """The owner of the existing file, as ``user:group``; ``-`` if it does not exist."""
     mode: str
 
+    @property
+    def is_roots(self) -> bool:
+        """Whether the existing file can have been written by root alone."""
+        return self.owner.startswith("root:") and _ROOTS_MODE.fullmatch(self.mode) is not None
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -89,6 +96,7 @@ class Placement:
     secrets: Sequence[Secret]
     comparison: Comparison
     contents: Mapping[str, bytes]
+    """Of every secret that is not there, or that another user than root could have written since it was compared."""
     exclusive: bool
     apply: bool
     deployer: str
@@ -112,6 +120,7 @@ def compare_script(
         fields = (
             number,
             keyed(digests[secret.name]) if secret.name in digests else NOT_ASKED,
+            len(contents[secret.name]) if secret.name in contents else NOT_ASKED,
             secret.user,
             secret.group,
             secret.mode,
@@ -120,13 +129,12 @@ def compare_script(
             secret.path,
         )
         lines.append("\t".join(map(str, fields)))
-    everything = [digests.get(secret.name) for secret in secrets]
-    all_known = None not in everything
+    known = [digests[secret.name] for secret in secrets if secret.name in digests]
     settings = {
         "SALT": salt,
         "ENTRIES": "\n".join(lines),
         # In the usual case nothing has changed: then the host needs no program for each secret.
-        "ALL_HASH": keyed("\n".join(map(str, everything))) if all_known else "",
+        "ALL_HASH": keyed("\n".join(known)) if known else "",
         "DIRECTORIES": _directories(secrets),
         "SEALS": str(int(any(secret.storage == SEALED for secret in secrets))),
     }
@@ -175,8 +183,10 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
         if number in comparison.missing:
             continue
         difference = comparison.differences.get(number)
-        source = "keep" if difference is None else "copy"
-        if difference is not None and {"new", "content"} & set(difference.what):
+        source = "keep"
+        if difference is not None and secret.name not in placement.contents:
+            source = "copy"
+        elif difference is not None:
             content = placement.contents[secret.name]
             source = f"{offset}:{len(content)}"
             offset += len(content)

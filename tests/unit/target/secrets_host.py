@@ -10,7 +10,7 @@ import grp
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,8 @@ class SecretsHost:
     """The first answer is lost, and everything is sent again."""
     cut_off: int = 0
     """So many bytes of the contents that are sent are lost on the way."""
+    meanwhile: Callable[[], object] | None = None
+    """What happens on the host after the comparison."""
 
     @property
     def directory(self) -> Path:
@@ -80,6 +82,8 @@ class SecretsHost:
         if self.resend and command != "/bin/sh":
             self.resend = False
             self.run_command(command, data=data, step=step, private=private)
+        if self.meanwhile and command != "/bin/sh":
+            self.meanwhile()
         if self.cut_off and command != "/bin/sh":
             data = data[: -self.cut_off]
         done = subprocess.run(

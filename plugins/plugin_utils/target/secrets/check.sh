@@ -5,9 +5,11 @@
 #
 # Check where secrets may lie, and which of them are placed already. Changes nothing, and tells about contents only whether
 # they differ. DIRECTORIES are lines `memory|disk PATH`, ENTRIES lines with these fields, separated by tabs:
-#   NUMBER  HASH  USER  GROUP  MODE  memory|disk|sealed  must|may  PATH
-# HASH is the SHA-256 of SALT and the content's SHA-256 in hexadecimal, or `-` if the content is not asked about.
-# `may`: the owner need not exist yet.
+#   NUMBER  HASH  SIZE  USER  GROUP  MODE  memory|disk|sealed  must|may  PATH
+# HASH is the SHA-256 of SALT and the content's SHA-256 in hexadecimal, SIZE the content's bytes; both are `-` if the content
+# is not asked about. `may`: the owner need not exist yet.
+
+HASH_DEADLINE=120 # seconds to read all contents
 
 # walk DIRECTORY: set REAL to where it leads, and PROBLEM to why a secret would not be safe there. A user who can write to
 # one of the directories on the way could make it lead elsewhere.
@@ -64,10 +66,11 @@ $DIRECTORIES
 EOT
 }
 
-digests() { sha256sum -- "$@" | sed 's/^\\//; s/ .*//'; }
+# The owner of a secret may let it grow while it is read.
+digests() { bounded "$HASH_DEADLINE" sha256sum -- "$@" | sed 's/^\\//; s/ .*//'; }
 
 # For a sealed secret, the sealed copy has to match as well: the next boot reads it.
-sealed_digest() { systemd-creds decrypt --name=secret "$1" - 2>/dev/null | sha256sum | sed 's/ .*//'; }
+sealed_digest() { bounded "$UNSEAL_DEADLINE" systemd-creds decrypt --name=secret "$1" - 2>/dev/null | sha256sum | sed 's/ .*//'; }
 
 keyed() { printf '%s' "$SALT$1" | sha256sum | sed 's/ .*//'; }
 
@@ -75,24 +78,34 @@ keyed() { printf '%s' "$SALT$1" | sha256sum | sed 's/ .*//'; }
 # `owner`, `mode`, `later`, separated by commas. OWNER and MODE are the present ones.
 compare_entries() {
     set --
-    while IFS=$TAB read -r number hash _ _ _ _ _ path; do
-        if [ -n "$path" ] && [ -f "$ROOT$path" ] && [ ! -L "$ROOT$path" ]; then set -- "$@" "$ROOT$path"; fi
+    while IFS=$TAB read -r _ _ _ _ _ _ _ _ path; do
+        if is_placed "$path"; then set -- "$@" "$ROOT$path"; fi
     done <<EOT
 $ENTRIES
 EOT
-    found_digests='' found_states=''
-    if [ "$#" -gt 0 ]; then
-        found_digests=$(digests "$@")
-        found_states=$(stat -c '%u %g %U %G %a' -- "$@")
-    fi
-    all_same=
+    found_states=''
+    if [ "$#" -gt 0 ]; then found_states=$(stat -c '%u %g %U %G %a %s' -- "$@"); fi
+    # The owner of a secret can make it so large that reading it would not end.
+    sized_states=$found_states
+    set --
+    while IFS=$TAB read -r _ _ size _ _ _ _ _ path; do
+        is_placed "$path" || continue
+        sized_state=${sized_states%%"$NEWLINE"*} sized_states=${sized_states#*"$NEWLINE"}
+        if [ "${sized_state##* }" = "$size" ]; then set -- "$@" "$ROOT$path"; fi
+    done <<EOT
+$ENTRIES
+EOT
+    found_digests='' all_same=''
+    if [ "$#" -gt 0 ]; then found_digests=$(digests "$@"); fi
     if [ -n "$ALL_HASH" ] && [ "$(keyed "$found_digests")" = "$ALL_HASH" ]; then all_same=1; fi
-    while IFS=$TAB read -r number hash user group mode storage owner_rule path; do
+    while IFS=$TAB read -r number hash size user group mode storage owner_rule path; do
         if [ -n "$path" ]; then compare_entry; fi
     done <<EOT
 $ENTRIES
 EOT
 }
+
+is_placed() { [ -n "$1" ] && [ -f "$ROOT$1" ] && [ ! -L "$ROOT$1" ]; }
 
 compare_entry() {
     what=''
@@ -109,9 +122,8 @@ compare_entry() {
     if [ -L "$ROOT$path" ] || [ ! -f "$ROOT$path" ]; then
         error not_a_file "$path exists and is not a regular file"
     fi
-    digest=${found_digests%%"$NEWLINE"*} found_digests=${found_digests#*"$NEWLINE"}
     found_state=${found_states%%"$NEWLINE"*} found_states=${found_states#*"$NEWLINE"}
-    read -r found_uid found_gid found_user found_group found_mode <<EOT
+    read -r found_uid found_gid found_user found_group found_mode found_size <<EOT
 $found_state
 EOT
     # The list is built from its end.
@@ -129,6 +141,8 @@ EOT
 }
 
 has_content() {
+    if [ "$found_size" != "$size" ]; then return 1; fi
+    digest=${found_digests%%"$NEWLINE"*} found_digests=${found_digests#*"$NEWLINE"}
     if [ -z "$all_same" ] && [ "$(keyed "$digest")" != "$hash" ]; then return 1; fi
     [ "$storage" != sealed ] || [ "$(keyed "$(sealed_digest "$(sealed_path "$path")")")" = "$hash" ]
 }

@@ -37,7 +37,7 @@ prepare_entry() {
     if is_new; then
         true >"$KEPT"
     elif [ "$source" = keep ]; then
-        ln -f "$path" "$KEPT"
+        keep_as "$path" "$KEPT"
     fi
 }
 
@@ -151,7 +151,7 @@ is_declared() { case $NEWLINE$DECLARED in *"$NEWLINE$1$NEWLINE"*) true ;; *) fal
 keep_other() { # PATH
     if [ ! -f "$1" ] || [ -L "$1" ]; then return 0; fi
     find_kept "$SET" "$number" "$1"
-    make_kept_directory "$SET" "$1" && ln -f "$1" "$KEPT"
+    make_kept_directory "$SET" "$1" && keep_as "$1" "$KEPT"
 }
 
 make_set() {

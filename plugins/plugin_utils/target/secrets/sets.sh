@@ -18,6 +18,7 @@
 SETS_KEPT=10
 UNIT_DEADLINE=120 # seconds that all units together may take to restart or reload
 UNSEAL_DEADLINE=30 # seconds for one secret: a chip that does not answer must not delay a roll back
+COPY_DEADLINE=60 # seconds for one secret
 TAB=$(printf '\t')
 NEWLINE='
 '
@@ -66,6 +67,9 @@ make_kept_directory() { # SET PATH
 # shellcheck disable=SC3013 # every shell has -ef, and POSIX has taken it up
 is_same_file() { [ "$1" -ef "$2" ]; }
 
+# keep_as FILE KEPT: a hard link; a copy if FILE has as many as the file system allows, all made by its owner.
+keep_as() { ln -f "$1" "$2" 2>/dev/null || bounded "$COPY_DEADLINE" cp -p "$1" "$2"; }
+
 # complete_set SET: mark as absent what is placed now and not in the set
 complete_set() {
     completed=$(secrets_directory)/sets/$1/index
@@ -90,7 +94,7 @@ keep_before() {
     while IFS=$TAB read -r number _ _ owner mode storage path; do
         if [ -f "$path" ] && [ ! -L "$path" ]; then
             find_kept "$1-before" "$number" "$path"
-            make_kept_directory "$1-before" "$path" && ln -f "$path" "$KEPT" || return 1
+            make_kept_directory "$1-before" "$path" && keep_as "$path" "$KEPT" || return 1
             found="file"
         elif [ -e "$path" ] || [ -L "$path" ]; then
             return 1

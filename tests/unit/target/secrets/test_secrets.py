@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 in_shells_that_run_any_program = pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
 WORD = "canary-of-a-secret"
 BINARY = bytes(range(256)) * 3
+AT_ONCE = 20.0
+"""Seconds within which a secret is replaced on a busy machine; to read four terabytes takes hours."""
 OTHERS = {
     "no-newline": b"x",
     "empty": b"",
@@ -199,6 +202,71 @@ def test_a_directory_of_another_user_is_refused(secrets: SecretsHost) -> None:
     unsafe(
         secrets, {"storage": "persistent", "path": "/srv/home/keys/app"}, "/srv/home does not belong to root"
     )
+
+
+def belongs_to(secrets: SecretsHost, user: str, name: str) -> None:
+    """Let the file ``name`` be that of another user, who may write to it."""
+    stat, its = secrets.host_.programs / "stat", secrets.host_.programs / "its-stat"
+    stat.rename(its)
+    asked = f'case $* in "-c %u %g %U"*{name}) {its} "$@" | sed s/root/{user}/; exit ;; esac'
+    secrets.host_.program("stat", f'#!/bin/sh\n{asked}\nexec {its} "$@"\n')
+
+
+@in_shells_that_run_any_program
+@pytest.mark.parametrize("phase", ["all", "post-activation"])
+def test_what_the_old_owner_writes_does_not_become_the_new_ones(secrets: SecretsHost, phase: str) -> None:
+    declared = {"app": {"text": WORD}}
+    secrets.place(declared)
+    belongs_to(secrets, "mallory", "app")
+    path = secrets.path("/run/keys/app")
+    before = path.stat().st_ino
+    with path.open("r+") as held_open:
+        secrets.meanwhile = lambda: path.write_text("written by mallory")
+        placed = secrets.place(declared, phase=phase)
+        held_open.write("written by mallory")
+    assert placed["secrets"]["app"]["change"] == ["owner"]
+    assert path.read_text() == WORD
+    assert path.stat().st_ino != before
+    assert any(line.startswith("root:root ") for line in secrets.chowns())
+
+
+@in_every_shell
+def test_a_file_of_any_size_is_replaced_at_once(secrets: SecretsHost) -> None:
+    declared = {"app": {"text": WORD}, "b": {"text": WORD}}
+    secrets.place(declared)
+    with secrets.path("/run/keys/app").open("r+b") as file:
+        file.truncate(2**42)
+    began = time.monotonic()
+    assert secrets.place(declared)["secrets"]["app"]["change"] == ["content"]
+    assert secrets.content("/run/keys/app") == WORD.encode()
+    assert not secrets.place(declared)["changed"]
+    assert time.monotonic() - began < AT_ONCE
+
+
+@in_shells_that_run_any_program
+def test_a_file_that_grows_while_it_is_read_is_replaced(secrets: SecretsHost) -> None:
+    declared = {"app": {"text": WORD}}
+    secrets.place(declared)
+    digest, timeout = shutil.which("sha256sum"), shutil.which("timeout")
+    secrets.host_.program("sha256sum", f'#!/bin/sh\n[ $# = 0 ] || exec sleep 1000\nexec {digest} "$@"\n')
+    secrets.host_.program("timeout", f'#!/bin/sh\nshift\nexec {timeout} 0.3 "$@"\n')
+    assert secrets.place(declared)["secrets"]["app"]["change"] == ["content"]
+    assert secrets.content("/run/keys/app") == WORD.encode()
+
+
+@in_shells_that_run_any_program
+def test_a_file_with_as_many_links_as_it_may_have_is_replaced(secrets: SecretsHost) -> None:
+    declared = {"app": {"text": "old"}, "b": {"text": "1"}}
+    secrets.place(declared)
+    refuse = (
+        '#!/bin/sh\ncase $2 in */keys/app) echo "ln: Too many links" >&2; exit 1 ;; esac\nexec /bin/ln "$@"\n'
+    )
+    secrets.host_.program("ln", refuse)
+    declared["b"]["text"] = "2"
+    secrets.place(declared)
+    declared["app"]["text"] = WORD
+    secrets.place(declared)
+    assert [secrets.content(f"/run/keys/{name}") for name in ("app", "b")] == [WORD.encode(), b"2"]
 
 
 FAULTS = {
