@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -229,6 +230,37 @@ def test_warnings_of_the_evaluation_are_shown_once_and_causes_come_first(project
     assert {"nix_eval", "network.fleet.yml"} <= {
         word for line in shown for word in ("nix_eval", "network.fleet.yml") if word in line
     }
+
+
+def test_nothing_is_evaluated_for_a_host_that_is_offline(project: Project) -> None:
+    """A stopped host: nothing listens on its port."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        away = {"ansible_host": "127.0.0.1", "ansible_port": closed.getsockname()[1]}
+    local = {"ansible_connection": "local"}
+    project.write("inventory.yml", json.dumps({"all": {"hosts": {"cannotEvaluate": away, "web1": local}}}))
+    role = {
+        "role": "nixferry.deploy.nixos",
+        "vars": {"nixos_file": "fleet.nix", "nixos_attr": "{host}", "nixos_secrets": {"a": {"text": "x"}}},
+    }
+    play = {"hosts": "all", "gather_facts": False, "roles": [role]}
+    state = {"XDG_STATE_HOME": str(project.directory / "state")}
+
+    def deploy(variables: dict[str, Any], **keywords: Any) -> PlaybookRun:
+        plays = [{**play, **keywords}]
+        return project.run_playbook(plays, "--tags", "build", variables=variables, environment=state)
+
+    asked = deploy({"nixos_skip_offline": True})
+    assert [
+        (entry.host, entry.status) for entry in asked.results if entry.status not in ("ok", "skipped")
+    ] == [("cannotEvaluate", "unreachable")], str(asked)
+    built = asked.result("Build the systems of all hosts together")
+    assert list(built["hosts"]) == ["web1"]
+    assert is_valid(built["hosts"]["web1"]["toplevel"])
+    goes_on = deploy({"nixos_skip_offline": True}, ignore_unreachable=True).assert_ok()
+    assert list(goes_on.result("Build the systems of all hosts together")["hosts"]) == ["web1"]
+    # As ever without it: the build does not ask.
+    assert deploy({}).result("Build the systems of all hosts together")["failed_hosts"] == ["cannotEvaluate"]
 
 
 @pytest.mark.parametrize(

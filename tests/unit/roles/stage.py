@@ -31,6 +31,7 @@ DOCKER = re.compile(r"^( +)community\.docker\.(\w+):", re.MULTILINE)
 OWN_ACTION = re.compile(r"^ +nixferry\.deploy\.(\w+):", re.MULTILINE)
 STAND_IN = """
 import json, os
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 
@@ -45,12 +46,16 @@ class ActionModule(ActionBase):
             record.write(json.dumps(entry, default=str) + "\\n")
         answers = task_vars.get("answers", {})
         answer = answers.get(self._task.name.rpartition(" : ")[2], answers.get(name, {}))
+        if answer.get("unreachable"):
+            raise AnsibleConnectionFailure(f"{name}: no route to host")
         ran = {"rc": 0, "stdout": "", "stderr": "", "stdout_lines": []}
         result = {"changed": False, "failed": False, **ran, **answer}
         if name == "nix_build":
             built = {}
             for host in self._task.args["sources"]:
                 answers = task_vars["hostvars"][host].get("answers", {})
+                if answers.get(name, {}).get("unreachable"):
+                    raise AnsibleConnectionFailure(f"{name}: no route to host")
                 built[str(host)] = {"failed": False, **answers.get(name, {})}
             result = {"changed": False, "failed": False, "hosts": built}
         # As the real ones do, they report what the task that built for all hosts did not fail for.
