@@ -50,14 +50,13 @@ class ActionModule(NixferryAction):
         """Check and change the host in one round trip."""
         path = checked_file(options["path"], "path")
         present = options["state"] == "present"
-        program = ""
+        program = profile = ""
         if present:
             keys = checked_keys(options["public_keys"] or [])
             if options["key_file"]:
                 keys = [read_signing_key(str(self._loader.path_dwim(options["key_file"]))).public_key]
-            program = installed_program(
-                guard_policy(kind_of(options), str(options["profile"] or ""), keys)
-            ).rstrip("\n")
+            policy = guard_policy(kind_of(options), str(options["profile"] or ""), keys)
+            program, profile = installed_program(policy).rstrip("\n"), policy.profile
         users = options["users"]
         rule = sudoers_rule(users, path) if present else ""
         script = install_script(
@@ -65,6 +64,7 @@ class ActionModule(NixferryAction):
             dry_run=bool(self._task.check_mode),
             path=path,
             program=program,
+            profile=profile,
             rule_file=checked_file(options["sudoers_file"], "sudoers_file") if users or not present else "",
             rule=rule,
             users=users,

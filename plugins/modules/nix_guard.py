@@ -17,6 +17,8 @@ description:
   - It activates only systems that one of O(public_keys) has signed, and existing generations of the profile.
   - Run it once per host as root, and again after an update of the collection that changes the program. A deploy by
     another version is refused with a message that says so.
+  - It fails if another user than root could change the program, its profile, the state in C(/var/lib/nixferry) or the
+    Nix store, for instance by a group or an ACL of a directory on the way. The program looks again each time it runs.
   - The host needs C(sh), Nix and C(sudo), and no Python.
 extends_documentation_fragment:
   - nixferry.deploy._attributes

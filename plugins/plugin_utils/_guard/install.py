@@ -19,7 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 )
 
 STEP = Step.INSTALL_GUARD
-PARTS = (*LIBRARY, "guard/install.sh")
+PARTS = (*LIBRARY, "lib/own.sh", "lib/reach.sh", "guard/install.sh")
 _USER = re.compile(r"[A-Za-z_][0-9A-Za-z._-]*")
 _SETTING = re.compile(r"INSTALLED_(VERSION|KIND|PROFILE|KEYS)=")
 # A path that needs no quoting, neither in sudoers nor in a shell.
@@ -30,7 +30,9 @@ _NIXOS = (
 )
 _REMEDIES = {
     "not_root": "Use `become: true` for this task; it is needed once. Nothing was changed.",
-    "unsafe_place": "Choose another `path`, or give the directory to root alone. Nothing was changed.",
+    "unsafe_place": "Give it to root alone, or choose another `path`, `sudoers_file` or `profile`. With a store that "
+    "belongs to an ordinary user (a single-user installation of Nix) this user is root through any guard. "
+    "Nothing was changed.",
     "generated": _NIXOS,
     "no_user": "Create the user first. Nothing was changed.",
     "no_sudo": "Install sudo on the host, or give no `users` and write a rule for what you have. Nothing was changed.",
@@ -81,15 +83,24 @@ def checked_file(path: str, option: str) -> str:
 
 
 def install_script(
-    *, wanted: str, dry_run: bool, path: str, program: str, rule_file: str, rule: str, users: Sequence[str]
+    *,
+    wanted: str,
+    dry_run: bool,
+    path: str,
+    program: str,
+    profile: str,
+    rule_file: str,
+    rule: str,
+    users: Sequence[str],
 ) -> str:
-    """Return the script for the host; with ``wanted`` ``absent`` the texts are ignored."""
+    """Return the script for the host; with ``wanted`` ``absent`` the texts and ``profile`` are ignored."""
     present = wanted == "present"
     settings = {
         "WANTED": wanted,
         "DRY_RUN": str(int(dry_run)),
         "PROGRAM_FILE": path,
         "PROGRAM": program if present else "",
+        "PROFILE": profile,
         "RULE_FILE": rule_file,
         "RULE": rule if present else "",
         "USERS": " ".join(users),

@@ -20,6 +20,7 @@ GUARD_PARTS = (
     "lib/answer.sh",
     "lib/request.sh",
     "lib/own.sh",
+    "lib/reach.sh",
     "lib/time.sh",
     "lib/files.sh",
     "lib/process.sh",

@@ -30,7 +30,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 from .declared import SEALED, TMPFS, Secret
 
 STEP = Step.PLACE_SECRETS
-COMMON_PARTS = (*RECORDS, "secrets/sets.sh", "secrets/check.sh")
+COMMON_PARTS = (*RECORDS, "lib/own.sh", "secrets/sets.sh", "secrets/check.sh")
 NOT_ASKED = "-"
 _VERB = "secrets"
 # A unit name without systemd's own escapes, with room for its suffix

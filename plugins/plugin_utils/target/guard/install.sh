@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Install the guard as a program, and the sudoers rule for its users; or remove both. Runs after lib/base.sh,
-# with WANTED (present or absent), DRY_RUN (1 or 0), PROGRAM_FILE and PROGRAM, RULE_FILE and RULE (empty: no rule) and
-# USERS (words).
+# with WANTED (present or absent), DRY_RUN (1 or 0), PROGRAM_FILE and PROGRAM, PROFILE (what the program activates),
+# RULE_FILE and RULE (empty: no rule) and USERS (words).
 
 # text_of FILE: print its text and one more line, so that a newline at the end is not lost
 text_of() { if [ -f "$1" ]; then cat "$1" && echo .; fi; }
@@ -27,19 +27,6 @@ in_place() {
         [ -f "$1" ] && [ ! -L "$1" ] && [ -O "$1" ] && [ "$(text_of "$1")" = "$(with_end "$2")" ] &&
             [ -n "$(find "$1" -prune -perm "$3" -print)" ]
     fi
-}
-
-# A user who can change a directory on the way can put another program in its place.
-refuse_unsafe_place() {
-    place=${1%/*}
-    while [ -n "$place" ]; do
-        if [ -L "$place" ]; then place=$(resolved "$place"); fi
-        if [ -e "$place" ] && { [ ! -O "$place" ] || [ -n "$(find "$place" -prune -perm -0002 -print)" ]; }; then
-            error unsafe_place "others than root can change $place"
-        fi
-        if [ "$place" = "$ROOT" ]; then return; fi
-        place=${place%/*}
-    done
 }
 
 replace() { # FILE TEXT MODE
@@ -76,7 +63,9 @@ install_guard() {
     say rule_changed "$((1 - rule_kept))"
     if [ "$WANTED" = present ]; then
         case $(resolved "${PROGRAM_FILE%/*}") in */nix/store/*) error generated "${PROGRAM_FILE%/*} is made by the configuration of this system" ;; esac
-        refuse_unsafe_place "$PROGRAM_FILE"
+        look_for_reach "${PROGRAM_FILE%/*}" "$PROFILE"
+        if [ -z "$UNSAFE" ] && [ -n "$RULE_FILE" ]; then walk "${RULE_FILE%/*}"; fi
+        if [ -n "$UNSAFE" ]; then error unsafe_place "$UNSAFE"; fi
         for user in $USERS; do
             id -u "$user" >/dev/null 2>&1 || error no_user "the user $user does not exist on this host"
         done

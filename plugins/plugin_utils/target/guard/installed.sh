@@ -23,10 +23,18 @@ judge_version() {
     fi
 }
 
-# The same check as in guard/loader.sh, which an installed guard does not use.
-refuse_unsafe_state() {
-    unsafe_place=$(changeable "$STATE" | sed q)
-    if [ -n "$unsafe_place" ]; then error unsafe_state "others can change $unsafe_place"; fi
+# An installation may have been safe when it was made. Directories of programs that other users can write to are left out
+# of PATH; the check itself needs none of them (guard/installed_begin.sh).
+refuse_reach() {
+    look_for_reach "$INSTALLED_FILE" "$INSTALLED_PROFILE"
+    if [ -n "$UNSAFE" ]; then error unsafe_state "$UNSAFE"; fi
+    for own_directory in /nix/var/nix/profiles/default/bin /usr/local/sbin /usr/local/bin; do
+        if [ ! -d "$ROOT$own_directory" ]; then continue; fi
+        walk "$ROOT$own_directory"
+        if [ -z "$UNSAFE" ]; then PATH=$PATH:$ROOT$own_directory; fi
+    done
+    # shellcheck disable=SC2034 # guard/verbs.sh reads it
+    CALLER_PATH=$PATH
 }
 
 # --- what may be activated ---------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@
 
 set -u
 umask 077
-PATH=/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# The directories of programs that are always root's. guard/installed.sh adds others after a look at them.
+PATH=/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin:/run/wrappers/bin
 LC_ALL=C
 export PATH LC_ALL
 cd / || exit 2
@@ -17,12 +18,26 @@ if [ "$#" -gt 0 ]; then
     echo "nixferry guard: takes no arguments" >&2
     exit 2
 fi
+# Limits of the caller could stop a program half-way.
+# shellcheck disable=SC3045 # every sh has these
+for limit in c t f d v; do ulimit "-$limit" unlimited 2>/dev/null; done
 # A variable of the environment cannot be mistaken for a positional parameter.
 set -- "${SUDO_USER:-}"
-for name in $(env | sed -n 's/^\([A-Za-z_][A-Za-z0-9_]*\)=.*/\1/p'); do
-    case $name in
+environment=$(env) || exit 2
+set -f
+IFS='
+'
+for line in $environment; do
+    case ${line%%=*} in
+        '' | [0-9]* | *[!A-Za-z0-9_]*) ;;
         # Set above, or read-only in some shells.
-        PATH | LC_ALL | PWD | PPID | UID | EUID | SHELLOPTS | BASHOPTS | BASH_*) ;;
-        *) unset "$name" ;;
+        PATH | LC_ALL | IFS | PWD | PPID | UID | EUID | SHELLOPTS | BASHOPTS | BASH_*) ;;
+        *) unset "${line%%=*}" ;;
     esac
 done
+unset IFS
+set +f
+# shellcheck disable=SC2034 # guard/installed.sh reads it
+INSTALLED_FILE=$0
+NIXFERRY_WHOLE_PATH=1
+export NIXFERRY_WHOLE_PATH

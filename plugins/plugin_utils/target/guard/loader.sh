@@ -21,7 +21,8 @@ unset INSTALLED_VERSION
 export LC_ALL=C
 PATH=${PATH:+$PATH:}/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/bin:/bin
 USER_ID=$(id -u)
-state=${NIXFERRY_ROOT:-}/var/lib/nixferry
+ROOT=${NIXFERRY_ROOT:-}
+state=$ROOT/var/lib/nixferry
 [ "$USER_ID" = 0 ] || state=${XDG_STATE_HOME:-${HOME:-/nonexistent}/.local/state}/nixferry
 
 # shellcheck disable=SC2154 # see above
@@ -31,5 +32,5 @@ answer() {
     exit
 }
 
-place=$(changeable "$state")
-if [ -n "$place" ]; then answer error=unsafe_state "message=others can change $(echo "$place" | sed q | tr -c ' -$&-~\n' '?')"; fi
+walk "$state"
+if [ -n "$UNSAFE" ]; then answer error=unsafe_state "message=$(echo "$UNSAFE" | tr -c ' -$&-~\n' '?')"; fi

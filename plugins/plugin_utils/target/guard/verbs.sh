@@ -189,7 +189,7 @@ main() {
             if [ -z "${NIXFERRY_PROGRAM:-}" ]; then PROGRAM=$0; fi
             if [ -n "$INSTALLED_VERSION" ]; then
                 judge_version
-                refuse_unsafe_state
+                refuse_reach
             fi
             judge_request
             if [ -n "$INSTALLED_VERSION" ]; then restrict_request; fi

@@ -34,9 +34,11 @@ PROC=${NIXFERRY_PROC:-/proc}
 NIXFERRY_SH=${NIXFERRY_SH:-/bin/sh}
 export NIXFERRY_SH
 
-# A login without a profile script, and a service, lack some of these.
-PATH=${PATH:+$PATH:}/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/run/wrappers/bin
-PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# A login without a profile script, and a service, lack some of these. An installed guard has its own PATH.
+if [ -z "${NIXFERRY_WHOLE_PATH:-}" ]; then
+    PATH=${PATH:+$PATH:}/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/run/wrappers/bin
+    PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+fi
 export PATH
 
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -3,34 +3,75 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Find out which other user could change a file before it is run. The loader contains this part as well.
+# Find out which other user could change a file before it is run, or a directory before it is written to. The loader
+# contains this part as well. What cannot be examined counts as changeable: a program that is missing or was killed must not
+# look like an answer. USER_ID and ROOT are set before.
 
-# is_ours FILE: is it not a link, owned by this user, and not writable by others?
+# is_ours FILE: is it not a link, owned by this user, and not writable by others? With a POSIX ACL the bits of the group show
+# the most that the ACL grants.
 is_ours() {
     [ ! -L "$1" ] && [ -O "$1" ] || return 1
-    case $(ls -ldn "$1") in ?????w* | ????????w*) return 1 ;; esac
+    case $(ls -ldn "$1") in [d-]????-??-*) ;; *) return 1 ;; esac
 }
 
-# changeable_above PATH: what others than this user and root can change of PATH and the directories above it, a line each;
-# nothing if all is well. Where files are removed by their owners alone (/tmp), others cannot put anything in their place.
-changeable_above() {
-    above=$1
-    set --
-    while :; do
-        [ ! -e "${above:-/}" ] || set -- "${above:-/}" "$@"
-        [ -n "$above" ] || break
-        above=${above%/*}
+# walk PATH...: set UNSAFE to how users other than this one and root could change a PATH or make it lead elsewhere (empty:
+# they cannot). Set REAL to where the last PATH leads, without ROOT, and FOUND to the part of it that exists.
+# Every directory on the way counts, also on the way to where a link leads. A user's home may be below /tmp, where files are
+# removed by their owners alone: such a directory may be on the way to what exists, if no link in it is followed.
+# shellcheck disable=SC2034 # other parts read UNSAFE, REAL and FOUND
+walk() {
+    UNSAFE='' walk_paths=$#
+    for walk_path; do
+        REAL='' FOUND=$ROOT/ walk_links=0 walk_rest=${walk_path#"$ROOT"}/
+        set -- "$@" "$FOUND"
+        while [ -n "$walk_rest" ]; do
+            walk_part=${walk_rest%%/*}
+            walk_rest=${walk_rest#*/}
+            case $walk_part in
+                '' | .) continue ;;
+                ..) REAL=${REAL%/*} && continue ;;
+            esac
+            if [ -L "$ROOT$REAL/$walk_part" ]; then
+                walk_links=$((walk_links + 1))
+                walk_target=$(readlink "$ROOT$REAL/$walk_part") && [ "$walk_links" -le 40 ] || walk_target=
+                if [ -z "$walk_target" ]; then UNSAFE="$walk_path leads in circles" && return; fi
+                set -- "$@" "$ROOT$REAL/."
+                case $walk_target in /*) REAL='' walk_target=${walk_target#"$ROOT"} ;; esac
+                walk_rest=$walk_target/$walk_rest
+                continue
+            fi
+            REAL=$REAL/$walk_part
+            if [ ! -e "$ROOT$REAL" ]; then continue; fi
+            FOUND=$ROOT$REAL
+            set -- "$@" "$FOUND"
+            if [ ! -O "$FOUND" ] && { [ "$USER_ID" = 0 ] || [ -z "$(find "$FOUND" -prune -user 0)" ]; }; then
+                UNSAFE="${FOUND#"$ROOT"} belongs to another user" && return
+            fi
+        done
+        if [ -d "$FOUND" ]; then set -- "$@" "$FOUND/."; fi
     done
-    others='-perm -0002'
-    [ "$USER_ID" != 0 ] || others='-perm -0002 -o -perm -0020'
-    # shellcheck disable=SC2086 # an expression
-    find -L "$@" -prune ! -perm -1000 \( $others \) -print
-    for above; do [ -O "$above" ] || find -L "$above" -prune ! -user 0 -print; done
+    shift "$walk_paths"
+    walk_found=$(writable_by_others "$@") || walk_found='?'
+    case $walk_found in
+        '') return ;;
+        /*) walk_found=${walk_found%%"
+"*} ;;
+        *) UNSAFE="it cannot be examined who can write to the directories above $walk_path" && return ;;
+    esac
+    walk_found=${walk_found%/.}
+    UNSAFE="a group or an access control list lets others write to ${walk_found#"$ROOT"}"
+    if [ -n "$(find "$walk_found" -prune -perm -0002)" ]; then UNSAFE="every user can write to ${walk_found#"$ROOT"}"; fi
 }
 
-# changeable PATH: the same, also for where PATH leads if there are links in it
-changeable() {
-    changeable_above "$1"
-    real=$(CDPATH='' cd -P "$1" 2>/dev/null && pwd -P)
-    [ "${real:-$1}" = "$1" ] || changeable_above "$real"
+# writable_by_others PATH...: print those that others can write to. Fails if that cannot be found out.
+writable_by_others() {
+    # On macOS no bit of the mode shows an ACL.
+    if [ -d /System/Library ]; then case $(ls -lden "$@") in *' allow '*) echo "$1" ;; esac; fi
+    if [ "$USER_ID" = 0 ]; then
+        find "$@" -prune \( -perm -0002 -o -perm -0020 \) -print
+        return
+    fi
+    # Many users have a group of their own, which may write to what they make.
+    case $(ls -ldn "$@") in *d????w????+*) echo "$1" ;; esac
+    find "$@" -prune \( -perm -0002 -o -perm -0020 ! -group "$(id -g)" \) \( ! -perm -1000 -o -path '*/.' \) -print
 }

@@ -11,43 +11,6 @@
 
 HASH_DEADLINE=120 # seconds to read all contents
 
-# walk DIRECTORY: set REAL to where it leads, and PROBLEM to why a secret would not be safe there. A user who can write to
-# one of the directories on the way could make it lead elsewhere.
-walk() {
-    PROBLEM='' REAL='' walk_rest=$1/ walk_links=0 walk_parent=$ROOT/
-    while [ -n "$walk_rest" ]; do
-        walk_part=${walk_rest%%/*}
-        walk_rest=${walk_rest#*/}
-        case $walk_part in
-            '' | .) continue ;;
-            ..) REAL=${REAL%/*} && continue ;;
-        esac
-        if [ -L "$ROOT$REAL/$walk_part" ]; then
-            walk_links=$((walk_links + 1))
-            if [ "$walk_links" -gt 40 ]; then PROBLEM="leads in circles" && return; fi
-            walk_target=$(readlink "$ROOT$REAL/$walk_part")
-            case $walk_target in /*) REAL='' walk_target=${walk_target#"$ROOT"} ;; esac
-            walk_rest=$walk_target/$walk_rest
-            continue
-        fi
-        REAL=$REAL/$walk_part
-        case $REAL in /nix/store | /nix/store/*) PROBLEM="is in the Nix store, which everybody can read" && return ;; esac
-        # The guard will create what does not exist yet, in a directory that has passed the check.
-        if [ ! -e "$ROOT$REAL" ]; then continue; fi
-        walk_parent=$ROOT$REAL
-        if [ ! -d "$ROOT$REAL" ]; then PROBLEM="cannot be made: $REAL is not a directory" && return; fi
-        walk_found=$(stat -c '%u %g %a' "$ROOT$REAL")
-        case $walk_found in
-            0\ *[2367]) PROBLEM="is not safe: everybody can write to $REAL" ;;
-            0\ 0\ *) ;;
-            0\ *[2367]?) PROBLEM="is not safe: a group can write to $REAL" ;;
-            0\ *) ;;
-            *) PROBLEM="is not safe: $REAL does not belong to root" ;;
-        esac
-        if [ -n "$PROBLEM" ]; then return; fi
-    done
-}
-
 is_in_memory() { case $(stat -f -c %T "$1") in tmpfs | ramfs) ;; *) false ;; esac; }
 
 # Answer with an error unless all DIRECTORIES are suitable.
@@ -56,10 +19,14 @@ check_directories() {
     if [ "$(uname -s)" != Linux ]; then error not_linux "secrets are placed on Linux hosts only"; fi
     while read -r checked_storage checked_directory; do
         if [ -z "$checked_directory" ]; then continue; fi
-        walk "$checked_directory"
-        if [ -n "$PROBLEM" ]; then error unsafe_directory "the directory $checked_directory $PROBLEM"; fi
-        if [ "$checked_storage" = memory ] && ! is_in_memory "$walk_parent"; then
-            error not_in_memory "the directory $checked_directory is not in main memory: it lies on $(stat -f -c %T "$walk_parent")"
+        walk "$ROOT$checked_directory"
+        directory_problem=
+        if [ -n "$UNSAFE" ]; then directory_problem="is not safe: $UNSAFE"; fi
+        if [ ! -d "$FOUND" ]; then directory_problem="cannot be made: ${FOUND#"$ROOT"} is not a directory"; fi
+        case $REAL/ in /nix/store/*) directory_problem='is in the Nix store, which every user can read' ;; esac
+        if [ -n "$directory_problem" ]; then error unsafe_directory "the directory $checked_directory $directory_problem"; fi
+        if [ "$checked_storage" = memory ] && ! is_in_memory "$FOUND"; then
+            error not_in_memory "the directory $checked_directory is not in main memory: it lies on $(stat -f -c %T "$FOUND")"
         fi
     done <<EOT
 $DIRECTORIES

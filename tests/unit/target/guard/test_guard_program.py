@@ -20,7 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
-SHORT = 2048
+SHORT = 3500
 
 
 def program_file(host: Host) -> Path:
@@ -217,7 +217,7 @@ def test_state_that_others_can_change_is_refused(
         host.probe,
         lambda: host.status(done.activation_id),
     ):
-        with pytest.raises(NixferryError, match=r"others can change .*/var") as caught:
+        with pytest.raises(NixferryError, match=r"can write to|others write to|another user") as caught:
             ask()
         assert "chmod go-w" in caught.value.remedy
 
@@ -230,7 +230,7 @@ def test_state_that_a_link_leads_to_is_looked_at_where_it_is(host: Host) -> None
     host.state.symlink_to(kept)
     assert host.deploy(host.toplevel("new")).phase == "committed"
     kept.parent.chmod(0o777)
-    with pytest.raises(NixferryError, match=r"others can change .*/persist"):
+    with pytest.raises(NixferryError, match="every user can write to /persist"):
         host.start(host.toplevel("newer"))
 
 

@@ -6,21 +6,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from guard_host import SHELLS, Completed, Host
-from guard_programs import SWITCH_TO_CONFIGURATION
+from guard_host import SHELLS, Host
+from installed_host import KEY, Guarded, install, unchanged
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, profile_kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard import requests as _guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import (
     FIXED_FIELDS,
-    InstalledGuard,
-    installed_request,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import (
     GuardPolicy,
@@ -33,124 +30,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action, FailedUnits, Reboot
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
-KEY = "deploy-1:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
-# A path is signed when $HOST/signed names it, by its content alone when $HOST/content-addressed does.
-NIX = """\
-#!/bin/sh
-echo "$*" >>"$HOST/nix-calls"
-for path; do :; done
-case $* in
-    *"path-info --sigs"*)
-        address=
-        if grep -qx "$path" "$HOST/content-addressed" 2>/dev/null; then address=ca:text:sha256:0; fi
-        echo "$path  $address a:b"
-        ;;
-    *"store verify"*)
-        for path; do
-            case $path in "$HOST"/*) ;; *) continue ;; esac
-            cat "$HOST/signed" "$HOST/content-addressed" 2>/dev/null | grep -qx "$path" || exit 2
-        done
-        ;;
-    *) exit 1 ;;
-esac
-"""
-
-
-@dataclass
-class Guarded:
-    """A host with an installed guard."""
-
-    host: Host
-    program: Path
-
-    def toplevel(self, name: str, *, signed: bool = True) -> str:
-        path = self.host.directory / f"nix/store/{'0' * 32}-{name}"
-        (path / "bin").mkdir(parents=True)
-        (path / "nixos-version").write_text(name)
-        text = SWITCH_TO_CONFIGURATION.replace("@self@", str(path)).replace("@name@", name)
-        program = path / "bin/switch-to-configuration"
-        program.write_text(text.replace("@test@", ":").replace("@boot@", ":"))
-        program.chmod(0o755)
-        if signed:
-            self.note("signed", str(path))
-            self.note("signed", f"{path}-dependency")
-        return str(path)
-
-    def note(self, name: str, line: str) -> None:
-        with (self.host.directory / name).open("a") as file:
-            file.write(f"{line}\n")
-
-    def send(self, data: bytes, *arguments: str, **environment: str) -> Completed:
-        """Call the program as sudo would, with ``environment`` on top if sudo let it through."""
-        done = subprocess.run(
-            [str(self.host.programs / "guard-shell"), str(self.program), *arguments],
-            input=data,
-            capture_output=True,
-            timeout=60,
-            check=False,
-            env={"SUDO_USER": "ferry", "PATH": "/usr/bin:/bin", **environment},
-        )
-        return Completed(done.returncode, done.stdout.decode(), done.stderr.decode(errors="replace"))
-
-    # What the client asks of a shell.
-    login_user = "ferry"
-
-    def run_command(self, _command: str, *, data: bytes, step: str) -> Completed:
-        assert step
-        return self.send(data)
-
-    @property
-    def client(self) -> InstalledGuard:
-        return InstalledGuard(self, str(self.program))  # type: ignore[arg-type]
-
-    def start(self, toplevel: str, **options: object) -> GuardStatus:
-        return self.client.start(self.request(toplevel, **options))
-
-    def request(self, toplevel: str, **options: object) -> _guard.StartRequest:
-        return self.host.request(toplevel, **options)
-
-    def data(self, toplevel: str) -> bytes:
-        """A good request."""
-        return installed_request("start", list(_guard.request_fields(self.request(toplevel))))
-
-    def answered(self, completed: Completed) -> GuardStatus:
-        """What the client makes of an answer to ``start``."""
-
-        class Played(Guarded):
-            def send(self, _data: bytes, *_arguments: str, **_environment: str) -> Completed:
-                return completed
-
-        return Played(self.host, self.program).start("/nix/store/x")
-
-    def raw(self, *lines: str, verb: str = "start") -> Completed:
-        """A request as an attacker writes it."""
-        return self.send(
-            "\n".join([f"version={guard_version()}", f"verb={verb}", *lines, f"end={verb}", ""]).encode()
-        )
-
-    def lines(self, toplevel: str) -> list[str]:
-        """The fields of a good request."""
-        return self.data(toplevel).decode().splitlines()[2:-1]
-
-
-def install(host: Host) -> Guarded:
-    host.program("nix", NIX)
-    (host.directory / "nix/store").mkdir(parents=True)
-    program = host.programs / "nixferry-guard"
-    policy = GuardPolicy(KINDS["nixos"], str(host.profile), (KEY,))
-    program.write_text(installed_program(policy, host.env()))
-    return Guarded(host, program)
 
 
 @pytest.fixture
 def guarded(host: Host) -> Guarded:
     return install(host)
-
-
-def unchanged(guarded: Guarded) -> bool:
-    """Nothing was activated and no activation was begun."""
-    activations = guarded.host.state / "activations"
-    return not guarded.host.actions and not (activations.exists() and list(activations.iterdir()))
 
 
 @in_every_shell
@@ -442,7 +326,7 @@ def test_the_version_that_began_an_activation_ends_it(guarded: Guarded) -> None:
 def test_state_that_others_can_change_is_refused(guarded: Guarded) -> None:
     new = guarded.toplevel("new")
     (guarded.host.directory / "var").chmod(0o777)
-    with pytest.raises(NixferryError, match="others can change"):
+    with pytest.raises(NixferryError, match="every user can write to /var"):
         guarded.start(new)
     assert unchanged(guarded)
 
