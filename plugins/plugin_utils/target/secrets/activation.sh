@@ -53,7 +53,19 @@ place_new_secrets() {
         REASON=secrets MESSAGE="the secrets could not be put into place"
         return 1
     fi
+    note_services
     note_lost_secrets
+}
+
+# A service that starts after this reads the secrets that are in place now.
+note_services() { services_by InvocationID >"$DIR/services_before"; }
+
+# Print the services that have started since note_services, each between spaces.
+started_services() {
+    if [ ! -s "$DIR/services_before" ]; then return 0; fi
+    services_by InvocationID | grep -vxF -f "$DIR/services_before" | while read -r started_service _; do
+        printf ' %s ' "$started_service"
+    done
 }
 
 note_lost_secrets() {
@@ -72,7 +84,7 @@ give_new_secrets() {
         REASON=secrets MESSAGE="the owners of these secrets do not exist in the new system: $(listed "$ownerless")"
         return 1
     fi
-    secrets_failed=$(tell_units "$new_secrets" 2>>"$DIR/log")
+    secrets_failed=$(STARTED=$(started_services) && tell_units "$new_secrets" 2>>"$DIR/log")
     if [ -n "$secrets_failed" ]; then
         REASON=secrets MESSAGE="units failed with their new secrets: $(listed "$secrets_failed")"
         return 1
@@ -85,6 +97,7 @@ place_old_secrets() {
     if [ ! -f "$STATE/secrets/sets/$(request secrets)-before/index" ]; then
         note "other secrets have been placed since the host went down; they were kept"
     elif place_set "$(request secrets)-before" && put "$STATE/secrets/current" "$(old secrets)"; then
+        note_services
         note_lost_secrets
     else
         incomplete "not all of the old secrets could be put back"
@@ -94,7 +107,7 @@ place_old_secrets() {
 # The old system runs again, but its units may still use the new secrets: restart or reload them.
 tell_old_units() {
     if [ -z "$(result secrets_begun)" ]; then return 0; fi
-    secrets_failed=$(tell_units "$(request secrets)" 2>>"$DIR/log")
+    secrets_failed=$(STARTED=$(started_services) && tell_units "$(request secrets)" 2>>"$DIR/log")
     if [ -n "$secrets_failed" ]; then note "units failed with their old secrets: $(listed "$secrets_failed")"; fi
 }
 

@@ -141,10 +141,14 @@ own_set() {
     done <"$(secrets_directory)/sets/$1/index"
 }
 
-# changed_units SET: print "restart UNIT" or "reload UNIT" for units whose secrets differ from those in <SET>-before
+# Services that have started with the new secrets, each between spaces
+STARTED=''
+
+# changed_units SET: print "restart UNIT" or "reload UNIT" for units whose secrets differ from those in <SET>-before. A unit in
+# STARTED has read its secret, unless the secret did not belong to its owner then.
 changed_units() {
     [ -s "$(secrets_directory)/sets/$1/units" ] || return 0
-    while IFS=$TAB read -r number presence _ _ _ _ path; do
+    while IFS=$TAB read -r number presence when _ _ _ path; do
         find_kept "$1" "$number" "$path"
         changed_new=$KEPT
         find_kept "$1-before" "$number" "$path"
@@ -152,6 +156,7 @@ changed_units() {
         if is_same_file "$changed_new" "$KEPT" || cmp -s "$changed_new" "$KEPT"; then continue; fi
         if [ "$presence" = absent ] && [ ! -e "$KEPT" ]; then continue; fi
         while IFS=$TAB read -r unit_number unit_verb unit_name; do
+            case $when:$STARTED in now:*" $unit_name "*) continue ;; esac
             if [ "$unit_number" = "$number" ]; then echo "$unit_verb $unit_name"; fi
         done <"$(secrets_directory)/sets/$1/units"
     done <"$(secrets_directory)/sets/$1/index" | sort -r -u

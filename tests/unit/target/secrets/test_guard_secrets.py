@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from typing import Any
 
 import pytest
@@ -124,6 +125,48 @@ def test_the_old_secrets_come_back_with_the_old_system(secrets: SecretsHost, fat
     assert "other.service" not in (host.directory / "systemctl").read_text()
     # Nothing is in the way of the next one.
     deploy(secrets, 4)
+
+
+def invocations(secrets: SecretsHost, **services: str) -> str:
+    """Shell code of a system's program that lets the service manager start ``services``."""
+    place = secrets.directory / "services/InvocationID"
+    place.mkdir(parents=True, exist_ok=True)
+    return "; ".join(f'echo {number} >"{place}/{name}.service"' for name, number in services.items())
+
+
+# busybox's own chown is not the one that gives files to `ghost`.
+@pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
+def test_a_service_that_the_activation_has_started_is_not_started_again(secrets: SecretsHost) -> None:
+    host = secrets.host_
+    host.with_service_manager()
+    names = ("app", "new", "late", "old")
+    units = {name: {"text": "1", "restart_units": [name]} for name in names}
+    units["late"] |= {"user": "ghost"}
+    begins = invocations(secrets, app="a2", new="n1", late="l1")
+    subprocess.run(["/bin/sh", "-c", invocations(secrets, app="a1", old="o1")], check=True)
+    staged = secrets.place(units, phase="pre-activation", stage=True)["set"]
+    host.program("chown", CHOWN.replace("ghost", "no-such-user"))
+    assert host.deploy(host.toplevel("v1", test=begins), secrets=staged).phase == "committed"
+    told = [line for line in (host.directory / "systemctl").read_text().splitlines() if "restart" in line]
+    # Those that ran before, and what started before its secret had its owner.
+    assert [line for line in told if "list-units" not in line] == [
+        "restart old.service",
+        "restart late.service",
+    ]
+
+    # On the way back, the old system's program starts one of them.
+    (host.directory / "systemctl").unlink()
+    program = host.directory / "store/v1/bin/switch-to-configuration"
+    program.write_text(
+        program.read_text().replace("#!/bin/sh", f"#!/bin/sh\n{invocations(secrets, app='a4')}")
+    )
+    changed = {name: {**units[name], "text": "2"} for name in ("app", "old")}
+    staged = secrets.place(changed, phase="pre-activation", stage=True)["set"]
+    started = host.start(host.toplevel("v2", test=invocations(secrets, app="a3")), secrets=staged)
+    assert host.awaited(started.activation_id).phase == "awaiting-confirmation"
+    assert host.abort(started.activation_id).phase == "rolled-back"
+    told = [line for line in (host.directory / "systemctl").read_text().splitlines() if "restart" in line]
+    assert [line for line in told if "list-units" not in line] == ["restart old.service"] * 2
 
 
 @EVERY_SHELL
