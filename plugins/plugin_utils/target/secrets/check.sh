@@ -11,6 +11,23 @@
 
 HASH_DEADLINE=120 # seconds to read all contents
 
+# is_reached DIRECTORY: does the kernel find what walk has found? Some links in /proc lead elsewhere than they say.
+is_reached() {
+    reached=$1
+    until [ -e "$reached" ]; do reached=${reached%/*}; done
+    is_same_file "$reached" "$FOUND"
+}
+
+# Names are not compared: the store may be mounted in another place as well.
+is_in_store() { # DIRECTORY
+    stored=$1
+    while [ -n "$stored" ]; do
+        if is_same_file "$stored" "$ROOT/nix/store"; then return 0; fi
+        stored=${stored%/*}
+    done
+    return 1
+}
+
 is_in_memory() { case $(stat -f -c %T "$1") in tmpfs | ramfs) ;; *) false ;; esac; }
 
 # Answer with an error unless all DIRECTORIES are suitable.
@@ -21,9 +38,15 @@ check_directories() {
         if [ -z "$checked_directory" ]; then continue; fi
         walk "$ROOT$checked_directory"
         directory_problem=
-        if [ -n "$UNSAFE" ]; then directory_problem="is not safe: $UNSAFE"; fi
-        if [ ! -d "$FOUND" ]; then directory_problem="cannot be made: ${FOUND#"$ROOT"} is not a directory"; fi
-        case $REAL/ in /nix/store/*) directory_problem='is in the Nix store, which every user can read' ;; esac
+        if is_in_store "$FOUND"; then
+            directory_problem='is in the Nix store, which every user can read'
+        elif [ -n "$UNSAFE" ]; then
+            directory_problem="is not safe: $UNSAFE"
+        elif [ ! -d "$FOUND" ]; then
+            directory_problem="cannot be made: ${FOUND#"$ROOT"} is not a directory"
+        elif ! is_reached "$ROOT$checked_directory"; then
+            directory_problem='cannot be used: a link on the way leads nowhere, or elsewhere than it says'
+        fi
         if [ -n "$directory_problem" ]; then error unsafe_directory "the directory $checked_directory $directory_problem"; fi
         if [ "$checked_storage" = memory ] && ! is_in_memory "$FOUND"; then
             error not_in_memory "the directory $checked_directory is not in main memory: it lies on $(stat -f -c %T "$FOUND")"

@@ -186,6 +186,22 @@ def test_places_that_are_refused(secrets: SecretsHost) -> None:
     assert secrets.content("/srv/fine/keys/b") == WORD.encode()
 
 
+@in_every_shell
+def test_the_store_under_another_name(secrets: SecretsHost) -> None:
+    """As a bind mount shows it, or a link of /proc, which names a process that is gone when it is read."""
+    disk = {"storage": "persistent"}
+    elsewhere = secrets.path("/srv/fine/mounted")
+    (elsewhere / "1-etc").mkdir(parents=True)
+    secrets.path("/nix").mkdir(exist_ok=True)
+    secrets.path("/nix/store").symlink_to(elsewhere)
+    unsafe(secrets, {**disk, "path": "/srv/fine/mounted/1-etc/app"}, "is in the Nix store")
+    unsafe(secrets, {**disk, "path": "/srv/fine/mounted/new/app"}, "is in the Nix store")
+    secrets.path("/srv/fine/self").symlink_to(f"/proc/self/root{elsewhere}")
+    unsafe(
+        secrets, {**disk, "path": "/srv/fine/self/1-etc/app"}, "a link on the way leads nowhere, or elsewhere"
+    )
+
+
 def test_what_is_not_in_main_memory_is_no_place_for_tmpfs(secrets: SecretsHost) -> None:
     secrets.path("/srv/fine").mkdir(parents=True)
     unsafe(secrets, {"path": "/srv/fine/app"}, "is not in main memory: it lies on ext4")
