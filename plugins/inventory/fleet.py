@@ -171,7 +171,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             listing = self._listing(options, path, cache)
             names = selected(listing, str(self.get_option("query")))
         except NixferryError as error:
-            raise AnsibleParserError(error.text(path)) from error
+            # Ansible would append the cause, which the text holds already.
+            raise AnsibleParserError(error.text(path)) from None
         for name, reason in left_out(listing).items():
             self.display.v(f"{path}: {name} is left out: {reason}")
         for address, sharing in shared_addresses(listing).items():

@@ -100,6 +100,20 @@ def is_checkout(directory: str) -> bool:
     return done is not None and done.return_code == 0
 
 
+def checkout_root(directory: Path) -> Path | None:
+    """Return the uppermost directory of the checkout around ``directory``; ``None`` outside of a checkout."""
+    done = _git(directory, "rev-parse", "--show-toplevel")
+    return None if done is None or done.return_code else Path(done.text.strip())
+
+
+def submodules(root: Path) -> list[str]:
+    """Return the paths of the submodules of the checkout in ``root``, relative to it."""
+    done = _git(root, "config", "--file", ".gitmodules", "--get-regexp", r"^submodule\..*\.path$")
+    if done is None or done.return_code:
+        return []
+    return [line.partition(" ")[2] for line in done.text.splitlines()]
+
+
 def contains(repository: str, new: str, old: str) -> bool | None:
     """Return True if ``old`` is ``new`` or one of its ancestors; ``None`` if the checkout lacks one of the two."""
     new, old = base_revision(new), base_revision(old)

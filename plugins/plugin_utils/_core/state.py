@@ -30,7 +30,14 @@ def state_directory(environment: Mapping[str, str] | None = None) -> Path:
     environment = os.environ if environment is None else environment
     base = environment.get("XDG_STATE_HOME", "")
     # The specification requires ignoring relative values (XDG Base Directory Specification, "Basics").
-    return Path(base if base.startswith("/") else Path("~/.local/state").expanduser()) / "nixferry"
+    if base.startswith("/"):
+        return Path(base, "nixferry")
+    try:
+        home = Path.home()
+    except RuntimeError:
+        # Neither HOME nor an entry in the password database: nothing can be kept, which callers cope with.
+        home = Path(os.devnull)
+    return home / ".local/state/nixferry"
 
 
 @contextlib.contextmanager

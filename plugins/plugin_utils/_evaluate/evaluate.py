@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import code_remedy
 
 from . import jobs
 from .attribute import (
@@ -236,5 +237,5 @@ def _read_answers(chunk: _Chunk, stdout: str) -> Answers:
 def _error(result: NixResult) -> NixferryError:
     error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
     return error.with_(
-        remedy=error.remedy or "Fix the Nix code; the output says where, and --show-trace how it came there."
+        remedy=error.remedy or code_remedy(error.cause, "Fix the Nix code; the output says where.")
     )

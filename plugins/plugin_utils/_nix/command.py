@@ -21,7 +21,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import IO
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
@@ -226,8 +227,9 @@ class Nix:
                 "Pass less data to it, for instance in `specialargs`." if error.errno == errno.E2BIG else ""
             )
             raise NixferryError(f"Nix could not be started: {error}", step=step, remedy=remedy) from error
+        directory = self._working_directory or str(Path.cwd())
         return [
-            reader.result(command.argv, outcome)
+            replace(reader.result(command.argv, outcome), directory=directory)
             for reader, command, outcome in zip(readers, commands, outcomes, strict=True)
         ]
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import Outcome
 
 from .explain import cause_of, remedy_for
+from .fetches import Fetches, without_passwords
+from .flake_files import missing_file_remedy
 from .log_stream import (
     TRACE,
     WARNING,
@@ -31,6 +34,9 @@ from .log_stream import (
     parse_line,
 )
 from .warnings import evaluation_warning
+
+# An error before the log format is in force, as Nix prints it or as the C++ library does for it.
+_EARLY = re.compile(r"(?:\s*what\(\):\s*)?(?P<error>error:.*)")
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,10 @@ class NixResult:
     messages: tuple[str, ...] = ()
     where: str = CONTROLLER
     """The machine that it ran on, as in ``NixferryError``."""
+    directory: str = ""
+    """The directory of relative paths on the command line."""
+    fetches: Fetches | None = None
+    """What it fetched with git, to explain a failure."""
 
     def error(self, *, step: Step, deadline_name: str = "") -> NixferryError:
         """The failure as the user should read it."""
@@ -65,9 +75,14 @@ class NixResult:
                 where=self.where,
             )
         causes = list(dict.fromkeys(cause for cause in map(cause_of, self.errors) if cause))
+        causes = [self.fetches.told(cause) for cause in causes] if self.fetches else causes
         message = "\n".join(causes) or _last_line(output) or _ending(program, self.return_code)
-        # Warnings of an unreachable substituter must not explain an error that has its own cause.
-        remedy = remedy_for("\n".join(self.errors) or self.stderr)
+        # Warnings of an unreachable substituter must not explain an error that has its own cause. A fetch is
+        # explained by the words of git, which are in the message only.
+        said = "\n".join((*self.errors, message)) if self.errors else "\n".join((self.stderr, message))
+        remedy = missing_file_remedy(said, self.argv, self.directory) or remedy_for(
+            said, of_inventory=step == Step.READ_FLEET
+        )
         return NixferryError(message, step=step, remedy=remedy, output=output, where=self.where)
 
 
@@ -96,12 +111,16 @@ class LogReader:
         self._on_event = on_event
         self._messages: list[str] | None = [] if keep_messages else None
         self._errors: list[str] = []
+        self._fetches = Fetches()
         self._tail: deque[str] = deque(maxlen=4 * OUTPUT_TAIL_LINES)
 
     def line(self, line: str) -> None:
         event = parse_line(line)
         if event is None:
             return
+        self._fetches.event(event)
+        if isinstance(event, Message | PlainLine):
+            event = replace(event, text=without_passwords(event.text))
         if isinstance(event, Message):
             if event.text.startswith("(use '--show-trace'"):
                 # A hint, logged as an error, about an option that playbook users do not have.
@@ -114,8 +133,9 @@ class LogReader:
                     self._messages.append(event.text)
         elif isinstance(event, PlainLine):
             # An error before the log format is in force (an unknown option, a broken nix.conf) is plain.
-            if event.text.startswith("error:"):
-                self._errors.append(event.text)
+            early = _EARLY.match(event.text)
+            if early is not None:
+                self._errors.append(early["error"])
             self._tail.append(event.text)
         if self._on_event is not None:
             self._on_event(event)
@@ -129,6 +149,7 @@ class LogReader:
             errors=tuple(self._errors),
             timed_out=outcome.timed_out,
             messages=tuple(self._messages or ()),
+            fetches=self._fetches,
         )
 
 

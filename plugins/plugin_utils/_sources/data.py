@@ -26,6 +26,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribut
     split_attribute_path,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import code_remedy
 
 from .source import Source
 
@@ -95,7 +96,9 @@ def _ask(nix: Nix, request: NixRequest, numbers: Iterable[str]) -> dict[str, Any
     result = nix.run_many([request], step=STEP, parallel=1)[0]
     if result.return_code != 0 or result.timed_out:
         error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
-        raise error.with_(remedy=error.remedy or "Fix the Nix code at the place that the message names.")
+        raise error.with_(
+            remedy=error.remedy or code_remedy(error.cause, "Fix the Nix code that the message is about.")
+        )
     try:
         answer = json.loads(result.stdout)
         return {number: answer[number] for number in numbers}

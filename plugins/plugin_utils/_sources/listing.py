@@ -17,6 +17,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import available_processors
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.places import with_places
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import code_remedy
 
 from .fleet import Fleet
 from .outputs import STEP
@@ -133,4 +134,4 @@ def _listing(
 
 def _error(result: NixResult) -> NixferryError:
     error = result.error(step=STEP, deadline_name=TIMEOUT_NAME)
-    return error.with_(remedy=error.remedy or REMEDY)
+    return error.with_(remedy=error.remedy or code_remedy(error.cause, REMEDY))

@@ -91,3 +91,12 @@ def test_without_a_place_for_locks_the_work_is_done_all_the_same(tmp_path: Path)
     with locked("build", tmp_path / "file"):
         done.append(True)
     assert done
+
+
+def test_a_user_without_a_home_directory_has_no_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    with locked("build", state_directory({})):
+        assert not state_directory({}).exists()

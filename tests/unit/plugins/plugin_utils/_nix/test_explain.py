@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import result_of_log
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import cause_of, remedy_for
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import (
+    NOT_OF_CODE,
+    cause_of,
+    code_remedy,
+    remedy_for,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.fetches import without_passwords
 
 LOGS = Path(__file__).parents[3] / "fixtures" / "nix-logs"
 
@@ -39,7 +45,32 @@ def recorded_error(version: str, case: str) -> NixferryError:
         ("evaluate-search-path", "file 'nowhere' was not found in the Nix search path", "`include`"),
         ("flake-no-attribute", "does not provide attribute 'packages.x86_64-linux.nothing'", "{host}"),
         ("flake-no-flake", "-source/flake.nix'", "holds flake.nix"),
-        ("flake-untracked", "web1.nix", "`git add` the file"),
+        ("flake-untracked", "web1.nix", "`git add`"),
+        (
+            "fetch-git-ssh",
+            "ssh://git@127.0.0.1:1/app.git could not be fetched: ssh: connect to host 127.0.0.1 port 1: Connection "
+            "refused; fatal: Could not read from remote repository.",
+            "check the address",
+        ),
+        (
+            "fetch-git-https",
+            "https://***@127.0.0.1:1/app.git could not be fetched: fatal: ",
+            "check the address",
+        ),
+        (
+            "fetch-git-inner",
+            "ssh://git@127.0.0.1:1/app.git could not be fetched: ssh: connect to host",
+            "check the address",
+        ),
+        ("fetch-tarball", "unable to download 'https://127.0.0.1:1/app.tar.gz': Could", "check the address"),
+        ("flake-pipe", "/fifo' has an unsupported type", "neither sockets nor pipes"),
+        ("evaluate-inner-attribute", "attribute 'nothing' missing", ""),
+        (
+            "evaluate-search-path-below",
+            "file 'nowhere/lib/x.nix' was not found",
+            "[nowhere=/path/to/nowhere]",
+        ),
+        ("realise-features", "fast", "the features {fast}"),
         ("realise-foreign", "riscv64-linux", "`builders`"),
         ("realise-wrong-hash", "hash mismatch in fixed-output derivation", "correct the hash"),
         ("realise-silent", "failed with exit code 1", ""),
@@ -53,6 +84,56 @@ def test_recorded_errors_are_explained(version: str, case: str, message: str, re
     assert "error:" not in error.cause
     assert "show-trace" not in error.cause
     assert error.output
+
+
+@pytest.mark.parametrize("version", ["2.8.0", "2.26.3"])
+def test_a_link_to_a_flake_is_explained(version: str) -> None:
+    """Later versions follow it."""
+    error = recorded_error(version, "flake-link")
+    assert "/link' is not a flake" in error.cause
+    assert "name the directory itself" in error.remedy
+
+
+def test_passwords_in_addresses_are_not_told() -> None:
+    for version in ("2.8.0", "2.26.3", "2.34.8"):
+        error = recorded_error(version, "fetch-git-https")
+        assert "secret" not in "\n".join([error.cause, error.remedy, *error.output])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("git+ssh://git@host/a", "git+ssh://git@host/a"),
+        ("git+ssh://git:pw@host/a", "git+ssh://***@host/a"),
+        ("'https://token@host/a'", "'https://***@host/a'"),
+        ("https://host/a@b", "https://host/a@b"),
+        ("mail me@host", "mail me@host"),
+    ],
+)
+def test_credentials_of_addresses(given: str, told: str) -> None:
+    assert without_passwords(given) == told
+
+
+def test_an_inventory_names_its_own_option() -> None:
+    text = "error: file 'nixpkgs/nixos' was not found in the Nix search path"
+    assert "the task's `include`, as in `include: [nixpkgs=" in remedy_for(text)
+    assert "`include` in the inventory's configuration" in remedy_for(text, of_inventory=True)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        "opening lock file '/x': Permission denied",
+        "ssh://git@h/a could not be fetched: ",
+        "nix was ended by the signal SIGTERM",
+        "nix ended with exit code 1 without any output",
+        "the timeout for the evaluation expired while nix was running",
+    ],
+)
+def test_advice_about_nix_code_is_given_for_its_errors_only(cause: str) -> None:
+    assert code_remedy(cause, "Fix it.") == NOT_OF_CODE
+    for own in ("undefined variable 'x'", "attribute 'a' missing", "no such luck", "infinite recursion"):
+        assert code_remedy(own, "Fix it.") == "Fix it."
 
 
 def test_a_trace_is_cut_down_to_its_cause_and_place() -> None:
@@ -110,6 +191,25 @@ def test_a_very_long_message_is_cut() -> None:
             "sandbox",
         ),
         ("terminate called after throwing an instance of 'std::bad_alloc'", "max_memory"),
+        ("nix was ended by the signal SIGKILL", "max_memory"),
+        # Nix 2.8, 2.26 and 2.34, for a user id without an entry, and with a home directory of another user.
+        ("error: cannot figure out user name", "/etc/passwd"),
+        ("error: cannot determine user's home directory", "/etc/passwd"),
+        ("error: creating directory '/nohome/.cache/nix': Permission denied", "set HOME"),
+        ('error: creating directory "/nohome/.cache/nix": Permission denied', "set HOME"),
+        ("error: opening '/home/x/.cache/nix/eval-cache-v5': Permission denied", "set HOME"),
+        (
+            "error: could not set permissions on '/nix/var/nix/profiles/per-user' to 755: Operation not permitted",
+            "with a daemon",
+        ),
+        ("fatal: x\nHost key verification failed.", "known_hosts"),
+        ("git@h: Permission denied (publickey,password).", "ssh agent"),
+        ("fatal: could not read Username for 'https://h': terminal prompts disabled", "access-tokens"),
+        ("error: unable to download 'https://h/a': HTTP error 404", "Check the address"),
+        (
+            "error: unable to download 'https://c/nix-cache-info': Couldn't resolve host name (6)",
+            "substituter",
+        ),
     ],
 )
 def test_common_failures_have_a_remedy(text: str, part: str) -> None:
