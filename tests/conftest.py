@@ -70,6 +70,20 @@ def pytest_report_header() -> str:
     return f"matrix: the part of commit {choose.commit()[:12]} (make test-full runs all of it)"
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the cases of a test marked `takes_turns` that other commits run."""
+    groups: dict[tuple[str, int], list[pytest.Item]] = {}
+    for item in items:
+        mark = item.get_closest_marker("takes_turns")
+        if mark is not None:
+            groups.setdefault((item.nodeid.partition("[")[0], mark.args[0]), []).append(item)
+    unwanted: set[pytest.Item] = set()
+    for (name, turns), group in groups.items():
+        unwanted |= set(group) - set(choose.in_turn(name, group, turns))
+    config.hook.pytest_deselected(items=[item for item in items if item in unwanted])
+    items[:] = [item for item in items if item not in unwanted]
+
+
 class _Recorder:
     """Adds every test of this run to the file $NIXFERRY_TEST_RESULTS: outcome, seconds, step and name.
 

@@ -19,9 +19,12 @@ import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 PART = "NIXFERRY_TEST_PART"
 COMMIT = "NIXFERRY_TEST_COMMIT"
+T = TypeVar("T")
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -44,6 +47,13 @@ def everything() -> bool:
 def has_its_turn(topic: str, turns: int) -> bool:
     """Whether this is among the commits, one of so many, that run a topic."""
     return everything() or _number(topic) % turns == 0
+
+
+def in_turn(topic: str, items: Sequence[T], turns: int) -> list[T]:
+    """Return every so manieth of the items, or all of them: so many turns in a row give each item once."""
+    if everything():
+        return list(items)
+    return [item for number, item in enumerate(items) if number % turns == _number(topic) % turns]
 
 
 def chosen(topic: str, choices: Sequence[str]) -> list[str]:

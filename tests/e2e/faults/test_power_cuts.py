@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from background import in_background
-from fault_deploys import FAILING_CHECK, OLD, PHASES, HeldDeploy, last_result
+from fault_deploys import FAILING_CHECK, OLD, PHASES, TURNS, HeldDeploy, last_result
 from fault_rows import Fault
 from holds import (
     CHECK,
@@ -41,6 +41,7 @@ RANDOM_CUTS = {"web1": 6, "web2": 7, "web3": 7}
 SPANS = {START: 3.5, CHECKING: 1.5}
 
 
+@pytest.mark.takes_turns(TURNS)
 @pytest.mark.parametrize("phase", PHASES)
 def test_power_cut(fault: Fault, phase: str) -> None:
     deploy = HeldDeploy(fault, "web1", phase)

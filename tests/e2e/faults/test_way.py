@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from background import in_background
-from fault_deploys import PHASES, HeldDeploy, last_result
+from fault_deploys import PHASES, TURNS, HeldDeploy, last_result
 from fault_rows import LOGIN_DEADLINE, TIMEOUTS, Fault
 from holds import activation_of, hold, install_holds, patient_system, release
 from lab import LabHost, wait_until
@@ -41,6 +41,7 @@ REFUSED_DEADLINE = 60  # seconds until the second of two controllers must have b
 PATHS, PATH_MIB, MIB = 6, 20, 1024 * 1024  # how much a copy that is cut has to send
 
 
+@pytest.mark.takes_turns(TURNS)
 @pytest.mark.parametrize("phase", PHASES)
 def test_controller_killed(fault: Fault, phase: str) -> None:
     deploy = HeldDeploy(fault, "web2", phase)
@@ -84,6 +85,7 @@ def test_controller_killed_while_building(fault: Fault) -> None:
     assert after.activations == fault.before.activations
 
 
+@pytest.mark.takes_turns(TURNS)
 @pytest.mark.parametrize(
     ("phase", "end"),
     [

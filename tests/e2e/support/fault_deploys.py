@@ -45,6 +45,8 @@ PHASES = {
     "committing, before the boot loader": boot_of(NEW),
     "rolling back": ROLLING_BACK,
 }
+# Each kind of fault strikes in a part of the phases, and in the others with the next commits.
+TURNS = 3
 COMMITTING = (SET_PROFILE, boot_of(NEW))
 
 

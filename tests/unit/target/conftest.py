@@ -10,7 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import choose
 import pytest
 from guard_host import Host, make_host
 
@@ -21,22 +20,21 @@ MEMORY = Path("/dev/shm")
 TURNS = 4
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run everything under dash, and under the other shells what the commit chooses."""
-    if choose.everything():
-        return
     here = Path(__file__).parent
-    left_out = [item for item in items if item.path.is_relative_to(here) and not _has_its_turn(item)]
-    config.hook.pytest_deselected(items=left_out)
-    unwanted = set(left_out)
-    items[:] = [item for item in items if item not in unwanted]
+    for item in items:
+        if item.path.is_relative_to(here) and _shell(item) in ("bash", "busybox"):
+            item.add_marker(pytest.mark.takes_turns(TURNS))
 
 
-def _has_its_turn(item: pytest.Item) -> bool:
-    parameters = (
-        item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+def _shell(item: pytest.Item) -> object:
+    return (
+        item.callspec.params.get("host")
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else None
     )
-    return parameters.get("host") not in ("bash", "busybox") or choose.has_its_turn(item.name, TURNS)
 
 
 def directory_for_hosts() -> Path | None:

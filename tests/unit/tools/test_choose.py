@@ -54,6 +54,17 @@ def test_all_choices_get_their_turn(at_commit: Callable[[str], None]) -> None:
     assert 5 <= shells <= 30
 
 
+def test_cases_take_turns(at_commit: Callable[[str], None]) -> None:
+    """Each commit runs its share of the cases of a test, and after a while all have been run."""
+    cases = list(range(8))
+    shares = []
+    for number in range(30):
+        at_commit(f"commit {number}")
+        shares.append(choose.in_turn("a test", cases, 3))
+    assert {len(share) for share in shares} <= {2, 3}
+    assert {case for share in shares for case in share} == set(cases)
+
+
 def test_topics_choose_independently(at_commit: Callable[[str], None]) -> None:
     at_commit("abc")
     assert len({choose.chosen(f"topic {number}", CHOICES)[0] for number in range(60)}) == len(CHOICES)
@@ -67,6 +78,7 @@ def test_without_a_part_everything_is_chosen(
         monkeypatch.setenv(choose.PART, value)
         assert choose.chosen("topic", CHOICES) == CHOICES
         assert choose.has_its_turn("a test", 1000)
+        assert choose.in_turn("a test", CHOICES, 1000) == CHOICES
     monkeypatch.delenv(choose.PART)
     assert choose.chosen("topic", CHOICES) == CHOICES
 
