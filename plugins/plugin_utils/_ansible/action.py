@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure
@@ -35,6 +37,8 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
     """The keyword arguments of ``validate_argument_spec``."""
     batch: tuple[str, ...] = ()
     """The hosts that Ansible works on at the same time as on this one."""
+    variables: Mapping[str, Any] = MappingProxyType({})
+    """The variables of the host, as templates where they are that."""
 
     @abstractmethod
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
@@ -51,6 +55,7 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
+        self.variables = task_vars or {}
         self.batch = tuple(map(str, (task_vars or {}).get("ansible_play_batch", ())))
         _validation, options = self.validate_argument_spec(**self.specification)
         progress = Progress(

@@ -25,6 +25,7 @@ from typing import Any
 REPOSITORY = Path(__file__).parents[3]
 RUN_DEADLINE = 300  # seconds for one run of ansible-playbook, on a busy machine
 # What decides, and touches no host.
+REAL_ACTION = "nix_role_variables"
 REAL = "assert|debug|fail|import_role|import_tasks|include_role|include_tasks|meta|set_fact"
 BUILTIN = re.compile(rf"^( +)ansible\.builtin\.(?!(?:{REAL}):)(\w+):", re.MULTILINE)
 DOCKER = re.compile(r"^( +)community\.docker\.(\w+):", re.MULTILINE)
@@ -172,7 +173,7 @@ def make_stage(directory: Path, *, from_directory: Path = REPOSITORY) -> Stage:
     actions = collection / "plugins/action"
     actions.mkdir(parents=True)
     (collection / "meta").mkdir()
-    for part in ("filter", "plugin_utils"):
+    for part in ("filter", "module_utils", "plugin_utils"):
         (collection / "plugins" / part).symlink_to(from_directory / "plugins" / part)
     own, builtin = set(), set()
     for part in ("roles", "playbooks"):
@@ -184,7 +185,8 @@ def make_stage(directory: Path, *, from_directory: Path = REPOSITORY) -> Stage:
             # Ansible's own are looked for in directories that a user names under this name only.
             path.write_text(BUILTIN.sub(r"\1ansible.legacy.\2:", text))
     (directory / "actions").mkdir()
-    for names, place in ((own, actions), (builtin, directory / "actions")):
+    (actions / f"{REAL_ACTION}.py").symlink_to(from_directory / f"plugins/action/{REAL_ACTION}.py")
+    for names, place in ((own - {REAL_ACTION}, actions), (builtin, directory / "actions")):
         for name in names:
             (place / f"{name}.py").write_text(STAND_IN)
     # So that no settings of this machine are read.

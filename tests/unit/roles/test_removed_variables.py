@@ -139,12 +139,39 @@ def test_a_removed_variable_is_refused_before_anything_is_built(stage: Stage) ->
     }
     words = " ".join(done.output.replace("\\n", " ").split())
     assert (
-        "nixos_progress is not a variable of this role any more. Use the option progress of "
+        "nixos_progress is not a variable of the role nixos any more. Use the option progress of "
         "nixferry.deploy.nix_build, nixferry.deploy.nix_copy, nixferry.deploy.nix_switch, "
     ) in words
-    assert "nixos_argstrs is not a variable of this role any more. Use nixos_args, with" in words
-    assert "profile_specialisation is not a variable of this role any more. Use the option" in words
+    assert "nixos_argstrs is not a variable of the role nixos any more. Use nixos_args, with" in words
+    assert "profile_specialisation is not a variable of the role profile any more. Use the option" in words
     assert "Use the option compress of nixferry.deploy.nix_copy in module_defaults." in words
+
+
+def test_a_misspelt_variable_is_refused_before_anything_is_built(stage: Stage) -> None:
+    """It would switch off what keeps a host safe, in silence."""
+    hosts = {
+        "checks": {"group": "nixos", "nixos_health_check": [{"url": "http://localhost"}]},
+        "hosts": {"group": "nixos", "nixferry_host": "web*"},
+        "own": {"group": "nixos", "nixos_builds_on": "mine", "nixferry_own_variables": ["nixos_builds_on"]},
+        "other": {"group": "nixos", "nixos_version": "24.05", "nixos_racks": 3},
+        "home": {"group": "profile", "profile_roll_back": False},
+        "keys": {"group": "secrets", "secrets_dest_dirs": "/x"},
+        "tools": {"group": "nix", "nix_setting": {}},
+    }
+    # A play whose hosts have all failed ends the playbook.
+    hosts |= {f"{role}_clean": {"group": role} for role in ("profile", "secrets")}
+    roles = ("nixos", "profile", "secrets", "nix")
+    plays = [{"hosts": role, "roles": [f"nixferry.deploy.{role}"]} for role in roles]
+    done = stage.run(plays, hosts)
+    assert done.failed == {"checks", "hosts", "home", "keys", "tools"}, done.output
+    for name in done.failed:
+        assert not done.steps[name]
+    words = " ".join(done.output.replace("\\n", " ").split())
+    assert (
+        "nixos_health_check is not a variable of this collection: did you mean nixos_health_checks?" in words
+    )
+    assert "did you mean nixferry_hosts?" in words
+    assert "did you mean profile_rollback?" in words
 
 
 def test_a_roll_back_refuses_those_alone_that_it_had_a_use_for(stage: Stage) -> None:

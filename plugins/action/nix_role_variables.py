@@ -1,0 +1,43 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Refuse misspelt variables of a role. Documented in plugins/modules/nix_role_variables.py."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables import (
+    OWN_VARIABLES,
+    refuse_variables,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+
+
+class ActionModule(NixferryAction):
+    """``nix_role_variables``: see the module of the same name for its documentation."""
+
+    _requires_connection = False
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {
+            "role": {"type": "str", "required": True},
+            "removed": {"type": "dict", "default": {}},
+            "only_for": {"type": "str"},
+            "note": {"type": "dict", "default": {}},
+        },
+    }
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+        """Compare the names of the host's variables with those of the role; do not contact the host."""
+        del shell, progress
+        refuse_variables(
+            options["role"],
+            self.variables,
+            options["removed"],
+            own=self._templar.template(self.variables.get(OWN_VARIABLES)) or (),
+            only_for=options["only_for"],
+        )
+        return {"changed": False, "noted": options["note"]}

@@ -1,0 +1,63 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_role_variables
+short_description: Refuse misspelt and removed variables of a role of this collection
+description:
+  - Fails if the host has a variable that begins like those of the role and is nearly, but not quite, one of them, such
+    as C(nixos_health_check) for C(nixos_health_checks). Ansible would ignore it in silence, and with it what the user
+    asked for.
+  - The same for the variables C(nixferry_...) of the playbooks and callbacks.
+  - The roles of this collection call it first. There is no need to call it elsewhere.
+  - If a variable of your own has such a name, add the name to the list C(nixferry_own_variables).
+  - Runs on the controller only. No host is contacted.
+extends_documentation_fragment:
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: none
+options:
+  role:
+    description: The name of the role, without that of the collection.
+    type: str
+    required: true
+  removed:
+    description:
+      - Variables that the role had once, with what replaces them.
+      - Each is a dictionary with O(ignore:replacement) in words, or O(ignore:option) and the list O(ignore:actions).
+    type: dict
+    default: {}
+  only_for:
+    description:
+      - Looks only for variables of O(removed) that are an option of this action now, and not for misspelt ones.
+    type: str
+  note:
+    description: Values to return as they are, so that a role needs no second task to keep them.
+    type: dict
+    default: {}
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Look for misspelt variables
+  nixferry.deploy.nix_role_variables:
+    role: nixos
+"""
+
+RETURN = r"""
+noted:
+  description: The values of O(note).
+  returned: success
+  type: dict
+"""

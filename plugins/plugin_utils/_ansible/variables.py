@@ -1,0 +1,109 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Refuse variables that a role would ignore in silence: misspelt ones, and those that it had once.
+
+Ansible checks the values of a role's variables, but not their names: a variable of another name is a variable of the
+user. So a name is refused only if it begins like those of the role and is nearly one of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.common.yaml import yaml_load
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+
+ROLES = Path(__file__).parents[3] / "roles"
+OWN_VARIABLES = "nixferry_own_variables"
+PLAYBOOK_PREFIX = "nixferry_"
+# The variables that the playbooks and the callbacks of the collection read.
+PLAYBOOK_VARIABLES = frozenset(
+    {
+        OWN_VARIABLES,
+        "nixferry_compare",
+        "nixferry_hosts",
+        "nixferry_nix_settings",
+        "nixferry_report",
+        "nixferry_report_file",
+        "nixferry_serial",
+        "nixferry_snippets",
+        "nixferry_status_file",
+    }
+)
+# How alike two names are at least, without their prefix, to be taken for the same: 1 is the same. "version" and
+# "revision" have 0.67, "timeout_activate" and "timeout_activation" 0.88.
+ALIKE = 0.8
+
+
+def role_variables(role: str) -> frozenset[str]:
+    """Return the names in the argument specification of a role of this collection, of all its entry points."""
+    specification = yaml_load((ROLES / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))
+    return frozenset(
+        name
+        for entry_point in specification["argument_specs"].values()
+        for name in entry_point.get("options", {})
+    )
+
+
+def misspelt(given: Iterable[str], known: Collection[str], prefix: str) -> dict[str, str]:
+    """Return the names in ``given`` that begin with ``prefix`` and are nearly one of ``known``, each with that one."""
+    bare = [name.removeprefix(prefix) for name in known]
+    found: dict[str, str] = {}
+    for name in sorted(given):
+        if name.startswith(prefix) and name not in known:
+            similar = difflib.get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=ALIKE)
+            if similar:
+                found[name] = prefix + similar[0]
+    return found
+
+
+def refuse_variables(
+    role: str,
+    variables: Collection[str],
+    removed: Mapping[str, Mapping[str, Any]],
+    *,
+    own: Collection[str] = (),
+    only_for: str | None = None,
+) -> None:
+    """Raise ``NixferryError`` if one of these names of variables is meant for the role, which would ignore it.
+
+    ``removed`` gives what replaces a variable that the role had once: ``replacement`` in words, or an ``option`` of
+    ``actions``. ``own`` has the names of variables that are the user's own. ``only_for`` names an action: look
+    only for removed variables that are options of it.
+    """
+    causes = [
+        f"{name} is not a variable of the role {role} any more. {_instead(removed[name])}"
+        for name in sorted(set(variables) & set(removed))
+        if only_for is None or only_for in removed[name].get("actions", ())
+    ]
+    remedy = ""
+    if only_for is None:
+        wrong = {
+            **misspelt(variables, role_variables(role) | set(removed), f"{role}_"),
+            **misspelt(variables, PLAYBOOK_VARIABLES, PLAYBOOK_PREFIX),
+        }
+        wrong = {name: known for name, known in wrong.items() if name not in own}
+        causes += [
+            f"{name} is not a variable of this collection: did you mean {known}?"
+            for name, known in wrong.items()
+        ]
+        if wrong:
+            remedy = (
+                "Correct the name where it is set. Or, if the variable is your own, add its name to the list "
+                f"{OWN_VARIABLES}."
+            )
+    if causes:
+        raise NixferryError(" ".join(causes), step=Step.READ_OPTIONS, remedy=remedy)
+
+
+def _instead(entry: Mapping[str, Any]) -> str:
+    if "option" not in entry:
+        return f"Use {entry['replacement']}."
+    actions = ", ".join(f"nixferry.deploy.{action}" for action in entry["actions"])
+    return f"Use the option {entry['option']} of {actions} in module_defaults."

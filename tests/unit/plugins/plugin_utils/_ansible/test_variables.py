@@ -1,0 +1,87 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which names of variables are taken for misspelt ones."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables import (
+    PLAYBOOK_PREFIX,
+    PLAYBOOK_VARIABLES,
+    misspelt,
+    refuse_variables,
+    role_variables,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+
+REPOSITORY = Path(__file__).parents[5]
+ROLES = sorted(path.name for path in (REPOSITORY / "roles").iterdir())
+
+
+def names_in(*directories: str) -> set[str]:
+    """What could be the name of a variable."""
+    files = (
+        path
+        for name in directories
+        for path in (REPOSITORY / name, *(REPOSITORY / name).rglob("*"))
+        if path.is_file()
+    )
+    return {
+        name
+        for path in files
+        for name in re.findall(r"[A-Za-z_][A-Za-z0-9_]+", path.read_text(errors="ignore"))
+    }
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_what_the_collection_uses_itself_is_spelt_well(role: str) -> None:
+    """A name that a role registers or sets must not look like a misspelt one."""
+    names = names_in("roles", "playbooks", "README.md")
+    table = REPOSITORY / f"roles/{role}/vars/main.yml"
+    removed = set(yaml.safe_load(table.read_text()).get(f"_{role}_removed", {})) if table.exists() else set()
+    assert misspelt(names, role_variables(role) | removed, f"{role}_") == {}
+
+
+def test_the_variables_of_the_playbooks_are_those_that_something_reads() -> None:
+    used = {name for name in names_in("roles", "playbooks", "plugins") if name.startswith(PLAYBOOK_PREFIX)}
+    assert used >= PLAYBOOK_VARIABLES
+    assert misspelt(used, PLAYBOOK_VARIABLES, PLAYBOOK_PREFIX) == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("nixos_health_check", "nixos_health_checks"),
+        ("nixos_healthchecks", "nixos_health_checks"),
+        ("nixos_transactions", "nixos_transaction"),
+        ("nixos_timeout_activate", "nixos_timeout_activation"),
+        ("nixos_roll_back", "nixos_rollback"),
+        ("nixos_secret", "nixos_secrets"),
+        ("nixos_version", None),
+        ("nixos_hosts", None),
+        ("nixos_result", None),
+        ("nixos_rollback", None),
+        ("my_nixos_health_check", None),
+    ],
+)
+def test_near_names(given: str, meant: str | None) -> None:
+    assert misspelt([given], role_variables("nixos"), "nixos_").get(given) == meant
+
+
+def test_a_variable_of_the_user_can_have_such_a_name() -> None:
+    refuse_variables("nixos", ["nixos_secret"], {}, own=["nixos_secret"])
+    with pytest.raises(NixferryError, match="nixos_secrets") as raised:
+        refuse_variables("nixos", ["nixos_secret"], {})
+    assert "nixferry_own_variables" in raised.value.remedy
+
+
+def test_a_removed_variable_is_not_taken_for_a_misspelt_one() -> None:
+    with pytest.raises(NixferryError, match="any more") as raised:
+        refuse_variables("nixos", ["nixos_setting"], {"nixos_setting": {"replacement": "words"}})
+    assert "did you mean" not in raised.value.cause
