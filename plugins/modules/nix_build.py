@@ -209,6 +209,8 @@ options:
         the build host over Ansible's connection to it. The build host builds or fetches with its own Nix what the
         controller lacks. The results are then copied to the controller. Everything after that is the same as for a
         local build.
+      - The controller takes nothing from a build host but the outputs of these derivations and of those that they need.
+        It has to believe their contents. A path in O(store_path) needs a signature that the controller trusts.
       - Delegate the task to the named host, with the same name in C(delegate_to), so that Ansible logs in there. It
         needs no registration with Nix. Its Nix must trust its user, such as C(root).
       - To let Nix itself distribute builds among machines, see O(builders).

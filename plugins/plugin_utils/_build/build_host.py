@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.back import copy_back
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.back import Wanted, copy_back
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import (
     CONTROLLER,
     NixferryError,
@@ -22,8 +22,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import build_graph
 
-from .realise import Target, missing, realise
+from .realise import STEP, Target, missing, realise
 from .target import HostPlace
 from .task import (
     BuildTask,
@@ -83,11 +84,11 @@ class BuildHostRealiser:
                 failed = realise(nix, lacking, self._place, deadline=deadline)
                 errors = {host: self._named(error) for host, error in failed.items()}
             built = [target for host, target in absent.items() if host not in errors]
-            paths = list(dict.fromkeys(path for target in built for path in target.outputs.values()))
-            if paths:
+            if built:
                 self._task.progress.phase(f"copying what was built from {self._shell.host}")
+            for wanted in _wanted(built, nix):
                 seconds = None if deadline is None else max(1.0, deadline - time.monotonic())
-                copy_back(self._shell, paths, nix=nix, timeout=seconds)
+                copy_back(self._shell, wanted, nix=nix, timeout=seconds)
         except NixferryError as error:
             named = self._named(error)
             errors = {host: errors.get(host, named) for host in absent}
@@ -106,3 +107,18 @@ class BuildHostRealiser:
                 where=name,
             )
         return error if error.where == CONTROLLER else error.with_(where=name)
+
+
+def _wanted(built: Sequence[Target], nix: Nix) -> Iterator[Wanted]:
+    """Yield what to copy for targets with a derivation, and for those that are only a store path."""
+    derivations = list(dict.fromkeys(each.derivation for each in built if each.derivation is not None))
+    if derivations:
+        graph = build_graph(nix, derivations, step=STEP)
+        yield Wanted(_paths(each for each in built if each.derivation is not None), graph)
+    named = _paths(each for each in built if each.derivation is None)
+    if named:
+        yield Wanted(named, None)
+
+
+def _paths(targets: Iterable[Target]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for target in targets for path in target.outputs.values()))

@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import CopyRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.store import TargetStore
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import (
+    command_script,
+    read_commands,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import (
     Nix,
     NixResult,
@@ -59,16 +62,17 @@ class HostPlace:
         command += realisables
         seconds = None if deadline is None else max(1, int(deadline - time.monotonic()))
         begin = time.monotonic()
-        answer = self._shell.run(realise_script(command, seconds), step=STEP)
+        answer = self._shell.run(command_script([limited(command, seconds)]), step=STEP)
+        output = read_commands(answer, step=STEP)
         # The exit code is ambiguous: 124 with GNU coreutils, that of the command with busybox.
         late = seconds is not None and time.monotonic() - begin >= seconds
         return result_of_log(
             command,
-            answer.return_code,
-            answer.stdout,
+            output.code,
+            output.text,
             answer.stderr,
             on_event=self._task.logs.event,
-            timed_out=late and answer.return_code != 0,
+            timed_out=late and output.code != 0,
             where=self._shell.host,
         )
 
@@ -113,12 +117,11 @@ class TargetRealiser:
         return HostBuild(host, target, error=failure_of(target, result, failures, tail))
 
 
-def realise_script(command: list[str], seconds: int | None) -> str:
-    """Return a script for /bin/sh that runs ``command``, for at most ``seconds`` if the host has ``timeout``."""
-    return f"""{EXTEND_SEARCH_PATH}
-set -- {shlex.join(command)}
-if [ {seconds or 0} -gt 0 ] && command -v timeout >/dev/null 2>&1; then
-    set -- timeout {seconds or 0} "$@"
-fi
-exec "$@" </dev/null
-"""
+def limited(command: Sequence[str], seconds: int | None) -> str:
+    """Return sh text that runs ``command``, for at most ``seconds`` if the host has ``timeout``."""
+    words = shlex.join(command)
+    if not seconds:
+        return words
+    return (
+        f'set -- {words}; if command -v timeout >/dev/null 2>&1; then set -- timeout {seconds} "$@"; fi; "$@"'
+    )

@@ -11,22 +11,22 @@ may ``nix copy`` from it. The NARs travel in the order of the export.
 
 from __future__ import annotations
 
-import hashlib
 import shlex
-import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import STORE_DIRECTORY
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import (
+    STORE_DIRECTORY,
+    is_store_path,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item, batches
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import batches
 
-from .explain import STEP, CopyError
+from .explain import STEP
+from .export import Exported
 
 HASH_LENGTH = 32
-_CHUNK_BYTES = 1024 * 1024
-_EXPORT_MAGIC = 0x4558494E
+CACHE_INFO = f"StoreDir: {STORE_DIRECTORY}"
 _MARKS = ("ultimate",)
 _CONTENT_ADDRESS = "ca:"
 
@@ -37,17 +37,6 @@ class Proof:
 
     signatures: tuple[str, ...] = ()
     content_address: str = ""
-
-
-@dataclass(frozen=True)
-class Exported:
-    """One path within an export: start and end of its NAR, in bytes."""
-
-    path: str
-    offset: int
-    size: int
-    nar_hash: str
-    references: tuple[str, ...]
 
 
 def proofs(nix: Nix, paths: Sequence[str], *, timeout: float | None = None) -> dict[str, Proof]:
@@ -63,8 +52,8 @@ def parse_proofs(listing: str) -> dict[str, Proof]:
     """Parse ``nix path-info --sigs``: on each line a path, marks, and signatures as ``name:base64``."""
     found = {}
     for line in listing.splitlines():
-        path, *words = line.split()
-        if not path.startswith("/"):
+        path, *words = line.split() or [""]
+        if not is_store_path(path) or not line.isascii():
             continue
         addresses = [word for word in words if word.startswith(_CONTENT_ADDRESS)]
         signatures = [word for word in words if word not in (*_MARKS, *addresses)]
@@ -73,18 +62,20 @@ def parse_proofs(listing: str) -> dict[str, Proof]:
     return found
 
 
-def description(
-    path: str, url: str, nar_hash: str, nar_size: int, references: Iterable[str], proof: Proof
-) -> str:
+def description(each: Exported, url: str, proof: Proof) -> str:
     """Return a binary cache's description of a path (``NarInfo`` in src/libstore/nar-info.cc)."""
-    names = " ".join(reference.rpartition("/")[2] for reference in references)
+
+    def name(path: str) -> str:
+        return path.rpartition("/")[2]
+
     lines = [
-        f"StorePath: {path}",
+        f"StorePath: {each.path}",
         f"URL: {url}",
         "Compression: none",
-        f"NarHash: {nar_hash}",
-        f"NarSize: {nar_size}",
-        f"References: {names}",
+        f"NarHash: {each.nar_hash}",
+        f"NarSize: {each.size}",
+        f"References: {' '.join(map(name, each.references))}",
+        *([f"Deriver: {name(each.deriver)}"] if each.deriver else []),
         *(f"Sig: {signature}" for signature in proof.signatures),
     ]
     if proof.content_address:
@@ -92,44 +83,12 @@ def description(
     return "\n".join([*lines, ""])
 
 
-def read_export(file: IO[bytes], items: Sequence[Item]) -> list[Exported]:
-    """Find the paths in the output of ``nix-store --export`` for ``items``.
-
-    Raises ``CopyError`` if it is not in Nix's format: per path the number 1, the NAR, a magic number, the path, its
-    references and its deriver; numbers have eight bytes, and texts are padded to a multiple of that.
-    """
-    exported = []
-    sizes = {item.path: item.nar_size for item in items}
-    for item in items:
-        _expect(file, 1)
-        offset = file.tell()
-        digest = hashlib.sha256()
-        left = item.nar_size
-        while left:
-            chunk = file.read(min(left, _CHUNK_BYTES))
-            if not chunk:
-                raise _broken()
-            digest.update(chunk)
-            left -= len(chunk)
-        _expect(file, _EXPORT_MAGIC)
-        path = _text(file)
-        references = tuple(_text(file) for _number in range(_number_of(file)))
-        _text(file)  # the deriver
-        _expect(file, 0)  # no signature in the old form
-        if sizes.get(path) != item.nar_size:
-            raise _broken()
-        exported.append(Exported(path, offset, item.nar_size, f"sha256:{digest.hexdigest()}", references))
-    return exported
-
-
 def unpack_commands(exported: Sequence[Exported], known: dict[str, Proof]) -> list[str]:
     """Return sh commands that make a binary cache of the file ``$directory/export``."""
     commands = [cache_command()]
     for each in exported:
-        name = each.path.rpartition("/")[2][:HASH_LENGTH]
-        text = description(
-            each.path, f"{name}.nar", each.nar_hash, each.size, each.references, known[each.path]
-        )
+        name = hash_part(each.path)
+        text = description(each, f"{name}.nar", known[each.path])
         commands += [
             f'tail -c +{each.offset + 1} "$directory/export" | head -c {each.size} >"$directory/{name}.nar"',
             describe_command(each.path, text),
@@ -139,34 +98,14 @@ def unpack_commands(exported: Sequence[Exported], known: dict[str, Proof]) -> li
 
 def cache_command() -> str:
     """Return the sh command that makes a binary cache of ``$directory``."""
-    return f"printf 'StoreDir: {STORE_DIRECTORY}\n' >\"$directory/nix-cache-info\""
+    return f"printf '{CACHE_INFO}\n' >\"$directory/nix-cache-info\""
 
 
 def describe_command(path: str, text: str) -> str:
     """Return the sh command that adds the description of ``path`` to the binary cache in ``$directory``."""
-    name = path.rpartition("/")[2][:HASH_LENGTH]
-    return f'printf %s {shlex.quote(text)} >"$directory/{name}.narinfo"'
+    return f'printf %s {shlex.quote(text)} >"$directory/{hash_part(path)}.narinfo"'
 
 
-def _number_of(file: IO[bytes]) -> int:
-    data = file.read(8)
-    if len(data) != 8:
-        raise _broken()
-    return int(struct.unpack("<Q", data)[0])
-
-
-def _expect(file: IO[bytes], number: int) -> None:
-    if _number_of(file) != number:
-        raise _broken()
-
-
-def _text(file: IO[bytes]) -> str:
-    length = _number_of(file)
-    if length > _CHUNK_BYTES:
-        raise _broken()
-    data = file.read(length + -length % 8)
-    return data[:length].decode("utf-8", errors="replace")
-
-
-def _broken() -> CopyError:
-    return CopyError("the output of nix-store --export cannot be read")
+def hash_part(path: str) -> str:
+    """Return the part of a store path that names it in a binary cache."""
+    return path.rpartition("/")[2][:HASH_LENGTH]

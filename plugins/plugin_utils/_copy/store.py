@@ -10,18 +10,20 @@ when its references are valid), so querying the topmost paths is enough.
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import (
+    CommandOutput,
+    command_script,
+    read_commands,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     RemoteResult,
     RemoteShell,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import batches
 
 from .explain import STEP, explain
@@ -30,11 +32,8 @@ NIX_COMMAND = "nix --extra-experimental-features nix-command"
 # A host that cannot reach its substituters must not wait long for them, nor retry forever.
 SUBSTITUTER_CONNECT_SECONDS = 5
 SUBSTITUTER_ATTEMPTS = 2
-NO_ANSWER_REMEDY = (
-    "Make sure that the login user can run /bin/sh on the host, with become if it is used: a restricted shell, "
-    "or a forced command of sshd, runs something else. The host's output is in `output`."
-)
-_ANSWER = re.compile(r"^nixferry-(?P<word>[a-z-]+)=(?P<value>.*)$")
+# A shell's exit code for a program that was ended by a signal is this plus the signal's number.
+SIGNALLED = 128
 
 # Settings that every user may change for their own commands.
 QUICK_SUBSTITUTION = (
@@ -43,44 +42,25 @@ QUICK_SUBSTITUTION = (
 )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The output of a script: store paths on lines of their own, and ``nixferry-word=value`` lines."""
-
-    text: str = ""
-    paths: tuple[str, ...] = ()
-    words: dict[str, str] = field(default_factory=dict)
-
-
-def parse_answer(text: str) -> Answer:
-    """Parse standard output of a script; ignore lines of login scripts and of sudo."""
-    paths: list[str] = []
-    words: dict[str, str] = {}
-    for line in text.splitlines():
-        match = _ANSWER.match(line)
-        if match is not None:
-            words[match["word"]] = match["value"]
-        elif is_store_path(line.strip()):
-            paths.append(line.strip())
-    return Answer(text, tuple(paths), words)
-
-
 def store_option(root: str | None) -> str:
     """Return the option for the store below ``root``, quoted for a shell, with a space before it."""
     return f" --store {shlex.quote(root)}" if root else ""
 
 
 class TargetStore:
-    """The Nix store of one host; ``root`` is a directory that has it as ``root/nix/store``."""
+    """The Nix store of one host; ``root`` is a directory that has it as ``root/nix/store``.
 
-    def __init__(self, shell: RemoteShell, root: str | None = None) -> None:
+    ``step`` is the step of errors.
+    """
+
+    def __init__(self, shell: RemoteShell, root: str | None = None, *, step: Step = STEP) -> None:
         self.shell = shell
         self.root = root
+        self.step = step
 
     def missing(self, paths: Sequence[str]) -> tuple[str, ...]:
         """Return the invalid ``paths`` on the host, in the given order. One round trip, changes nothing."""
-        answer = self.ask(self.missing_commands(paths))
-        found = set(answer.paths)
+        found = set(self.ask(self.missing_commands(paths)).lines)
         return tuple(path for path in paths if path in found)
 
     def missing_commands(self, paths: Sequence[str]) -> list[str]:
@@ -106,61 +86,31 @@ class TargetStore:
         # Realising a derivation would build it.
         wanted = [path for path in paths if not path.endswith(".drv")]
         commands = [f"{realise} {shlex.join(batch)} >/dev/null || :" for batch in batches(wanted)]
-        answer = self.ask([*commands, *self.missing_commands(paths)])
-        found = set(answer.paths)
+        found = set(self.ask([*commands, *self.missing_commands(paths)]).lines)
         return tuple(path for path in paths if path in found)
 
-    def ask(self, commands: Iterable[str]) -> Answer:
+    def ask(self, commands: Iterable[str]) -> CommandOutput:
         """Run sh ``commands`` one after the other until one fails, in one round trip.
 
         Raises ``HostUnreachable``, and ``NixferryError`` if Nix is missing or a command fails.
         """
-        return self.read(self.shell.run(render_script(commands), step=STEP))
+        return self.read(self.shell.run(command_script(commands), step=self.step))
 
-    def read(self, result: RemoteResult) -> Answer:
-        """Return the answer in ``result`` of a script of ``render_script``, or raise its error."""
-        answer = parse_answer(result.stdout)
-        if "no-nix" in answer.words:
-            raise no_nix(answer.words["no-nix"])
-        if answer.words.get("end") != "0":
-            error = explain(
-                [*result.stderr.splitlines(), *result.stdout.splitlines()],
-                f"the host answered with exit code {result.return_code} and no result",
-            )
-            if "end" not in answer.words and not error.remedy:
-                error = error.with_(remedy=NO_ANSWER_REMEDY)
-            raise error
-        return answer
-
-
-def render_script(commands: Iterable[str]) -> str:
-    """Return a script for ``/bin/sh`` on standard input; children must not read from there."""
-    body = "\n".join(f"    {command} </dev/null || return $?" for command in _grouped(commands))
-    # A login script may have printed text without a newline.
-    return f"""{EXTEND_SEARCH_PATH}
-echo
-work() {{
-{body or "    :"}
-}}
-if command -v nix-store >/dev/null 2>&1; then
-    work
-    printf 'nixferry-end=%s\\n' "$?"
-else
-    printf 'nixferry-no-nix=%s\\n' "$PATH"
-fi
-"""
-
-
-def _grouped(commands: Iterable[str]) -> Iterator[str]:
-    for command in commands:
-        yield f"{{ {command}; }}"
-
-
-def no_nix(search_path: str) -> NixferryError:
-    """Return the error for a host without Nix on the search path of a command without a login."""
-    return NixferryError(
-        "nix-store was not found on the host",
-        step=STEP,
-        remedy="Install Nix on the host, or link the programs of an installation elsewhere into /usr/local/bin. "
-        f"Searched: {search_path}.",
-    )
+    def read(self, result: RemoteResult) -> CommandOutput:
+        """Return the output in ``result`` of a ``command_script``, or raise the error of the command that failed."""
+        said = [*result.stdout.split("\n"), *result.stderr.split("\n")]
+        try:
+            output = read_commands(result, step=self.step)
+        except AnswerLost as error:
+            # A full disk, or a lost connection, may be the cause.
+            known = explain(said, error.cause, transient=True)
+            raise (known if known.remedy else error).with_(step=self.step) from None
+        if output.code != 0:
+            said = [*output.lines, *result.stderr.split("\n")]
+            raise explain(
+                said,
+                f"the host ended with exit code {output.code}",
+                # Ended by a signal: for instance a container restart, or a moment without memory.
+                transient=output.code > SIGNALLED,
+            ).with_(step=self.step)
+        return output

@@ -20,8 +20,8 @@ from collections.abc import Callable, Sequence
 from typing import IO
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import command_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import controller_temporary
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import EXTEND_SEARCH_PATH
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
     ActivityType,
@@ -33,7 +33,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream im
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
 
-from .explain import STEP, explain
+from .explain import STEP
+from .export import Exported, read_export
 from .options import PIECE_BYTES, groups
 from .signed import (
     Proof,
@@ -41,7 +42,6 @@ from .signed import (
     describe_command,
     description,
     proofs,
-    read_export,
     unpack_commands,
 )
 from .store import (
@@ -54,8 +54,6 @@ from .store import (
 COMPRESSION_LEVEL = 1
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
 _REMOVE = 'rm -rf "$directory"'
-# A shell's exit code for a program that was ended by a signal is this plus the signal's number.
-SIGNALLED = 128
 
 
 class Stream:
@@ -106,7 +104,7 @@ class Stream:
         with _temporary_file() as file:
             self._write(["nix-store", "--export", *(item.path for item in group)], file)
             if self._check_signatures:
-                exported = read_export(file, group)
+                exported = read_export(file, [item.path for item in group])
                 file.seek(0)
                 known = proofs(self._nix, [item.path for item in group], timeout=self._seconds_left())
                 commands = unpack_commands(exported, known)
@@ -162,7 +160,8 @@ class Stream:
             return self._nix.run(["nix-store", "--query", what, item.path], step=STEP).stdout.split()
 
         known = proofs(self._nix, [item.path])[item.path] if self._check_signatures else Proof()
-        return description(item.path, url, query("--hash")[0], item.nar_size, query("--references"), known)
+        references = tuple(query("--references"))
+        return description(Exported(item.path, 0, item.nar_size, query("--hash")[0], references), url, known)
 
     def _write(self, arguments: Sequence[str], file: IO[bytes]) -> None:
         """Let a program on the controller write into ``file``, and rewind it."""
@@ -182,15 +181,9 @@ class Stream:
             packer = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
             data = packer.compress(data) + packer.flush()
             command = f"gunzip -c | {command}"
-        script = f"{EXTEND_SEARCH_PATH}; {before}{command}"
+        script = command_script([f"{before}{command}"], reads_input=True)
         result = self._target.shell.run_command(f"/bin/sh -c {shlex.quote(script)}", data=data, step=STEP)
-        if result.return_code != 0:
-            raise explain(
-                [*result.stdout.splitlines(), *result.stderr.splitlines()],
-                f"the host took the data with exit code {result.return_code}",
-                # Ended by a signal: for instance a container restart, or a moment without memory.
-                transient=result.return_code > SIGNALLED,
-            )
+        self._target.read(result)
 
 
 class _Progress:

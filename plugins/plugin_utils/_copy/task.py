@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     HostUnreachable,
     RemoteShell,
@@ -129,10 +130,10 @@ class _Copy:
         source = self.request.source
         if on_host and (source or self.request.root):
             from_source = f" --store {shlex.quote(source)}" if source else ""
-            answer = self.target.ask(
+            listing = self.target.ask(
                 [f"{NIX_COMMAND} path-info --recursive --size{from_source} {shlex.join(absent)}"]
             )
-            items = parse_path_info(answer.text)
+            items = parse_path_info(listing.text)
         elif source is not None:
             items = closure_elsewhere(self.nix, source, absent, step=STEP, timeout=self.seconds_left())
         else:
@@ -267,7 +268,9 @@ class _Copy:
 
 def is_transient(error: NixferryError) -> bool:
     """Return True if the same attempt may succeed a moment later."""
-    return isinstance(error, HostUnreachable) or (isinstance(error, CopyError) and error.transient)
+    return isinstance(error, HostUnreachable | AnswerLost) or (
+        isinstance(error, CopyError) and error.transient
+    )
 
 
 def timeout_expired() -> CopyError:

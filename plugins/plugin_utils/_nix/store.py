@@ -15,7 +15,10 @@ from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import (
+    is_store_path,
+    parse_store_path,
+)
 
 from .command import Nix
 
@@ -78,13 +81,47 @@ def derivation_outputs(nix: Nix, drv_path: str, *, step: Step) -> dict[str, str]
     return outputs
 
 
+@dataclass(frozen=True)
+class BuildGraph:
+    """What derivations need to be built: ``requisites``, and ``outputs``, all that they and those make."""
+
+    requisites: frozenset[str]
+    outputs: frozenset[str]
+
+
+def build_graph(
+    nix: Nix, derivations: Sequence[str], *, step: Step, timeout: float | None = QUERY_TIMEOUT_SECONDS
+) -> BuildGraph:
+    """Return all that building ``derivations`` of the controller's store needs and makes.
+
+    The outputs of content-addressed derivations are missing: their paths are not known before they are built.
+    """
+    requisites = closure_names(nix, derivations, step=step, timeout=timeout)
+    outputs: set[str] = set()
+    for batch in batches([path for path in requisites if path.endswith(".drv")]):
+        answer = query(nix, ["nix-store", "--query", "--outputs", *batch], step=step, timeout=timeout)
+        outputs.update(filter(is_store_path, answer.split()))
+    return BuildGraph(frozenset(requisites), frozenset(outputs))
+
+
+def closure_names(
+    nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = QUERY_TIMEOUT_SECONDS
+) -> list[str]:
+    """Return the closure of ``paths`` in the controller's store, every path behind those it refers to."""
+    found: dict[str, None] = {}
+    for batch in batches(paths):
+        answer = query(nix, ["nix-store", "--query", "--requisites", *batch], step=step, timeout=timeout)
+        found.update(dict.fromkeys(answer.split()))
+    return list(found)
+
+
 def closure(nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = None) -> list[Item]:
     """Return the closure of ``paths`` in the controller's store, every path behind those it refers to.
 
     The closure of a derivation is everything that building it needs, without its outputs.
     Raises ``NixferryError`` also if a path is missing.
     """
-    names = query(nix, ["nix-store", "--query", "--requisites", *paths], step=step, timeout=timeout).split()
+    names = closure_names(nix, paths, step=step, timeout=timeout)
     sizes: list[str] = []
     for batch in batches(names):
         sizes += query(nix, ["nix-store", "--query", "--size", *batch], step=step, timeout=timeout).split()

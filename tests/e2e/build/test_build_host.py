@@ -133,3 +133,47 @@ def test_a_connection_that_carries_text_and_what_goes_wrong(web3: LabHost, proje
     assert "Add `delegate_to: boxed`" in done.result("elsewhere")["remedy"]
     # Nothing is left of what was handed over.
     assert web3.ask("ls /var/tmp | grep nixferry || true") == ""
+
+
+# What a build host in the hands of an attacker would run as nix-store.
+HOSTILE = """#!/bin/sh
+case $* in
+    --query*-lists*) %(real)s "$@" && echo %(evil)s ;;
+    --export*-sends*) exec %(real)s "$@" %(evil)s ;;
+    *) exec %(real)s "$@" ;;
+esac
+"""
+
+
+def test_a_build_host_cannot_add_what_was_not_asked_for(web3: LabHost, project: Project) -> None:
+    """Neither by a closure that it invents nor by more data than was asked for, over both ways."""
+    boxed = {"ansible_connection": "community.docker.docker", "ansible_host": web3.container}
+    with_hosts(project, boxed=boxed)
+    salt = secrets.token_hex(8)
+    evil = web3.ask(f"echo {salt} >/tmp/evil && nix-store --add /tmp/evil")
+    real = web3.ask("command -v nix-store")
+    assert real != "/usr/local/bin/nix-store"
+
+    def task(name: str, place: str) -> dict[str, Any]:
+        expression = (
+            f'derivation {{ name = "{name}"; system = builtins.currentSystem; builder = "/bin/sh"; '
+            f'args = [ "-c" "echo {name} >$out" ]; salt = "{salt}"; }}'
+        )
+        build = {"expr": expression, "build_on": place}
+        return {"name": name, "nixferry.deploy.nix_build": build, "ignore_errors": True, "delegate_to": place}
+
+    tasks = [task("text-lists", "boxed"), task("text-sends", "boxed"), task("ssh-lists", "web3")]
+    script = HOSTILE % {"real": real, "evil": evil}
+    web3.ask(f"cat >/usr/local/bin/nix-store <<'END'\n{script}END\nchmod 755 /usr/local/bin/nix-store")
+    try:
+        done = project.run_playbook([{"hosts": "web2", "gather_facts": False, "tasks": tasks}]).assert_ok()
+    finally:
+        web3.ask("rm /usr/local/bin/nix-store")
+
+    for name in ("text-lists", "ssh-lists"):
+        assert f"wants to add {evil}, which the build does not make" in done.result(name)["msg"]
+    assert f"the export contains {evil}, which was not asked for" in done.result("text-sends")["msg"]
+    for name in (task["name"] for task in tasks):
+        assert done.result(name)["toplevel"] is None
+    check = ["nix-store", "--check-validity", evil]
+    assert run(check, check=False, environment=nix_environment()).returncode != 0

@@ -14,6 +14,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import buil
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.build_host import BuildHostRealiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Target
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import HostBuild
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.back import Wanted
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import NixResult
@@ -26,6 +27,7 @@ def path_of(host: str) -> str:
     return f"/nix/store/{'a' * 32}-{host}"
 
 
+NAMED = f"/nix/store/{'c' * 32}-named"
 TARGETS = {host: Target(f"{path_of(host)}.drv", {"out": path_of(host)}, path_of(host)) for host in HOSTS}
 
 
@@ -36,6 +38,12 @@ class Here:
         self.valid = {path_of(host) for host in hosts}
 
     def run(self, arguments: Sequence[str], **_limits: object) -> NixResult:
+        match arguments:
+            case ["nix-store", "--query", "--requisites", *derivations]:
+                return NixResult(0, "\n".join(derivations), "", tuple(arguments))
+            case ["nix-store", "--query", "--outputs", *derivations]:
+                outputs = [each.removesuffix(".drv") for each in derivations]
+                return NixResult(0, "\n".join(outputs), "", tuple(arguments))
         assert list(arguments[:3]) == ["nix-store", "--check-validity", "--print-invalid"]
         absent = [path for path in arguments[3:] if path not in self.valid]
         return NixResult(0, "\n".join(absent), "", tuple(arguments))
@@ -106,7 +114,19 @@ class Shell:
 def brought(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths that are brought to the controller."""
     found: list[str] = []
-    monkeypatch.setattr(_build_host, "copy_back", lambda _shell, paths, *, nix, timeout: found.extend(paths))
+
+    def copy_back(_shell: object, wanted: Wanted, *, nix: object, timeout: float | None) -> None:
+        assert nix is not None
+        assert timeout is None
+        if wanted.paths == (NAMED,):
+            assert wanted.graph is None
+            found.append(NAMED)
+            return
+        assert wanted.graph is not None
+        assert set(wanted.paths) <= wanted.graph.outputs
+        found.extend(wanted.paths)
+
+    monkeypatch.setattr(_build_host, "copy_back", copy_back)
     return found
 
 
@@ -126,6 +146,15 @@ def test_what_is_missing_is_built_there_and_brought_here(brought: list[str]) -> 
     assert brought == [path_of("web2"), path_of("web3")]
     assert [build.built for build in made.values()] == [False, True, True]
     assert task.phases == ["building web3 on big", "copying what was built from big"]
+
+
+def test_what_has_no_derivation_here_is_brought_apart(
+    brought: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The controller knows nothing about such a path: it needs a signature."""
+    monkeypatch.setitem(TARGETS, "web2", Target(NAMED, {"out": NAMED}, NAMED))
+    builds(Here("web1"), There())
+    assert brought == [path_of("web3"), NAMED]
 
 
 def test_nothing_is_asked_of_it_when_everything_is_here(brought: list[str]) -> None:

@@ -14,14 +14,20 @@ import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Target
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import (
-    realise_script,
+    limited,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import (
     HostBuild,
     task_result,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import (
+    CommandOutput,
+    command_script,
+    read_commands,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
 
 SHELLS = [
@@ -123,36 +129,34 @@ def test_names(hosts: list[str], text: str) -> None:
     assert names_text(hosts) == text
 
 
-def run_script(
-    shell: list[str], directory: Path, command: list[str], seconds: int | None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+def run_script(shell: list[str], directory: Path, command: list[str], seconds: int | None) -> CommandOutput:
+    program = directory / "nix-store"
+    program.write_text('#!/bin/sh\ncat\nfor each in "$@"; do printf \'<%s>\' "$each"; done\nexit 3\n')
+    program.chmod(0o755)
+    done = subprocess.run(
         shell,
-        input=realise_script(command, seconds),
+        input=command_script([limited(command, seconds)]),
         env={"PATH": f"{directory}:{os.environ['PATH']}", "HOME": str(directory)},
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
         timeout=30,
     )
+    return read_commands(RemoteResult(0, done.stdout, done.stderr), step=Step.BUILD)
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("seconds", [None, 20])
 def test_the_host_runs_the_command_as_it_is(shell: list[str], seconds: int | None, tmp_path: Path) -> None:
-    program = tmp_path / "nix-store"
-    program.write_text('#!/bin/sh\ncat\nfor each in "$@"; do printf \'<%s>\' "$each"; done\nexit 3\n')
-    program.chmod(0o755)
-    done = run_script(
+    output = run_script(
         shell, tmp_path, ["nix-store", "--option", "builders", "a 'b' $(c)\n;d", "--realise"], seconds
     )
-    assert done.stdout == "<--option><builders><a 'b' $(c)\n;d><--realise>"
-    assert done.returncode == 3
+    assert output.text == "<--option><builders><a 'b' $(c)\n;d><--realise>"
+    assert output.code == 3
 
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_host_ends_a_command_that_takes_too_long(shell: list[str], tmp_path: Path) -> None:
     begin = time.monotonic()
-    done = run_script(shell, tmp_path, ["sleep", "600"], 1)
-    assert done.returncode != 0
+    assert run_script(shell, tmp_path, ["sleep", "600"], 1).code != 0
     assert 1 <= time.monotonic() - begin < 20

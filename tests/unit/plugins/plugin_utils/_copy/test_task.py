@@ -19,11 +19,16 @@ import pytest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import stream as _copy_stream
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import task as _copy
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import CopyRequest, diff_text
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.store import TargetStore, render_script
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.store import TargetStore
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.stream import Stream
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.transport import Transport
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import (
+    command_script,
+    read_commands,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     HostUnreachable,
     RemoteResult,
@@ -116,10 +121,10 @@ class Host:
         (self.directory / name).write_text(text)
         (self.directory / name).chmod(0o755)
 
-    def run(self, script: str, *, step: str) -> RemoteResult:
+    def run(self, script: str, *, step: str, **_limits: object) -> RemoteResult:
         return self.run_command("/bin/sh", data=script.encode(), step=step)
 
-    def run_command(self, command: str, *, data: bytes, step: str) -> RemoteResult:
+    def run_command(self, command: str, *, data: bytes, step: str, **_limits: object) -> RemoteResult:
         self.round_trips += 1
         if self.lose(command, data):
             raise HostUnreachable("the link is down", step=step)
@@ -579,19 +584,43 @@ class TestHost:
             scene.copy()
 
     def test_a_command_that_reads_its_input_does_not_eat_the_script(self, scene: Scene) -> None:
-        done = scene.host.run(render_script(["cat", "echo second"]), step="copy")
-        assert "second" in done.stdout.split()
-        assert "nixferry-end=0" in done.stdout.split()
+        done = scene.host.run(command_script(["cat", "echo second"]), step="copy")
+        assert TargetStore(scene.host).read(done).lines == ("second",)  # type: ignore[arg-type]
 
     def test_a_greeting_without_an_end_of_line_hides_no_path(self, scene: Scene) -> None:
         path = f"/nix/store/{'9' * 32}-missing"
-        done = scene.host.run(render_script([f"echo {path}"]), step="copy")
+        done = scene.host.run(command_script([f"echo {path}"]), step="copy")
         greeted = replace(done, stdout=f"Welcome! {done.stdout}")
-        assert TargetStore(scene.host).read(greeted).paths == (path,)  # type: ignore[arg-type]
+        assert TargetStore(scene.host).read(greeted).lines == (path,)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("kept", [0.3, 0.6, 0.99])
+    def test_output_that_was_cut_short_is_not_taken_for_all_of_it(self, scene: Scene, kept: float) -> None:
+        """A path that is missing from a list of missing paths would never be copied."""
+        done = scene.host.run(command_script([f"echo {path}" for path in CLOSURES]), step="copy")
+        begin = done.stdout.index("nixferry=1") + len("nixferry=1\n")
+        cut = replace(done, stdout=done.stdout[: begin + int(kept * (len(done.stdout) - begin))])
+        with pytest.raises(AnswerLost) as caught:
+            TargetStore(scene.host).read(cut)  # type: ignore[arg-type]
+        assert _copy.is_transient(caught.value)
+
+    @pytest.mark.parametrize(
+        "shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"]], ids=lambda argv: argv[0]
+    )
+    def test_any_bytes_and_any_end_survive_the_way(self, scene: Scene, shell: list[str]) -> None:
+        commands = ["printf 'a\\tb  %%41\\n\\n\\001\\377 code=9\\nend=commands'", "(exit 7)", "echo never"]
+        done = subprocess.run(
+            [*shell, "-c", command_script(commands)],
+            capture_output=True,
+            check=True,
+            env={"PATH": f"{scene.host.directory}:/usr/bin:/bin"},
+        )
+        output = read_commands(RemoteResult(0, done.stdout.decode(), ""), step=Step.COPY)
+        assert output.lines == ("a\tb  %41", "?? code=9", "end=commands")
+        assert output.code == 7
 
     def test_a_host_that_runs_something_else_is_told_apart(self, scene: Scene) -> None:
         silent = RemoteResult(0, "This account is for backups only.\n", "")
-        with pytest.raises(NixferryError, match="no result") as error:
+        with pytest.raises(NixferryError, match="did not answer") as error:
             TargetStore(scene.host).read(silent)  # type: ignore[arg-type]
         assert "forced command" in error.value.remedy
         assert error.value.output == ["This account is for backups only."]
@@ -600,7 +629,7 @@ class TestHost:
 def _without_nix(run: Callable[..., RemoteResult]) -> Callable[..., RemoteResult]:
     """The machine that runs the tests may have Nix: it is called something else in the script."""
 
-    def hidden(command: str, *, data: bytes, step: str) -> RemoteResult:
+    def hidden(command: str, *, data: bytes, step: str, **_limits: object) -> RemoteResult:
         return run(command, data=data.replace(b"nix-store", b"no-such-nix-store"), step=step)
 
     return hidden
