@@ -76,7 +76,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         mark = item.get_closest_marker("takes_turns")
         if mark is not None:
-            groups.setdefault((item.nodeid.partition("[")[0], mark.args[0]), []).append(item)
+            group = mark.kwargs.get("among", item.nodeid.partition("[")[0])
+            groups.setdefault((group, mark.args[0]), []).append(item)
     unwanted: set[pytest.Item] = set()
     for (name, turns), group in groups.items():
         unwanted |= set(group) - set(choose.in_turn(name, group, turns))

@@ -12,6 +12,7 @@ parallel run has a lab of its own.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,23 @@ from project import Project, make_project
 
 # pytest calls the hooks that it finds here.
 pytest_sessionfinish = fault_table.pytest_sessionfinish
+
+
+# What a case is called after: a version of Nix, or the distribution that has it.
+NIX_OF_A_CASE = re.compile(r"\bnix-2\.\d+|\b(?:bookworm|trixie|forky)\b")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the versions of Nix take turns: of the cases that differ in nothing else, a commit runs one."""
+    fault_table.begin_rows(items)
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if NIX_OF_A_CASE.search(item.name):
+            groups.setdefault(NIX_OF_A_CASE.sub("nix", item.nodeid), []).append(item)
+    for among, group in groups.items():
+        for item in group:
+            item.add_marker(pytest.mark.takes_turns(len(group), among=among))
 
 
 def worker_of_this_process() -> tuple[str, ...]:
@@ -94,10 +112,6 @@ def project(lab: Lab, tmp_path: Path) -> Project:
 def each_controller(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Project:
     """A user's project in a controller container, once with each Nix that controllers may have."""
     return make_project(tmp_path / "project", lab, lab.controller(request.param))
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    fault_table.begin_rows(items)
 
 
 @pytest.fixture
