@@ -24,6 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options im
     STEP,
     STEP_OPTIONS,
     SWITCH_OPTIONS,
+    check_seconds,
     start_request,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.outcome import Outcome
@@ -81,8 +82,8 @@ class ActionModule(NixferryAction):
     def _activate(self, options: dict[str, Any], guard: Guard, progress: Progress) -> dict[str, Any]:
         """Activate and check; with step all also confirm and commit, or roll back."""
         hold = int(options["timeout_hold"]) if options["step"] == "activate" else 0
-        if options["step"] == "activate" and hold < 1:
-            raise NixferryError(f"timeout_hold is {hold}", step=STEP, remedy="Give at least one second.")
+        if options["step"] == "activate":
+            check_seconds("timeout_hold", hold)
         toplevel = options["toplevel"]
         revision, repository = options["revision"], options["repository"] or ""
         if options["build"] is not None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -72,14 +73,27 @@ REVISION_OPTIONS: dict[str, dict[str, Any]] = {
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SET = re.compile(r"[0-9A-Za-z]{1,64}")
 _REVISION = re.compile(r"[!-~]{1,200}")
+# As in the table of target/lib/request.sh.
+_SPECIALISATION = re.compile(r"(?![.-])[^/\x00-\x1f\x7f]+")
+_SPECIALISATION_BYTES = 255
+_PROFILE = re.compile(r"~?(/(?!\.{0,2}(/|$))[^/\x00-\x1f\x7f]+)+")
+_PROFILE_BYTES = 4096
+LONGEST_SECONDS = 999_999
 
 
 def kind_of(options: Mapping[str, Any]) -> Kind:
     """Return the kind that the options name, with the user's command for kind ``profile``.
 
-    Raises ``NixferryError`` when the options contradict each other.
+    Raises ``NixferryError`` when the options contradict each other, or ``profile`` is not a path.
     """
     name = str(options["kind"])
+    profile = str(options.get("profile") or "")
+    if profile and (_PROFILE.fullmatch(profile) is None or len(os.fsencode(profile)) > _PROFILE_BYTES):
+        raise NixferryError(
+            f"{profile!r} is not a valid profile",
+            step=STEP,
+            remedy="Give an absolute path, without `..`, such as /nix/var/nix/profiles/system.",
+        )
     command = str(options.get("activate_command") or "")
     if name != "profile":
         if command:
@@ -130,8 +144,8 @@ def start_request(
 ) -> StartRequest:
     """Return the request that starts one activation of ``toplevel``.
 
-    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not positive, the revision is not a word,
-    or a variable's name is not valid in a shell.
+    Raises ``NixferryError`` when ``toplevel`` is not a store path, a time is not within bounds, the revision is not a
+    word, the specialisation is not the name of a file, or a variable's name is not valid in a shell.
     """
     for name, _value in environment:
         if _VARIABLE.fullmatch(name) is None:
@@ -147,8 +161,16 @@ def start_request(
         for name in ("timeout_activation", "timeout_confirm", "timeout_rollback", "timeout_reboot")
     }
     for name, seconds in times.items():
-        if seconds < 1:
-            raise NixferryError(f"{name} is {seconds}", step=STEP, remedy="Give at least one second.")
+        check_seconds(name, seconds)
+    if specialisation and (
+        _SPECIALISATION.fullmatch(specialisation) is None
+        or len(os.fsencode(specialisation)) > _SPECIALISATION_BYTES
+    ):
+        raise NixferryError(
+            f"{specialisation!r} is not a valid name of a specialisation",
+            step=STEP,
+            remedy="Give the name of one in the new system: `specialisation.NAME` of its configuration.",
+        )
     kind = kind_of(options)
     return StartRequest(
         activation_id=new_activation_id(),
@@ -173,6 +195,13 @@ def start_request(
         secrets=_secrets_of(options),
         environment=environment,
     )
+
+
+def check_seconds(name: str, seconds: int) -> None:
+    """Raise ``NixferryError`` unless the option ``name`` is a number of seconds that the guard takes."""
+    if not 1 <= seconds <= LONGEST_SECONDS:
+        shown = seconds if abs(seconds) <= LONGEST_SECONDS else "out of range"
+        raise NixferryError(f"{name} is {shown}", step=STEP, remedy=f"Give 1 to {LONGEST_SECONDS} seconds.")
 
 
 def _secrets_of(options: Mapping[str, Any]) -> str:

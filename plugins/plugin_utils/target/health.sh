@@ -15,7 +15,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 # For a unit that does not run, the status from systemd explains most.
 # shellcheck disable=SC2016 # another shell expands it
-UNIT_IS_UP='systemctl is-active --quiet "$1" || { systemctl status --no-pager --lines=5 "$1"; false; }'
+UNIT_IS_UP='systemctl is-active --quiet -- "$1" || { systemctl status --no-pager --lines=5 -- "$1"; false; }'
 
 check_once() { # LIMIT KIND TARGET
     case $2 in

@@ -34,10 +34,20 @@ CHOWN = """\
 case $1 in ghost:* | *:ghost) echo "chown: invalid user: $1" >&2; exit 1 ;; esac
 echo "$*" >>"$HOST/chowns"
 """
+# As the real one it takes a word with a dash for an option, but for the names behind `--`.
 SYSTEMCTL = """\
 #!/bin/sh
-echo "$*" >>"$HOST/calls"
-case $2 in ill*) exit 1 ;; esac
+options=1 words=
+for word; do
+    case $options$word in
+        1--) options= && continue ;;
+        1--no-block) ;;
+        1-*) echo "systemctl: invalid option $word" >&2; exit 1 ;;
+    esac
+    words="$words $word"
+done
+echo "${words# }" >>"$HOST/calls"
+case $word in ill*) exit 1 ;; esac
 """
 SYSTEMD_CREDS = """\
 #!/bin/sh

@@ -183,5 +183,5 @@ remove_first_system() {
 # systemd does not start units again that have failed too often, not even for the old system. Reset them.
 forget_failures() {
     # shellcheck disable=SC2046 # names of units
-    if [ -n "$(result failed_units)" ]; then ask_units reset-failed $(result failed_units); fi
+    if [ -n "$(result failed_units)" ]; then ask_units reset-failed -- $(result failed_units); fi
 }

@@ -69,7 +69,7 @@ home_manager_units() {
 home_manager_deactivate() {
     home_manager_user
     # shellcheck disable=SC2046 # names of units
-    if [ -n "$(home_manager_units)" ]; then systemctl --user stop $(home_manager_units) 2>/dev/null; fi
+    if [ -n "$(home_manager_units)" ]; then systemctl --user stop -- $(home_manager_units) 2>/dev/null; fi
     home_files=$(readlink -f "$SYSTEM/home-files") || return
     (cd "$home_files" && find . -type f -o -type l) | while IFS= read -r file; do
         file=${file#./}

@@ -53,9 +53,9 @@ engine_stop_unrecorded_units() {
     if [ -s "$ENGINE_WORK/unrecorded" ]; then
         # shellcheck disable=SC2046 # names of units
         set -- $(cat "$ENGINE_WORK/unrecorded")
-        systemctl stop "$@"
+        systemctl stop -- "$@"
         # A unit that is stopped while it starts counts as failed. systemd would remember that after its file is gone.
-        systemctl reset-failed "$@" 2>/dev/null
+        systemctl reset-failed -- "$@" 2>/dev/null
     fi
 }
 

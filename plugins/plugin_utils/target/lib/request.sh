@@ -21,15 +21,15 @@ verb identifier =
 end identifier =
 id identifier =
 kind name kind
-profile text profile
+profile place profile
 toplevel path store_path
 action choice/switch/boot/test/dry-activate =
 specialisation component name
 activate_command text -
-timeout_activation seconds =
-timeout_confirm seconds =
-timeout_roll_back seconds =
-timeout_reboot seconds =
+timeout_activation timeout =
+timeout_confirm timeout =
+timeout_roll_back timeout =
+timeout_reboot timeout =
 failed_units choice/rollback/ignore =
 reboot choice/never/if-required/always =
 reboot_command text -
@@ -73,18 +73,24 @@ only() {
 # fits RULE VALUE
 fits() {
     case $1 in
-        text) ;;
-        line) case $2 in *[$(printf '\001-\037\177')]*) return 1 ;; esac ;;
+        text) [ "${#2}" -le 65536 ] ;;
+        line) [ "${#2}" -le 4096 ] && case $2 in *[$(printf '\001-\037\177')]*) return 1 ;; esac ;;
         printable) only ' -~' "$2" 1000 ;;
         token) only '!-~' "$2" 200 ;;
         words) only 'a-z -' "$2" 200 ;;
         flag) case $2 in 0 | 1) ;; *) return 1 ;; esac ;;
-        seconds) [ -n "$2" ] && only 0-9 "$2" 6 ;;
-        identifier) [ -n "$2" ] && only 0-9A-Za-z- "$2" 64 ;;
+        # A shell would read 08 as an octal number, and fail.
+        seconds) case $2 in 0 | [1-9]*) only 0-9 "$2" 6 ;; *) return 1 ;; esac ;;
+        timeout) case $2 in [1-9]*) only 0-9 "$2" 6 ;; *) return 1 ;; esac ;;
+        # A program would read a leading - as the beginning of an option.
+        identifier) case $2 in [0-9A-Za-z]*) only 0-9A-Za-z- "$2" 64 ;; *) return 1 ;; esac ;;
         # No slash and no leading dot: the path cannot leave its directory.
-        name) case $2 in .*) return 1 ;; esac && only 0-9A-Za-z._+- "$2" 200 ;;
-        component) case $2 in .* | */*) return 1 ;; esac && fits line "$2" ;;
-        path) case $2 in /*) fits line "$2" ;; *) return 1 ;; esac ;;
+        name) case $2 in [.-]*) return 1 ;; esac && only 0-9A-Za-z._+- "$2" 200 ;;
+        component) case $2 in [.-]* | */*) return 1 ;; esac && [ "${#2}" -le 255 ] && fits line "$2" ;;
+        # Absolute, with nothing to resolve but links
+        path) case $2/ in / | *//* | */./* | */../*) return 1 ;; /*) fits line "$2" ;; *) return 1 ;; esac ;;
+        # The tilde is the home directory, which only the host knows.
+        place) fits path "${2#\~}" ;;
         variable)
             case $2 in
                 [A-Za-z_]*=*) only 0-9A-Za-z_ "${2%%=*}" 200 ;;

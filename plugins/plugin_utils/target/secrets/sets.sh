@@ -173,7 +173,7 @@ tell_units() {
         # A unit that does not run cannot be reloaded.
         case $told_verb in reload) told_verb=reload-or-restart ;; esac
         if passed "$tell_until" ||
-            ! bounded "$(seconds_until "$tell_until")" systemctl "$told_verb" "$told_unit" </dev/null >&2; then
+            ! bounded "$(seconds_until "$tell_until")" systemctl "$told_verb" -- "$told_unit" </dev/null >&2; then
             echo "$told_unit"
         fi
     done

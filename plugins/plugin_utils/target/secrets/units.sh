@@ -70,7 +70,7 @@ remove_key_units() {
         case $made_units in *" ${key_unit##*/} "*) continue ;; esac
         case $(get "$key_unit") in
             "$KEY_UNIT_MARK"*)
-                bounded 30 systemctl --no-block stop "${key_unit##*/}" </dev/null
+                bounded 30 systemctl --no-block stop -- "${key_unit##*/}" </dev/null
                 rm -f "$key_unit"
                 units_changed=1
                 ;;

@@ -118,7 +118,7 @@ def test_the_old_secrets_come_back_with_the_old_system(secrets: SecretsHost, fat
     assert host.current == old
     assert secrets.leftovers() == before
     restarts = [
-        line for line in (host.directory / "systemctl").read_text().splitlines() if "restart app" in line
+        line for line in (host.directory / "systemctl").read_text().splitlines() if "restart -- app" in line
     ]
     # With its new content, when it got so far, and with the old one; what has not changed is left in peace.
     assert len(restarts) == (1 if fate == "fails" else 2)
@@ -256,7 +256,7 @@ def test_a_unit_that_does_not_take_its_secret(secrets: SecretsHost) -> None:
     deploy(secrets, 1)
     ill = SYSTEMCTL.replace(
         "#!/bin/sh",
-        '#!/bin/sh\ncase $* in "restart app"*) grep -q 1 "$HOST/run/keys/memory" || exit 1 ;; esac',
+        '#!/bin/sh\ncase $* in "restart -- app"*) grep -q 1 "$HOST/run/keys/memory" || exit 1 ;; esac',
     )
     host.program("systemctl", ill.replace("@before@", "").replace("@after@", ""))
     identifier = begin(secrets, 2)

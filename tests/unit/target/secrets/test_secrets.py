@@ -334,15 +334,16 @@ def test_units_learn_of_contents_that_change_and_of_nothing_else(secrets: Secret
     secrets.path("/run/systemd/system").mkdir(parents=True)
     declared: dict[str, Any] = {
         "a": {"text": "1", "restart_units": ["app"], "reload_units": "web.service"},
-        "b": {"text": "1", "restart_units": ["web.service", "app.service"]},
+        "b": {"text": "1", "restart_units": ["web.service", "app.service", "-.mount"]},
         "c": {"text": "1", "reload_units": ["proxy.service"]},
     }
 
     told = secrets.place(declared)
-    assert told["units"] == ["app.service", "proxy.service", "web.service"]
+    assert told["units"] == ["-.mount", "app.service", "proxy.service", "web.service"]
     assert secrets.calls() == [
         "daemon-reload",
         "reload-or-restart proxy.service",
+        "restart -.mount",
         "restart app.service",
         "restart web.service",
     ]

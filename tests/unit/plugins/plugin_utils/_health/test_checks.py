@@ -80,7 +80,7 @@ def test_a_unit_that_is_not_up_is_described(
 ) -> None:
     systemctl = tmp_path / "systemctl"
     systemctl.write_text(
-        '#!/bin/sh\ncase $1 in is-active) [ "$3" = up.service ] ;; status) echo "$4 is dead" ;; esac\n'
+        '#!/bin/sh\ncase $1 in is-active) [ "$3 $4" = "-- up.service" ] ;; status) echo "$5 is dead" ;; esac\n'
     )
     systemctl.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
