@@ -64,9 +64,7 @@ class FlakeRoot:
         return self._apply(self.adapter or "value: value")
 
     def _apply(self, body: str) -> NixRequest:
-        arguments = ["nix", "eval", *self._flags(), "--json", "--apply", body]
-        if self.impure:
-            arguments.append("--impure")
+        arguments = ("nix", "eval", *self._flags(), "--json", "--apply", body)
         return NixRequest((*arguments, f"{self.reference}#{quote(quoted_attribute(self.prefix))}"))
 
     def lock_request(self) -> NixRequest:
@@ -74,9 +72,12 @@ class FlakeRoot:
         return NixRequest(("nix", "flake", "metadata", *self._flags(), "--json", self.reference))
 
     def _flags(self) -> list[str]:
+        """Return the options of every call of Nix that reads the flake: the only place that writes them."""
         flags = [] if self.write_lock_file else ["--no-write-lock-file"]
         for name, reference in self.override_inputs:
             flags += ["--override-input", name, reference]
+        if self.impure:
+            flags.append("--impure")
         return flags
 
 

@@ -29,7 +29,7 @@ from .adapter import (
     adapter_options,
     adapter_text,
 )
-from .outputs import STEP, flake_outputs
+from .outputs import STEP, first_output
 
 AUTO = "auto"
 # A flake's outputs that describe hosts, with their formats. The first existing one is used.
@@ -148,14 +148,14 @@ class FlakeFleet:
         """Return the fleet with known output and format. Raises ``NixferryError`` if no output describes hosts."""
         if self.output:
             return self
-        outputs = flake_outputs(nix, self.reference, self.write_lock_file)
-        for output, format_ in OUTPUTS.items():
-            if output in outputs and self.format in (AUTO, format_):
-                return replace(self, output=output, format=format_)
+        wanted = [output for output, format_ in OUTPUTS.items() if self.format in (AUTO, format_)]
+        found, outputs = first_output(nix, self._root(""), wanted)
+        if found:
+            return replace(self, output=found, format=OUTPUTS[found])
         raise NixferryError(
             f"the flake {self.reference} has no output that describes hosts"
             + (f" in the format {self.format}" if self.format != AUTO else "")
-            + f"; it has {', '.join(outputs) or 'none at all'}",
+            + ("" if outputs is None else f"; it has {', '.join(outputs) or 'none at all'}"),
             step=STEP,
             remedy=f"One of {', '.join(OUTPUTS)} is needed.",
         )

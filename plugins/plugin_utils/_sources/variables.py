@@ -80,20 +80,26 @@ def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) 
     variables.update(escalation)
     if kind == "nixos":
         variables.update(_deploy(listing, host))
-    if further := further_profiles(listing, name):
+    if further := further_profiles(listing, name, common):
         variables["fleet_profiles"] = further
         warnings.append(_FURTHER.format(", ".join(profile["name"] for profile in further)))
     return HostVariables(name, variables, (kind.replace("-", "_"), *host["tags"]), tuple(warnings))
 
 
-def further_profiles(listing: FleetListing, name: str) -> list[dict[str, Any]]:
-    """Return the profiles of a deploy-rs node besides its system, in order, with the options of the role profile."""
+def further_profiles(listing: FleetListing, name: str, common: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the profiles of a deploy-rs node besides its system, in order, with the options of the role profile.
+
+    ``common`` has further options of the build, by their names in nix_build.
+    """
     fleet, _hash, _output = listing.words[0].partition("#")
     found = []
     for profile in listing.hosts[name].get("further_profiles", ()):
         names = ("deploy", "nodes", name, "profiles", str(profile["name"]), "path")
         path = ".".join(map(quoted_attribute, names))
-        source = {"flake": f"{fleet}#{path}"} if _hash else {"file": fleet, "attr": path}
+        source: dict[str, Any] = {"file": fleet, "attr": path}
+        if _hash:
+            source = {"flake": f"{fleet}#{path}", "override_inputs": {}, "impure": False}
+            source.update({option: common[option] for option in _FLAKE_OPTIONS if option in common})
         found.append({**profile, **source})
     return found
 

@@ -10,9 +10,11 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -411,6 +413,53 @@ def test_inputs_are_overridden_and_the_lock_file_is_written_only_when_building(p
     assert not lock.exists()
     assert name() == "first"
     assert lock.exists()
+
+
+def test_the_options_of_a_flake_reach_every_call_that_reads_it(project: Project) -> None:
+    """Also those that look for the output: without the override, nothing of this flake can be read."""
+    project.write(
+        "parts/flake.nix", "{ outputs = _: { lib.make = hosts: { nixosConfigurations = hosts; }; }; }"
+    )
+    system = 'derivation { name = "over"; system = "x86_64-linux"; builder = "/bin/sh"; }'
+    project.write(
+        "over/flake.nix",
+        """{
+          inputs.parts.url = "git+https://git.invalid/parts";
+          outputs = { parts, ... }: parts.lib.make { web9.config.system.build.toplevel = SYSTEM; };
+        }""".replace("SYSTEM", system),
+    )
+    override = {"parts": f"path:{project.directory}/parts"}
+    options = {"override_inputs": override, "impure": True}
+    configuration = {"plugin": "nixferry.deploy.fleet", "fleet": "./over", **options}
+    project.write("over.fleet.yml", json.dumps(configuration))
+    record, programs = project.directory / "calls", project.directory / "programs"
+    real = shutil.which("nix")
+    project.write(
+        "programs/nix",
+        f"#!{sys.executable}\nimport json, os, sys\n"
+        f"open({str(record)!r}, 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
+        f"os.execv({real!r}, sys.argv)\n",
+    ).chmod(0o755)
+    looked_up = (
+        "{{ lookup('nixferry.deploy.nix_eval', 'web9', flake='./over#nixosConfigurations', **options) }}"
+    )
+    ran = build(
+        project,
+        *("-i", "inventory.yml", "-i", "over.fleet.yml", "--check"),
+        fleet="./over",
+        hosts=["web9"],
+        keywords={"vars": {"said": looked_up, "options": options}, "failed_when": "'config' not in said"},
+        environment={"PATH": f"{programs}:{os.environ['PATH']}"},
+        **options,
+    ).assert_ok()
+    assert ran.result("build")["hosts"]["web9"]["toplevel"].endswith("-over")
+    assert "over.fleet.yml" not in ran.stderr, "the inventory could not be read"
+    calls = [json.loads(line) for line in record.read_text().splitlines()]
+    reading = [call for call in calls if any("/over" in word or word.startswith("./over") for word in call)]
+    assert len(reading) >= 4, calls
+    for call in reading:
+        assert call[call.index("--override-input") :][:3] == ["--override-input", "parts", override["parts"]]
+        assert {"--impure", "--no-write-lock-file"} <= set(call), call
 
 
 def test_a_file_that_git_does_not_know_is_explained(project: Project) -> None:

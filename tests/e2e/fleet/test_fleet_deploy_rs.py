@@ -195,6 +195,8 @@ def test_the_examples_of_deploy_rs_are_read(flake: Path) -> None:
             "login_user": "hello",
             "profile_path": "/nix/var/nix/profiles/per-user/hello/hello",
             "flake": f"{flake}#deploy.nodes.system.profiles.hello.path",
+            "override_inputs": {},
+            "impure": False,
         },
         {
             "name": "another",
@@ -202,6 +204,8 @@ def test_the_examples_of_deploy_rs_are_read(flake: Path) -> None:
             "login_user": None,
             "profile_path": "/nix/var/nix/profiles/another",
             "flake": f"{flake}#deploy.nodes.system.profiles.another.path",
+            "override_inputs": {},
+            "impure": False,
         },
     ]
     simple = host_variables(listing, "simple", {})

@@ -194,7 +194,14 @@ HELLO = {"name": "hel.lo", "user": "hello", "login_user": None, "profile_path": 
 @pytest.mark.parametrize(
     ("word", "source"),
     [
-        ("github:a/b#deploy", {"flake": 'github:a/b#deploy.nodes."web.1".profiles."hel.lo".path'}),
+        (
+            "github:a/b#deploy",
+            {
+                "flake": 'github:a/b#deploy.nodes."web.1".profiles."hel.lo".path',
+                "override_inputs": {},
+                "impure": True,
+            },
+        ),
         (
             "/srv/deploy.nix",
             {"file": "/srv/deploy.nix", "attr": 'deploy.nodes."web.1".profiles."hel.lo".path'},
@@ -203,7 +210,7 @@ HELLO = {"name": "hel.lo", "user": "hello", "login_user": None, "profile_path": 
 )
 @pytest.mark.parametrize("kind", ["nixos", "profile"])
 def test_profiles_beside_the_system_are_told_with_how_to_deploy_them(
-    kind: str, word: str, source: dict[str, str]
+    kind: str, word: str, source: dict[str, Any]
 ) -> None:
     hosts = {"web.1": {"kind": kind, "target_host": "192.0.2.1", "further_profiles": [HELLO]}}
     host = host_variables(listing(hosts, words=(word,), format="deploy-rs"), "web.1", {"impure": True})
