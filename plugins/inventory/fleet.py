@@ -14,7 +14,7 @@ description:
   - Each host gets its login settings, and the variables that the role P(nixferry.deploy.nixos#role) needs to build and
     deploy it from the same file.
   - Listing hosts evaluates no system, and reads no contents of secrets.
-  - The configuration is a YAML file whose name ends with V(fleet.yml) or V(fleet.yaml).
+  - The configuration is a YAML file. Any name that ends with V(.yml) or V(.yaml) will do.
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
@@ -140,6 +140,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.inventory
     OPTIONS,
     FleetOptions,
     fleet_options,
+    names_plugin,
     selected,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.listing import FleetListing, read_fleet
@@ -159,8 +160,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     NAME = "nixferry.deploy.fleet"
 
     def verify_file(self, path: str) -> bool:
-        """Return True if the name is that of a configuration of this plugin."""
-        return bool(super().verify_file(path)) and path.endswith(("fleet.yml", "fleet.yaml"))
+        """Return True if the file is a configuration of this plugin, by its name or by what it says itself."""
+        if not super().verify_file(path) or not path.endswith((".yml", ".yaml")):
+            return False
+        return path.endswith(("fleet.yml", "fleet.yaml")) or names_plugin(path, self.NAME)
 
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fill ``inventory`` with the hosts of the fleet that ``path`` names."""

@@ -22,6 +22,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
+from .options import refuse_unknown_options
+
 PROGRESS_OPTION: dict[str, Any] = {"type": "str", "choices": ["auto", "lines", "none"], "default": "auto"}
 
 
@@ -57,6 +59,12 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         self.variables = task_vars or {}
         self.batch = tuple(map(str, (task_vars or {}).get("ansible_play_batch", ())))
+        try:
+            refuse_unknown_options(
+                self.specification["argument_spec"], self._task.args, action=self._task.resolved_action
+            )
+        except NixferryError as error:
+            return {**result, **error.result(host)}
         _validation, options = self.validate_argument_spec(**self.specification)
         progress = Progress(
             Display(), prefix=host, muted=bool(self._task.no_log), mode=options.get("progress", "auto")

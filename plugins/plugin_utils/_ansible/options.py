@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -29,3 +30,22 @@ def checked_options(
         raise NixferryError(f"{where}: {'; '.join(validated.error_messages)}", step=step)
     checked: dict[str, Any] = validated.validated_parameters
     return checked
+
+
+def refuse_unknown_options(
+    specification: Mapping[str, Mapping[str, Any]], given: Iterable[str], *, action: str
+) -> None:
+    """Raise ``NixferryError`` if an action was given an option that its argument specification does not have.
+
+    Ansible says it as well, but only after all else that is wrong with the options, such as that a required one lacks.
+    """
+    known = {name for option, rules in specification.items() for name in (option, *rules.get("aliases", ()))}
+    causes = []
+    for name in sorted(set(given) - known):
+        similar = difflib.get_close_matches(name, known, n=1)
+        meant = f": did you mean {similar[0]}?" if similar else ""
+        causes.append(f"{name} is not an option of {action}{meant or '.'}")
+    if causes:
+        raise NixferryError(
+            " ".join(causes), step=Step.READ_OPTIONS, remedy=f"`ansible-doc {action}` lists all of them."
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ from .fleet import (
 from .listing import FleetListing
 from .outputs import STEP
 
+# In characters. A larger file is an inventory of something else: a configuration names its plugin among a few options.
+HEAD_OF_A_CONFIGURATION = 65536
+
 OPTIONS = ("fleet", "format", "args", "argstrs", "include", "override_inputs", "impure")
 
 
@@ -41,6 +45,20 @@ class FleetOptions:
     def digest(self) -> str:
         """Return a digest that differs from that of any other fleet."""
         return hashlib.sha256(repr(self.fleet).encode()).hexdigest()[:16]
+
+
+def names_plugin(path: str, plugin: str) -> bool:
+    """Return whether a YAML file says that it configures the inventory plugin of this name.
+
+    Ansible asks this of every file of an inventory: nothing is parsed, and a file that cannot be read is not one.
+    """
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            head = file.read(HEAD_OF_A_CONFIGURATION)
+    except (OSError, UnicodeDecodeError):
+        return False
+    said = rf"""^(?P<quote>["']?)plugin(?P=quote)\s*:\s+(?P<other>["']?){re.escape(plugin)}(?P=other)\s*(?:#.*)?$"""
+    return re.search(said, head, re.MULTILINE) is not None
 
 
 def fleet_options(options: Mapping[str, Any], path: str) -> FleetOptions:
