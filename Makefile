@@ -45,7 +45,7 @@ export PYTHONUNBUFFERED := 1
 SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh'; \
 	git grep --untracked -lE '^#!(/bin/sh|/usr/bin/env bash)' -- ':!*.sh' ':!*.py' ':!*.nix' ':!*.rst' ':!*.md')
 
-.PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest link demo demo-fleet test test-full test-unit \
+.PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest lock link demo demo-fleet test test-full test-unit \
 	test-unit-newest test-e2e test-faults lab lint lint-python lint-types lint-shell lint-yaml \
 	lint-ansible lint-docs lint-changelog format sanity sanity-newest molecule bench docs build install-check clean
 
@@ -80,6 +80,11 @@ venv-newest:
 	@if python=$$($(TOOLS)/find-python.sh newest); then \
 		$(TOOLS)/ensure-venv.sh $(VENV_NEWEST) "$$python" requirements/unit.txt; \
 	fi
+
+lock: ## Write requirements/locked anew (UPGRADE=1: with newer versions of what is not pinned)
+	@$(TOOLS)/ensure-programs.sh python
+	@$(TOOLS)/ensure-venv.sh .build/venv-lock "$(PYTHON)" requirements/lock.txt
+	@$(TOOLS)/lock-requirements.sh .build/venv-lock/bin/python $(if $(UPGRADE),--upgrade)
 
 link:
 	@mkdir -p $(dir $(COLLECTION))

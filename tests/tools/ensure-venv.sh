@@ -3,7 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Make a virtual environment hold exactly what a requirements file asks for.
+# Make a virtual environment hold what a requirements file asks for, in the versions and with the contents of its lock file
+# (requirements/locked, made by lock-requirements.sh): pip refuses a file whose hash is not there.
 #
 # ensure-venv.sh DIRECTORY PYTHON REQUIREMENTS   (paths from the top of the checkout; PYTHON may be empty)
 #
@@ -34,6 +35,10 @@ files_of() {
     done
 }
 
+locked() {
+    echo "requirements/locked/$(basename "$1")"
+}
+
 stamp_of() {
     echo "$directory/.installed-$(basename "$1" .txt)"
 }
@@ -43,7 +48,7 @@ wanted_by() {
     (
         "$python" -c 'import sys; print(sys.version)'
         # shellcheck disable=SC2046 # paths without spaces
-        cat $(files_of "$1")
+        cat $(files_of "$1") "$(locked "$1")"
     ) | cksum
 }
 
@@ -73,7 +78,8 @@ if ! [ -x "$directory/bin/python" ] || ! "$directory/bin/python" -c '' 2>/dev/nu
     [ "$("$directory/bin/python" -c 'import sys; print(sys.version)')" != "$("$python" -c 'import sys; print(sys.version)')" ]; then
     "$python" -m venv --clear "$directory"
 fi
-"$directory/bin/python" -m pip install --quiet --disable-pip-version-check --requirement "$requirements" 9>&-
+"$directory/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+    --requirement "$(locked "$requirements")" 9>&-
 for file in $(files_of "$requirements"); do
     wanted_by "$file" >"$(stamp_of "$file")"
 done
