@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from fault_rows import Fault
-from fault_state import HostState
+from fault_state import HostState, look
 from fault_systems import FAULTS, script
 from lab import BOOT_DIRECTORY, SYSTEM_PROFILE
 
@@ -69,6 +69,47 @@ def test_disk_fills_during_the_commit(fault: Fault) -> None:
     fault.assert_settled(report, outcome=("rolled-back", "failed"), next_deploy=False)
     host.execute(f"rm {STATE}/filler")
     fault.assert_next_deploy_works()
+
+
+# What the guard writes to lies on a disk with few files, which the new system uses up.
+FEW_FILES = f"""
+set -e
+rm -rf {STATE}/activations
+mkdir -p {STATE} /run/few
+mount -t tmpfs -o nr_inodes=400,mode=755 tmpfs /run/few
+cp -a {STATE} /run/few/state
+mount --bind /run/few/state {STATE}
+"""
+USE_UP_FILES = f"i=0; while true >{STATE}/filler.$i; do i=$((i + 1)); done 2>/dev/null; true"
+
+
+@pytest.mark.parametrize(
+    ("host", "prepare", "breaks", "mend"),
+    [
+        pytest.param("web1", FEW_FILES, USE_UP_FILES, f"rm {STATE}/filler.*", id="has no inodes left"),
+        pytest.param(
+            "web2",
+            f"mkdir -p {STATE}; mount --bind {STATE} {STATE}",
+            f"mount -o remount,ro,bind {STATE}",
+            f"umount {STATE}",
+            id="becomes read-only",
+        ),
+    ],
+)
+def test_state_directory_breaks_while_a_system_locks_out(
+    fault: Fault, host: str, prepare: str, breaks: str, mend: str
+) -> None:
+    """The disk takes no new file from the middle of the activation on, and nobody can log in."""
+    used = fault.use(host)
+    used.execute(prepare)
+    fault.remember()
+    fault.spoil()
+    report = fault.deploy({"version": "2", **script("breaks", breaks), **FAULTS["stops_sshd"]})
+    fault.assert_settled(report, outcome="rolled-back", next_deploy=False)
+    used.execute(mend)
+    fault.assert_next_deploy_works()
+    assert dict(look(used).activations)[report["activation"]] == "rolled-back"
+    assert not used.ask("ls /run/nixferry/unsaved/activations 2>/dev/null || true")
 
 
 def test_state_directory_is_read_only(fault: Fault) -> None:

@@ -33,12 +33,15 @@ systemctl list-units --all --plain --no-legend --full 'nixferry-*' | while read 
 done
 for record in /var/lib/nixferry/activations/*; do
     if [ -f "$record/phase" ]; then
-        phase=$(tr -cd a-z- <"$record/phase" | head -c 30)
+        # Where the guard keeps what the disk does not take
+        unsaved=/run/nixferry/unsaved/activations/${{record##*/}}/phase
+        if [ ! -f "$unsaved" ]; then unsaved=$record/phase; fi
+        phase=$(tr -cd a-z- <"$unsaved" | head -c 30)
         say activation "${{record##*/}} ${{phase:-none}} $(stat -c %y "$record/phase" | tr -d ' ')"
     fi
 done
 for path in /nix/var/nix/gcroots/nixferry/* /etc/systemd/system/nixferry-* /run/nixferry/lock* \
-    /var/lib/nixferry/new /var/lib/nixferry/test.* /var/lib/nixferry/activations/*/exit.*; do
+    /var/lib/nixferry/new /var/lib/nixferry/test.*; do
     # What the guard has set aside is somebody else's.
     case $path in *.garbage.*) continue ;; esac
     if [ -e "$path" ] || [ -L "$path" ]; then say left "$path"; fi

@@ -84,6 +84,17 @@ def test_no_shell_of_a_host_ends_for_a_redirection(file: Path) -> None:
     assert not list(deadly(file.read_text(encoding="utf-8")))
 
 
+def test_no_command_needs_the_log() -> None:
+    """A command whose redirection fails is not run: what matters prints to ``log_place``."""
+    found = [
+        f"{file.relative_to(PLUGINS)}: {line}"
+        for file in SHELL_FILES
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if re.search(r'> *"\$DIR/log"', line) and "log_place()" not in line
+    ]
+    assert not found
+
+
 def test_no_shell_text_in_python_ends_for_a_redirection() -> None:
     found = []
     looked_at = 0

@@ -21,7 +21,7 @@ reboot_instead() {
 }
 
 activate_by_reboot() {
-    if ! enter_phase activating || ! set_result boot_prepared 1; then
+    if ! enter_phase activating || ! save_result boot_prepared 1; then
         roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi
@@ -60,7 +60,7 @@ judge_preparation() {
 }
 
 mark_entry() {
-    if [ -e "$DIR/abort" ]; then
+    if is_there "$DIR/abort"; then
         REASON=aborted MESSAGE=$(abort_message)
         return 1
     fi
@@ -78,9 +78,13 @@ mark_entry() {
         return 1
     fi
     # From here on the next boot may start the new system.
-    set_result rebooting forth
+    if ! save_result rebooting forth; then
+        forget_reboot
+        REASON=state_unwritable MESSAGE="cannot write to the state directory $STATE"
+        return 1
+    fi
     durable
-    if ! boot_once "$new_entry" >>"$DIR/log" 2>&1; then
+    if ! boot_once "$new_entry" >>"$(log_place)" 2>&1; then
         forget_reboot
         MESSAGE="the boot loader cannot be told to boot the entry $new_entry once"
         return 1
@@ -96,12 +100,13 @@ resume_activation() {
     # A full disk (exit code 2) must not prevent it.
     if [ $? -eq 1 ] || ! has_rebooted; then return 0; fi
     mkdir -p "$LOCKS"
-    if claim "$LOCKS/lock" lock_held_by_another; then put "$LOCKS/deployer" "$(request deployer)"; fi
-    rm -f "$DIR/worker" "$DIR/child"
-    put "$DIR/dead_man" "$(in_seconds "$(longest_duration)")"
-    put "$DIR/reports_by" "$(in_seconds "$START_DEADLINE")"
-    put "$DIR/boot" "$(boot_identity)"
-    if ! begin_work >>"$DIR/log" 2>&1; then begin_work_alone; fi
+    if claim "$LOCKS/lock" lock_held_by_another; then put_once "$LOCKS/deployer" "$(request deployer)"; fi
+    drop "$DIR/worker"
+    drop "$DIR/child"
+    keep "$DIR/dead_man" "$(in_seconds "$(longest_duration)")"
+    keep "$DIR/reports_by" "$(in_seconds "$START_DEADLINE")"
+    keep "$DIR/boot" "$(boot_identity)"
+    if ! begin_work >>"$(log_place)" 2>&1; then begin_work_alone; fi
     await_worker || note "the guard did not report after the reboot"
 }
 
@@ -117,7 +122,7 @@ resume_rebooted() {
 # The first step of the guard after a reboot
 come_back() {
     came_from=$(result rebooting)
-    forget_boot_once >>"$DIR/log" 2>&1
+    forget_boot_once >>"$(log_place)" 2>&1
     set_result rebooted 1
     booted_now=$(resolved "$ROOT$KIND_BOOTED")
     note "the host has rebooted and came back with $booted_now"
@@ -157,7 +162,7 @@ await_end_of_boot() {
                 ;;
             *) return 0 ;;
         esac
-        if [ -e "$DIR/abort" ]; then
+        if is_there "$DIR/abort"; then
             REASON=aborted MESSAGE=$(abort_message)
             return 1
         fi

@@ -15,8 +15,8 @@ await_confirmation() {
     fi
     confirm_message="no confirmation came within $(request timeout_confirm) s"
     begin_waiting
-    while [ ! -e "$DIR/confirm" ]; do
-        if [ -e "$DIR/abort" ]; then
+    until is_there "$DIR/confirm"; do
+        if is_there "$DIR/abort"; then
             REASON=aborted MESSAGE=$(abort_message)
             return 1
         fi
@@ -39,7 +39,7 @@ commit() {
         roll_back "$REASON" "$MESSAGE"
         return
     fi
-    if ! set_result commit_begun 1 || ! enter_phase committing; then
+    if ! save_result commit_begun 1 || ! enter_phase committing; then
         roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi

@@ -11,7 +11,7 @@ end_activation() {
     if [ "$1" = committed ] && [ "$(request action):$KIND_CURRENT" = test:profile ]; then add_gc_root new "$TOPLEVEL"; fi
     if [ "$1" = committed ]; then forget_failed; fi
     enter_phase "$1"
-    rm -f "$DIR/room" "$DIR/child" "$DIR"/exit.*
+    give_back_room "$DIR"
     if [ "$1" != failed ] && [ -d "$STATE/secrets" ]; then prune_sets; fi
     release_lock
     remove_boot_unit
@@ -32,5 +32,5 @@ reboot_if_unreachable() {
     note "no login reached the guard within $(request timeout_confirm) s after the roll back: rebooting"
     set_result rebooted 1
     durable
-    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$DIR/log" 2>&1
+    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
 }

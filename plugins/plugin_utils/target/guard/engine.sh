@@ -33,7 +33,7 @@ run_activation() {
         return
     fi
     if [ "$(request action)" != boot ]; then
-        if ! set_result activation_begun 1 || ! enter_phase activating; then
+        if ! save_result activation_begun 1 || ! enter_phase activating; then
             set_result activation_begun ''
             roll_back state_unwritable "cannot write to the state directory $STATE"
             return

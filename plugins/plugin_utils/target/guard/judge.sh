@@ -7,11 +7,9 @@
 
 # Set NEW_FAILED to the units that have failed since the activation began, and record them for the status.
 compare_failed_units() {
-    failed_units >"$DIR/failed_now"
-    NEW_FAILED=$(while IFS= read -r now_failed; do
+    NEW_FAILED=$(failed_units | while IFS= read -r now_failed; do
         if ! grep -qxF -e "$now_failed" "$DIR/old/failed_units"; then echo "$now_failed"; fi
-    done <"$DIR/failed_now")
-    rm -f "$DIR/failed_now"
+    done)
     for flapping_unit in ${FLAPPING:-}; do
         names_unit "$NEW_FAILED" "$flapping_unit" || NEW_FAILED="$NEW_FAILED
 $flapping_unit"
@@ -87,7 +85,7 @@ settle_units() {
             if [ -z "$FLAPPING" ]; then break; fi
             quiet_until=$(in_seconds "$SETTLE_LOOK")
         fi
-        if [ -e "$DIR/abort" ]; then break; fi
+        if is_there "$DIR/abort"; then break; fi
         nap
     done
     if [ -n "${restless:-}" ]; then note "still starting or stopping after the activation: $(listed "$restless")"; fi

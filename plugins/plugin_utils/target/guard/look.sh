@@ -73,9 +73,7 @@ has_said() { [ -n "$RUN_BEGAN" ] && tail -c "+$((RUN_BEGAN + 1))" "$DIR/log" | g
 # Services that ran before the activation and do not run now
 stopped_services() {
     if [ ! -s "$DIR/old/services_active" ]; then return 0; fi
-    active_services >"$DIR/services_now"
-    grep -vxF -f "$DIR/services_now" "$DIR/old/services_active"
-    rm -f "$DIR/services_now"
+    grep -vxF -e "$(active_services)" "$DIR/old/services_active"
 }
 
 # The last line keeps the list from being empty: for some greps an empty list matches everything.

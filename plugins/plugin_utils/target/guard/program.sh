@@ -9,7 +9,6 @@ KILL_GRACE=5      # seconds between SIGTERM and SIGKILL
 LOCKED_PAUSE=2    # seconds until the next try when another activation holds the program's lock
 SHORTEST_TRY=5    # seconds that a try must have: a shorter one is cut off before it can answer "locked"
 
-RUNS=0
 RUN_BEGAN=      # where the output of the last program begins in the log; empty if the output was dropped
 
 # Load from the record what is activated, and how.
@@ -23,30 +22,25 @@ load_activation() {
 
 # run_program SECONDS FUNCTION [abortable]: run a function of the kind's driver in a new process of this program (see
 # `driver` in guard/verbs.sh). Set OUTCOME to its exit code, `timeout` or `aborted`.
-# The exit code is reported by renaming a file, which works on a full disk, too.
+# No file is needed for that, so it works whatever the disk does.
 # shellcheck disable=SC2034 # look.sh reads RUN_BEGAN, and the caller OUTCOME
 run_program() {
-    # Each run has its own name: the waiter of a program that was killed may report late.
-    RUNS=$((RUNS + 1))
-    run_result=$DIR/exit.$$.$RUNS
-    rm -f "$DIR/child" "$DIR"/exit.*
     run_log=$(printing_place)
     RUN_BEGAN=
     if [ "$run_log" = "$DIR/log" ]; then RUN_BEGAN=$(size_of "$run_log"); else set_result unheard 1; fi
-    true >"$run_result"
     (
         unset LC_ALL
         export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM PROFILE
         export_variables "$DIR/request/variables"
-        own_session "$NIXFERRY_SH" "$DIR/guard.sh" driver "${KIND}_$2" </dev/null >>"$run_log" 2>&1 3>&- &
-        put "$DIR/child" "$! $(process_start "$!")"
-        wait "$!"
-        mv -f "$run_result" "$run_result=$?"
+        own_session "$NIXFERRY_SH" "$DIR/guard.sh" driver "${KIND}_$2" </dev/null >>"$run_log" 2>&1
     ) 3>&- &
+    run_process=$!
+    run_start=$(process_start "$run_process")
+    keep "$DIR/child" "$run_process $run_start"
     run_until=$(in_seconds "$1")
     begin_waiting
-    until run_ended; do
-        if [ "${3:-}" = abortable ] && [ -e "$DIR/abort" ] && [ -e "$DIR/child" ]; then
+    while alive "$run_process" "$run_start"; do
+        if [ "${3:-}" = abortable ] && is_there "$DIR/abort"; then
             kill_program
             OUTCOME=aborted
             return
@@ -58,15 +52,9 @@ run_program() {
         fi
         nap
     done
-    OUTCOME=${run_ended##*=}
-    rm -f "$run_ended" "$DIR/child"
-}
-
-run_ended() {
-    for run_ended in "$run_result="*; do
-        if [ -e "$run_ended" ]; then return 0; fi
-    done
-    false
+    wait "$run_process"
+    OUTCOME=$?
+    drop "$DIR/child"
 }
 
 size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
@@ -87,7 +75,8 @@ run_program_when_free() {
 
 # Kill the program that this or an earlier worker has started, with all its processes.
 kill_program() {
-    read -r child child_start <"$DIR/child" 2>/dev/null || return 0
+    find_text "$DIR/child"
+    { read -r child child_start <"$FOUND"; } 2>/dev/null || return 0
     if alive "$child" "$child_start"; then
         kill -TERM "-$child" 2>/dev/null || kill -TERM "$child" 2>/dev/null
         kill_at=$(in_seconds "$KILL_GRACE")
@@ -96,7 +85,7 @@ kill_program() {
     # The group outlives its leader if one of its processes ignored the signal.
     kill -KILL "-$child" 2>/dev/null || { alive "$child" "$child_start" && kill -KILL "$child"; }
     for other in $(others_in_units); do kill -KILL "$other" 2>/dev/null; done
-    rm -f "$DIR/child"
+    drop "$DIR/child"
 }
 
 # dry_activate KEY_OF_EXIT_CODE KEY_OF_LOG: run the kind's own dry activation in a temporary directory
@@ -116,7 +105,7 @@ dry_activate() {
     run_program "$(arg timeout_activation)" dry_activate
     if [ "$OUTCOME" = timeout ]; then
         OUTCOME=''
-        echo "nixferry: it did not end within $(arg timeout_activation) s" >>"$DIR/log"
+        echo "nixferry: it did not end within $(arg timeout_activation) s" >>"$(log_place)"
     fi
     say "$1" "$OUTCOME"
     say_end_of "$2" "$DIR/log"

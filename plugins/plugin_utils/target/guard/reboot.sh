@@ -84,13 +84,13 @@ number_of_generation() {
 # Returns only if the host has not gone down in time.
 reboot_now() {
     durable
-    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$DIR/log" 2>&1
+    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
     pause "$(request timeout_reboot)"
     false
 }
 
 # Removing a file also works on a full disk.
-forget_reboot() { rm -f "$DIR/result/rebooting"; }
+forget_reboot() { drop "$DIR/result/rebooting"; }
 
 # Has the host gone down and come up since the reboot began?
 has_rebooted() { [ -n "$(result rebooting)" ] && [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; }
@@ -105,7 +105,7 @@ reboot_back() {
     set_result rebooting back
     note "rebooting into the old system"
     reboot_now
-    systemctl reboot --force >>"$DIR/log" 2>&1 || reboot -f >>"$DIR/log" 2>&1
+    systemctl reboot --force >>"$(log_place)" 2>&1 || reboot -f >>"$(log_place)" 2>&1
     pause "$GOING_DOWN_BY_FORCE"
     forget_reboot
     incomplete "the host did not go down for the reboot into the old system"

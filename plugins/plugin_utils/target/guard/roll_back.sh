@@ -18,7 +18,8 @@ roll_back() {
         end_activation failed
         return
     fi
-    enter_phase rolling-back
+    enter_phase rolling-back ||
+        add_message "the state directory $STATE takes no files: the record of this deploy lies in main memory"
     forget_announced_deploy
     restore_what_boots
     if ! keeps_running; then place_old_secrets; fi
@@ -30,7 +31,7 @@ roll_back() {
 }
 
 restore_what_boots() {
-    if [ -n "$(result boot_prepared)" ]; then forget_boot_once >>"$DIR/log" 2>&1; fi
+    if [ -n "$(result boot_prepared)" ]; then forget_boot_once >>"$(log_place)" 2>&1; fi
     restore_profile
     restore_boot_default
 }
@@ -68,7 +69,7 @@ restore_profile() {
     if [ -z "$(old profile_link)" ]; then
         rm -f "$PROFILE"
     elif [ -z "$(old generation)" ] ||
-        ! nix-env -p "$PROFILE" --switch-generation "$(old generation)" >>"$DIR/log" 2>&1; then
+        ! nix-env -p "$PROFILE" --switch-generation "$(old generation)" >>"$(log_place)" 2>&1; then
         ln -sfn "$(old profile_link)" "$PROFILE"
     fi
     if [ "$(link_of "$PROFILE")" != "$(old profile_link)" ] || [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then

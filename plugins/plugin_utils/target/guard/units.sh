@@ -30,14 +30,14 @@ begin_work() { if has_service_manager; then start_units; else begin_work_alone; 
 
 begin_work_alone() {
     for detached_verb in watch run; do
-        own_session "$NIXFERRY_SH" "$DIR/guard.sh" "$detached_verb" </dev/null >>"$DIR/log" 2>&1 3>&- &
+        own_session "$NIXFERRY_SH" "$DIR/guard.sh" "$detached_verb" </dev/null >>"$(log_place)" 2>&1 3>&- &
     done
 }
 
 await_worker() {
     detach_until=$(in_seconds "$START_DEADLINE")
     begin_waiting
-    until [ -e "$DIR/worker" ]; do
+    until is_there "$DIR/worker"; do
         if passed "$detach_until"; then return 1; fi
         nap
     done

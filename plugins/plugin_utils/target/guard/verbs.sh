@@ -9,7 +9,8 @@
 use_named_activation() {
     use_activation "$(arg id)"
     if [ ! -f "$DIR/phase" ]; then error no_activation "this host knows no activation $ID"; fi
-    put "$STATE/contact" "$(now)"
+    keep "$STATE/contact" "$(now)"
+    save_unsaved 2>/dev/null
 }
 
 # wait_while SECONDS PHASE...: until the phase is another one, or no process works on it any more
@@ -37,10 +38,10 @@ verb_status() {
 verb_confirm() {
     use_named_activation
     case $(phase) in
-        awaiting-confirmation) true >"$DIR/confirm" || error state_unwritable "cannot write to $DIR" ;;
+        awaiting-confirmation) keep "$DIR/confirm" '' || error state_unwritable "cannot write to $DIR" ;;
         *)
             # After a lost connection the controller may confirm once more.
-            if [ ! -e "$DIR/confirm" ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
+            if ! is_there "$DIR/confirm"; then error not_awaiting "the activation is $(phase): $(result message)"; fi
             ;;
     esac
     wait_while "$(arg seconds)" awaiting-confirmation committing rolling-back
@@ -53,7 +54,7 @@ verb_abort() {
     case $(phase) in
         committing | committed) error too_late "the activation is $(phase)" ;;
         prepared | activating | awaiting-confirmation)
-            put "$DIR/abort" "$(arg reason)" || error state_unwritable "cannot write to $DIR"
+            keep "$DIR/abort" "$(arg reason)" || error state_unwritable "cannot write to $DIR"
             ;;
     esac
     wait_while "$(arg seconds)" prepared activating awaiting-confirmation committing rolling-back
@@ -66,8 +67,8 @@ verb_hold() {
     use_named_activation
     if [ "$(phase)" != awaiting-confirmation ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
     hold_until=$(in_seconds "$(arg seconds)")
-    if ! { put "$DIR/dead_man" "$(($(get "$DIR/dead_man") + hold_until - $(get "$DIR/deadline")))" &&
-        put "$DIR/held" "$hold_until" && put "$DIR/deadline" "$hold_until"; }; then
+    if ! { keep "$DIR/dead_man" "$(($(get "$DIR/dead_man") + hold_until - $(get "$DIR/deadline")))" &&
+        keep "$DIR/held" "$hold_until" && keep "$DIR/deadline" "$hold_until"; }; then
         error state_unwritable "cannot write to $DIR"
     fi
     say_status
@@ -106,9 +107,9 @@ verb_rescue() {
     if has_service_manager && [ "$(bounded 30 systemctl "$(manager_scope)" is-system-running)" = stopping ]; then return; fi
     # On a busy host the dead-man may look before the guard has reported. The guard has as long as `start` waits for it.
     reports_by=$(get "$DIR/reports_by")
-    if [ ! -e "$DIR/worker" ] && ! passed "${reports_by:-0}"; then return; fi
+    if ! is_there "$DIR/worker" && ! passed "${reports_by:-0}"; then return; fi
     # Look twice: two guards at work at the same time would be worst.
-    if owner_lives "$DIR/worker" || { pause 1 && owner_lives "$DIR/worker"; }; then
+    if worker_lives || { pause 1 && worker_lives; }; then
         if ! passed "$(get "$DIR/dead_man")"; then return; fi
         kill -KILL "$OWNER_PID"
         nap
@@ -143,7 +144,7 @@ verb_undo() { if claim_unfinished; then recover_activation; fi; }
 
 # The dead-man on hosts without a service manager. It ends when an administrator deletes the record.
 verb_watch() {
-    until [ -e "$DIR/worker" ] || [ ! -d "$DIR" ] || passed "$(get "$DIR/dead_man")"; do nap; done
+    until is_there "$DIR/worker" || [ ! -d "$DIR" ] || passed "$(get "$DIR/dead_man")"; do nap; done
     until is_final "$(phase)" || [ ! -d "$DIR" ]; do
         verb_rescue
         pause 1

@@ -61,9 +61,14 @@ state_directory() {
     fi
 }
 
-# Only root has a directory that every boot empties; /run/user/<id> goes away when the user logs out.
-# shellcheck disable=SC2034 # other parts read LOCKS
+# Only root has a directory that every boot empties; /run/user/<id> goes away when the user logs out. UNSAVED is the place
+# for what the disk does not take (lib/files.sh); empty where there is none.
+# shellcheck disable=SC2034 # other parts read LOCKS and UNSAVED
 use_state() {
     STATE=$1
-    if is_root && [ -d "$ROOT/run" ]; then LOCKS=$ROOT/run/nixferry; else LOCKS=$STATE; fi
+    if is_root && [ -d "$ROOT/run" ]; then
+        LOCKS=$ROOT/run/nixferry UNSAVED=$ROOT/run/nixferry/unsaved
+    else
+        LOCKS=$STATE UNSAVED=${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/nixferry/unsaved}
+    fi
 }

@@ -25,7 +25,10 @@ owner_lives() {
 # in OWNER_*. Fail with 2 if no file can be written.
 claim() {
     claim_mine=$1.$ID.$$
-    printf '%s %s %s %s %s\n' "$ID" "$$" "$(process_start "$$")" "$(boot_identity)" "$(date +%s)" >"$claim_mine" || return 2
+    printf '%s %s %s %s %s\n' "$ID" "$$" "$(process_start "$$")" "$(boot_identity)" "$(date +%s)" >"$claim_mine" || {
+        rm -f "$claim_mine"
+        return 2
+    }
     if [ -d "$1" ]; then mv "$1" "$1.garbage.$$"; fi
     claim_tries=0
     # The claim that is read here is judged below. It is read again only if it disappears meanwhile.

@@ -11,7 +11,7 @@ lock_lives() {
     [ -n "$OWNER_ID" ] && [ "$OWNER_BOOT" = "$(boot_identity)" ] || return 1
     (
         use_activation "$OWNER_ID"
-        ! is_final "$(phase)" && owner_lives "$DIR/worker"
+        ! is_final "$(phase)" && worker_lives
     )
 }
 
@@ -23,7 +23,7 @@ take_lock() {
     mkdir -p "$LOCKS" || error state_unwritable "cannot make the directory $LOCKS"
     claim "$LOCKS/lock" lock_held_by_another
     case $? in
-        0) put "$LOCKS/deployer" "$1" ;;
+        0) put_once "$LOCKS/deployer" "$1" || rm -f "$LOCKS/deployer" ;;
         1)
             say_lock_holder
             error lock_held "another deploy to this host is running"
@@ -43,9 +43,19 @@ say_lock_holder() {
 }
 
 # Claim the activation for this process. The phase counts only after that: until then another guard may have ended the
-# activation. A full disk (exit code 2) must not prevent a roll back.
+# activation. A disk that takes no claim (exit code 2) must not prevent a roll back: then the claim lies in main memory.
 claim_unfinished() {
-    claim "$DIR/worker" owner_lives
-    if [ $? -eq 1 ]; then return 1; fi
+    claim "$DIR/worker" owner_lives 2>/dev/null
+    case $? in
+        1) return 1 ;;
+        2)
+            if worker_lives; then return 1; fi
+            find_unsaved "$DIR/worker"
+            if [ -n "$UNSAVED_FILE" ] && mkdir -p "${UNSAVED_FILE%/*}"; then
+                claim "$UNSAVED_FILE" owner_lives
+                if [ $? -eq 1 ]; then return 1; fi
+            fi
+            ;;
+    esac
     ! is_final "$(phase)"
 }

@@ -12,14 +12,22 @@
 #   phases/      the phases not entered yet: a phase is entered by a rename, which works on a full disk, too
 #   history      phases with the time they began, on the clock and since the host came up (see `now`)
 #   notes        remarks, one a line                  room      kept free for the end (keep_room)
+#   spare/       empty files, for a disk that has no inodes left (put_spare)
 #   worker       the process that works on it        child    the session of the program that it runs
 #   log          the output of the programs          boot     the boot that it belongs to
 #   confirm, abort   made by the controller
+#
+# If the disk stops taking writes, a roll back still has to work. So all that it reads is written before anything is
+# activated, and what it writes may lie in main memory (`keep`): results, notes, the final phase. Before a step that a
+# power cut must not forget (save_result, enter_phase), the disk has to take the record, or the guard rolls back. Lost may
+# be the output of programs.
 
 request() { get "$DIR/request/$1"; }
 old() { get "$DIR/old/$1"; }
 result() { get "$DIR/result/$1"; }
-set_result() { put "$DIR/result/$1" "$2"; }
+set_result() { keep "$DIR/result/$1" "$2"; }
+# Fails if a power cut would forget it.
+save_result() { put "$DIR/result/$1" "$2"; }
 wanted() { [ "$(request "$1")" = 1 ]; }
 
 phase() { get "$DIR/phase"; }
@@ -28,17 +36,28 @@ ROOM_BYTES=131072
 
 # A record reserves some room on the disk until the activation ends. Then its end can be recorded, and the old system's
 # programs can print, even when the disk fills up meanwhile.
-keep_room() { printf "%${ROOM_BYTES}s" '' >"$DIR/room"; }
+keep_room() {
+    printf "%${ROOM_BYTES}s" '' >"$DIR/room" && true >"$DIR/test" && mkdir "$DIR/spare" || return
+    for spare_digit in 0 1 2 3 4 5 6 7 8 9; do
+        true >"$DIR/spare/$spare_digit" && true >"$DIR/spare/1$spare_digit" || return
+    done
+}
+
+# Remove what the record reserves, and other files that only the activation needed.
+give_back_room() { rm -rf "$1/room" "$1/test" "$1/spare" "$1/child"; } # RECORD
 
 has_room() {
     printf '%16384s' '' 2>/dev/null >"$DIR/test"
     room_found=$?
-    rm -f "$DIR/test"
+    true 2>/dev/null >"$DIR/test"
     return "$room_found"
 }
 
 # The file that a program prints to. Some programs fail if they cannot print: on a full disk they get /dev/null.
 printing_place() { if has_room || { make_room && has_room; }; then echo "$DIR/log"; else echo /dev/null; fi; }
+
+# The same for a command that prints little. A command whose redirection fails is not run at all.
+log_place() { if true 2>/dev/null >>"$DIR/log"; then echo "$DIR/log"; else echo /dev/null; fi; }
 
 prepare_phases() {
     mkdir "$DIR/phases"
@@ -56,12 +75,17 @@ is_phase() {
 
 is_final() { case $1 in committed | rolled-back | failed) true ;; *) false ;; esac; }
 
-# Fails if the record could not be changed: then the new phase would be unknown.
+# Fails if a power cut would forget the new phase.
 enter_phase() {
-    echo "$1 $(date +%s) $(($(now) / NIXFERRY_SECOND))" >>"$DIR/history"
-    echo "--- nixferry: $1, $(date)" >>"$DIR/log"
+    append "$DIR/history" "$1 $(date +%s) $(($(now) / NIXFERRY_SECOND))"
+    echo "--- nixferry: $1, $(date)" >>"$(log_place)"
     if [ "$(phase)" = "$1" ]; then return 0; fi
-    if [ -f "$DIR/phases/$1" ]; then mv -f "$DIR/phases/$1" "$DIR/phase"; else put "$DIR/phase" "$1"; fi
+    if [ -f "$DIR/phases/$1" ] && mv -f "$DIR/phases/$1" "$DIR/phase"; then
+        drop_unsaved "$DIR/phase"
+    elif ! put "$DIR/phase" "$1"; then
+        keep "$DIR/phase" "$1"
+        return 1
+    fi
 }
 
 START_NOTES=            # notes for the user, one a line
@@ -72,8 +96,8 @@ start_note() {
 }
 
 note() {
-    printf '%s\n' "$1" >>"$DIR/notes"
-    printf '%s\n' "--- nixferry: $1" >>"$DIR/log"
+    append "$DIR/notes" "$1"
+    printf '%s\n' "--- nixferry: $1" >>"$(log_place)"
 }
 
 # Add to the message what the user has to know where only the message is shown
@@ -121,6 +145,25 @@ prepare_state() {
         error state_unwritable "cannot write to the state directory $STATE"
     fi
     rm -f "$STATE/test.$$"
+    save_unsaved
+}
+
+# Write to the disk what it did not take before, of activations that have ended. The phase comes last.
+save_unsaved() {
+    for unsaved_record in "${UNSAVED:-/nonexistent}"/activations/*; do
+        if [ ! -d "$unsaved_record" ]; then continue; fi
+        saved_record=$STATE/activations/${unsaved_record##*/}
+        if [ -d "$saved_record" ]; then
+            if ! is_final "$(get "$saved_record/phase")" || owner_lives "$saved_record/worker" ||
+                owner_lives "$unsaved_record/worker"; then continue; fi
+            for unsaved_file in "$unsaved_record"/result/* "$unsaved_record/notes" "$unsaved_record/history" "$unsaved_record/phase"; do
+                saved_file=$saved_record/${unsaved_file#"$unsaved_record"/}
+                if [ -f "$unsaved_file" ]; then put_once "$saved_file" "$(get "$saved_file")" || continue 2; fi
+            done
+            give_back_room "$saved_record"
+        fi
+        rm -rf "$unsaved_record"
+    done
 }
 
 # Every activation, newest first
@@ -129,9 +172,16 @@ activations() {
     ls -1t "$STATE/activations" 2>/dev/null | grep -v '[^0-9A-Za-z-]'
 }
 
+# Is the process that has claimed the activation alive? Then OWNER_PID is its number.
+worker_lives() {
+    if owner_lives "$DIR/worker"; then return 0; fi
+    find_unsaved "$DIR/worker"
+    [ -n "$UNSAVED_FILE" ] && owner_lives "$UNSAVED_FILE"
+}
+
 # Does a process work on the activation?
 is_attended() {
-    owner_lives "$DIR/resumer" || { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && owner_lives "$DIR/worker"; }
+    owner_lives "$DIR/resumer" || { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && worker_lives; }
 }
 
 # Activations that have begun and that no process works on any more. A damaged record does not count: its activation may

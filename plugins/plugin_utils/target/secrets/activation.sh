@@ -44,7 +44,7 @@ longest_secrets() { if [ -n "$(request secrets)" ]; then echo $((2 * UNIT_DEADLI
 place_new_secrets() {
     new_secrets=$(request secrets)
     if [ -z "$new_secrets" ]; then return 0; fi
-    if ! complete_set "$new_secrets" || ! keep_before "$new_secrets" || ! set_result secrets_begun 1; then
+    if ! complete_set "$new_secrets" || ! keep_before "$new_secrets" || ! save_result secrets_begun 1; then
         REASON=secrets MESSAGE="the current secrets could not be kept for a roll back"
         return 1
     fi
@@ -84,7 +84,7 @@ give_new_secrets() {
         REASON=secrets MESSAGE="the owners of these secrets do not exist in the new system: $(listed "$ownerless")"
         return 1
     fi
-    secrets_failed=$(STARTED=$(started_services) && tell_units "$new_secrets" 2>>"$DIR/log")
+    secrets_failed=$(STARTED=$(started_services) && tell_units "$new_secrets" 2>>"$(log_place)")
     if [ -n "$secrets_failed" ]; then
         REASON=secrets MESSAGE="units failed with their new secrets: $(listed "$secrets_failed")"
         return 1
@@ -104,10 +104,11 @@ place_old_secrets() {
     fi
 }
 
+# shellcheck disable=SC2034 # tell_units reads STARTED
 # The old system runs again, but its units may still use the new secrets: restart or reload them.
 tell_old_units() {
     if [ -z "$(result secrets_begun)" ]; then return 0; fi
-    secrets_failed=$(STARTED=$(started_services) && tell_units "$(request secrets)" 2>>"$DIR/log")
+    secrets_failed=$(STARTED=$(started_services) && tell_units "$(request secrets)" 2>>"$(log_place)")
     if [ -n "$secrets_failed" ]; then note "units failed with their old secrets: $(listed "$secrets_failed")"; fi
 }
 

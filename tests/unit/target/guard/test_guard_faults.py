@@ -82,23 +82,6 @@ def test_activation_that_hangs_and_ignores_signals_is_killed_with_all_it_started
     assert not host.is_alive(int((host.directory / "child").read_text()))
 
 
-def test_late_end_of_a_killed_program_is_not_taken_for_that_of_the_next(host: Host) -> None:
-    """Whoever waited for the new system's program says how it ended when the old one's is running already."""
-    old = Path(host.current) / "bin/switch-to-configuration"
-    wait = "touch $HOST/rolling; until [ -e $HOST/told ]; do sleep 0.03; done; sleep 0.3"
-    old.write_text(old.read_text().replace("test)", f"test) {wait};"))
-    tell_late = """\
-case $* in
-    */exit.*) [ -e "$HOST/told" ] || until [ -e "$HOST/rolling" ]; do sleep 0.03; done
-        /bin/mv "$@"; touch "$HOST/told" ;;
-    *) exec /bin/mv "$@" ;;
-esac
-"""
-    host.program("mv", f"#!/bin/sh\n{tell_late}")
-    ended = host.ended(host.start(host.toplevel("new", test="sleep 60"), timeout_activation=5).activation_id)
-    assert (ended.phase, ended.roll_back_exit_code) == ("rolled-back", 0)
-
-
 def test_program_that_is_locked_is_tried_again(host: Host) -> None:
     locked_once = '[ -e "$HOST/once" ] || { touch "$HOST/once"; echo Could not acquire lock >&2; exit 11; }'
     started = host.start(host.toplevel("new", first=locked_once), timeout_activation=20)

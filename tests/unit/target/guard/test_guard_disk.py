@@ -1,0 +1,132 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The state directory takes no files any more: the old system comes back all the same, and the report is true."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from guard_host import SHELLS, Host, changed_program, wait_for
+
+EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
+# The `id` of busybox is built in, so that its guard cannot take itself for root's here.
+MOST_SHELLS = pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
+NOBODY = 65534
+
+
+@pytest.fixture
+def plain(host: Host) -> Iterator[Host]:
+    """A host whose guard obeys the permissions of files, as root does not."""
+    if os.geteuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv is not installed, and root may write to every directory")
+        for path in (host.directory, *host.directory.rglob("*")):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        drop = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups"
+        shell = SHELLS[host.shell].removeprefix("exec ")
+        host.program(
+            "guard-shell",
+            f'#!/bin/sh\ncase $(/usr/bin/id -u) in 0) exec {drop} {shell} "$@" ;; esac\nexec {shell} "$@"\n',
+        )
+    yield host
+    set_writable(host, True)
+
+
+def set_writable(host: Host, writable: bool) -> None:
+    """Whether the state directory takes files. Permissions stand in for a disk that became read-only."""
+    for path in (host.state, *host.state.rglob("*")):
+        usual = 0o700 if path.is_dir() else 0o600
+        path.chmod(usual if writable else usual & 0o500)
+
+
+def names(host: Host) -> tuple[str, str, str]:
+    """What runs, what boots, and what the profile leads to."""
+    return Path(host.current).name, Path(host.boots).name, Path(host.profile_target).name
+
+
+def assert_usable_again(host: Host, activation_id: str) -> None:
+    """The next deploy works, and the record of the last one gets to the disk."""
+    set_writable(host, True)
+    done = host.deploy(host.toplevel("next"))
+    assert done.phase == "committed"
+    assert names(host) == ("next", "next", "next")
+    assert (host.record(activation_id) / "phase").read_text() == "rolled-back\n"
+    assert not list((host.directory / "run/nixferry/unsaved").glob("activations/*"))
+
+
+@MOST_SHELLS
+def test_disk_that_is_lost_while_the_guard_waits(plain: Host) -> None:
+    started = plain.start(plain.toplevel("new"), timeout_confirm=8)
+    assert plain.awaited(started.activation_id).phase == "awaiting-confirmation"
+    set_writable(plain, False)
+    ended = plain.ended(started.activation_id)
+    assert (ended.phase, ended.reason, ended.interrupted) == ("rolled-back", "not_confirmed", False)
+    assert "takes no files" in ended.message
+    assert plain.actions == ["test new", "test old"]
+    assert names(plain) == ("old", "old", "old")
+    assert plain.probe().interrupted == ()
+    assert_usable_again(plain, started.activation_id)
+
+
+@MOST_SHELLS
+def test_confirmation_on_a_lost_disk_goes_back_at_once(plain: Host) -> None:
+    """What a power cut would forget is not committed."""
+    started = plain.start(plain.toplevel("new"), timeout_confirm=1000)
+    plain.awaited(started.activation_id)
+    set_writable(plain, False)
+    ended = plain.confirm(started.activation_id)
+    assert (ended.phase, ended.reason) == ("rolled-back", "state_unwritable")
+    assert plain.actions == ["test new", "test old"]
+    assert names(plain) == ("old", "old", "old")
+    assert_usable_again(plain, started.activation_id)
+
+
+def test_disk_that_is_lost_during_the_activation(plain: Host) -> None:
+    new = plain.toplevel("new", test="touch $HOST/half; until [ -e $HOST/lost ]; do sleep 0.03; done; exit 1")
+    started = plain.start(new)
+    wait_for((plain.directory / "half").exists, "the activation to begin")
+    set_writable(plain, False)
+    (plain.directory / "lost").touch()
+    ended = plain.ended(started.activation_id)
+    assert (ended.phase, ended.reason, ended.exit_code) == ("rolled-back", "activation_failed", 1)
+    assert names(plain) == ("old", "old", "old")
+    assert_usable_again(plain, started.activation_id)
+
+
+@MOST_SHELLS
+def test_guard_killed_on_a_lost_disk_is_replaced_once(plain: Host) -> None:
+    """Several rescuers may come: the unit that has ended, the dead-man, and a verb. One of them rolls back."""
+    old = Path(plain.current) / "bin/switch-to-configuration"
+    old.write_text(old.read_text().replace("test)", "test) sleep 1;"))
+    started = plain.start(plain.toplevel("new"), timeout_confirm=1000)
+    plain.awaited(started.activation_id)
+    set_writable(plain, False)
+    os.kill(plain.worker(started.activation_id), signal.SIGKILL)
+    plain.recover(started.activation_id)
+    ended = plain.ended(started.activation_id)
+    assert (ended.phase, ended.reason) == ("rolled-back", "guard_killed")
+    assert plain.actions == ["test new", "test old"]
+    assert names(plain) == ("old", "old", "old")
+    assert_usable_again(plain, started.activation_id)
+
+
+@EVERY_SHELL
+def test_files_that_are_kept_for_a_disk_without_inodes(host: Host) -> None:
+    """Every new file of the record fails but for those that a rename makes."""
+    host.program_sent = changed_program(
+        'put_once() { if [ -e "${DIR:-}/worker" ]; then return 1; fi; '
+        'printf "%s\\n" "$2" >"$1.new" && mv -f "$1.new" "$1"; }'
+    )
+    started = host.start(host.toplevel("new"))
+    assert host.awaited(started.activation_id).phase == "awaiting-confirmation"
+    assert len(list((host.record(started.activation_id) / "spare").iterdir())) < 20
+    assert host.confirm(started.activation_id).phase == "committed"
+    assert names(host) == ("new", "new", "new")
+    assert not (host.record(started.activation_id) / "spare").exists()
+    assert not (host.directory / "run/nixferry/unsaved").exists()
