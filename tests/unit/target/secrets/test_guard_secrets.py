@@ -191,6 +191,47 @@ def test_power_is_cut_while_the_new_secrets_are_in_place(secrets: SecretsHost) -
     assert in_place(secrets) == of_version(1)
 
 
+# As agenix and sops-nix do in their activation: a directory for each generation, and a link to the one that counts.
+DECRYPTED = """
+for place in agenix secrets; do
+    mkdir -p "$HOST/run/$place.d/@version@"
+    echo "@version@ of the system" >"$HOST/run/$place.d/@version@/app"
+    chmod 400 "$HOST/run/$place.d/@version@/app"
+    ln -sfn "$HOST/run/$place.d/@version@" "$HOST/run/$place"
+done
+"""
+
+
+def test_what_a_system_decrypts_itself_is_left_alone(secrets: SecretsHost) -> None:
+    host = secrets.host_
+    places = [host.directory / "run/agenix", host.directory / "run/secrets"]
+
+    def found() -> list[tuple[str, int, int, int]]:
+        files = [path for place in places for path in (place, *place.parent.glob(f"{place.name}.d/*/app"))]
+        return [
+            (str(path), state.st_ino, state.st_mode, state.st_mtime_ns)
+            for path in files
+            for state in (path.lstat(),)
+        ]
+
+    systems = [
+        host.toplevel(f"v{number}", test=DECRYPTED.replace("@version@", str(number))) for number in (1, 2)
+    ]
+    assert host.deploy(systems[0], secrets=stage(secrets, 1)).phase == "committed"
+    before = found()
+    assert len(before) == 4
+    secrets.place(declared(2), exclusive=True)
+    secrets.place({}, exclusive=True)
+    assert found() == before
+    # Its own program alone goes back to the older ones.
+    started = host.start(systems[1], secrets=stage(secrets, 2))
+    host.awaited(started.activation_id)
+    assert [(place / "app").read_text() for place in places] == ["2 of the system\n"] * 2
+    assert host.abort(started.activation_id).phase == "rolled-back"
+    assert [(place / "app").read_text() for place in places] == ["1 of the system\n"] * 2
+    assert len(found()) == 6
+
+
 def test_secrets_that_were_placed_after_a_power_cut_stay(secrets: SecretsHost) -> None:
     host = secrets.host_
     deploy(secrets, 1)
