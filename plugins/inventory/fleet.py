@@ -85,6 +85,8 @@ notes:
     P(nixferry.deploy.profile#role).
   - A host whose entry in the fleet file cannot be read stays in the inventory, with the reason in C(fleet_error). Its
     build fails with the same reason, and the other hosts are deployed.
+  - An address, a user, a port or a name that ssh or become could take for an option or a command is refused, with the
+    whole inventory.
   - Hosts that the fleet file excludes from deploys are left out; C(-v) names them and the reason.
   - Nothing is written next to a flake, not even a lock file.
   - What Nix code warns of while the hosts are listed (C(lib.warn) and the like) is shown as warnings, each text once.
@@ -136,6 +138,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings, shown
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.address import check_connections
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.inventory_options import (
     OPTIONS,
     FleetOptions,
@@ -172,6 +175,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         try:
             options = fleet_options({name: self.get_option(name) for name in OPTIONS}, path)
             listing = self._listing(options, path, cache)
+            check_connections(listing)
             names = selected(listing, str(self.get_option("query")))
         except NixferryError as error:
             # Ansible would append the cause, which the text holds already.

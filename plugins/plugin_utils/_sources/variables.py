@@ -6,16 +6,15 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import quoted_attribute
 
+from .address import split_address
 from .listing import FleetListing
 
 ROOT = "root"
@@ -45,7 +44,6 @@ _FURTHER = (
 _FLAKE_OPTIONS = ("override_inputs", "impure")
 # The status codes that morph considers healthy.
 SUCCESS = range(200, 300)
-_SSH_URL = re.compile(r"ssh://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -151,15 +149,6 @@ def health_check(check: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str,
         kept["status_codes"] = list(SUCCESS)
     # A period of zero seconds would retry without a pause.
     return {**kept, "delay": max(1, int(check["delay"])), "timeout": max(1, int(check["timeout"]))}
-
-
-def split_address(address: str) -> tuple[str, str, int | None]:
-    """Return user, host and port of ``user@host`` or ``ssh://user@host:port``; empty and None if missing."""
-    if _SSH_URL.match(address):
-        parts = urlsplit(address)
-        return unquote(parts.username or ""), parts.hostname or "", parts.port
-    user, _at, host = address.rpartition("@")
-    return user, host, None
 
 
 def _login(name: str, host: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HEALTH_CHECK_OPTIONS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.address import split_address
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.inventory_options import (
     fleet_options,
     selected,
@@ -24,7 +25,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.variables
     other_access,
     shared_addresses,
     shared_warnings,
-    split_address,
 )
 
 SILENT: dict[str, Any] = {
