@@ -214,6 +214,14 @@ def test_groups_variables_and_the_cache(project: Project) -> None:
     literal = access_literal(yaml.safe_load(described_access)["nixos_ssh_access"])
     assert '"hasAccessTo" = { "web1" = { "root" = true; }; }' in literal
 
+    hive = project.directory / "fleets/colmena/hive.nix"
+    hostile = hive.read_text().replace('targetHost = "', 'targetHost = "-oProxyCommand=touch hacked;')
+    project.write("fleets/colmena/hostile.nix", hostile)
+    refused = described(project, inventory(project, "hostile", "colmena/hostile.nix"))
+    assert "-oProxyCommand=touch hacked" in refused["stderr"]
+    assert "is not valid" in refused["stderr"]
+    assert refused["_meta"]["hostvars"] == {}
+
     # From the cache, since nobody could read the file any more.
     project.write("fleets/colmena/hive.nix", "no Nix at all {")
     cached = described(project, argument)

@@ -102,6 +102,7 @@ permit() {
 
 # Of a request that was judged
 restrict_request() {
+    if [ "$VERB" != probe ]; then refuse_other_activation; fi
     case $VERB in
         probe | start) ;;
         *)
@@ -126,6 +127,16 @@ restrict_request() {
     else
         # The path could be built a moment later. Ask about one that cannot.
         replace_field toplevel "$ROOT/nix/store/00000000000000000000000000000000-absent"
+    fi
+}
+
+# An activation of another profile or kind is none of the caller's business: to them it does not exist. The record is
+# complete when it gets its name.
+refuse_other_activation() {
+    own_record=$STATE/activations/$(arg id)
+    if [ -d "$own_record" ] && { [ "$(get "$own_record/request/kind")" != "$INSTALLED_KIND" ] ||
+        [ "$(get "$own_record/request/profile")" != "$INSTALLED_PROFILE" ]; }; then
+        error no_activation "this host knows no activation $(arg id)"
     fi
 }
 

@@ -147,7 +147,8 @@ recover_interrupted() {
         # If a third party has switched the host since then, this deploy starts from that system.
         if [ "$(phase)" = failed ] && [ -z "$(result other_system)" ]; then
             recovery_message=$(result message)
-            say_end_of log "$DIR/log"
+            # It may be one of a profile that is none of the caller's business.
+            if [ -z "$INSTALLED_VERSION" ]; then say_end_of log "$DIR/log"; fi
             use_activation "$new_id"
             release_lock
             error recovery_failed "the interrupted activation $interrupted_id: $recovery_message"

@@ -327,6 +327,34 @@ def test_the_version_that_began_an_activation_ends_it(guarded: Guarded) -> None:
     assert host.record(started.activation_id).joinpath("guard.sh").stat().st_nlink == 2
 
 
+OTHERS: tuple[dict[str, object], ...] = ({"profile": "other"}, {"kind": KINDS["profile"]})
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_an_activation_of_another_profile_or_kind_does_not_exist(
+    guarded: Guarded, other: dict[str, object]
+) -> None:
+    """Root deploys something else on the same host."""
+    host = guarded.host
+    if "profile" in other:
+        other = {"profile": str(host.profile.with_name("other"))}
+    started = host.start(host.toplevel("new"), **other)
+    host.awaited(started.activation_id)
+    client, found = guarded.client, started.activation_id
+    for ask in (
+        lambda: client.status(found),
+        lambda: client.confirm(found, seconds=1),
+        lambda: client.abort(found, seconds=1),
+        lambda: client.hold(found, seconds=90),
+        lambda: client.recover(found),
+        lambda: guarded.start(guarded.toplevel("mine"), activation_id=found),
+    ):
+        with pytest.raises(NixferryError, match="knows no activation"):
+            ask()
+    assert host.status(found).phase == "awaiting-confirmation"
+    assert host.confirm(found).phase == "committed"
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's directories are judged as root's")
 def test_state_that_others_can_change_is_refused(guarded: Guarded) -> None:
     new = guarded.toplevel("new")
