@@ -26,6 +26,8 @@ _REMEDIES = {
     "generated": "On NixOS and nix-darwin add the key to `nix.settings.trusted-public-keys` of the host's "
     "configuration and deploy that once as root. Nothing was changed.",
     "not_root": "Use `become: true` for this task; it is needed once. Nothing was changed.",
+    "unreadable": "Use `become: true` for this task. Nothing was changed.",
+    "no_settings": "Run `nix show-config` on the host and fix the reported errors. Nothing was changed.",
     "unwritable": "Check the file system of /etc on the host. Nothing was changed.",
     "ineffective": "Run `nix show-config` on the host and fix the reported errors. The file is as it was before.",
     "daemon_not_restarted": "Run `systemctl status nix-daemon` on the host.",

@@ -36,13 +36,29 @@ file_lines() {
     done <"$1"
 }
 
-block_keys() { file_lines "$1" inside | sed -n "s/^$BLOCK_SETTING = //p"; }
+# settings_named NAME TEXT: print the values of the lines `NAME = VALUE`. Fails without such a line.
+settings_named() {
+    named=1
+    while IFS= read -r named_line; do
+        case $named_line in "$1 = "*) printf '%s\n' "${named_line#"$1 = "}" && named=0 ;; esac
+    done <<EOT
+$2
+EOT
+    return "$named"
+}
 
-# Print the setting that Nix reads from all its files. The command has another name in newer versions.
+# Fails if the file cannot be read. It may lack the block.
+block_keys() {
+    block_text=$(file_lines "$1" inside) || return 1
+    settings_named "$BLOCK_SETTING" "$block_text" || true
+}
+
+# Print the setting that Nix reads from all its files. The command has another name in newer versions. Fails if Nix does
+# not print it: an empty list would mean that no key is trusted any more.
 effective_keys() {
-    { nix --extra-experimental-features nix-command config show 2>/dev/null ||
-        nix --extra-experimental-features nix-command show-config 2>/dev/null; } |
-        sed -n 's/^trusted-public-keys = //p'
+    effective_text=$(nix --extra-experimental-features nix-command config show 2>/dev/null ||
+        nix --extra-experimental-features nix-command show-config 2>/dev/null) || return 1
+    settings_named trusted-public-keys "$effective_text"
 }
 
 # among WORD WORDS
@@ -69,8 +85,8 @@ write_keys() { # FILE WORDS
     # A copy first, for its owner and mode: the same users can read it as before.
     if [ -e "$1" ]; then cp -p "$1" "$1.nixferry.new"; else (umask 022 && true >"$1.nixferry.new"); fi || return
     {
-        file_lines "$1" outside
-        if [ -n "$2" ]; then printf '%s\n' "$BLOCK_BEGINS" "$BLOCK_SETTING = $2" "$BLOCK_ENDS"; fi
+        file_lines "$1" outside &&
+            if [ -n "$2" ]; then printf '%s\n' "$BLOCK_BEGINS" "$BLOCK_SETTING = $2" "$BLOCK_ENDS"; fi
     } >"$1.nixferry.new" && mv -f "$1.nixferry.new" "$1"
 }
 
@@ -94,8 +110,8 @@ manage_trusted_keys() {
     answer_begins
     have nix || error no_nix "nix was not found in PATH ($PATH)"
     file=$(configuration_file)
-    before=$(block_keys "$file")
-    effective=$(effective_keys)
+    before=$(block_keys "$file") || error unreadable "cannot read $file"
+    effective=$(effective_keys) || error no_settings "Nix does not print the setting trusted-public-keys"
     after=$(keys_wanted "$before" "$effective")
     say file "$file"
     for key in $before; do say before "$key"; done
@@ -108,7 +124,10 @@ manage_trusted_keys() {
     if [ "$DRY_RUN" = 1 ]; then answer_ends; fi
     is_root || error not_root "only root can change $file"
     write_keys "$file" "$after" || error unwritable "cannot write to $file"
-    effective=$(effective_keys)
+    if ! effective=$(effective_keys); then
+        write_keys "$file" "$before"
+        error ineffective "Nix does not print its settings any more, with what was written to $file"
+    fi
     for key in $after; do
         if ! among "$key" "$effective"; then
             write_keys "$file" "$before"

@@ -134,6 +134,30 @@ def test_a_key_that_nix_does_not_take_is_removed_again(host: Host, configuration
     assert configuration.read_text() == original + "\n"
 
 
+@in_every_shell
+@pytest.mark.parametrize("answer", ["exit 1", "exit 0", "echo 'substituters = x'", "kill -KILL $$"])
+def test_a_key_counts_as_gone_only_if_nix_says_so(host: Host, configuration: Path, answer: str) -> None:
+    """Another line still trusts the key, and Nix does not print its settings."""
+    manage(host, FIRST)
+    before = configuration.read_text()
+    host.program("nix", f"#!/bin/sh\n{answer}\n")
+    for key in (CACHE, FIRST):
+        for dry_run in (True, False):
+            with pytest.raises(NixferryError, match="does not print the setting"):
+                manage(host, key, wanted="absent", dry_run=dry_run)
+    assert configuration.read_text() == before
+
+
+def test_settings_that_nix_stops_to_print_are_taken_back(host: Host, configuration: Path) -> None:
+    manage(host, FIRST)
+    before = configuration.read_text()
+    broken = 'grep -q "^extra" "$HOST/etc/nix/nix.conf" || exit 1\n'
+    host.program("nix", NIX.replace("#!/bin/sh\n", f"#!/bin/sh\n{broken}"))
+    with pytest.raises(NixferryError, match="does not print its settings any more"):
+        manage(host, FIRST, wanted="absent")
+    assert configuration.read_text() == before
+
+
 @pytest.mark.usefixtures("configuration")
 def test_the_daemon_is_restarted_if_it_runs(host: Host) -> None:
     (host.directory / "run/systemd/system").mkdir(parents=True)

@@ -71,14 +71,28 @@ verified() {
 is_signed() {
     case $(nix_command path-info --sigs "$1") in *ca:*) return 1 ;; "$1"*) ;; *) return 1 ;; esac
     verified trusted-public-keys "$1" || return 1
-    signed_closure=$(nix-store -qR "$1" 2>/dev/null) && [ -n "$signed_closure" ] || return 1
-    signed_known=
-    # shellcheck disable=SC2046 # paths are words
-    if [ -n "$(installed_generations)" ]; then signed_known=$(nix-store -qR $(installed_generations) 2>/dev/null); fi
-    # Listed twice, so that `uniq -u` drops the known paths.
-    signed_new=$(printf '%s\n' "$signed_closure" "$signed_known" "$signed_known" | sort | uniq -u)
+    # The exit code of each program counts, and no text passes a pipeline or a file: a list that was cut off must not look
+    # like a short one. The limits of the caller, or a full disk, can end one program and not the next.
+    signed_closure=$(nix-store -qR "$1" 2>/dev/null) || return 1
+    case $NEWLINE$signed_closure$NEWLINE in *"$NEWLINE$1$NEWLINE"*) ;; *) return 1 ;; esac
+    # shellcheck disable=SC2086 # paths are words
+    if verified extra-trusted-public-keys $signed_closure; then return 0; fi
+    signed_new=
+    signed_known=$NEWLINE$(closure_of_generations)$NEWLINE
+    for signed_path in $signed_closure; do
+        case $signed_known in *"$NEWLINE$signed_path$NEWLINE"*) ;; *) signed_new="$signed_new $signed_path" ;; esac
+    done
     # shellcheck disable=SC2086
     [ -z "$signed_new" ] || verified extra-trusted-public-keys $signed_new
+}
+
+# If a path is missing here, it needs a signature.
+closure_of_generations() {
+    set --
+    for known_generation in $(installed_generations); do
+        if [ -e "$known_generation" ]; then set -- "$@" "$known_generation"; fi
+    done
+    if [ "$#" -gt 0 ]; then nix-store -qR "$@" 2>/dev/null; fi
 }
 
 # The GC root is made before the check: a path that was checked cannot be collected and then be built again with other

@@ -114,6 +114,35 @@ def test_only_what_a_deploy_key_signed_is_activated(host: Host) -> None:
     assert f"--option secret-key-files  --option trusted-public-keys {KEY} {built_here}" in calls
 
 
+TRUST = ("sort", "uniq", "grep", "nix-store", "nix", "mktemp", "readlink")
+
+
+@pytest.mark.parametrize("broken", TRUST)
+@pytest.mark.parametrize("code", [127, 137, 0])
+def test_no_program_that_fails_makes_a_system_signed(guarded: Guarded, broken: str, code: int) -> None:
+    """A caller can set limits that end one program and not the next."""
+    signed_in_part = guarded.toplevel("new", signed=False)
+    guarded.note("signed", signed_in_part)
+    guarded.host.program(broken, f"#!/bin/sh\nexit {code}\n")
+    with pytest.raises(NixferryError):
+        guarded.start(signed_in_part)
+    assert unchanged(guarded)
+
+
+@pytest.mark.parametrize("cut", ["closure", "generations"])
+def test_a_list_that_was_cut_off_makes_nothing_signed(guarded: Guarded, cut: str) -> None:
+    host = guarded.host
+    new = guarded.toplevel("new", signed=False)
+    guarded.note("signed", new)
+    path = "*-new" if cut == "closure" else "*old*"
+    real = (host.programs / "nix-store").read_text()
+    lost = f'case $1:$2 in -qR:{path}) echo "$2"; exit 137 ;; esac\n'
+    host.program("nix-store", real.replace("#!/bin/sh\n", f"#!/bin/sh\n{lost}"))
+    with pytest.raises(NixferryError, match="neither signed"):
+        guarded.start(new)
+    assert unchanged(guarded)
+
+
 REFUSED_LINES = (
     "activate=touch $HOST/hacked",
     "commit=touch $HOST/hacked",
