@@ -5,6 +5,9 @@
 #
 # Restore the exact state from before the activation, whatever the new system has done meanwhile.
 
+RESTORE_TRIES=3     # runs of a program that restores the old state, before it counts as failed
+RESTORE_PAUSE=2     # seconds between two of them
+
 # roll_back REASON MESSAGE: restore exactly the old pair: first the system that boots, then the one that runs
 roll_back() {
     set_result reason "$1"
@@ -108,8 +111,31 @@ restore_boot_default() {
     fi
     # A later generation of a third party stays in the boot menu.
     if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
-    run_program_when_free "$(request timeout_roll_back)" restore_boot_default
-    if [ "$OUTCOME" != 0 ]; then incomplete "the old boot default could not be restored (exit code $OUTCOME)$(named_lock)"; fi
+    restore_with restore_boot_default boot_default_problem
+    if [ -n "$RESTORE_PROBLEM" ]; then incomplete "$RESTORE_PROBLEM$(named_lock)"; fi
+}
+
+boot_default_problem() {
+    if [ "$OUTCOME" != 0 ]; then echo "the old boot default could not be restored (exit code $OUTCOME)"; fi
+}
+
+# restore_with FUNCTION PROBLEM: run the program again as long as the function PROBLEM prints why that is due. The failure
+# may pass: a service manager that restarts itself drops its callers, a disk is full for a moment. Set RESTORE_PROBLEM to
+# what remains. All tries together have `timeout_roll_back`.
+restore_with() {
+    restore_until=$(in_seconds "$(request timeout_roll_back)")
+    restore_try=1
+    while :; do
+        run_program_when_free "$(seconds_until "$restore_until")" "$1"
+        RESTORE_PROBLEM=$("$2")
+        if [ -z "$RESTORE_PROBLEM" ] || [ "$restore_try" -ge "$RESTORE_TRIES" ] || was_locked_out ||
+            [ "$(seconds_until "$restore_until")" -le $((RESTORE_PAUSE + SHORTEST_TRY)) ]; then return; fi
+        note "$RESTORE_PROBLEM: trying again (try $restore_try of $RESTORE_TRIES)"
+        pause "$RESTORE_PAUSE"
+        # A third party's system stays.
+        if [ -n "$(other_system)" ]; then return; fi
+        restore_try=$((restore_try + 1))
+    done
 }
 
 restore_running_system() {
@@ -130,7 +156,7 @@ restore_running_system() {
     fi
     forget_failures
     if has_never_begun; then never_begun=1; else never_begun=''; fi
-    run_program_when_free "$(request timeout_roll_back)" roll_back
+    restore_with roll_back roll_back_problem
     # systemd still remembers failed units that the old system does not have.
     forget_failures
     find_other_system
@@ -142,21 +168,27 @@ restore_running_system() {
         add_message "nothing had been activated, and another activation holds the lock $KIND_LOCK"
         return 0
     fi
-    case $OUTCOME in
-        timeout) incomplete "the old system's activation did not end within $(request timeout_roll_back) s$(named_lock)" ;;
-        0) set_result roll_back_exit_code 0 ;;
-        "$KIND_EXIT_FAILED_UNITS")
-            set_result roll_back_exit_code "$OUTCOME"
-            note "units have failed during the roll back: $(listed "$(failed_units)")"
-            ;;
-        *)
-            set_result roll_back_exit_code "$OUTCOME"
-            incomplete "the old system's activation failed with exit code $OUTCOME$(named_lock)"
-            ;;
-    esac
-    if [ "$ROLLED_BACK" = rolled-back ] && [ "$(current_system "$KIND_CURRENT" "$PROFILE")" != "$OLD_SYSTEM" ]; then
-        incomplete "after the roll back $(current_system "$KIND_CURRENT" "$PROFILE") is running, not $OLD_SYSTEM"
+    if [ "$OUTCOME" != timeout ]; then set_result roll_back_exit_code "$OUTCOME"; fi
+    if [ -n "$RESTORE_PROBLEM" ]; then
+        incomplete "$RESTORE_PROBLEM$(named_lock)"
+    elif [ "$OUTCOME" != 0 ]; then
+        note "exit code $OUTCOME of the roll back; failed units: $(listed "$(failed_units)")"
     fi
+}
+
+# Print why the old system does not count as restored. Neither the exit code nor what runs proves it alone.
+roll_back_problem() {
+    case $OUTCOME in
+        timeout) echo "the old system's activation did not end within $(request timeout_roll_back) s" ;;
+        0 | "$KIND_EXIT_FAILED_UNITS")
+            if [ "$OUTCOME" != 0 ] && was_cut_short; then
+                echo "the old system's activation ended half-way with exit code $OUTCOME"
+            elif [ "$(running_system)" != "$OLD_SYSTEM" ]; then
+                echo "after the roll back $(running_system) is running, not $OLD_SYSTEM"
+            fi
+            ;;
+        *) echo "the old system's activation failed with exit code $OUTCOME" ;;
+    esac
 }
 
 leave_other_system() {
@@ -172,12 +204,18 @@ remove_first_system() {
         incomplete "there was no old system to go back to: the changes of the activation remain${KIND_REMAINS:+ ($KIND_REMAINS)}"
         return
     fi
-    run_program_when_free "$(request timeout_roll_back)" deactivate
+    restore_with deactivate removal_problem
     forget_failures
+    if [ -n "$RESTORE_PROBLEM" ]; then incomplete "$RESTORE_PROBLEM"; else
+        note "there was no old system to go back to: the changes of the activation were removed"
+    fi
+}
+
+removal_problem() {
     case $OUTCOME in
-        0) note "there was no old system to go back to: the changes of the activation were removed" ;;
-        timeout) incomplete "there was no old system, and removing the new one did not end within $(request timeout_roll_back) s" ;;
-        *) incomplete "there was no old system, and removing the new one failed with exit code $OUTCOME" ;;
+        0) ;;
+        timeout) echo "there was no old system, and removing the new one did not end within $(request timeout_roll_back) s" ;;
+        *) echo "there was no old system, and removing the new one failed with exit code $OUTCOME" ;;
     esac
 }
 

@@ -169,12 +169,52 @@ def test_profile_that_cannot_be_set_is_a_failed_commit(host: Host) -> None:
     assert is_entirely_old(host)
 
 
-def test_roll_back_that_fails_is_reported_as_failed(host: Host) -> None:
+def change_old(host: Host, test: str) -> None:
+    """Let the old system's program do ``test`` as well, before it makes the old system the current one."""
     program = Path(host.current) / "bin/switch-to-configuration"
-    program.write_text(program.read_text().replace("test)", "test) exit 2"))
+    program.write_text(program.read_text().replace("test)", f"test) {test};"))
+
+
+@EVERY_SHELL
+def test_roll_back_that_fails_for_a_moment_is_tried_again(host: Host) -> None:
+    """The program has moved the link already when the service manager drops it."""
+    half_way = (
+        "ln -sfn $HOST/store/old $HOST/run/current-system; echo Message recipient disconnected >&2; exit 1"
+    )
+    change_old(host, f"[ -e $HOST/once ] || {{ touch $HOST/once; {half_way}; }}")
+    ended = host.ended(host.start(host.toplevel("new"), timeout_confirm=1).activation_id)
+    assert (ended.phase, ended.roll_back_exit_code) == ("rolled-back", 0)
+    assert host.actions == ["test new", "test old", "test old"]
+    assert any("exit code 1: trying again (try 1 of 3)" in note for note in ended.notes), ended.notes
+    assert is_entirely_old(host)
+
+
+def test_roll_back_that_changes_nothing_is_tried_again(host: Host) -> None:
+    """The exit code alone proves nothing."""
+    change_old(host, "[ -e $HOST/once ] || { touch $HOST/once; exit 0; }")
+    ended = host.ended(host.start(host.toplevel("new"), timeout_confirm=1).activation_id)
+    assert ended.phase == "rolled-back"
+    assert host.actions == ["test new", "test old", "test old"]
+    assert is_entirely_old(host)
+
+
+def test_boot_default_that_cannot_be_restored_for_a_moment(host: Host) -> None:
+    program = Path(host.current) / "bin/switch-to-configuration"
+    once = "[ -e $HOST/once ] || { touch $HOST/once; exit 28; }"
+    program.write_text(program.read_text().replace("boot)", f"boot) {once};"))
+    started = host.start(host.toplevel("new", boot="echo wrong >$HOST/boot-default; exit 1"))
+    host.awaited(started.activation_id)
+    assert host.confirm(started.activation_id).phase == "rolled-back"
+    assert host.actions == ["test new", "boot new", "boot old", "boot old", "test old"]
+    assert is_entirely_old(host)
+
+
+def test_roll_back_that_fails_is_reported_as_failed(host: Host) -> None:
+    change_old(host, "exit 2")
     ended = host.ended(host.start(host.toplevel("new"), timeout_confirm=1).activation_id)
     assert (ended.phase, ended.roll_back_exit_code) == ("failed", 2)
     assert "the old system's activation failed with exit code 2" in ended.message
+    assert host.actions == ["test new", *["test old"] * 3]
     assert ended.log_path in ended.remedy
     assert ended.boot_default == "old"
 
