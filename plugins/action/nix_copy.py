@@ -13,11 +13,17 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action im
     NixferryAction,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.explain import STEP
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import CopyRequest, diff_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import (
+    CopyRequest,
+    CopyResult,
+    diff_text,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
     BUILD_OPTION,
+    KNOWN_LATER,
     built_toplevel,
+    is_known_later,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
@@ -72,6 +78,8 @@ class ActionModule(NixferryAction):
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Copy the missing paths to the host, or report them."""
         build = options["build"]
+        if self._task.check_mode and build is not None and is_known_later(shell.host, build):
+            return {"failed": False, **CopyResult("none").facts(), "changed": True, "msg": KNOWN_LATER}
         paths = options["paths"] if build is None else [built_toplevel(shell.host, build)]
         request = request_from(options, paths, dry_run=bool(self._task.check_mode))
         copied = copy_closure(shell, request, nix=Nix(), progress=progress)

@@ -11,8 +11,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action im
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import base_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
     BUILD_OPTION,
+    KNOWN_LATER,
     built_revision,
     built_toplevel,
+    is_known_later,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard, guard_on
@@ -28,6 +30,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options im
     start_request,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.outcome import Outcome
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import unknown_result
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.steps import deferred, settle_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.task import switch_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import (
@@ -87,6 +90,8 @@ class ActionModule(NixferryAction):
         toplevel = options["toplevel"]
         revision, repository = options["revision"], options["repository"] or ""
         if options["build"] is not None:
+            if self._task.check_mode and is_known_later(guard.shell.host, options["build"]):
+                return unknown_result(options["action"], KNOWN_LATER)
             toplevel = built_toplevel(guard.shell.host, options["build"])
             built, checkout = built_revision(guard.shell.host, options["build"])
             revision, repository = revision or built, repository or checkout

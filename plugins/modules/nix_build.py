@@ -356,7 +356,11 @@ outputs:
   type: dict
   sample: {"out": "/nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1"}
 toplevel:
-  description: The store path of O(output), to copy and switch to; null if the host failed.
+  description:
+    - The store path of O(output), to copy and switch to; null if the host failed.
+    - In check mode also null for a content-addressed derivation that has not been built, and for one that needs such a
+      derivation. C(msg) then says that it is known after the build. It needs the experimental feature
+      C(ca-derivations), in C(nix.conf) or in O(options), and cannot be built on a build host.
   returned: without O(hosts)
   type: str
   sample: /nix/store/v3b16p0hb51h7zrgzad4zkdwlvvxrgv5-nixos-system-web1

@@ -31,6 +31,12 @@ from .task import (
     HostBuild,
 )
 
+_REFUSED = NixferryError(
+    "a content-addressed derivation is not built on another host: its store path is not known before",
+    step=Step.BUILD,
+    remedy="Set `build_on` to controller or to target for this host.",
+)
+
 
 class BuildHostRealiser:
     """Realises on the host of ``shell`` for ``BuildTask.run``, which leaves the results on the controller."""
@@ -44,6 +50,18 @@ class BuildHostRealiser:
         self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
     ) -> dict[str, HostBuild]:
         """Return one build per host. If the build host fails, the hosts without a built system fail."""
+        # What it says of other paths than those of a derivation is not believed.
+        refused = {
+            host: HostBuild(host, target, error=_REFUSED)
+            for host, target in targets.items()
+            if not target.known
+        }
+        targets = {host: target for host, target in targets.items() if target.known}
+        return {**refused, **self._builds(nix, targets, deadline)}
+
+    def _builds(
+        self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
+    ) -> dict[str, HostBuild]:
         absent = missing(nix, targets)
         if self._task.options.dry_run:
             return self._planned(targets, absent)

@@ -36,11 +36,21 @@ TIMEOUT_NAME = "the timeout for the build"
 
 @dataclass(frozen=True)
 class Target:
-    """The target of a host: ``realisable`` is a .drv path, or a store path that must exist."""
+    """The target of a host: ``realisable`` is a .drv path, or a store path that must exist.
+
+    The store paths of a content-addressed derivation, and of one that needs such a one, are known after the build only:
+    until then ``outputs`` and ``toplevel`` are empty. ``output`` names the output that is the toplevel.
+    """
 
     realisable: str
     outputs: Mapping[str, str]
     toplevel: str
+    output: str = "out"
+
+    @property
+    def known(self) -> bool:
+        """Return True if the store paths are known."""
+        return bool(self.toplevel)
 
     @property
     def derivation(self) -> str | None:
@@ -50,19 +60,16 @@ class Target:
 def target_of(drv_path: str, outputs: Mapping[str, str], output: str) -> Target:
     """Return the target for a derivation whose output named ``output`` is the toplevel.
 
-    Raises ``NixferryError`` if the output does not exist, or its path is not known before the build.
+    ``outputs`` without any, or with other values than store paths, are those of a content-addressed derivation.
+    Raises ``NixferryError`` if the output does not exist.
     """
+    if not all(is_store_path(path) for path in outputs.values()) or not outputs:
+        return Target(drv_path, {}, "", output)
     if output not in outputs:
         raise NixferryError(
             f"{drv_path} has no output {output!r}", step=STEP, remedy=f"It has: {', '.join(sorted(outputs))}."
         )
-    if not all(is_store_path(path) for path in outputs.values()):
-        raise NixferryError(
-            f"{drv_path} is content-addressed: its store path is not known before it is built",
-            step=STEP,
-            remedy="Build it first and give its path as `store_path`.",
-        )
-    return Target(drv_path, dict(outputs), outputs[output])
+    return Target(drv_path, dict(outputs), outputs[output], output)
 
 
 def target_of_store_path(text: str) -> Target:
@@ -79,10 +86,17 @@ def target_of_store_path(text: str) -> Target:
 
 def missing(nix: Nix, targets: Mapping[str, Target]) -> dict[str, Target]:
     """Return the targets that are not in the store with all their outputs."""
+    unknown = {name: target for name, target in targets.items() if not target.known}
+    deadline = time.monotonic() + QUERY_TIMEOUT_SECONDS
+    plans = plan(nix, unknown, parallel=1, deadline=deadline) if unknown else {}
     invalid = invalid_paths(
         nix, (path for target in targets.values() for path in target.outputs.values()), step=STEP
     )
-    return {name: target for name, target in targets.items() if invalid & set(target.outputs.values())}
+    return {
+        name: target
+        for name, target in targets.items()
+        if invalid & set(target.outputs.values()) or (name in plans and not plans[name].empty)
+    }
 
 
 def plan(

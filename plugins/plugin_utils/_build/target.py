@@ -27,6 +27,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.failures impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import LOG_TAIL_LINES
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
 
+from .floating import built_target
 from .realise import STEP, Target, failure_of
 from .task import BuildTask, HostBuild
 
@@ -79,7 +80,11 @@ class HostPlace:
     def missing(self, targets: Mapping[str, Target]) -> dict[str, Target]:
         wanted = sorted({path for target in targets.values() for path in target.outputs.values()})
         absent = set(TargetStore(self._shell).missing(wanted))
-        return {name: target for name, target in targets.items() if absent & set(target.outputs.values())}
+        return {
+            name: target
+            for name, target in targets.items()
+            if not target.known or absent & set(target.outputs.values())
+        }
 
     def log_tail(self, derivation: str) -> list[str]:
         return self._task.logs.tail(derivation)[-LOG_TAIL_LINES:]
@@ -106,12 +111,14 @@ class TargetRealiser:
             return HostBuild(host, target, plan=plan)
         if not absent:
             return HostBuild(host, target)
+        known = target.known
         if target.derivation is not None:
             self._place.copy([target.derivation], nix, deadline)
         self._task.progress.phase("building on the host")
         result = self._place.realise([target.realisable], deadline)
         if result.return_code == 0:
-            return HostBuild(host, target, built=True)
+            # Whether the host had it already is not known of a content-addressed derivation.
+            return HostBuild(host, target if known else built_target(target, result), built=True)
         failures = own_failures(result.errors)
         tail = self._place.log_tail(failures[0].derivation) if failures else []
         return HostBuild(host, target, error=failure_of(target, result, failures, tail))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import KNOWN_LATER
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import Revision
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
@@ -42,6 +43,7 @@ from .builder_news import (
     BuilderNews,
     with_builders,
 )
+from .floating import with_outputs
 from .gcroots import keep, roots_directory
 from .options import BuildOptions
 from .realise import (
@@ -82,7 +84,7 @@ class HostBuild:
             "drv_path": self.target.derivation if self.target else None,
             "outputs": dict(self.target.outputs) if self.target else {},
             # A failed build must not be copied by mistake.
-            "toplevel": self.target.toplevel if self.target and self.error is None else None,
+            "toplevel": (self.target.toplevel or None) if self.target and self.error is None else None,
             "built": self.built,
             "revision": self.revision.revision,
             "repository": self.revision.repository,
@@ -94,6 +96,8 @@ class HostBuild:
                 download_size=self.plan.download_size,
                 unpacked_size=self.plan.unpacked_size,
             )
+        if self.target is not None and not self.target.known and self.error is None:
+            facts["msg"] = f"{self.host}: {KNOWN_LATER}"
         if self.error is not None:
             facts.update(self.error.result(self.host))
             del facts["changed"]
@@ -231,15 +235,25 @@ class BuildTask:
         self, nix: Nix, targets: Mapping[str, Target], deadline: float | None
     ) -> dict[str, HostBuild]:
         absent = missing(nix, targets)
+        place = Controller(nix, self.logs)
+        present = {host: target for host, target in targets.items() if host not in absent}
         if self.options.dry_run:
+            known, errors = with_outputs(place, present, deadline)
+            targets = {**targets, **known}
             plans = plan(nix, absent, parallel=self.options.limits.evaluators, deadline=deadline)
-            return {host: _planned(host, target, plans.get(host, Plan())) for host, target in targets.items()}
+            return {
+                host: _planned(host, target, plans.get(host, Plan()), errors.get(host))
+                for host, target in targets.items()
+            }
         if absent:
             self.progress.phase(f"building {names_text(list(absent))}")
         errors = {
             host: with_builders(error, self.builders.troubles)
-            for host, error in realise(nix, absent, Controller(nix, self.logs), deadline=deadline).items()
+            for host, error in realise(nix, absent, place, deadline=deadline).items()
         }
+        good = {host: target for host, target in targets.items() if host not in errors}
+        known, unread = with_outputs(place, good, deadline)
+        targets, errors = {**targets, **known}, {**errors, **unread}
         # Some derivations were built here, which the user may not expect.
         self.warnings += self.builders.warnings()
         return self.settled(nix, targets, absent, errors)
@@ -267,9 +281,9 @@ class BuildTask:
         return builds
 
 
-def _planned(host: str, target: Target, plan: Plan) -> HostBuild:
+def _planned(host: str, target: Target, plan: Plan, error: NixferryError | None) -> HostBuild:
     unknown = target.realisable in plan.unknown
-    return HostBuild(host, target, plan=plan, error=not_available(target) if unknown else None)
+    return HostBuild(host, target, plan=plan, error=error or (not_available(target) if unknown else None))
 
 
 def task_result(

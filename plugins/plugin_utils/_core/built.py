@@ -13,6 +13,8 @@ from .errors import NixferryError, Step
 
 STEP = Step.READ_BUILD
 
+# What check mode says instead of a store path.
+KNOWN_LATER = "the store path of a content-addressed derivation is known after the build"
 BUILD_OPTION: dict[str, Any] = {"type": "dict"}
 
 
@@ -50,6 +52,12 @@ def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
             "`build` holds no toplevel", step=STEP, remedy="Give the result that nix_build registered."
         )
     return str(toplevel)
+
+
+def is_known_later(host: str, build: Mapping[str, Any]) -> bool:
+    """Return True if the store path of ``host`` is known after the build only, which check mode does not do."""
+    own = _own_part(host, build)
+    return bool(own.get("drv_path")) and not own.get("failed") and not own.get("toplevel")
 
 
 def built_toplevels(host: str, build: Mapping[str, Any]) -> list[str]:

@@ -25,6 +25,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import 
 PREFIX = "@nix "
 # The prefix of a warning.
 WARNING = "warning:"
+# The prefix of what Nix says while another process holds it up (PathLocks::lockPaths in src/libstore/pathlocks.cc,
+# LocalStore::LocalStore in src/libstore/local-store.cc).
+WAITING = "waiting for "
 # The prefix of what Nix code prints while it is evaluated.
 TRACE = "trace:"
 # Nix counts bytes in 64 bits.
@@ -140,8 +143,9 @@ def _parse_entry(entry: dict[str, Any]) -> LogEvent | None:
         # raw_msg lacks the "error:" and the trace: msg is the text for a terminal.
         text = clean_text(_text(entry.get("msg")) or _text(entry.get("raw_msg")))
         level = _number(entry.get("level"), Level.INFO)
-        # Nix logs traces and some of its warnings at the level of errors.
-        return Message(max(level, Level.WARNING) if text.startswith((WARNING, TRACE)) else level, text)
+        # Nix logs traces, waits and some of its warnings at the level of errors.
+        harmless = text.startswith((WARNING, TRACE, WAITING))
+        return Message(max(level, Level.WARNING) if harmless else level, text)
     if action == "start":
         return Start(
             id=_number(entry.get("id")),

@@ -14,6 +14,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from .log_stream import (
+    WAITING,
     ActivityType,
     Field,
     LogEvent,
@@ -59,8 +60,20 @@ class Tally:
         self._failed: dict[int, int] = {}
         self._announced: dict[int, int] = {}
         self.evaluated_files = 0
+        self._waiting = ""
+
+    @property
+    def waiting(self) -> str:
+        """Return what Nix waits for, in its words; empty if it does not wait."""
+        waits = [each.start.text for each in self._running.values() if each.start.text.startswith(WAITING)]
+        return waits[-1] if waits else self._waiting
 
     def event(self, event: LogEvent) -> None:
+        # A wait that is only a message has no end; it is over when anything else happens.
+        if isinstance(event, Message):
+            self._waiting = event.text.partition("\n")[0] if event.text.startswith(WAITING) else ""
+        elif isinstance(event, Start | Result):
+            self._waiting = ""
         if isinstance(event, Start):
             self._running[event.id] = _Activity(event)
         elif isinstance(event, Stop):

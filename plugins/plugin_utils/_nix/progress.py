@@ -168,7 +168,7 @@ class Progress:
 
 def state_text(tally: Tally) -> str:
     """Return the state in a few words, such as ``building 12/48 (hello-1.0) · copying 3/210 paths (1.2 GiB)``."""
-    parts = []
+    parts = [tally.waiting] if tally.waiting else []
     builds = tally.counts(ActivityType.BUILDS)
     if builds.expected or builds.running:
         text = f"building {builds.done}/{builds.expected}"

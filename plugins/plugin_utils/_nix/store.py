@@ -10,6 +10,7 @@ takes a ``timeout`` in seconds (``None``: no limit).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path i
 from .command import Nix
 
 QUERY_TIMEOUT_SECONDS = 300.0
+# The error of src/nix-store/nix-store.cc of Nix 2.8 to 2.34.
+_FLOATING = re.compile(r"output path of floating content-address(?:ed|ing) derivation")
 # Paths on one command line: about 50 KiB, far below what any system allows.
 PATHS_PER_COMMAND = 500
 
@@ -55,8 +58,7 @@ def invalid_paths(
 def derivation_outputs(nix: Nix, drv_path: str, *, step: Step) -> dict[str, str]:
     """Return the outputs of a derivation in the controller's store, by name.
 
-    Output paths are named like the derivation, with ``-<output>`` unless it is ``out``
-    (``outputPathName`` in src/libstore/derivations.cc of Nix).
+    A content-addressed derivation, and one that needs such a one, has none before it is built.
     Raises ``NixferryError`` also if ``drv_path`` is not a valid derivation.
     """
     derivation = parse_store_path(drv_path, step=step)
@@ -72,12 +74,28 @@ def derivation_outputs(nix: Nix, drv_path: str, *, step: Step) -> dict[str, str]
             step=step,
             remedy="Evaluate it here first, or copy it here with `nix copy --derivation --from`.",
         )
-    answer = query(nix, ["nix-store", "--query", "--outputs", derivation.path], step=step)
-    name = derivation.name.removesuffix(".drv")
+    try:
+        answer = query(nix, ["nix-store", "--query", "--outputs", derivation.path], step=step)
+    except NixferryError as error:
+        if _FLOATING.search(error.cause):
+            return {}
+        raise
+    return named_outputs(derivation.path, answer.split(), step=step)
+
+
+def named_outputs(drv_path: str, paths: Iterable[str], *, step: Step) -> dict[str, str]:
+    """Return the store paths of a derivation's outputs by name. Raises ``NixferryError`` for the path of another one.
+
+    Output paths are named like the derivation, with ``-<output>`` unless it is ``out``
+    (``outputPathName`` in src/libstore/derivations.cc of Nix).
+    """
+    name = parse_store_path(drv_path, step=step).name.removesuffix(".drv")
     outputs = {}
-    for path in answer.split():
-        output = parse_store_path(path, step=step).name.removeprefix(name).removeprefix("-")
-        outputs[output or "out"] = path
+    for path in paths:
+        found = parse_store_path(path, step=step).name
+        if found != name and not found.startswith(f"{name}-"):
+            raise NixferryError(f"{path} is not an output of {drv_path}", step=step)
+        outputs[found.removeprefix(name).removeprefix("-") or "out"] = path
     return outputs
 
 

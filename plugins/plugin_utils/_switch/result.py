@@ -199,6 +199,20 @@ def check_result(
     return result
 
 
+def unknown_result(action: str, text: str) -> dict[str, Any]:
+    """Return the result in check mode for a system whose store path is not known, which ``text`` says."""
+    return {
+        "failed": False,
+        "changed": WOULD[action] in (Outcome.COMMITTED, Outcome.TESTED),
+        "outcome": str(WOULD[action]),
+        **dict.fromkeys(("old", "new"), ""),
+        **dict.fromkeys(("old_generation", "generation"), 0),
+        **{name: [] for name in ("phases", "failed_units", "health_checks", "log", "reboot_reasons")},
+        **dict.fromkeys(("rebooted", "reboot_required"), False),
+        "msg": text,
+    }
+
+
 def prepared_diff(
     host: str, old: str, new: str, closure: ClosureDiff | None, dry_activate_log: str
 ) -> dict[str, str]:

@@ -462,6 +462,67 @@ def test_the_options_of_a_flake_reach_every_call_that_reads_it(project: Project)
         assert {"--impure", "--no-write-lock-file"} <= set(call), call
 
 
+CONTENT_ADDRESSED = """
+let
+  derive = name: given: script: derivation ({
+    inherit name;
+    system = builtins.currentSystem;
+    builder = "/bin/sh";
+    args = [ "-c" script ];
+    salt = "SALT";
+  } // given);
+  content = { __contentAddressed = true; outputHashMode = "recursive"; outputHashAlgo = "sha256"; };
+in
+{
+  itself = derive "itself" content "echo 1 >$out";
+  needs = derive "needs" { dependency = derive "dependency" content "echo 2 >$out"; } "echo $dependency >$out";
+  several = derive "several" (content // { outputs = [ "out" "dev" ]; }) "echo 3 >$out; echo 4 >$dev";
+  broken = derive "broken" { dependency = derive "bad" content "exit 3"; } "echo >$out";
+  plain = derive "plain" { } "echo 5 >$out";
+}
+"""
+
+
+def test_what_is_content_addressed_is_known_after_the_build(project: Project) -> None:
+    """The derivation itself, or only one that it needs."""
+    project.write("ca.nix", CONTENT_ADDRESSED.replace("SALT", secrets.token_hex(8)))
+    hosts = ["itself", "needs", "several", "broken", "plain"]
+    options = {"extra-experimental-features": "ca-derivations"}
+
+    def once(*flags: str) -> tuple[bool, dict[str, Any]]:
+        ran = build(project, *flags, file="ca.nix", attr="{host}", hosts=hosts, options=options).assert_ok()
+        result = ran.result("build")
+        return bool(result["changed"]), result["hosts"]
+
+    changed, planned = once("--check")
+    assert changed
+    for host in ("itself", "needs", "several"):
+        part = planned[host]
+        assert (part["failed"], part["toplevel"], part["outputs"]) == (False, None, {})
+        assert part["drv_path"] in part["would_build"]
+        assert "known after the build" in part["msg"]
+    assert planned["plain"]["toplevel"]
+    changed, made = once()
+    assert changed
+    assert [host for host in hosts if made[host]["failed"]] == ["broken"]
+    assert "bad.drv" in made["broken"]["msg"]
+    for host in ("itself", "needs", "several", "plain"):
+        assert made[host]["built"]
+        assert is_valid(made[host]["toplevel"])
+    assert set(made["several"]["outputs"]) == {"out", "dev"}
+    dependency = Path(made["needs"]["toplevel"]).read_text().strip()
+    assert Path(dependency).read_text() == "2\n"
+    # Later runs know what was built, and build nothing.
+    for flags in ((), ("--check",)):
+        _changed, again = once(*flags)
+        for host in ("itself", "needs", "several"):
+            assert again[host]["toplevel"] == made[host]["toplevel"]
+            assert not again[host]["built"]
+            assert not again[host].get("would_build")
+    by_derivation = build(project, drv_path=made["needs"]["drv_path"], options=options).result("build")
+    assert by_derivation["toplevel"] == made["needs"]["toplevel"]
+
+
 def test_a_file_that_git_does_not_know_is_explained(project: Project) -> None:
     directory = project.directory / "repository"
     project.write("repository/flake.nix", "{ outputs = _: { nixosConfigurations = import ./hosts.nix; }; }")

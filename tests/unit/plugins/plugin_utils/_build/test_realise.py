@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.floating import built_target
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import (
     Controller,
     Target,
@@ -261,9 +262,27 @@ def test_the_toplevel_is_the_named_output() -> None:
     assert "dev, out" in caught.value.remedy
 
 
-def test_a_path_that_is_not_known_yet_is_refused() -> None:
-    with pytest.raises(NixferryError, match="content-addressed"):
-        target_of(store("web.drv"), {"out": "/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9"}, "out")
+# As Nix evaluates the path of a content-addressed derivation; ``nix-store --query`` names none.
+@pytest.mark.parametrize("outputs", [{"out": "/1rz4g4znpzjwh1xymhjpm42vipw92pr73vdgl6xs1hycac8kf2n9"}, {}])
+def test_a_path_that_is_not_known_yet_is_read_after_the_build(outputs: dict[str, str]) -> None:
+    target = target_of(store("web.drv"), outputs, "dev")
+    assert (target.known, target.outputs, target.toplevel) == (False, {}, "")
+
+    def after(*paths: str, code: int = 0) -> Target:
+        result = NixResult(code, "".join(f"{path}\n" for path in paths), "", ("nix-store",))
+        return built_target(target, result)
+
+    built = after(store("web"), store("web-dev"))
+    assert built.outputs == {"out": store("web"), "dev": store("web-dev")}
+    assert (built.known, built.toplevel, built.derivation) == (True, store("web-dev"), store("web.drv"))
+    with pytest.raises(NixferryError, match="no output 'dev'"):
+        after(store("web"))
+    with pytest.raises(NixferryError, match="named no store path"):
+        after()
+    with pytest.raises(NixferryError, match="is not an output of"):
+        after(store("webster"))
+    with pytest.raises(NixferryError, match="exit code 1"):
+        after(code=1)
 
 
 def test_a_ready_store_path_is_checked() -> None:

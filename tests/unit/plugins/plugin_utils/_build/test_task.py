@@ -20,6 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import
     HostBuild,
     task_result,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import is_known_later
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import (
@@ -68,6 +69,18 @@ def test_check_mode_has_the_same_keys_and_the_plan() -> None:
     assert facts["would_build"] == ["/nix/store/web1.drv"]
     assert facts["would_fetch"] == ["/nix/store/dep"]
     assert (facts["download_size"], facts["unpacked_size"]) == (10, 20)
+
+
+def test_a_path_that_is_not_known_yet_is_told_as_such() -> None:
+    target = Target("/nix/store/web1.drv", {}, "")
+    facts = HostBuild("web1", target, plan=Plan(("/nix/store/web1.drv",))).facts()
+    assert (facts["toplevel"], facts["outputs"], facts["failed"]) == (None, {}, False)
+    assert facts["msg"].startswith("web1: ")
+    assert "known after the build" in facts["msg"]
+    assert is_known_later("web1", facts)
+    assert is_known_later("web1", {"hosts": {"web1": facts}})
+    assert not is_known_later("web1", HostBuild("web1", TARGET).facts())
+    assert not is_known_later("web1", HostBuild("web1", target, error=ERROR).facts())
 
 
 def test_a_host_that_failed_has_no_toplevel_to_copy() -> None:

@@ -21,6 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream im
     parse_line,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_tally import BuildLogs, Counts, Tally
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import state_text
 
 LOGS = Path(__file__).parents[3] / "fixtures" / "nix-logs"
 VERSIONS = ["2.8.0", "2.26.3", "2.34.8"]
@@ -67,6 +68,26 @@ def test_evaluated_files_are_counted() -> None:
     tally.event(Message(4, "evaluating file '/a.nix'"))
     tally.event(Message(4, "something else"))
     assert tally.evaluated_files == 1
+
+
+def test_a_wait_is_told_until_it_ends() -> None:
+    tally = Tally()
+    exclusive = (
+        '@nix {"action":"msg","level":0,"msg":"waiting for exclusive access to the Nix store for ca drvs..."}'
+    )
+    event = parse_line(exclusive)
+    assert event == Message(1, "waiting for exclusive access to the Nix store for ca drvs...")
+    tally.event(event)
+    assert (
+        state_text(tally) == tally.waiting == "waiting for exclusive access to the Nix store for ca drvs..."
+    )
+    tally.event(Message(4, "evaluating file '/a.nix'"))
+    assert tally.waiting == ""
+    tally.event(Start(3, ActivityType.BUILD_WAITING, 1, "waiting for lock on '/nix/store/x'"))
+    tally.event(Message(4, "something else"))
+    assert state_text(tally).startswith("waiting for lock on '/nix/store/x'")
+    tally.event(Stop(3))
+    assert tally.waiting == ""
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -16,6 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.follow imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import (
     check_result,
     switch_result,
+    unknown_result,
 )
 
 
@@ -29,6 +30,12 @@ def test_check_mode_has_the_keys_of_a_real_run() -> None:
     probe = read_probe(parse_answer("probe", RemoteResult(0, "\n".join(lines), "")))
     real = switch_result("web1", Followed(status("committed", old_generation="3", new_generation="4"), ()))
     checked = check_result(probe, NEW, "switch", None)
+    unknown = unknown_result("switch", "known later")
+    assert set(unknown) == {*checked, "msg"}
+    assert (unknown["changed"], unknown["outcome"]) == (True, checked["outcome"])
+    assert {name: type(value) for name, value in unknown.items() if name != "msg"} == {
+        name: type(value) for name, value in checked.items()
+    }
     # The name of an activation is nothing that check mode could tell.
     assert real.keys() - checked.keys() == {"activation"}
     assert {key: type(value) for key, value in checked.items() if key in real} == {
