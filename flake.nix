@@ -25,10 +25,11 @@
         }
         arguments;
 
+    # These two import a file, so that a system that gets one of them twice has it once.
     # The option `nixferry.sshAccess`: which key may log in where, said once for all hosts that import it.
-    nixosModules.sshAccess = ./plugins/plugin_utils/nix/fleet/access.nix;
+    nixosModules.sshAccess = { ... }: { imports = [ ./plugins/plugin_utils/nix/fleet/access.nix ]; };
 
     # The option deployment.keys of NixOps, for NixOS: the secrets that nix_secrets places.
-    nixosModules.keys = ./plugins/plugin_utils/nix/keys.nix;
+    nixosModules.keys = { ... }: { imports = [ ./plugins/plugin_utils/nix/keys.nix ]; };
   };
 }

@@ -10,6 +10,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from lab import REPOSITORY, nix_environment, run
 
 NIX = ["nix", "--extra-experimental-features", "nix-command flakes"]
@@ -19,12 +20,22 @@ QUESTION = """describe: describe {
 }"""
 
 
-def test_the_flake_describes_derivations(tmp_path: Path) -> None:
-    # Only what the flake refers to: the checkout holds a lab and virtual environments.
-    for name in ("flake.nix", "plugins/plugin_utils/nix/evaluate.nix"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / name, tmp_path / name)
-    argv = [*NIX, "eval", "--json", "--apply", QUESTION, f"path:{tmp_path}#lib.describe"]
+@pytest.fixture
+def flake(tmp_path: Path) -> Path:
+    """Only what the flake refers to: the checkout holds a lab and virtual environments."""
+    shutil.copy(REPOSITORY / "flake.nix", tmp_path / "flake.nix")
+    shutil.copytree(REPOSITORY / "plugins/plugin_utils/nix", tmp_path / "plugins/plugin_utils/nix")
+    return tmp_path
+
+
+def test_nix_finds_nothing_wrong_with_it(flake: Path) -> None:
+    """Nix of before 2.20 wants modules to be functions."""
+    said = run([*NIX, "flake", "check", "--no-build", f"path:{flake}"], environment=nix_environment()).stderr
+    assert "error" not in said
+
+
+def test_the_flake_describes_derivations(flake: Path) -> None:
+    argv = [*NIX, "eval", "--json", "--apply", QUESTION, f"path:{flake}#lib.describe"]
     described = json.loads(run(argv, environment=nix_environment()).stdout)
     assert described["web1"]["drv_path"].endswith("-web1.drv")
     assert described["web1"]["outputs"]["out"].endswith("-web1")

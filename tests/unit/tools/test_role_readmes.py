@@ -23,7 +23,7 @@ def test_every_variable_is_a_row(tmp_path: Path) -> None:
 argument_specs:
   main:
     short_description: Do it
-    description: [Does it with C(tool), O(example_b) or V(x|y)., Twice.]
+    description: ["Does it with C(tool), O(example_b) or V(x|y).", Twice.]
     options:
       example_b: {type: list, elements: str, default: [a, b], description: "V(x|y), M(ansible.builtin.debug)."}
       example_a: {type: int, required: true, description: A number.}
