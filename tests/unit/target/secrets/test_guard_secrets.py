@@ -150,8 +150,8 @@ def test_a_service_that_the_activation_has_started_is_not_started_again(secrets:
     told = [line for line in (host.directory / "systemctl").read_text().splitlines() if "restart" in line]
     # Those that ran before, and what started before its secret had its owner.
     assert [line for line in told if "list-units" not in line] == [
-        "restart old.service",
-        "restart late.service",
+        "restart -- old.service",
+        "restart -- late.service",
     ]
 
     # On the way back, the old system's program starts one of them.
@@ -166,7 +166,7 @@ def test_a_service_that_the_activation_has_started_is_not_started_again(secrets:
     assert host.awaited(started.activation_id).phase == "awaiting-confirmation"
     assert host.abort(started.activation_id).phase == "rolled-back"
     told = [line for line in (host.directory / "systemctl").read_text().splitlines() if "restart" in line]
-    assert [line for line in told if "list-units" not in line] == ["restart old.service"] * 2
+    assert [line for line in told if "list-units" not in line] == ["restart -- old.service"] * 2
 
 
 @EVERY_SHELL
