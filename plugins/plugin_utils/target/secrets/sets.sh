@@ -23,8 +23,6 @@ TAB=$(printf '\t')
 NEWLINE='
 '
 
-secrets_directory() { echo "$STATE/secrets"; }
-
 # Set KEPT to the file with a secret's content: SET NUMBER PATH
 find_kept() { KEPT=${3%/*}/.nixferry/$1/$2; }
 
@@ -72,8 +70,8 @@ keep_as() { ln -f "$1" "$2" 2>/dev/null || bounded "$COPY_DEADLINE" cp -p "$1" "
 
 # complete_set SET: mark as absent what is placed now and not in the set
 complete_set() {
-    completed=$(secrets_directory)/sets/$1/index
-    complete_from=$(secrets_directory)/sets/$(get "$(secrets_directory)/current")/index
+    completed=$STATE/secrets/sets/$1/index
+    complete_from=$STATE/secrets/sets/$(get "$STATE/secrets/current")/index
     if [ ! -f "$complete_from" ] || is_same_file "$complete_from" "$completed"; then return 0; fi
     cp "$completed" "$completed.new" || return 1
     paths=$NEWLINE$(cut -f 7 "$completed")$NEWLINE
@@ -89,7 +87,7 @@ complete_set() {
 
 # keep_before SET: record in <SET>-before what lies now at the paths of SET
 keep_before() {
-    before_in=$(secrets_directory)/sets/$1-before
+    before_in=$STATE/secrets/sets/$1-before
     mkdir -p "$before_in" || return 1
     while IFS=$TAB read -r number _ _ owner mode storage path; do
         if [ -f "$path" ] && [ ! -L "$path" ]; then
@@ -112,7 +110,7 @@ keep_before() {
 place_set() {
     SECRETS_LOST=
     place_failed=0
-    [ -f "$(secrets_directory)/sets/$1/index" ] || return 1
+    [ -f "$STATE/secrets/sets/$1/index" ] || return 1
     while IFS=$TAB read -r number presence _ owner mode storage path; do
         if [ "$presence" = absent ]; then
             if [ -e "$path" ] || [ -L "$path" ]; then rm -f "$path" || place_failed=1; fi
@@ -127,7 +125,7 @@ place_set() {
             # `mv` would move it into a directory.
             { [ ! -d "$path" ] && ln -f "$KEPT" "$KEPT.placing" && mv -f "$KEPT.placing" "$path"; } || place_failed=1
         fi
-    done <"$(secrets_directory)/sets/$1/index"
+    done <"$STATE/secrets/sets/$1/index"
     return "$place_failed"
 }
 
@@ -138,7 +136,7 @@ own_set() {
         find_kept "$1" "$number" "$path"
         if [ ! -e "$KEPT" ]; then continue; fi
         { chown "$owner" "$KEPT" && chmod "$mode" "$KEPT"; } 2>/dev/null || echo "$owner ($path)"
-    done <"$(secrets_directory)/sets/$1/index"
+    done <"$STATE/secrets/sets/$1/index"
 }
 
 # Services that have started with the new secrets, each between spaces
@@ -147,7 +145,7 @@ STARTED=''
 # changed_units SET: print "restart UNIT" or "reload UNIT" for units whose secrets differ from those in <SET>-before. A unit in
 # STARTED has read its secret, unless the secret did not belong to its owner then.
 changed_units() {
-    [ -s "$(secrets_directory)/sets/$1/units" ] || return 0
+    [ -s "$STATE/secrets/sets/$1/units" ] || return 0
     while IFS=$TAB read -r number presence when _ _ _ path; do
         find_kept "$1" "$number" "$path"
         changed_new=$KEPT
@@ -158,8 +156,8 @@ changed_units() {
         while IFS=$TAB read -r unit_number unit_verb unit_name; do
             case $when:$STARTED in now:*" $unit_name "*) continue ;; esac
             if [ "$unit_number" = "$number" ]; then echo "$unit_verb $unit_name"; fi
-        done <"$(secrets_directory)/sets/$1/units"
-    done <"$(secrets_directory)/sets/$1/index" | sort -r -u
+        done <"$STATE/secrets/sets/$1/units"
+    done <"$STATE/secrets/sets/$1/index" | sort -r -u
 }
 
 # tell_units SET: restart or reload units whose secrets have changed. Print the names of those that fail.
@@ -187,7 +185,7 @@ forget_kept() { # SET DIRECTORY
 
 # forget_set SET: remove the set; placed secrets stay
 forget_set() {
-    forgotten=$(secrets_directory)/sets/${1:?}
+    forgotten=$STATE/secrets/sets/${1:?}
     if [ -f "$forgotten/index" ]; then
         while IFS=$TAB read -r _ _ _ _ _ _ path; do
             forget_kept "$1" "${path%/*}"
@@ -198,7 +196,7 @@ forget_set() {
 
 # Remove sets that were staged for an activation that never started.
 forget_staged() {
-    for staged in "$(secrets_directory)/sets"/*/staged; do
+    for staged in "$STATE/secrets/sets"/*/staged; do
         if [ -e "$staged" ]; then
             staged=${staged%/staged}
             forget_set "${staged##*/}"
@@ -208,24 +206,22 @@ forget_staged() {
 
 # remember_set SET TOPLEVEL: record SET as the current set, and as the one that TOPLEVEL runs with
 remember_set() {
-    remembered_in=$(secrets_directory)
-    mkdir -p "$remembered_in/of" && put "$remembered_in/current" "$1" || return 1
-    if [ -n "$2" ]; then put "$remembered_in/of/${2##*/}" "$1 $2" && put "$remembered_in/toplevel" "$2"; fi
+    mkdir -p "$STATE/secrets/of" && put "$STATE/secrets/current" "$1" || return 1
+    if [ -n "$2" ]; then put "$STATE/secrets/of/${2##*/}" "$1 $2" && put "$STATE/secrets/toplevel" "$2"; fi
 }
 
 # Remove sets that no system uses any more, and the oldest of the others.
 prune_sets() {
-    pruned_in=$(secrets_directory)
     sets_wanted=
-    for remembered in "$pruned_in/of"/*; do
+    for remembered in "$STATE/secrets/of"/*; do
         remembered_set='' remembered_toplevel=''
         { read -r remembered_set remembered_toplevel <"$remembered"; } 2>/dev/null
         if [ -e "$remembered_toplevel" ]; then sets_wanted="$sets_wanted $remembered_set"; else rm -f "$remembered"; fi
     done
     sets_seen=0
     # shellcheck disable=SC2010 # a glob cannot sort by time; whatever is not the name of a set is left out
-    for pruned_set in $(ls -1t "$pruned_in/sets" 2>/dev/null | grep -v '[^0-9A-Za-z-]'); do
-        if [ "$pruned_set" = "$(get "$pruned_in/current")" ] || [ -e "$pruned_in/sets/${pruned_set%-before}/staged" ]; then
+    for pruned_set in $(ls -1t "$STATE/secrets/sets" 2>/dev/null | grep -v '[^0-9A-Za-z-]'); do
+        if [ "$pruned_set" = "$(get "$STATE/secrets/current")" ] || [ -e "$STATE/secrets/sets/${pruned_set%-before}/staged" ]; then
             continue
         fi
         case "$sets_wanted " in *" $pruned_set "*) sets_seen=$((sets_seen + 1)) ;; *) forget_set "$pruned_set" ;; esac
