@@ -55,7 +55,12 @@ class ActionModule(NixferryAction):
             self._warn(*map(shown, task.evaluation_warnings.texts))
         failures = [build.error.text(build.host) for build in builds if build.error is not None]
         self._warn(*task.warnings, *(failures if several else []))
-        return task_result(builds, self._share if several else None, warnings=task.evaluation_warnings.texts)
+        return task_result(
+            builds,
+            self._share if several else None,
+            warnings=task.evaluation_warnings.texts,
+            full_plan=options["full_plan"],
+        )
 
     def _warn(self, *texts: str) -> None:
         for text in texts:

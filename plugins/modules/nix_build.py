@@ -222,6 +222,11 @@ options:
         the store of a build host that O(build_on) names.
     type: bool
     default: false
+  full_plan:
+    description:
+      - Whether RV(would_build) and RV(would_fetch) name every path in check mode, and not only the first ten.
+    type: bool
+    default: false
   sign_key:
     description:
       - A file on the controller with a secret key. The task signs the built closures of all hosts with it, in one call
@@ -382,16 +387,28 @@ built:
   type: bool
 would_build:
   description:
-    - The derivations that would be built.
+    - The first ten derivations that would be built, beginning with the host's own; all of them with
+      O(full_plan=true).
     - With O(build_on=target) or a build host, it is the host's own derivation if that host lacks its outputs.
   returned: in check mode, without O(hosts)
   type: list
   elements: str
+would_build_count:
+  description: The number of derivations that would be built.
+  returned: in check mode, without O(hosts)
+  type: int
+  sample: 214
 would_fetch:
-  description: The store paths that would be fetched from substituters.
+  description:
+    - The first ten store paths that would be fetched from substituters; all of them with O(full_plan=true).
   returned: in check mode, without O(hosts)
   type: list
   elements: str
+would_fetch_count:
+  description: The number of store paths that would be fetched.
+  returned: in check mode, without O(hosts)
+  type: int
+  sample: 1871
 download_size:
   description: Bytes that would be downloaded, as rounded by Nix.
   returned: in check mode, without O(hosts)

@@ -49,6 +49,7 @@ SPECIFICATION: dict[str, Any] = {
         "output": {"type": "str", "default": "out"},
         "build_on": {"type": "str", "default": ON_CONTROLLER},
         "build_in_check_mode": {"type": "bool", "default": False},
+        "full_plan": {"type": "bool", "default": False},
         "sign_key": {"type": "path"},
         "max_memory": {"type": "int"},
         "evaluators": {"type": "int"},

@@ -58,6 +58,9 @@ from .realise import (
     target_of_store_path,
 )
 
+# A system that is built anew needs thousands of paths, which no reader of a result wants.
+PATHS_SHOWN = 10
+
 
 @dataclass(frozen=True)
 class HostBuild:
@@ -77,8 +80,11 @@ class HostBuild:
             return self.built
         return not self.plan.empty
 
-    def facts(self) -> dict[str, Any]:
-        """Return the host's part of the task's result; the same keys in check mode and after a failure."""
+    def facts(self, *, full_plan: bool = False) -> dict[str, Any]:
+        """Return the host's part of the task's result; the same keys in check mode and after a failure.
+
+        Without ``full_plan`` only the first ``PATHS_SHOWN`` paths of a plan are in it.
+        """
         facts: dict[str, Any] = {
             "failed": False,
             "drv_path": self.target.derivation if self.target else None,
@@ -90,9 +96,13 @@ class HostBuild:
             "repository": self.revision.repository,
         }
         if self.plan is not None:
+            shown = None if full_plan else PATHS_SHOWN
             facts.update(
-                would_build=list(self.plan.would_build),
-                would_fetch=list(self.plan.would_fetch),
+                # Nix names what is built first at first, and the host's own derivation at last.
+                would_build=list(self.plan.would_build[::-1][:shown]),
+                would_build_count=len(self.plan.would_build),
+                would_fetch=list(self.plan.would_fetch[:shown]),
+                would_fetch_count=len(self.plan.would_fetch),
                 download_size=self.plan.download_size,
                 unpacked_size=self.plan.unpacked_size,
             )
@@ -287,7 +297,11 @@ def _planned(host: str, target: Target, plan: Plan, error: NixferryError | None)
 
 
 def task_result(
-    builds: Sequence[HostBuild], share: Share | None = None, *, warnings: Sequence[str] = ()
+    builds: Sequence[HostBuild],
+    share: Share | None = None,
+    *,
+    warnings: Sequence[str] = (),
+    full_plan: bool = False,
 ) -> dict[str, Any]:
     """Return the task's result: the only host's part at the top level, or with ``share`` a part for each host.
 
@@ -297,8 +311,8 @@ def task_result(
     changed = any(build.changed for build in builds)
     common = {"changed": changed, "evaluation_warnings": list(warnings)}
     if share is None:
-        return {**builds[0].facts(), **common}
-    hosts = share({build.host: build.facts() for build in builds})
+        return {**builds[0].facts(full_plan=full_plan), **common}
+    hosts = share({build.host: build.facts(full_plan=full_plan) for build in builds})
     return {
         **common,
         "failed": False,

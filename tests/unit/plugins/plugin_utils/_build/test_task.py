@@ -71,6 +71,21 @@ def test_check_mode_has_the_same_keys_and_the_plan() -> None:
     assert (facts["download_size"], facts["unpacked_size"]) == (10, 20)
 
 
+def test_a_plan_names_the_first_paths_unless_all_are_asked_for() -> None:
+    # As Nix orders them: the host's own derivation is the last one.
+    built = tuple(f"/nix/store/{number}.drv" for number in range(500))
+    fetched = tuple(f"/nix/store/{number}" for number in range(700))
+    build = HostBuild("web1", TARGET, plan=Plan(built, fetched, 10, 20))
+    facts = build.facts()
+    assert facts["would_build"] == [f"/nix/store/{number}.drv" for number in range(499, 489, -1)]
+    assert facts["would_fetch"] == list(fetched[:10])
+    assert (facts["would_build_count"], facts["would_fetch_count"]) == (500, 700)
+    full = build.facts(full_plan=True)
+    assert (full["would_build"], full["would_fetch"]) == (list(built[::-1]), list(fetched))
+    assert task_result([build], dict)["hosts"]["web1"] == facts
+    assert task_result([build], dict, full_plan=True)["hosts"]["web1"] == full
+
+
 def test_a_path_that_is_not_known_yet_is_told_as_such() -> None:
     target = Target("/nix/store/web1.drv", {}, "")
     facts = HostBuild("web1", target, plan=Plan(("/nix/store/web1.drv",))).facts()
