@@ -18,12 +18,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options imp
     build_options,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import STEP
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.result import task_result
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import TargetRealiser
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import (
-    BuildTask,
-    Realiser,
-    task_result,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import BuildTask, Realiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.shared_results import add_findings
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell

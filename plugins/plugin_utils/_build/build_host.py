@@ -25,11 +25,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import P
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import build_graph
 
 from .realise import STEP, Target, missing, realise
+from .result import HostBuild
 from .target import HostPlace
-from .task import (
-    BuildTask,
-    HostBuild,
-)
+from .task import BuildTask
 
 _REFUSED = NixferryError(
     "a content-addressed derivation is not built on another host: its store path is not known before",

@@ -29,7 +29,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import P
 
 from .floating import built_target
 from .realise import STEP, Target, failure_of
-from .task import BuildTask, HostBuild
+from .result import HostBuild
+from .task import BuildTask
 
 COPY_RETRIES = 3
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import KNOWN_LATER
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import Revision
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
@@ -57,64 +55,8 @@ from .realise import (
     target_of,
     target_of_store_path,
 )
+from .result import HostBuild
 
-# A system that is built anew needs thousands of paths, which no reader of a result wants.
-PATHS_SHOWN = 10
-
-
-@dataclass(frozen=True)
-class HostBuild:
-    """The result for one host. ``target`` is None if the evaluation failed."""
-
-    host: str
-    target: Target | None = None
-    built: bool = False
-    plan: Plan | None = None
-    error: NixferryError | None = None
-    revision: Revision = field(default_factory=Revision)
-
-    @property
-    def changed(self) -> bool:
-        """Return True if something was built or fetched, or would be."""
-        if self.plan is None or self.error is not None:
-            return self.built
-        return not self.plan.empty
-
-    def facts(self, *, full_plan: bool = False) -> dict[str, Any]:
-        """Return the host's part of the task's result; the same keys in check mode and after a failure.
-
-        Without ``full_plan`` only the first ``PATHS_SHOWN`` paths of a plan are in it.
-        """
-        facts: dict[str, Any] = {
-            "failed": False,
-            "drv_path": self.target.derivation if self.target else None,
-            "outputs": dict(self.target.outputs) if self.target else {},
-            # A failed build must not be copied by mistake.
-            "toplevel": (self.target.toplevel or None) if self.target and self.error is None else None,
-            "built": self.built,
-            "revision": self.revision.revision,
-            "repository": self.revision.repository,
-        }
-        if self.plan is not None:
-            shown = None if full_plan else PATHS_SHOWN
-            facts.update(
-                # Nix names what is built first at first, and the host's own derivation at last.
-                would_build=list(self.plan.would_build[::-1][:shown]),
-                would_build_count=len(self.plan.would_build),
-                would_fetch=list(self.plan.would_fetch[:shown]),
-                would_fetch_count=len(self.plan.would_fetch),
-                download_size=self.plan.download_size,
-                unpacked_size=self.plan.unpacked_size,
-            )
-        if self.target is not None and not self.target.known and self.error is None:
-            facts["msg"] = f"{self.host}: {KNOWN_LATER}"
-        if self.error is not None:
-            facts.update(self.error.result(self.host))
-            del facts["changed"]
-        return facts
-
-
-Share = Callable[[dict[str, dict[str, Any]]], dict[str, dict[str, Any]]]
 Realiser = Callable[[Nix, Mapping[str, Target], float | None], dict[str, HostBuild]]
 
 
@@ -294,28 +236,3 @@ class BuildTask:
 def _planned(host: str, target: Target, plan: Plan, error: NixferryError | None) -> HostBuild:
     unknown = target.realisable in plan.unknown
     return HostBuild(host, target, plan=plan, error=error or (not_available(target) if unknown else None))
-
-
-def task_result(
-    builds: Sequence[HostBuild],
-    share: Share | None = None,
-    *,
-    warnings: Sequence[str] = (),
-    full_plan: bool = False,
-) -> dict[str, Any]:
-    """Return the task's result: the only host's part at the top level, or with ``share`` a part for each host.
-
-    ``warnings`` are those of the evaluation, which serves all hosts together. ``share`` gets the parts of ``builds``
-    and returns them with those of other processes.
-    """
-    changed = any(build.changed for build in builds)
-    common = {"changed": changed, "evaluation_warnings": list(warnings)}
-    if share is None:
-        return {**builds[0].facts(full_plan=full_plan), **common}
-    hosts = share({build.host: build.facts(full_plan=full_plan) for build in builds})
-    return {
-        **common,
-        "failed": False,
-        "hosts": hosts,
-        "failed_hosts": [host for host, facts in hosts.items() if facts["failed"]],
-    }

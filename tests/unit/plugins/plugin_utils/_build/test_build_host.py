@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build import build_host as _build_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.build_host import BuildHostRealiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Target
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import HostBuild
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.result import HostBuild
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.back import Wanted
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable

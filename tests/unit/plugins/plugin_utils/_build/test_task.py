@@ -13,12 +13,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import Target
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.result import HostBuild, task_result
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import (
     limited,
-)
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import (
-    HostBuild,
-    task_result,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import is_known_later
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
