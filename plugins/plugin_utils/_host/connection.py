@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -150,11 +151,11 @@ class RemoteShell:
         Raises ``HostUnreachable`` like ``run``.
         """
         try:
-            result = self._send(command, data, private)
+            result = self._send(command, data, private, step)
             if self._wants_terminal(result):
                 # Nothing was run yet.
                 self._refused_without_terminal = True
-                result = self._send(command, data, private)
+                result = self._send(command, data, private, step)
         except AnsibleError as error:
             cause = explain_exception(str(error), unreachable=isinstance(error, AnsibleConnectionFailure))
             kind = HostUnreachable if cause.unreachable else NixferryError
@@ -166,10 +167,10 @@ class RemoteShell:
                 raise NixferryError(refusal.message, step=step, remedy=refusal.remedy, output=refusal.output)
         return result
 
-    def _send(self, command: str, data: bytes, private: bool) -> RemoteResult:
+    def _send(self, command: str, data: bytes, private: bool, step: Step) -> RemoteResult:
         if self.connection.has_pipelining and not self.needs_terminal:
             return self._execute(command, data)
-        with self._input_file(data, private) as name:
+        with self._input_file(data, private, step) as name:
             return self._execute(f"{command} <{name}")
 
     def _wants_terminal(self, result: RemoteResult) -> bool:
@@ -190,29 +191,53 @@ class RemoteShell:
         )
 
     @contextmanager
-    def _input_file(self, data: bytes, private: bool) -> Iterator[str]:
+    def _input_file(self, data: bytes, private: bool, step: Step) -> Iterator[str]:
         """Provide a file on the host with ``data``, for a connection that passes no input to commands.
 
-        The file belongs to the user who logs in. Root can always read it. Another user can because the
-        controller gives its name, which other users cannot list or guess.
+        The file belongs to the user who logs in, and only that user, root, and the user whom the task becomes can read
+        it. Its name is no secret: every user can list the arguments of the command that reads it.
         """
         parent = "/dev/shm" if private and self._has_shared_memory() else "/tmp"  # noqa: S108
         # mkdir fails if the directory exists.
         directory = f"{parent}/nixferry-{secrets.token_hex(16)}"
         name = f"{directory}/{secrets.token_hex(16)}"
-        root = not self.becomes or self.action.get_become_option("become_user") in (None, "root")
-        made = self._execute(f"umask {'077' if root else '066'} && mkdir {directory}", escalate=False)
+        reader = self.action.get_become_option("become_user") if self.becomes else None
+        made = self._execute(f"umask 077 && mkdir {directory}", escalate=False)
         if made.return_code != 0:
             raise AnsibleConnectionFailure(
                 f"cannot make the directory {directory} on the host: {made.stderr.strip()}"
             )
         try:
             self._put(data, name, private)
-            if not root:
-                self._execute(f"chmod 644 {name}", escalate=False)
+            if reader not in (None, "root"):
+                self._let_read(str(reader), directory, name, step)
             yield name
         finally:
             self._execute(f"rm -rf {directory}", escalate=False)
+
+    def _let_read(self, user: str, directory: str, name: str, step: Step) -> None:
+        """Let ``user`` read the file ``name`` in ``directory``, and no other user.
+
+        Raises ``NixferryError`` if the host cannot do that.
+        """
+        rights = (
+            (f"u:{user}:r", f"{user} allow read", name),
+            (f"u:{user}:x", f"{user} allow execute", directory),
+        )
+        # POSIX ACLs, or those of macOS.
+        commands = [
+            f"{{ setfacl -m {shlex.quote(posix)} {place} || chmod +a {shlex.quote(macos)} {place}; }}"
+            for posix, macos, place in rights
+        ]
+        done = self._execute(" && ".join([f"chmod 600 {name}", *commands]), escalate=False)
+        if done.return_code != 0:
+            raise NixferryError(
+                f"commands get no input here, and a file for the user {user} cannot be kept from other users",
+                step=step,
+                remedy="Become root, log in as that user, use ssh with an escalation that needs no terminal (sudo), "
+                "or install setfacl on the host (often in the package acl).",
+                output=done.stderr.splitlines(),
+            )
 
     def _has_shared_memory(self) -> bool:
         return self._execute("test -d /dev/shm && test -w /dev/shm", escalate=False).return_code == 0

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,7 @@ class Action:
         self.commands: list[tuple[str, bool]] = []
         self.modes: list[int] = []
         self.broken = False
+        self.before_reading: Callable[[str], None] = lambda _command: None
         # What is printed, with exit code 1, instead of running a command with standard input.
         self.refusal = ""
 
@@ -84,6 +88,7 @@ class Action:
         if sudoable and in_data and self.refusal:
             return {"rc": 1, "stdout": "", "stderr": self.refusal}
         if "<" in cmd:
+            self.before_reading(cmd)
             self.modes.append(stat.S_IMODE(Path(cmd.rpartition("<")[2]).stat().st_mode))
         done = subprocess.run(
             ["/bin/sh", "-c", cmd], input=in_data or b"", capture_output=True, timeout=20, check=False
@@ -126,12 +131,64 @@ def test_input_without_standard_input_is_a_private_file_of_the_login_user() -> N
     assert [escalated for _command, escalated in action.commands] == [False, True, False]
 
 
-def test_another_user_may_read_it_by_its_name_only() -> None:
+# What the real one does to a file whose group and others have no rights.
+SETFACL = """\
+#!{python}
+import os, pwd, struct, sys
+_program, option, entry, path = sys.argv
+kind, user, letters = entry.split(":")
+assert (option, kind) == ("-m", "u")
+bits = sum({{"r": 4, "x": 1}}[letter] for letter in letters)
+owner = os.stat(path).st_mode >> 6 & 7
+entries = (1, owner, -1), (2, bits, pwd.getpwnam(user).pw_uid), (4, 0, -1), (16, bits, -1), (32, 0, -1)
+packed = b"".join(struct.pack("<HHI", tag, rights, who & 0xFFFFFFFF) for tag, rights, who in entries)
+os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try as another user")
+@pytest.mark.parametrize("private", [True, False])
+def test_a_file_for_another_user_is_read_by_that_user_alone(
+    private: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every local user sees the name among the arguments of the command."""
+    program = tmp_path / "setfacl"
+    program.write_text(SETFACL.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    action = Action("paramiko")
+    action._connection.become = Become("nobody")
+    readers = []
+
+    def try_all(command: str) -> None:
+        name = command.rpartition("<")[2]
+        for user in ("nobody", "daemon"):
+            tried = subprocess.run(
+                ["runuser", "-u", user, "--", "cat", name], capture_output=True, check=False
+            )
+            readers.append((user, tried.stdout))
+
+    action.before_reading = try_all
+    shell = RemoteShell(action, "web1")  # type: ignore[arg-type]
+    shell.run_command("cat", data=b"PASSWORD=1", step="probe", private=private)
+    assert readers == [("nobody", b"PASSWORD=1"), ("daemon", b"")]
+    assert leftovers(action) == []
+
+
+def test_a_file_that_every_user_could_read_is_not_made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "setfacl").write_text("#!/bin/sh\necho 'Operation not supported' >&2; exit 1\n")
+    (tmp_path / "setfacl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     action = Action("paramiko")
     action._connection.become = Become()
-    RemoteShell(action, "web1").run("exit 0", step="probe")  # type: ignore[arg-type]
-    assert [mode for _name, mode, _file in action._connection.put] == [0o711]
-    assert action.modes == [0o644]
+    with pytest.raises(NixferryError, match="the user www cannot be kept from other users") as error:
+        RemoteShell(action, "web1").run("exit 0", step="probe")  # type: ignore[arg-type]
+    assert "setfacl" in error.value.remedy
+    assert "Operation not supported" in error.value.output
+    assert not [command for command, escalated in action.commands if escalated]
+    assert leftovers(action) == []
 
 
 def test_a_link_that_breaks_leaves_no_file() -> None:
