@@ -17,7 +17,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands imp
     command_script,
     read_commands,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    ANSWER_SECONDS,
+    RemoteShell,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import (
     Nix,
     NixResult,
@@ -64,7 +67,9 @@ class HostPlace:
         command += realisables
         seconds = None if deadline is None else max(1, int(deadline - time.monotonic()))
         begin = time.monotonic()
-        answer = self._shell.run(command_script([limited(command, seconds)]), step=STEP)
+        patience = None if seconds is None else seconds + ANSWER_SECONDS
+        script = command_script([limited(command, seconds)])
+        answer = self._shell.run(script, step=STEP, seconds=patience)
         output = read_commands(answer, step=STEP)
         # The exit code is ambiguous: 124 with GNU coreutils, that of the command with busybox.
         late = seconds is not None and time.monotonic() - begin >= seconds

@@ -33,6 +33,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    OUTPUT_CHARACTERS,
     RemoteShell,
     controller_temporary,
 )
@@ -51,6 +52,7 @@ from .export import Exported, read_export
 from .options import PIECE_BYTES, groups
 from .signed import CACHE_INFO, Proof, description, hash_part, parse_proofs
 from .store import NIX_COMMAND, TargetStore
+from .stream import PIECE_SECONDS
 from .transport import TARGET_ALIAS, Transport, choose_transport, search_path_with, ssh_program
 
 STEP = Step.COPY_BACK
@@ -194,7 +196,8 @@ class _CopyBack:
             while True:
                 read = f'dd if="$directory/export" bs={PIECE_BYTES} skip={pieces} count=1 2>/dev/null'
                 fold = f"tr -d '\\n' | fold -w {ENCODED_CHARACTERS}"
-                piece = _decoded(self._ask(f"{place}; {read} | base64 | {fold}"))
+                longest = 2 * PIECE_BYTES + OUTPUT_CHARACTERS
+                piece = _decoded(self._ask(f"{place}; {read} | base64 | {fold}", most=longest))
                 if len(piece) > PIECE_BYTES or file.tell() + len(piece) > most:
                     raise _refused("sent more than it had told")
                 file.write(piece)
@@ -228,10 +231,11 @@ class _CopyBack:
             with contextlib.suppress(NixferryError):
                 self._store.ask([place, 'rm -rf "$directory"'])
 
-    def _ask(self, command: str) -> tuple[str, ...]:
-        """Return the lines that sh ``command`` prints on the host; it must succeed."""
-        self._seconds_left()
-        return self._store.ask([command]).lines
+    def _ask(self, command: str, *, most: int = OUTPUT_CHARACTERS) -> tuple[str, ...]:
+        """Return the lines that sh ``command`` prints on the host, ``most`` characters; it must succeed."""
+        left = self._seconds_left()
+        seconds = PIECE_SECONDS if left is None else min(left, PIECE_SECONDS)
+        return self._store.ask([command], seconds=seconds, most=most).lines
 
     def _seconds_left(self) -> float | None:
         if self._deadline is None:

@@ -21,6 +21,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands imp
     read_commands,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    ANSWER_SECONDS,
+    OUTPUT_CHARACTERS,
     RemoteResult,
     RemoteShell,
 )
@@ -75,10 +77,10 @@ class TargetStore:
         inner = " && ".join(commands)
         return [f"if [ -e {database} ]; then {inner}; else {listing}; fi"]
 
-    def substitute(self, paths: Sequence[str]) -> tuple[str, ...]:
+    def substitute(self, paths: Sequence[str], *, seconds: float | None) -> tuple[str, ...]:
         """Let the host fetch ``paths`` from its own substituters; return the paths that are still missing.
 
-        One round trip. Missing or unreachable substituters are not an error.
+        One round trip, of at most ``seconds``; None for no limit. Missing or unreachable substituters are not an error.
         """
         realise = (
             f"nix-store{store_option(self.root)} --realise --ignore-unknown --keep-going {QUICK_SUBSTITUTION}"
@@ -86,15 +88,23 @@ class TargetStore:
         # Realising a derivation would build it.
         wanted = [path for path in paths if not path.endswith(".drv")]
         commands = [f"{realise} {shlex.join(batch)} >/dev/null || :" for batch in batches(wanted)]
-        found = set(self.ask([*commands, *self.missing_commands(paths)]).lines)
+        found = set(self.ask([*commands, *self.missing_commands(paths)], seconds=seconds).lines)
         return tuple(path for path in paths if path in found)
 
-    def ask(self, commands: Iterable[str]) -> CommandOutput:
+    def ask(
+        self,
+        commands: Iterable[str],
+        *,
+        seconds: float | None = ANSWER_SECONDS,
+        most: int = OUTPUT_CHARACTERS,
+    ) -> CommandOutput:
         """Run sh ``commands`` one after the other until one fails, in one round trip.
 
-        Raises ``HostUnreachable``, and ``NixferryError`` if Nix is missing or a command fails.
+        ``seconds`` and ``most`` are those of ``RemoteShell.run``. Raises ``HostUnreachable``, and ``NixferryError`` if
+        Nix is missing or a command fails.
         """
-        return self.read(self.shell.run(command_script(commands), step=self.step))
+        done = self.shell.run(command_script(commands), step=self.step, seconds=seconds, most=most)
+        return self.read(done)
 
     def read(self, result: RemoteResult) -> CommandOutput:
         """Return the output in ``result`` of a ``command_script``, or raise the error of the command that failed."""

@@ -53,6 +53,8 @@ from .store import (
 # zlib's fastest level still halves most of a system, and is faster than most links.
 COMPRESSION_LEVEL = 1
 GZIP_FORMAT = 16 + zlib.MAX_WBITS
+# For a piece, on a link of 10 KiB per second, and its import.
+PIECE_SECONDS = 2 * 3600.0
 _REMOVE = 'rm -rf "$directory"'
 
 
@@ -138,7 +140,7 @@ class Stream:
                 make = ""
                 tell(file.tell())
             read = self._read_cache([item.path for item in items])
-            self._target.ask([place, "umask 077", *commands, read, _REMOVE])
+            self._target.ask([place, "umask 077", *commands, read, _REMOVE], seconds=self._patience())
         except BaseException:
             # A lost host keeps the directory until it clears its temporary files.
             with contextlib.suppress(NixferryError):
@@ -176,14 +178,21 @@ class Stream:
 
     def _command(self, command: str, data: bytes, *, before: str = "") -> None:
         """Run sh ``command`` on the host with ``data`` on its standard input."""
-        self._seconds_left()
+        seconds = self._patience()
         if self._compress:
             packer = zlib.compressobj(COMPRESSION_LEVEL, zlib.DEFLATED, GZIP_FORMAT)
             data = packer.compress(data) + packer.flush()
             command = f"gunzip -c | {command}"
         script = command_script([f"{before}{command}"], reads_input=True)
-        result = self._target.shell.run_command(f"/bin/sh -c {shlex.quote(script)}", data=data, step=STEP)
+        result = self._target.shell.run_command(
+            f"/bin/sh -c {shlex.quote(script)}", data=data, step=STEP, seconds=seconds
+        )
         self._target.read(result)
+
+    def _patience(self) -> float:
+        """Return the longest time in seconds that a piece may take."""
+        left = self._seconds_left()
+        return PIECE_SECONDS if left is None else min(left, PIECE_SECONDS)
 
 
 class _Progress:

@@ -146,8 +146,11 @@ class _Copy:
         options = ["--from", self.request.source] if self.request.source else []
         options += ["--to", self.request.root] if self.request.root else []
         self.target.ask(
-            f"{NIX_COMMAND} copy {shlex.join([*options, *self.signature_options(), *arguments])}"
-            for arguments in self.installables(absent)
+            (
+                f"{NIX_COMMAND} copy {shlex.join([*options, *self.signature_options(), *arguments])}"
+                for arguments in self.installables(absent)
+            ),
+            seconds=self.seconds_left(),
         )
 
     def by_ssh(self, absent: Sequence[str]) -> None:
@@ -191,7 +194,11 @@ class _Copy:
                 )
             wanted = self.closure(absent)
         names = [item.path for item in wanted]
-        rest = self.target.substitute(names) if self.request.substitute else self.target.missing(names)
+        rest = (
+            self.target.substitute(names, seconds=self.seconds_left())
+            if self.request.substitute
+            else self.target.missing(names)
+        )
 
         def send() -> None:
             remaining = set(rest if self.attempts == 1 else self.target.missing(names))

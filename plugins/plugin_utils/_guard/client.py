@@ -18,7 +18,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer impor
     Completed,
     parse_answer,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    ANSWER_SECONDS,
+    RemoteShell,
+)
 
 from .installed import STEP, guard_version
 from .probe import ProbeResult, read_probe
@@ -29,6 +32,9 @@ from .status import GuardStatus, read_status
 
 # A reason may be the output of a health check. The guard gets this much of it; the task's result has all of it.
 REASON_BYTES = 256
+# Verbs that run programs of the system, compare closures or finish what was interrupted, and how long these may take.
+LONG_VERBS = ("probe", "start", "recover")
+LONG_SECONDS = 3600
 # The longest text that an installed guard accepts.
 PLAIN_LENGTH = 1000
 _MISSING = "missing"
@@ -123,7 +129,9 @@ class Guard:
         lines = request_lines(self.program.name, verb, iter(values))
         for whole in (False, True):
             script = guard_script(self.program, verb, lines, activation_id=activation_id, whole=whole)
-            answer = parse_answer(verb, self.shell.run(script, step=Step(verb)))
+            answer = parse_answer(
+                verb, self.shell.run(script, step=Step(verb), seconds=patience(verb, values))
+            )
             if answer.text("guard") != _MISSING:
                 return answer
         raise answer.broken("it lacks the program that it has just been sent")
@@ -144,7 +152,10 @@ class InstalledGuard(Guard):
         # Root needs no sudo, and may have none.
         command = f'if [ "$(id -u)" = 0 ]; then exec {program}; else exec sudo -n {program}; fi'
         result = self.shell.run_command(
-            f"/bin/sh -c {shlex.quote(command)}", data=installed_request(verb, values), step=Step(verb)
+            f"/bin/sh -c {shlex.quote(command)}",
+            data=installed_request(verb, values),
+            step=Step(verb),
+            seconds=patience(verb, values),
         )
         if result.return_code != 0 and ANSWER_BEGIN not in result.stdout:
             raise self._no_answer(result, Step(verb))
@@ -181,6 +192,11 @@ def installed_request(verb: str, values: Sequence[tuple[str, str]]) -> bytes:
             )
     plain = ((key, _printable(value) if key in _TEXTS else value) for key, value in values)
     return "\n".join([*request_lines(guard_version(), verb, plain), ""]).encode("ascii")
+
+
+def patience(verb: str, values: Sequence[tuple[str, str]]) -> int:
+    """Return how long to wait for the answer, in seconds: what the host is asked to wait, and what it needs itself."""
+    return (LONG_SECONDS if verb in LONG_VERBS else ANSWER_SECONDS) + int(dict(values).get("seconds") or 0)
 
 
 def guard_on(shell: RemoteShell, installed: object) -> Guard:

@@ -24,7 +24,10 @@ from ansible.module_utils.urls import open_url
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_line, whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import ANSWER_BEGIN, read_line
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    ANSWER_SECONDS,
+    RemoteShell,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
 
 STEP = Step.HEALTH_CHECK
@@ -301,7 +304,7 @@ def run_health_checks(
     on_host = [check for check in checks if check.on_host]
     results = []
     if on_host:
-        raw = shell.run(host_checks(on_host), step=STEP)
+        raw = shell.run(host_checks(on_host), step=STEP, seconds=total_budget(on_host) + ANSWER_SECONDS)
         results += parse_host_output(on_host, raw.stdout)
     results += [_from_controller(check, shell.address, sleep) for check in checks if not check.on_host]
     return results

@@ -25,6 +25,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean
 
 from .login import (
     explain_exception,
@@ -32,6 +33,12 @@ from .login import (
     wants_terminal,
 )
 from .ssh import ssh_command_line, ssh_setting
+from .wait import WaitEnded, bounded_wait
+
+# Seconds that a script may take unless its caller says otherwise: it only looks at the host, or changes a few files.
+ANSWER_SECONDS = 600
+# The greatest length of a script's output. A list of a hundred thousand store paths is shorter.
+OUTPUT_CHARACTERS = 16 * 1024 * 1024
 
 # A dead link is noticed after this many seconds of silence times the count below.
 SERVER_ALIVE_INTERVAL_SECONDS = 5
@@ -54,11 +61,29 @@ class HostUnreachable(NixferryError):
 
 @dataclass(frozen=True)
 class RemoteResult:
-    """The output of a script on the host, with replacement characters for what is not UTF-8."""
+    """The output of a script on the host, cleaned (``_core/said.py``) and bounded.
+
+    Replacement characters stand for what is not UTF-8.
+    """
 
     return_code: int
     stdout: str
     stderr: str
+
+
+def _no_end(ended: WaitEnded, step: Step, seconds: float | None) -> NixferryError:
+    """Return the error for an answer that took too long, or was too long."""
+    if not ended.too_long:
+        return NixferryError(
+            "the host answers with more than it was asked for: its output does not end",
+            step=step,
+            remedy="Look at what a login and /bin/sh print there.",
+        )
+    return HostUnreachable(
+        f"the host has not ended its answer after {round(seconds or 0)} s",
+        step=step,
+        remedy="Look whether the host is overloaded, or a disk of it hangs, and run again.",
+    )
 
 
 def _private_file() -> IO[bytes]:
@@ -132,34 +157,59 @@ class RemoteShell:
         become = self.connection.become
         return self._refused_without_terminal or become.require_tty or not become.pipelining
 
-    def run(self, script: str, *, step: Step) -> RemoteResult:
+    def run(
+        self,
+        script: str,
+        *,
+        step: Step,
+        seconds: float | None = ANSWER_SECONDS,
+        most: int = OUTPUT_CHARACTERS,
+    ) -> RemoteResult:
         """Run ``script`` with ``/bin/sh`` on the host, in one round trip.
 
         The script travels on standard input, so no terminal is allocated, standard error stays apart, and
         nothing of it shows in a process list. Commands in the script that might read standard input have to
         be given another one, because the shell reads its own text from there.
 
-        Raises ``HostUnreachable`` when the host cannot be reached or the connection breaks.
-        """
-        return self.run_command("/bin/sh", data=script.encode(), step=step)
+        ``seconds`` is how long the script may take; None for a script that the user has set no limit for. ``most`` is
+        the greatest length of standard output. Of standard error that exceeds it, the end is kept.
 
-    def run_command(self, command: str, *, data: bytes, step: Step, private: bool = False) -> RemoteResult:
+        Raises ``HostUnreachable`` when the host cannot be reached, the connection breaks, or the script has not ended
+        after ``seconds``; ``NixferryError`` when its output is too long.
+        """
+        return self.run_command("/bin/sh", data=script.encode(), step=step, seconds=seconds, most=most)
+
+    def run_command(
+        self,
+        command: str,
+        *,
+        data: bytes,
+        step: Step,
+        private: bool = False,
+        seconds: float | None = ANSWER_SECONDS,
+        most: int = OUTPUT_CHARACTERS,
+    ) -> RemoteResult:
         """Run ``command``, a line for the shell on the host, with ``data`` on its standard input.
 
         The data is held in memory, so send large data in pieces. ``private`` data reaches no file on the controller.
         On the host it reaches a file outside main memory only where no file system in main memory exists.
-        Raises ``HostUnreachable`` like ``run``.
+        ``seconds`` and ``most``, and the errors, are those of ``run``.
         """
         try:
-            result = self._send(command, data, private, step)
-            if self._wants_terminal(result):
-                # Nothing was run yet.
-                self._refused_without_terminal = True
+            with bounded_wait(seconds):
                 result = self._send(command, data, private, step)
+                if self._wants_terminal(result):
+                    # Nothing was run yet.
+                    self._refused_without_terminal = True
+                    result = self._send(command, data, private, step)
+        except WaitEnded as ended:
+            raise _no_end(ended, step, seconds) from None
         except AnsibleError as error:
             cause = explain_exception(str(error), unreachable=isinstance(error, AnsibleConnectionFailure))
             kind = HostUnreachable if cause.unreachable else NixferryError
             raise kind(cause.message, step=step, remedy=cause.remedy, output=cause.output) from error
+        if len(result.stdout) > most:
+            raise _no_end(WaitEnded(too_long=False), step, seconds)
         # The output of a script of this collection that ran contains this word.
         if result.return_code != 0 and self.becomes and "nixferry" not in result.stdout:
             refusal = explain_refusal([*result.stderr.splitlines(), *result.stdout.splitlines()])
@@ -186,8 +236,8 @@ class RemoteShell:
         return RemoteResult(
             return_code=int(raw["rc"]),
             # With a terminal for privilege escalation, lines end with CR LF.
-            stdout=str(raw["stdout"]).replace("\r\n", "\n"),
-            stderr=str(raw["stderr"]).replace("\r\n", "\n"),
+            stdout=clean(str(raw["stdout"]).replace("\r\n", "\n")),
+            stderr=clean(str(raw["stderr"])[-OUTPUT_CHARACTERS:].replace("\r\n", "\n")),
         )
 
     @contextmanager

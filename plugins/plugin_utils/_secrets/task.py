@@ -30,6 +30,9 @@ from .wire import (
 
 ALL, BEFORE, AFTER = PHASES = ("all", "pre-activation", "post-activation")
 
+# Units are restarted: each may use up its own time limits.
+PLACE_SECONDS = 3600
+
 
 @dataclass(frozen=True)
 class SecretsTask:
@@ -120,7 +123,9 @@ def place_secrets(
             deployer=deployer_name(),
         )
     )
-    placed = parse_placed(shell.run_command(command, data=data, step=STEP, private=True))
+    placed = parse_placed(
+        shell.run_command(command, data=data, step=STEP, private=True, seconds=PLACE_SECONDS)
+    )
     result["set"] = placed.set_name if task.stage else ""
     progress.line(_summary(result, staged=task.stage))
     if placed.failed_units:

@@ -57,7 +57,7 @@ def status_of(verb: str, completed: Completed) -> _guard_status.GuardStatus:
     """What the client makes of an answer."""
 
     class Shell:
-        def run(self, _script: str, *, step: str) -> Completed:
+        def run(self, _script: str, *, step: str, **_limits: object) -> Completed:
             assert step == verb
             return completed
 
