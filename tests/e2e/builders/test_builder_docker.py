@@ -21,7 +21,7 @@ import yaml
 from builder_pair import execute, run_module
 from foreign_systems import SYSTEMS
 from hosts import CONTROLLERS
-from lab import REPOSITORY, Lab, run
+from lab import REPOSITORY, Lab, run, wait_until
 from plays import BUILD, defaults, deploy_play
 from workstation import FOREIGN, Workstation, local_play
 
@@ -90,8 +90,68 @@ def test_from_nothing_to_a_deploy(machine: Workstation, tmp_path: Path) -> None:
     assert machine.execute(f"ls {machine.key_file}.pub 2>/dev/null || true") == ""
     secret = machine.execute(f"sed -n 2p {machine.key_file}")
     assert secret not in str(found) + result.stdout + result.stderr
+    assert set(found["NetworkSettings"]["Networks"]) == {machine.builder}
     refused = machine.execute(f"ssh {machine.builder} cat /etc/passwd 2>&1; echo $?", check=False)
     assert refused.endswith("126"), refused
+
+
+# As root of the builder: with what it finds, and with a /proc that it mounts itself.
+ESCAPE = """
+open=': >>/proc/sys/kernel/core_pattern'
+for pid in $(pgrep -x nix-daemon) $(pgrep -x sshd); do
+    nsenter --user=/proc/$pid/ns/user sh -c "id -u; ($open) 2>&1 && echo open
+        unshare --user --map-root-user --mount --pid --fork --mount-proc sh -c '$open && echo open' 2>&1" || :
+done
+"""
+
+
+def test_root_of_the_builder_is_not_root_of_the_machine(machine: Workstation) -> None:
+    """Who can set kernel.core_pattern lets the kernel run a program on the machine."""
+    tried = machine.inside(ESCAPE, user="root").splitlines()
+    assert "open" not in tried
+    assert tried.count("0") >= 2
+    assert len([line for line in tried if "core_pattern: Permission denied" in line]) == 2 * tried.count("0")
+
+    def processes_of_root() -> set[str]:
+        told = run(["docker", "top", machine.builder, "-eo", "pid,uid,comm"]).stdout.splitlines()[1:]
+        return {line.split()[2] for line in told if line.split()[1] == "0"}
+
+    # The engine's own init does nothing; the health check is root for a moment.
+    wait_until(
+        lambda: processes_of_root() == {"docker-init"}, deadline=30, what="no process that serves is root"
+    )
+
+
+def test_what_an_image_without_the_namespace_has_left_is_taken_over(machine: Workstation) -> None:
+    """Its files are those of the container's root."""
+    before = host_key(machine)
+    path = machine.inside("ls -d /nix/store/*-built-elsewhere | head -n 1")
+    volumes = [f"--volume={machine.builder}-{name}:/{name}" for name in ("nix", "state")]
+    image = machine.inspect()["Config"]["Image"]
+    undo = """
+    find /nix /state -exec chown -h 0:0 {} +
+    chgrp nixbld /nix/store
+    mkdir /nix/left && chown nixbld1:nixbld /nix/left && chmod 700 /nix/left
+    """
+    run(["docker", "stop", machine.builder])
+    run(["docker", "run", "--rm", *volumes, "--entrypoint=/bin/sh", image, "-euc", undo])
+    run(["docker", "start", machine.builder])
+    wait_until(
+        lambda: (
+            run(
+                ["docker", "exec", machine.builder, "/usr/local/lib/nix-builder/healthcheck"], check=False
+            ).returncode
+            == 0
+        ),
+        deadline=60,
+        what="the builder serves what it took over",
+    )
+    assert (
+        machine.inside(f"nix-store --verify-path {path} && stat -c %u:%g:%a /nix/store") == "32768:62768:1775"
+    )
+    assert host_key(machine) == before
+    assert machine.inside("find /nix /var/lib/nix-builder ! -uid 32768 -o -gid 0 -o -gid 30000") == ""
+    machine.inside("rmdir /nix/left")
 
 
 def build_from(machine: Workstation, release: str, version: str) -> None:
@@ -241,6 +301,7 @@ def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None
     everything = ["docker", "ps", "--all", "--format", "{{.Names}}"]
     assert machine.builder not in run(everything).stdout.split()
     assert image not in run(["docker", "images", "--format", "{{.Repository}}:{{.Tag}}"]).stdout.split()
+    assert machine.builder not in run(["docker", "network", "ls", "--format", "{{.Name}}"]).stdout.split()
     volumes = run(["docker", "volume", "ls", "--format", "{{.Name}}"]).stdout
     assert machine.builder not in volumes
     assert (

@@ -61,9 +61,9 @@ class Workstation(Client):
         """The name of the image that the builder's is made from; what it names can change, as in a registry."""
         return f"{self.container}-base:latest"
 
-    def inside(self, script: str) -> str:
+    def inside(self, script: str, *, user: str = "builder-root") -> str:
         """Output of a shell script in the builder's container."""
-        argv = ["docker", "exec", "--interactive", self.builder, "/bin/sh"]
+        argv = ["docker", "exec", "--interactive", "--user", user, self.builder, "/bin/sh"]
         return run(argv, input=script).stdout.strip()
 
     def publish_base(self, container: str) -> None:
@@ -157,4 +157,5 @@ def _remove(workstation: Workstation) -> None:
     builder = workstation.builder
     run(["docker", "rm", "--force", "--volumes", workstation.container, builder], check=False)
     run(["docker", "volume", "rm", f"{builder}-nix", f"{builder}-state"], check=False)
+    run(["docker", "network", "rm", builder], check=False)
     run(["docker", "rmi", workstation.base], check=False)
