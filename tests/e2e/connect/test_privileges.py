@@ -276,6 +276,13 @@ def attack(host: LabHost, signed: str) -> None:
     good = good_request(signed)
     built = forge(host, good, signed)
     host.execute(f"ln -s {signed} /tmp/ferry/link", user="ferry")
+    # What was safe when the guard was installed: with this directory the user could replace the program.
+    host.execute("chown ferry /usr/local")
+    assert "/usr/local belongs to another user" in as_user(host, good)
+    host.execute("chown root /usr/local; chmod g+w /nix/var/nix/db")
+    assert "lets others write to /nix/var/nix/db" in as_user(host, good)
+    host.execute("chmod g-w /nix/var/nix/db")
+    assert "error=refused" in as_user(host, re.sub(r"timeout_confirm=\d+", "timeout_confirm=08", good))
 
     assert "password" in as_user(host, "", "sudo -n /bin/sh -c 'touch /root/hacked'")
     assert "password" in as_user(host, good, f"sudo -n {GUARD} start")
