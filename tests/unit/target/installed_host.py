@@ -87,8 +87,8 @@ class Guarded:
     # What the client asks of a shell.
     login_user = "ferry"
 
-    def run_command(self, _command: str, *, data: bytes, step: str) -> Completed:
-        assert step
+    def run_command(self, _command: str, *, data: bytes, step: str, seconds: float | None) -> Completed:
+        assert step, seconds
         return self.send(data)
 
     @property

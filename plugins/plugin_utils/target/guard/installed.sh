@@ -69,10 +69,14 @@ verified() {
 # names of all its references. Each of these must be signed by a key that the host trusts, be content-addressed, or
 # belong to a generation, which root runs already.
 is_signed() {
-    case $(nix_command path-info --sigs "$1") in *ca:*) return 1 ;; "$1"*) ;; *) return 1 ;; esac
-    verified trusted-public-keys "$1" || return 1
     # The exit code of each program counts, and no text passes a pipeline or a file: a list that was cut off must not look
     # like a short one. The limits of the caller, or a full disk, can end one program and not the next.
+    signed_info=$(nix_command path-info --sigs "$1") || return 1
+    case $signed_info in "$1"*) ;; *) return 1 ;; esac
+    for signed_word in $signed_info; do
+        case $signed_word in ca:*) return 1 ;; esac
+    done
+    verified trusted-public-keys "$1" || return 1
     signed_closure=$(nix-store -qR "$1" 2>/dev/null) || return 1
     case $NEWLINE$signed_closure$NEWLINE in *"$NEWLINE$1$NEWLINE"*) ;; *) return 1 ;; esac
     # shellcheck disable=SC2086 # paths are words

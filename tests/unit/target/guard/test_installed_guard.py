@@ -129,6 +129,24 @@ def test_no_program_that_fails_makes_a_system_signed(guarded: Guarded, broken: s
     assert unchanged(guarded)
 
 
+def test_an_answer_about_signatures_that_was_cut_off_is_none(guarded: Guarded) -> None:
+    new = guarded.toplevel("new")
+    guarded.note("content-addressed", new)
+    program = guarded.host.programs / "nix"
+    cut = 'case $* in *"path-info --sigs"*) for path; do :; done; echo "$path"; kill -KILL $$ ;; esac\n'
+    program.write_text(program.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\n{cut}"))
+    with pytest.raises(NixferryError, match="neither signed"):
+        guarded.start(new)
+    assert unchanged(guarded)
+
+
+def test_a_key_may_have_a_name_like_the_mark_of_contents(guarded: Guarded) -> None:
+    program = guarded.host.programs / "nix"
+    program.write_text(program.read_text().replace("$address a:b", "$address example-ca:b"))
+    started = guarded.start(guarded.toplevel("new"))
+    assert guarded.client.abort(started.activation_id, seconds=100).phase == "rolled-back"
+
+
 @pytest.mark.parametrize("cut", ["closure", "generations"])
 def test_a_list_that_was_cut_off_makes_nothing_signed(guarded: Guarded, cut: str) -> None:
     host = guarded.host
