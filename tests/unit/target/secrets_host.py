@@ -86,12 +86,14 @@ class SecretsHost:
     def directory(self) -> Path:
         return self.host_.directory
 
-    def run_command(self, command: str, *, data: bytes, step: str, private: bool) -> RemoteResult:
+    def run_command(
+        self, command: str, *, data: bytes, step: str, private: bool, seconds: float | None = None
+    ) -> RemoteResult:
         assert private, step
         self.round_trips += 1
         if self.resend and command != "/bin/sh":
             self.resend = False
-            self.run_command(command, data=data, step=step, private=private)
+            self.run_command(command, data=data, step=step, private=private, seconds=seconds)
         if self.meanwhile and command != "/bin/sh":
             self.meanwhile()
         if self.cut_off and command != "/bin/sh":
