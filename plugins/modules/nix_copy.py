@@ -92,7 +92,8 @@ options:
     description:
       - The number of further attempts after a broken connection. The pauses between them grow from one second to half a
         minute.
-      - A host that cannot be reached at all, and errors that another attempt cannot fix, fail at once.
+      - Errors that another attempt cannot fix fail at once, such as a full disk, a missing signature or permission, a
+        path that does not exist, or a login that the host refuses. So does a host that cannot be reached at the beginning.
     type: int
     default: 3
   timeout:

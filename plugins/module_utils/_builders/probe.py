@@ -111,8 +111,9 @@ def judged_login(done: Completed) -> Failure | None:
     found = classified(done.stdout + done.stderr)
     if found and found.code == "no_shell":
         return found
-    if done.stdout:
-        return classified(f"protocol mismatch, got '{done.stdout.strip().splitlines()[0][:80]}'")
+    said = done.stdout.strip()
+    if said:
+        return classified(f"protocol mismatch, got '{said.splitlines()[0][:80]}'")
     return None
 
 

@@ -39,7 +39,9 @@ class CopyError(NixferryError):
 
 UNTRUSTED = "untrusted"
 
-# The first cause in any line decides: specific causes come first, since Nix adds a general one after them.
+# The first cause in any line decides: specific causes come first, since Nix adds a general one after them. nix_copy
+# tries again what is ``transient``. Signatures, a full disk, a missing program, passwords, permissions and paths that
+# do not exist stay as they are without the user.
 CAUSES = (
     Cause(
         (
@@ -99,13 +101,32 @@ CAUSES = (
             r"mux_client",
             r"kex_exchange",
             r"control socket connect",
+            # The multiplexed connection has died, and ssh may not ask for a password. Ansible then logs in anew.
             r"permission denied \(",
             r"failed to connect to the host",
             r"timeout, server .* not responding",
             r"no route to host",
+            r"network is (unreachable|down)",
+            r"operation timed out",
+            r"software caused connection abort",
+            r"temporary failure in name resolution",
         ),
         "the connection to the host broke: {line}",
         "Run again: paths that have arrived are not sent a second time.",
+        transient=True,
+    ),
+    Cause(
+        (r"database is (busy|locked)", r"cannot allocate memory", r"resource temporarily unavailable"),
+        "the host is busy: {line}",
+        "Run again when less happens there: paths that have arrived are not sent a second time.",
+        transient=True,
+    ),
+    Cause(
+        (
+            r"unable to download .*(timed? ?out|could( not|n't) resolve|http error (429|5\d\d)|couldn't connect)",
+        ),
+        "the cache did not answer: {line}",
+        "Check that the store in `from` can be reached from where it is read, or leave `from` out.",
         transient=True,
     ),
     Cause(

@@ -275,9 +275,9 @@ class _Copy:
 
 def is_transient(error: NixferryError) -> bool:
     """Return True if the same attempt may succeed a moment later."""
-    return isinstance(error, HostUnreachable | AnswerLost) or (
-        isinstance(error, CopyError) and error.transient
-    )
+    if isinstance(error, HostUnreachable | CopyError):
+        return error.transient
+    return isinstance(error, AnswerLost)
 
 
 def timeout_expired() -> CopyError:

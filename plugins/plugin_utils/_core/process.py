@@ -39,6 +39,8 @@ TERMINATION_GRACE_SECONDS = 5.0
 # Seconds for output of a child that has ended but whose own children still hold its pipes.
 DRAIN_SECONDS = 0.5
 CHUNK_BYTES = 65536
+# Of a line of standard error, which may come from another machine. The rest of a longer one is dropped.
+LINE_BYTES = 8 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 
 
@@ -228,9 +230,10 @@ class _Child:
     def _read_stderr(self) -> None:
         chunk = _read(self._process.stderr)
         if chunk:
-            *lines, self._line = (self._line + chunk).split(b"\n")
+            *lines, rest = (self._line + chunk).split(b"\n")
+            self._line = rest[:LINE_BYTES]
             for line in lines:
-                self._on_line(self._index, line.decode("utf-8", errors="replace").rstrip("\r"))
+                self._on_line(self._index, line[:LINE_BYTES].decode("utf-8", errors="replace").rstrip("\r"))
         elif chunk is not None:
             self._close(self._process.stderr)
 

@@ -15,7 +15,7 @@ import os
 import secrets
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
@@ -56,7 +56,23 @@ def controller_temporary() -> str:
 
 
 class HostUnreachable(NixferryError):
-    """The host could not be reached, or the connection broke while a script ran."""
+    """The host could not be reached, or the connection broke while a script ran.
+
+    ``transient`` tells whether another attempt may succeed: not where the host has refused the login, since each
+    attempt counts for what locks accounts or bans addresses.
+    """
+
+    def __init__(
+        self,
+        cause: str,
+        *,
+        step: Step,
+        remedy: str = "",
+        output: Sequence[str] = (),
+        transient: bool = True,
+    ) -> None:
+        super().__init__(cause, step=step, remedy=remedy, output=output)
+        self.transient = transient
 
 
 @dataclass(frozen=True)
@@ -206,8 +222,15 @@ class RemoteShell:
             raise _no_end(ended, step, seconds) from None
         except AnsibleError as error:
             cause = explain_exception(str(error), unreachable=isinstance(error, AnsibleConnectionFailure))
-            kind = HostUnreachable if cause.unreachable else NixferryError
-            raise kind(cause.message, step=step, remedy=cause.remedy, output=cause.output) from error
+            if cause.unreachable:
+                raise HostUnreachable(
+                    cause.message,
+                    step=step,
+                    remedy=cause.remedy,
+                    output=cause.output,
+                    transient=cause.transient,
+                ) from error
+            raise NixferryError(cause.message, step=step, remedy=cause.remedy, output=cause.output) from error
         if len(result.stdout) > most:
             raise _no_end(WaitEnded(too_long=False), step, seconds)
         # The output of a script of this collection that ran contains this word.

@@ -18,12 +18,16 @@ FIRST_LINES = 20
 
 @dataclass(frozen=True)
 class Explained:
-    """``unreachable`` tells whether the login itself failed; ``output`` is all output."""
+    """``unreachable`` tells whether the login itself failed; ``output`` is all output.
+
+    ``transient``: the same login may succeed a moment later.
+    """
 
     message: str
     remedy: str
     unreachable: bool
     output: tuple[str, ...] = ()
+    transient: bool = False
 
 
 # The first cause that matches any line decides. From ssh, sshpass, and the connection plugins ssh and paramiko.
@@ -53,6 +57,7 @@ LOGIN_CAUSES = (
         "Log in to the jump host by hand with the same settings, and check there that the host's name resolves and its "
         "port answers. A jump host with a user or a key of its own needs an ssh_config (ansible_ssh_common_args: -F).",
         unreachable=True,
+        transient=True,
     ),
     Cause(
         (
@@ -68,6 +73,13 @@ LOGIN_CAUSES = (
         unreachable=True,
     ),
     Cause(
+        (r"temporary failure in name resolution",),
+        "the name server does not answer: {line}",
+        "Check the network of the controller, or give an address in ansible_host.",
+        unreachable=True,
+        transient=True,
+    ),
+    Cause(
         (r"could not resolve hostname", r"name or service not known", r"nodename nor servname"),
         "the host name cannot be resolved: {line}",
         "Check ansible_host. IPv6 addresses are written without brackets.",
@@ -78,12 +90,14 @@ LOGIN_CAUSES = (
         "the port refuses connections: {line}",
         "Check ansible_host and ansible_port, and that sshd runs there.",
         unreachable=True,
+        transient=True,
     ),
     Cause(
         (r"timed out", r"no route to host", r"network is unreachable", r"host is down", r"unable to connect"),
         "the host does not answer: {line}",
         "Check that it is up and that no firewall is in between. A slow link needs a larger ansible_timeout.",
         unreachable=True,
+        transient=True,
     ),
 )
 ESCALATION_CAUSES = (
@@ -145,8 +159,9 @@ def explain_exception(text: str, *, unreachable: bool) -> Explained:
     lines = tuple(line.strip() for line in text.splitlines() if line.strip())
     found = find((*ESCALATION_CAUSES, *LOGIN_CAUSES), lines)
     if found is None:
-        return Explained(text.strip(), UNREACHABLE_REMEDY if unreachable else FAILED_REMEDY, unreachable)
-    return Explained(found.message, found.cause.remedy, found.cause.unreachable, lines)
+        remedy = UNREACHABLE_REMEDY if unreachable else FAILED_REMEDY
+        return Explained(text.strip(), remedy, unreachable, transient=unreachable)
+    return Explained(found.message, found.cause.remedy, found.cause.unreachable, lines, found.cause.transient)
 
 
 def explain_refusal(lines: Sequence[str]) -> Explained | None:

@@ -39,6 +39,10 @@ from .warnings import evaluation_warning
 _EARLY = re.compile(r"(?:\s*what\(\):\s*)?(?P<error>error:.*)")
 
 
+# The first ones explain. The log may come from another machine, and have no end.
+ERRORS_KEPT = 2000
+
+
 @dataclass(frozen=True)
 class NixResult:
     """How a Nix program ended.
@@ -126,7 +130,7 @@ class LogReader:
                 # A hint, logged as an error, about an option that playbook users do not have.
                 return
             if event.level == Level.ERROR:
-                self._errors.append(event.text)
+                self._error(event.text)
             if event.level <= Level.INFO and not evaluation_warning(event.text):
                 self._tail.extend(event.text.splitlines())
                 if self._messages is not None:
@@ -135,10 +139,14 @@ class LogReader:
             # An error before the log format is in force (an unknown option, a broken nix.conf) is plain.
             early = _EARLY.match(event.text)
             if early is not None:
-                self._errors.append(early["error"])
+                self._error(early["error"])
             self._tail.append(event.text)
         if self._on_event is not None:
             self._on_event(event)
+
+    def _error(self, text: str) -> None:
+        if len(self._errors) < ERRORS_KEPT:
+            self._errors.append(text)
 
     def result(self, argv: tuple[str, ...], outcome: Outcome) -> NixResult:
         return NixResult(

@@ -205,6 +205,41 @@ RECORDED = {
         "Run again",
         True,
     ),
+    "name server away": (
+        [
+            "ssh: Could not resolve hostname web1: Temporary failure in name resolution",
+            "error: cannot connect to 'nixferry-target'",
+        ],
+        "the connection to the host broke",
+        "Run again",
+        True,
+    ),
+    "database in use": (
+        [
+            "error: executing SQLite statement 'insert into Refs': database is busy (in '/nix/var/nix/db/db.sqlite')"
+        ],
+        "the host is busy",
+        "Run again",
+        True,
+    ),
+    "cache too slow": (
+        ["error: unable to download 'https://cache.example.org/nix-cache-info': HTTP error 503"],
+        "the cache did not answer",
+        "`from`",
+        True,
+    ),
+    "cache forbids": (
+        ["error: unable to download 'https://cache.example.org/nix-cache-info': HTTP error 403"],
+        "HTTP error 403",
+        "",
+        False,
+    ),
+    "read-only store": (
+        ["error: opening file '/nix/store/.links/x': Read-only file system"],
+        "may not write to the Nix store",
+        "become: true",
+        False,
+    ),
     "protocol garbled, no other sign": (
         ["error: cannot connect to 'nixferry-target'"],
         "the store of the host could not be opened",

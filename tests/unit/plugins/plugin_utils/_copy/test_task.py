@@ -444,6 +444,19 @@ class TestRetries:
             scene.copy()
         assert scene.pauses == []
 
+    def test_a_refused_login_is_not_repeated(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Each attempt counts for what locks accounts or bans addresses."""
+
+        def refuse(*, step: str) -> None:
+            scene.host.reconnects += 1
+            raise HostUnreachable("Permission denied (publickey).", step=step, transient=False)
+
+        monkeypatch.setattr(scene.host, "reconnect", refuse)
+        scene.host.lose = lambda command, _data: "--import" in command
+        with pytest.raises(HostUnreachable, match="Permission denied"):
+            scene.copy(retries=4)
+        assert (scene.host.reconnects, scene.pauses) == (1, [1.0])
+
     def test_what_another_attempt_cannot_heal_is_not_tried_again(self, scene: Scene) -> None:
         (scene.host.directory / "fail").write_text("error: writing to file: No space left on device\n")
         with pytest.raises(NixferryError, match="disk of the host is full"):

@@ -76,6 +76,15 @@ def test_bytes_that_are_not_utf_8_are_replaced() -> None:
     assert lines == [(0, "a\ufffdb")]
 
 
+def test_a_line_without_an_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nix passes on what another machine prints."""
+    monkeypatch.setattr(_nix_process, "LINE_BYTES", 1000)
+    _outcomes, lines = run(
+        shell("head -c 3000000 /dev/zero | tr '\\0' x >&2; echo >&2; echo next >&2; printf last >&2")
+    )
+    assert lines == [(0, "x" * 1000), (0, "next"), (0, "last")]
+
+
 def test_large_input_and_output_at_once() -> None:
     data = os.urandom(3 * 1024 * 1024)
     outcomes, _lines = run(shell("cat", input=data))

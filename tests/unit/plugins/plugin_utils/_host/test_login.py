@@ -36,6 +36,11 @@ LOGINS = {
         "nowhere.invalid",
         "ansible_host",
     ),
+    "ssh: Could not resolve hostname web1: Temporary failure in name resolution": (
+        "the name server does not answer",
+        "web1",
+        "network of the controller",
+    ),
     "ssh: connect to host 192.0.2.1 port 23: Connection refused": (
         "the port refuses connections",
         "port 23",
@@ -64,6 +69,8 @@ def test_logins(said: str) -> None:
     assert remedy in explained.remedy
     assert explained.unreachable
     assert "\r" not in explained.message
+    passing = ("refuses connections", "does not answer", "jump host")
+    assert explained.transient == any(words in explained.message for words in passing)
 
 
 def test_an_unknown_host_key_with_a_password_is_unreachable_as_without_one() -> None:
