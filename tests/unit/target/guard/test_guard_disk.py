@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from guard_host import SHELLS, Host, changed_program, wait_for
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import GUARD_PARTS, target_text
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 # The `id` of busybox is built in, so that its guard cannot take itself for root's here.
@@ -130,3 +133,23 @@ def test_files_that_are_kept_for_a_disk_without_inodes(host: Host) -> None:
     assert names(host) == ("new", "new", "new")
     assert not (host.record(started.activation_id) / "spare").exists()
     assert not (host.directory / "run/nixferry/unsaved").exists()
+
+
+@EVERY_SHELL
+def test_lock_that_cannot_be_written_leaves_no_file(host: Host) -> None:
+    """Files may be made but hold nothing: a file size limit stands in for a full /run."""
+    parts = "\n".join(target_text(part) for part in GUARD_PARTS if part.startswith("lib/"))
+    script = f"""{parts}
+trap '' XFSZ
+ulimit -f 0
+mkdir "$HOST/locks"
+ID=20260101T000000-abcdef01
+claim "$HOST/locks/lock" owner_lives
+echo "claim $?"
+put_once "$HOST/locks/deployer" tester
+echo "put $?"
+ls -A "$HOST/locks"
+"""
+    shell = [str(host.programs / "guard-shell"), "-c", script]
+    done = subprocess.run(shell, capture_output=True, text=True, env=host.env(), check=False)
+    assert done.stdout.splitlines() == ["claim 2", "put 1"], done.stderr

@@ -48,7 +48,7 @@ def test_unit_that_has_failed_silently_is_found(host: Host) -> None:
     assert Path(host.profile_target).name == "old"
     # A unit that has failed too often would not start for the old system either.
     calls = (host.directory / "systemctl").read_text().splitlines()
-    assert calls.count("--system reset-failed web.service") == 2
+    assert calls.count("--system reset-failed -- web.service") == 2
 
 
 @EVERY_SHELL
