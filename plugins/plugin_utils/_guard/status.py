@@ -71,7 +71,7 @@ class GuardStatus:
     """The number of the generation that the profile points to now."""
     boot_default: str
     """``new`` or ``old``: the system that the profile points to, which starts after a power cut. Empty if it is
-    neither, and in the phase ``committing``, when it is unknown."""
+    neither, as without an earlier generation, and in the phase ``committing``, when it is unknown."""
     reason: str
     """The reason for the roll back in one word (a key of ``REASONS``); empty otherwise."""
     message: str
@@ -122,6 +122,8 @@ class GuardStatus:
                 remedy = f"Look at the host: the old system could not be restored completely. Log: {self.log_path}."
             if self.kind in KINDS and KINDS[self.kind].has_boot_default and self.boot_default == "old":
                 remedy += " Its boot default is still the old system, so a reboot brings that back."
+            elif not self.old_toplevel:
+                remedy += " It had no earlier generation, so no reboot brings an old system back."
             return remedy
         return REASONS.get(self.reason, "")
 

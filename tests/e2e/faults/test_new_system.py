@@ -79,6 +79,7 @@ def test_new_system_breaks_sudo(fault: Fault) -> None:
     ("host", "name"),
     [
         pytest.param("web1", "replaces_systemd", id="replaces systemd"),
+        pytest.param("web2", "isolates_a_target", id="isolates a target"),
         pytest.param("web1", "restarts_nix_daemon", id="restarts nix-daemon"),
         pytest.param("web2", "kills_user_slice", id="kills the user slice"),
     ],

@@ -81,6 +81,7 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
         **script("systemd", REPLACE_SYSTEMD),
         **lockout(STOP_SSHD, START_SSHD),
     },
+    "isolates_a_target": script("isolates", "systemctl isolate multi-user.target"),
     "restarts_nix_daemon": script(
         "daemon", "systemctl reset-failed nix-daemon.service; systemctl restart nix-daemon.service"
     ),

@@ -31,5 +31,15 @@ boot_once_problem() {
 
 boot_entry() { "$(boot_loader)_entry" "$1"; }
 boot_default() { "$(boot_loader)_default"; }
+
+# Print which of TOPLEVEL and its specialisations boots by default; nothing if that is unknown, or if it has none.
+known_default() {
+    for known_child in "$1"/specialisation/*; do
+        if [ -e "$known_child" ] && [ -n "$(boot_loader)" ]; then
+            boot_default
+            return
+        fi
+    done
+}
 boot_once() { "$(boot_loader)_once" "$1"; }
 forget_boot_once() { "$(boot_loader)_forget"; }

@@ -68,7 +68,7 @@ mark_entry() {
     default_system=$(boot_default)
     case $default_system in
         '') MESSAGE="the boot default could not be determined" ;;
-        "$OLD_TOPLEVEL" | "$OLD_SYSTEM") MESSAGE='' ;;
+        "$OLD_TOPLEVEL" | "$OLD_SYSTEM" | "$OLD_BOOT_DEFAULT") MESSAGE='' ;;
         *) MESSAGE="the boot default would be $default_system and not the old system" ;;
     esac
     if [ -n "$MESSAGE" ]; then return 1; fi

@@ -54,7 +54,7 @@ run_activation() {
                 roll_back "$REASON" "$MESSAGE"
                 return
             fi
-            note "activated as a test: the boot default is still the old system"
+            note "activated as a test: what boots by default is unchanged"
             end_activation committed
             return
         fi

@@ -21,7 +21,7 @@ $flapping_unit"
 judge_units() {
     compare_failed_units
     if [ -z "$NEW_FAILED" ]; then
-        if [ "$1" != 0 ]; then note "exit code $1 (failed units), but no unit failed that had not failed before"; fi
+        if [ "$1" != 0 ]; then note "exit code $1, but no unit failed that had not failed before"; fi
         return 0
     fi
     if [ "$(request failed_units)" = ignore ]; then

@@ -30,7 +30,7 @@ run_program() {
     if [ "$run_log" = "$DIR/log" ]; then RUN_BEGAN=$(size_of "$run_log"); else set_result unheard 1; fi
     (
         unset LC_ALL
-        export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM PROFILE
+        export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM OLD_BOOT_DEFAULT PROFILE
         export_variables "$DIR/request/variables"
         own_session "$NIXFERRY_SH" "$DIR/guard.sh" driver "${KIND}_$2" </dev/null >>"$run_log" 2>&1
     ) 3>&- &
@@ -96,7 +96,8 @@ dry_activate() {
     fi
     OLD_TOPLEVEL=$(resolved "$PROFILE")
     OLD_SYSTEM=$(current_system "$KIND_CURRENT" "$PROFILE")
-    export OLD_TOPLEVEL OLD_SYSTEM
+    OLD_BOOT_DEFAULT=''
+    export OLD_TOPLEVEL OLD_SYSTEM OLD_BOOT_DEFAULT
     ID=${ID:-dry}
     DIR=$(mktemp -d "${TMPDIR:-/tmp}/nixferry.XXXXXX") || error state_unwritable "cannot make a temporary directory"
     mkdir "$DIR/request" "$DIR/result"

@@ -70,6 +70,7 @@ record_booted_as_old() {
     old_link=$(booted_generation "$KIND_BOOTED")
     write "$DIR/old/system" "$(resolved "$ROOT$KIND_BOOTED")" &&
         write "$DIR/old/toplevel" "$(resolved "$old_link")" &&
+        write "$DIR/old/boot_default" '' &&
         write "$DIR/old/profile_link" "${old_link##*/}" &&
         write "$DIR/old/generation" "$(number_of_generation "$old_link")"
 }

@@ -213,6 +213,7 @@ write_record() {
         write "$DIR/request/profile" "$PROFILE" &&
         write "$DIR/old/system" "$(current_system "$KIND_CURRENT" "$PROFILE")" &&
         write "$DIR/old/toplevel" "$(resolved "$PROFILE")" &&
+        write "$DIR/old/boot_default" "$([ -z "$KIND_HAS_BOOT_DEFAULT" ] || known_default "$(resolved "$PROFILE")" 2>/dev/null)" &&
         write "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
         write "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&

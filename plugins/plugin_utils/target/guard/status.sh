@@ -21,6 +21,8 @@ say_pair() {
         return
     fi
     case $(resolved "$3") in
+        # Without an earlier generation nothing is known about what boots.
+        '') ;;
         "$1") say boot_default new ;;
         "$4") say boot_default old ;;
     esac

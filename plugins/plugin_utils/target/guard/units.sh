@@ -18,7 +18,7 @@ longest_duration() {
 # Start the dead-man first. When the guard's main process ends, by any signal, ExecStopPost takes over.
 start_units() {
     run_unit "nixferry-$ID-deadman" --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" \
-        --timer-property=AccuracySec=1s "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
+        --timer-property=AccuracySec=1s --timer-property=IgnoreOnIsolate=yes "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
     stop_post="ExecStopPost=$NIXFERRY_SH $DIR/guard.sh stopped"
     # Before systemd 240 no service type reports a program that could not be started.
     run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)" \
@@ -138,6 +138,7 @@ boot_unit_text() {
     cat <<EOF
 [Unit]
 Description=nixferry: undo the interrupted activation $ID
+IgnoreOnIsolate=yes
 ConditionPathExists=$DIR/guard.sh
 After=network.target nix-daemon.socket
 

@@ -32,12 +32,13 @@
 # environment of the play and
 #   TOPLEVEL, SYSTEM            the store path that is deployed; what is activated: that one or its specialisation
 #   OLD_TOPLEVEL, OLD_SYSTEM    where the profile pointed; what ran, which may be no generation at all (empty: nothing)
+#   OLD_BOOT_DEFAULT            what booted by default; empty if that is unknown or can only be OLD_TOPLEVEL
 #   PROFILE                     the profile link
 #   NAME_activate               makes SYSTEM the running one
 #   NAME_commit                 makes it permanent, after the confirmation
 #   NAME_roll_back              makes OLD_SYSTEM the running one, with OLD_SYSTEM's own program. The guard has put the
 #                               profile link back before, so no driver guesses which generation was "the previous one"
-#   NAME_restore_boot_default   makes OLD_TOPLEVEL the boot default again after a commit that failed half-way
+#   NAME_restore_boot_default   makes the old system boot by default again after a commit that failed half-way
 #   NAME_prepare_boot           makes TOPLEVEL a generation with a boot entry, while OLD_TOPLEVEL stays the boot default
 #                               all the time. Without it the kind cannot be booted just once
 #   NAME_dry_activate           prints what NAME_activate would do, without doing it

@@ -42,12 +42,13 @@ nixos_commit() {
     [ "$SYSTEM" = "$TOPLEVEL" ] || "$SYSTEM/bin/switch-to-configuration" boot
 }
 
-# Look up the specialisation that was running among the children of the old toplevel: its path does not name its parent.
+# Look up the specialisation that booted by default among the children of the old toplevel: its path does not name its
+# parent. Where the boot loader is unknown, this is taken to be the one that was running.
 # shellcheck disable=SC3013 # every /bin/sh that runs Nix knows -ef
 nixos_restore_boot_default() {
     "$OLD_TOPLEVEL/bin/switch-to-configuration" boot || return
     for child in "$OLD_TOPLEVEL"/specialisation/*; do
-        if [ "$child" -ef "$OLD_SYSTEM" ]; then "$child/bin/switch-to-configuration" boot || return; fi
+        if [ "$child" -ef "${OLD_BOOT_DEFAULT:-$OLD_SYSTEM}" ]; then "$child/bin/switch-to-configuration" boot || return; fi
     done
 }
 

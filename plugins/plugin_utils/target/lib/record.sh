@@ -128,6 +128,7 @@ load_variables() {
     PROFILE=$(request profile)
     OLD_TOPLEVEL=$(old toplevel)
     OLD_SYSTEM=$(old system)
+    OLD_BOOT_DEFAULT=$(old boot_default)
 }
 
 # Make sure that the state directory exists, that only this user can change it, and that it can be written to.

@@ -20,13 +20,14 @@ manager_scope() { if is_root; then echo --system; else echo --user; fi; }
 stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope)" --no-block stop "$1" 2>/dev/null; fi; }
 
 # run_unit NAME OPTION... COMMAND...: start a transient unit, which a switch leaves alone: switch-to-configuration looks
-# at the files in /etc/systemd/system only, and without default dependencies no other unit stops it. Processes that a
-# program leaves running, such as a daemon, outlive the unit (kill_program ends them). A service gets a bare environment.
+# at the files in /etc/systemd/system only, without default dependencies no other unit stops it, and `systemctl isolate`
+# passes it over. Processes that a program leaves running, such as a daemon, outlive the unit (kill_program ends them).
+# A service gets a bare environment.
 run_unit() {
     unit_name=$1
     shift
     set -- "$(manager_scope)" --unit="$unit_name" --description="nixferry: activation $ID" --quiet --no-ask-password \
-        --collect -p DefaultDependencies=no -p KillMode=process "$@"
+        --collect -p DefaultDependencies=no -p IgnoreOnIsolate=yes -p KillMode=process "$@"
     for variable in $UNIT_VARIABLES; do
         eval "value=\${$variable-}"
         if [ -n "$value" ]; then set -- "--setenv=$variable=$value" "$@"; fi

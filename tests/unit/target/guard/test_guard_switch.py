@@ -5,10 +5,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from guard_grub import INSTALL_GRUB, grub_boots, with_grub
 from guard_host import SHELLS, Host, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
@@ -162,6 +165,26 @@ def test_specialisation_is_activated_and_the_profile_points_to_its_parent(host: 
     assert (ended.phase, ended.old_system, host.current) == ("rolled-back", blue, blue)
 
 
+@pytest.mark.parametrize("default", ["parent", "night"])
+def test_failed_commit_restores_what_booted_by_default_before(host: Host, default: str) -> None:
+    """The running specialisation may have been tried only."""
+    with_grub(host)
+    boot_fails = f"{INSTALL_GRUB} exit 1"
+    parent, night = host.toplevel("parent", boot=INSTALL_GRUB), host.toplevel("night", boot=INSTALL_GRUB)
+    (Path(parent) / "specialisation").mkdir()
+    (Path(parent) / "specialisation/night").symlink_to(night)
+    host.run_system(parent)
+    host.switch_to(night)
+    before = {"parent": parent, "night": night}[default]
+    subprocess.run([f"{before}/bin/switch-to-configuration", "boot"], env=host.env(), check=True)
+    assert grub_boots(host) == before
+    started = host.start(host.toplevel("new", boot=boot_fails))
+    host.awaited(started.activation_id)
+    assert host.confirm(started.activation_id).phase == "rolled-back"
+    assert "boot new" in host.actions
+    assert (host.current, os.path.realpath(grub_boots(host)), host.boots) == (night, before, before)
+
+
 def test_unknown_specialisation_is_refused(host: Host) -> None:
     with pytest.raises(NixferryError, match="has no specialisation green") as caught:
         host.start(host.toplevel("new"), specialisation="green")
@@ -248,6 +271,16 @@ def test_first_deploy_without_an_old_system_says_honestly_that_there_is_no_way_b
     assert ended.phase == "failed"
     assert "there was no old system to go back to" in ended.message
     assert ended.boot_default == "old"
+
+
+def test_first_generation_that_fails_does_not_promise_an_old_one(host: Host) -> None:
+    (host.directory / "run/current-system").unlink()
+    for link in host.profile.parent.iterdir():
+        link.unlink()
+    ended = host.ended(host.start(host.toplevel("new"), timeout_confirm=1).activation_id)
+    assert (ended.phase, ended.old_toplevel, ended.boot_default) == ("failed", "", "")
+    assert "no reboot brings an old system back" in ended.remedy
+    assert "boot default is still" not in ended.remedy
 
 
 def test_old_system_may_differ_from_the_profile(host: Host) -> None:

@@ -138,6 +138,10 @@ def test_what_an_activation_has_started_outlives_the_guard(host: Host) -> None:
     started = (host.directory / "systemd-run").read_text().splitlines()
     assert len(started) == 2
     assert all(" -p KillMode=process " in line for line in started)
+    assert all(" -p IgnoreOnIsolate=yes " in line for line in started)
+    assert [
+        line for line in started if "--on-active" in line and "--timer-property=IgnoreOnIsolate=yes" in line
+    ]
     assert host.is_alive(daemon)
 
 
