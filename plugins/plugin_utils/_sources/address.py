@@ -29,6 +29,7 @@ _HOST = re.compile(r"(?!-)[^\s\x00-\x1f\x7f'\"`$\\;&<>|(){},]+")
 _USER = re.compile(r"(?!-)(?:(?!\s-)[^\x00-\x1f\x7f'\"`$;&<>|(){}])+(?<!\\)")
 # The name of a host is not always its address.
 _NAME = re.compile(r"(?!-)[^\x00-\x1f\x7f]+")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
 _PROGRAM = re.compile(r"/?[0-9A-Za-z_+.][0-9A-Za-z_+.-]*(/[0-9A-Za-z_+.-]+)*")
 _REMEDY = (
     "Change it in the fleet file: no leading dash, space or quote, and nothing that has a meaning to a shell."
@@ -76,6 +77,10 @@ def _check_connection(name: str, host: Mapping[str, Any]) -> None:
     for number in (host["target_port"], port):
         if number is not None and not (type(number) is int and 1 <= number <= LAST_PORT):
             raise _invalid(name, "port", str(number))
+    for check in (*host["health_checks"], *host["pre_deploy_checks"]):
+        # The controller opens it; its library knows file: and ftp: as well.
+        if "url" in check and not _WEB.match(str(check["url"])):
+            raise _invalid(name, "address of a health check", str(check["url"]))
     command = host["privilege_escalation_command"]
     if command and not _fits(_PROGRAM, str(command[0])):
         raise _invalid(name, "program that becomes another user", str(command[0]))

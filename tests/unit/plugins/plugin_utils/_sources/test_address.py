@@ -19,6 +19,8 @@ SILENT: dict[str, Any] = {
     "target_port": None,
     "target_user": None,
     "privilege_escalation_command": [],
+    "health_checks": [],
+    "pre_deploy_checks": [],
     "left_out": None,
 }
 OPTION = "-oProxyCommand=touch hacked"
@@ -85,6 +87,14 @@ def test_hostile_ports(port: object) -> None:
 @pytest.mark.parametrize("word", ["/bin/sudo;id", "$(id)", "a b", "/a//b/", "-x y", "sudo\n"])
 def test_hostile_programs(word: str) -> None:
     refused("program that becomes another user", privilege_escalation_command=[word, "-u"])
+
+
+@pytest.mark.parametrize("when", ["health_checks", "pre_deploy_checks"])
+@pytest.mark.parametrize(
+    "url", ["file://:80/etc/shadow", "ftp://x:21/", "://", "file:///etc/passwd?http://x"]
+)
+def test_hostile_health_checks(when: str, url: str) -> None:
+    refused("address of a health check", **{when: [{"url": "https://web1:443/"}, {"url": url}]})
 
 
 @pytest.mark.parametrize("name", [OPTION, "-v", "a\nb", "x" * 256])
