@@ -93,7 +93,8 @@ options:
       - The number of further attempts after a broken connection. The pauses between them grow from one second to half a
         minute.
       - Errors that another attempt cannot fix fail at once, such as a full disk, a missing signature or permission, a
-        path that does not exist, or a login that the host refuses. So does a host that cannot be reached at the beginning.
+        path that does not exist, or a login that the host refuses. So does a host that cannot be reached at the
+        beginning.
     type: int
     default: 3
   timeout:
