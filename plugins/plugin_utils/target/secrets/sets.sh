@@ -59,7 +59,12 @@ unseal() {
 
 make_kept_directory() { # SET PATH
     kept_in=${2%/*}/.nixferry
-    [ -d "$kept_in/$1" ] || (umask 077 && mkdir -p "$kept_in/$1" && chmod 700 "$kept_in" "$kept_in/$1")
+    if [ -d "$kept_in/$1" ]; then return 0; fi
+    (umask 077 && mkdir -p "$kept_in/$1") || return 1
+    # A default ACL replaces the umask. The users that it names could read a secret beside its owner and group.
+    case $(ls -ldn "$kept_in/$1") in drwx--[-S]---*) return 0 ;; esac
+    echo "${2%/*} passes an access control list on to new files: remove it, for instance with setfacl --remove-default" >&2
+    return 1
 }
 
 # shellcheck disable=SC3013 # every shell has -ef, and POSIX has taken it up

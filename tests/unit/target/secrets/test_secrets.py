@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import struct
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -200,6 +201,37 @@ def test_the_store_under_another_name(secrets: SecretsHost) -> None:
     unsafe(
         secrets, {**disk, "path": "/srv/fine/self/1-etc/app"}, "a link on the way leads nowhere, or elsewhere"
     )
+
+
+# As `setfacl --modify default:user:1000:rwx` sets it (linux/posix_acl_xattr.h): tag, permissions, user.
+DEFAULT_ACL = struct.pack("<I", 2) + b"".join(
+    struct.pack("<HHI", tag, permissions, user)
+    for tag, permissions, user in (
+        (1, 7, 0xFFFFFFFF),
+        (2, 7, 1000),
+        (4, 5, 0xFFFFFFFF),
+        (16, 7, 0xFFFFFFFF),
+        (32, 5, 0xFFFFFFFF),
+    )
+)
+
+
+@in_every_shell
+def test_a_directory_that_gives_new_files_to_others(secrets: SecretsHost) -> None:
+    declared = {"app": {"text": WORD, "permissions": "0640"}}
+    keys = secrets.path("/run/keys")
+    keys.mkdir()
+    keys.chmod(0o755)
+    try:
+        os.setxattr(keys, "system.posix_acl_default", DEFAULT_ACL)
+    except OSError as error:
+        pytest.skip(f"this file system has no access control lists: {error.strerror}")
+    with pytest.raises(NixferryError, match="could not be written") as failed:
+        secrets.place(declared)
+    assert any("/run/keys passes an access control list on" in line for line in failed.value.output)
+    assert secrets.leftovers() == []
+    os.removexattr(keys, "system.posix_acl_default")
+    assert secrets.place(declared)["changed"]
 
 
 def test_what_is_not_in_main_memory_is_no_place_for_tmpfs(secrets: SecretsHost) -> None:
