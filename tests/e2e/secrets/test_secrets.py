@@ -274,7 +274,7 @@ def test_five_hundred_secrets_units_and_a_power_cut(project: Project, hosts: dic
 
 READER = """
 [Service]
-ExecStart=/bin/sh -c 'cp /run/keys/app /run/app-has-read; exec sleep 1000000'
+ExecStart=/bin/sh -c 'cp /run/keys/app /run/app-has-read; echo >>/run/app-starts; exec sleep 1000000'
 """
 
 
@@ -324,6 +324,8 @@ def test_secrets_go_with_the_generation_that_brought_them(lab: Lab, project: Pro
     assert WORD not in str(loud)
     assert WORD not in repr(loud.results)
     assert state() == of("1")
+    # By the activation, and not again for its secret.
+    assert host.ask("wc -l </run/app-starts") == "1"
     assert host.ask("stat -c %U:%a /run/keys/app") == "nobody:600"
     second = deploy("1").assert_ok()
     assert second.changed(host.name) == []

@@ -141,3 +141,4 @@ def started(lab: Lab) -> Iterator[Mac]:
 def _remove(mac: Mac) -> None:
     run(["docker", "rm", "--force", "--volumes", mac.container, mac.builder], check=False)
     run(["docker", "volume", "rm", f"{mac.builder}-nix", f"{mac.builder}-state"], check=False)
+    run(["docker", "network", "rm", mac.builder], check=False)
