@@ -37,7 +37,8 @@ for line in $environment; do
 done
 unset IFS
 set +f
+# If the rule has the digest of the program, sudo checks and opens it itself.
 # shellcheck disable=SC2034 # guard/installed.sh reads it
-INSTALLED_FILE=$0
+case $0 in /dev/fd/*) INSTALLED_FILE=/ ;; *) INSTALLED_FILE=$0 ;; esac
 NIXFERRY_WHOLE_PATH=1
 export NIXFERRY_WHOLE_PATH

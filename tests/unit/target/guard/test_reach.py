@@ -89,6 +89,14 @@ def group_of_the_profiles(host: Host) -> None:
     host.profile.parent.chmod(0o1775)
 
 
+def directory_named_like_the_store(host: Host) -> None:
+    """Only in the store itself may a group add files."""
+    store = place(host, "opt/nix/store")
+    os.chown(store, 0, FERRY)
+    store.chmod(0o1775)
+    (place(host, "usr/local") / "sbin").symlink_to("../../opt/nix/store")
+
+
 def acl_of_the_profiles(host: Host) -> None:
     let_write(host.profile.parent)
 
@@ -126,6 +134,7 @@ WAYS = (
     acl_of_the_program,
     owner_of_the_profiles,
     group_of_the_profiles,
+    directory_named_like_the_store,
     acl_of_the_profiles,
     owner_of_the_state,
     acl_above_the_state,
@@ -191,7 +200,28 @@ def test_a_safe_host_is_not_refused(host: Host) -> None:
     assert guarded.client.abort(started.activation_id, seconds=100).phase == "rolled-back"
 
 
-@pytest.mark.parametrize("broken", ["find", "ls", "readlink", "id"])
+def test_a_program_may_lie_in_the_store(host: Host) -> None:
+    """NixOS makes it so, and so is the directory of programs of a multi-user installation."""
+    guarded = ready(host)
+    made = place(host, f"nix/store/{'1' * 32}-etc") / "guard"
+    guarded.program.rename(made)
+    link = place(host, "etc/nixferry") / "guard"
+    link.symlink_to(f"../../nix/store/{'1' * 32}-etc/guard")
+    guarded.program = link
+    tool = place(host, f"nix/store/{'2' * 32}-nix/bin") / "honest"
+    tool.write_text('#!/bin/sh\necho ran >"$HOST/honest"\n')
+    tool.chmod(0o755)
+    (place(host, "nix/var/nix/profiles") / "default").symlink_to(tool.parent.parent)
+    new = guarded.toplevel("new")
+    activate = Path(new) / "bin/switch-to-configuration"
+    activate.write_text(activate.read_text().replace("case $1 in", "honest\ncase $1 in"))
+    started = guarded.start(new)
+    guarded.client.status(started.activation_id, wait_while=("prepared", "activating"), seconds=100)
+    assert (host.directory / "honest").exists()
+    assert guarded.client.abort(started.activation_id, seconds=100).phase == "rolled-back"
+
+
+@pytest.mark.parametrize("broken", ["find", "readlink", "id"])
 def test_what_cannot_be_examined_is_refused(host: Host, broken: str) -> None:
     """Some limits of the caller, or a bare system, stop one program of the check only."""
     if host.shell == "busybox":
