@@ -381,6 +381,39 @@ repository:
   description: That checkout on the controller.
   returned: without O(hosts)
   type: str
+fleet:
+  description:
+    - What O(fleet) says about the host; null for other sources, if the evaluation failed, and if C(nix-eval-jobs) has
+      evaluated the host. So that a surprising value can be found where it comes from.
+  returned: without O(hosts)
+  type: dict
+  contains:
+    tool:
+      description: The format in which the file was read, see O(fleet_format).
+      type: str
+    address:
+      description: The address of the host; null if it is the host's name.
+      type: str
+    user:
+      description: The login user; null if the file names none.
+      type: str
+    port:
+      description: The port; null if the file names none.
+      type: int
+    tags:
+      description: The tags.
+      type: list
+      elements: str
+    place:
+      description: The file and line in which the host begins; null if Nix does not know it.
+      type: str
+  sample:
+    tool: colmena
+    address: 192.0.2.1
+    user: root
+    port: null
+    tags: [web]
+    place: /srv/fleet/hive.nix:12
 built:
   description: Whether something had to be built or fetched. Always V(false) in check mode.
   returned: without O(hosts)

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,6 +31,8 @@ class HostBuild:
     plan: Plan | None = None
     error: NixferryError | None = None
     revision: Revision = field(default_factory=Revision)
+    about: Mapping[str, Any] | None = None
+    """What the fleet file says about the host; None for other sources."""
 
     @property
     def changed(self) -> bool:
@@ -53,6 +55,7 @@ class HostBuild:
             "built": self.built,
             "revision": self.revision.revision,
             "repository": self.revision.repository,
+            "fleet": None if self.about is None else dict(self.about),
         }
         if self.plan is not None:
             shown = None if full_plan else PATHS_SHOWN

@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import Revision
@@ -33,6 +34,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import P
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import derivation_outputs
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.about import about_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import Fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.profile import other_systems
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import Source
@@ -74,6 +76,7 @@ class BuildTask:
         self.warnings: list[str] = []
         self.evaluation_warnings = EvaluationWarnings()
         self._fleets: dict[Fleet, Fleet] = {}
+        self._about: dict[str, dict[str, Any]] = {}
         self.nix = Nix(
             options=options.settings,
             working_directory=options.directory,
@@ -99,7 +102,10 @@ class BuildTask:
             for host, error in targets.items():
                 if isinstance(error, NixferryError):
                     builds[host] = HostBuild(host, error=error)
-        return [replace(builds[host], revision=revisions[host]) for host in self.options.hosts]
+        return [
+            replace(builds[host], revision=revisions[host], about=self._about.get(host))
+            for host in self.options.hosts
+        ]
 
     def _revisions(self) -> dict[str, Revision]:
         """Return the revision of each host's source; git is asked once for each place."""
@@ -175,6 +181,8 @@ class BuildTask:
         targets: dict[str, Target | NixferryError] = {}
         for host, answer in answers.items():
             if isinstance(answer, Evaluation):
+                if answer.about is not None:
+                    self._about[host] = about_host(host, answer.about)
                 try:
                     targets[host] = target_of(answer.drv_path, answer.outputs, self.options.output)
                 except NixferryError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest, NixResult
@@ -30,10 +31,15 @@ ARGUMENT_BYTES = 96 * 1024
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A derivation: its .drv path, and its outputs' store paths by name."""
+    """A derivation: its .drv path, and its outputs' store paths by name.
+
+    ``about`` is what a fleet says about the host (``nixferryAbout`` in nix/fleet/main.nix); ``None`` without a fleet,
+    and if nix-eval-jobs has evaluated it.
+    """
 
     drv_path: str
     outputs: Mapping[str, str]
+    about: Mapping[str, Any] | None = field(default=None, compare=False)
 
 
 # An attribute path, and the literal of further module arguments.
@@ -223,7 +229,9 @@ def _read_answers(chunk: _Chunk, stdout: str) -> Answers:
         described = json.loads(stdout)
         return {
             host: Evaluation(
-                drv_path=described[str(number)]["drv_path"], outputs=described[str(number)]["outputs"]
+                drv_path=described[str(number)]["drv_path"],
+                outputs=described[str(number)]["outputs"],
+                about=described[str(number)].get("about"),
             )
             for number, hosts in enumerate(chunk.hosts.values())
             for host in hosts

@@ -71,7 +71,7 @@ def host_variables(listing: FleetListing, name: str, common: Mapping[str, Any]) 
         "fleet_tags": list(host["tags"]),
         "fleet_owners": list(host["owners"]),
         "fleet_keys": dict(host["keys"]),
-        **_login(name, host),
+        **login(name, host),
         **_build(listing, name, kind, common),
     }
     escalation, warnings = _escalation(host)
@@ -121,8 +121,8 @@ def shared_addresses(listing: FleetListing) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name, host in listing.hosts.items():
         if host["kind"] == "nixos" and not host["left_out"]:
-            login = _login(name, host)
-            found[f"{login.get('ansible_host', name)}:{login.get('ansible_port', 22)}"].append(name)
+            access = login(name, host)
+            found[f"{access.get('ansible_host', name)}:{access.get('ansible_port', 22)}"].append(name)
     return {address: names for address, names in found.items() if len(names) > 1}
 
 
@@ -151,7 +151,8 @@ def health_check(check: Mapping[str, Any], host: Mapping[str, Any]) -> dict[str,
     return {**kept, "delay": max(1, int(check["delay"])), "timeout": max(1, int(check["timeout"]))}
 
 
-def _login(name: str, host: Mapping[str, Any]) -> dict[str, Any]:
+def login(name: str, host: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Ansible's variables for the login to a host; what its data leaves open is not among them."""
     user, address, port = split_address(str(host["target_host"] or ""))
     if host["kind"] == "home-manager" and not address:
         user, _at, address = name.rpartition("@")

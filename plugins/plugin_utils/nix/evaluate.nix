@@ -13,8 +13,8 @@
 # data       whether to return the values: without functions, a path as its name, a derivation as its store path
 # bare       whether to return the derivations themselves, for a program that describes them
 #
-# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; }; }, with `data` the values, with
-# `bare` the derivations
+# Result: { "<name>" = { drv_path = "..."; outputs = { out = "/nix/store/..."; ... }; about = { ... }; }; }, with `data` the
+# values, with `bare` the derivations. `about` is what a fleet says about the host of a system, null for anything else.
 # Only what the requests need is evaluated. The text is also passed to `nix eval --apply`, which cannot read other
 # files: it must stay a single expression without paths.
 { root, arguments, prefix, requests, specialArgs ? { }, data ? false, bare ? false }:
@@ -101,13 +101,22 @@ let
   derivationAt = name: path: toDerivation path (follow (specialArgs.${name} or { }) path);
 
   describe = name: path:
-    let derivation = derivationAt name path; in
+    let
+      derivation = derivationAt name path;
+      given = (specialArgs.${name} or { }) != { };
+    in
     {
       drv_path = derivation.drvPath;
       outputs = listToAttrs (map
         (output: { name = output; value = (derivation.${output} or derivation).outPath; })
         (derivation.outputs or [ "out" ]));
+      about = if given then null else aboutHost path;
     };
+
+  # The system of a fleet's host is beside it; the name is that of main.nix for fleets, and no other one's.
+  aboutHost = path:
+    let parent = follow { } (genList (elemAt path) (length path - 1)); in
+    if path != [ ] && isAttrs parent then parent.nixferryAbout or null else null;
 in
 seq root (mapAttrs
   (name: path:

@@ -140,7 +140,17 @@ let
   added = names: name: if access == { } then [ ] else extra names name;
 
   # Do not deploy a host with wrong deployment data.
-  hosts = mapAttrs (_name: host: host // { toplevel = deepSeq host.deployment host.toplevel; }) fleet.hosts;
+  hosts = mapAttrs
+    (name: host: host // {
+      toplevel = deepSeq host.deployment host.toplevel;
+      # For the result of a build.
+      nixferryAbout = {
+        tool = chosen;
+        place = place name (fleet.places or [ ]);
+        inherit (host.deployment) kind target_host target_user target_port tags;
+      };
+    })
+    fleet.hosts;
 in
 {
   format = chosen;

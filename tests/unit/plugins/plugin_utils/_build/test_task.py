@@ -27,6 +27,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands imp
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.about import about_host
 
 SHELLS = [
     pytest.param(
@@ -47,7 +48,28 @@ def test_a_host_that_was_built() -> None:
         "built": True,
         "revision": "",
         "repository": "",
+        "fleet": None,
     }
+
+
+def test_what_the_fleet_file_says_about_a_host() -> None:
+    said = {
+        "tool": "morph",
+        "kind": "nixos",
+        "target_host": "ann@192.0.2.1",
+        "target_user": None,
+        "target_port": None,
+    }
+    about = about_host("web1", {**said, "tags": ["web"], "place": "/srv/network.nix:3"})
+    assert about == {
+        "tool": "morph",
+        "address": "192.0.2.1",
+        "user": "ann",
+        "port": None,
+        "tags": ["web"],
+        "place": "/srv/network.nix:3",
+    }
+    assert HostBuild("web1", TARGET, about=about).facts()["fleet"] == about
 
 
 def test_warnings_of_the_evaluation_are_those_of_all_hosts() -> None:
