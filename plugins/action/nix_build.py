@@ -11,6 +11,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.build_host import BuildHostRealiser
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.every_host import every_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
     ON_TARGET,
     SPECIFICATION,
@@ -24,8 +25,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.shared_results import add_findings
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import shown
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings, shown
 
 
 class ActionModule(NixferryAction):
@@ -35,29 +37,33 @@ class ActionModule(NixferryAction):
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Evaluate, then realise or report what would be realised."""
-        request = build_options(
-            options,
-            host=shell.host,
-            directory=base_directory(str(self._loader.get_basedir())),
-            check_mode=bool(self._task.check_mode),
-        )
-        several = options["hosts"] is not None or options["sources"] is not None
-        if len(request.hosts) > 1:
-            progress.rename(f"{len(request.hosts)} hosts")
-        task = BuildTask(request, progress)
+        directory = base_directory(str(self._loader.get_basedir()))
+        said = EvaluationWarnings()
+        found = None
         try:
+            if options["all_hosts"]:
+                progress.phase("listing the hosts")
+                found = every_host(options, Nix(working_directory=directory, on_event=said.event), directory)
+                options = {**options, "hosts": list(found.names)}
+            task = self._task_for(options, shell.host, directory, progress)
+            task.evaluation_warnings = said
             builds = task.run(self._realiser(task, shell))
         finally:
             progress.close()
-            self._warn(*map(shown, task.evaluation_warnings.texts))
+            self._warn(*map(shown, said.texts))
+        several = options["hosts"] is not None or options["sources"] is not None
         failures = [build.error.text(build.host) for build in builds if build.error is not None]
         self._warn(*task.warnings, *(failures if several else []))
-        return task_result(
-            builds,
-            self._share if several else None,
-            warnings=task.evaluation_warnings.texts,
-            full_plan=options["full_plan"],
-        )
+        share = self._share if several else None
+        result = task_result(builds, share, warnings=said.texts, full_plan=options["full_plan"])
+        return result if found is None else {**result, "left_out": dict(found.left_out)}
+
+    def _task_for(self, options: dict[str, Any], host: str, directory: str, progress: Progress) -> BuildTask:
+        check_mode = bool(self._task.check_mode)
+        request = build_options(options, host=host, directory=directory, check_mode=check_mode)
+        if len(request.hosts) > 1:
+            progress.rename(f"{len(request.hosts)} hosts")
+        return BuildTask(request, progress)
 
     def _warn(self, *texts: str) -> None:
         for text in texts:

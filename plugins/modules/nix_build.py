@@ -106,6 +106,13 @@ options:
         top level.
     type: list
     elements: str
+  all_hosts:
+    description:
+      - Whether to build for every host of O(fleet), instead of O(hosts). Those that the file itself excludes from
+        deploys are in RV(left_out).
+      - A host that cannot be read fails, like one that cannot be evaluated.
+    type: bool
+    default: false
   sources:
     description:
       - The source of each host, if it differs from host to host. A dictionary of host names with dictionaries of
@@ -466,6 +473,11 @@ hosts:
       built: true
       revision: 1f0a8c34b1c05d9b4b5a5f0f2b8a4a7b6c3d2e1f
       repository: /home/ann/fleet
+left_out:
+  description: The hosts that the fleet file excludes from deploys, with the reason.
+  returned: with O(all_hosts)
+  type: dict
+  sample: {"laptop": "deployment.targetHost is null"}
 evaluation_warnings:
   description:
     - What Nix code warned of during the evaluation, each text once. That is C(lib.warn), the option C(warnings) of

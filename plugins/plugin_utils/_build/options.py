@@ -43,6 +43,7 @@ SPECIFICATION: dict[str, Any] = {
         "sources": {"type": "dict"},
         "kind": {"type": "str", "choices": list(KINDS), "default": "nixos"},
         "hosts": {"type": "list", "elements": "str"},
+        "all_hosts": {"type": "bool", "default": False},
         "options": {"type": "dict", "default": {}},
         "builders": {"type": "list", "elements": "raw"},
         "max_jobs": {"type": "int"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -460,6 +461,46 @@ def test_the_options_of_a_flake_reach_every_call_that_reads_it(project: Project)
     for call in reading:
         assert call[call.index("--override-input") :][:3] == ["--override-input", "parts", override["parts"]]
         assert {"--impure", "--no-write-lock-file"} <= set(call), call
+
+
+def test_a_fleet_is_checked_without_a_host(project: Project) -> None:
+    """The playbook lists, evaluates and reports all hosts of a file; what it builds with is not needed."""
+    project.write(
+        "network.nix",
+        """builtins.trace "warning: a fleet is old" {
+          network.nixpkgs = import ./nixpkgs { };
+          web1 = { deployment.targetHost = "192.0.2.1"; };
+          web2 = { deployment.targetHots = "192.0.2.2"; };
+          web3 = { deployment.targetHost = null; };
+        }""",
+    )
+    run([str(REPOSITORY / "tests/fixtures/nixpkgs/materialise"), str(project.directory / "nixpkgs")])
+    arguments = ("-e", "fleet=network.nix", "-e", "fleet_format=nixops")
+    ran = project.run_named("nixferry.deploy.check_fleet", *arguments)
+    assert ran.return_code == 2, str(ran)
+    checked = ran.result("Evaluate every host")
+    about = checked["hosts"]["web1"]["fleet"]
+    assert about == {
+        "tool": "nixops",
+        "address": "192.0.2.1",
+        "user": "root",
+        "port": 22,
+        "tags": [],
+        "place": f"{project.directory}/network.nix:3",
+    }
+    assert list(checked["left_out"]) == ["web3"]
+    assert checked["failed_hosts"] == ["web2"]
+    assert checked["evaluation_warnings"] == ["a fleet is old"]
+    report = "\n".join(ran.result("Report every host")["msg"])
+    assert re.search(
+        r"works  web1: root@192\.0\.2\.1:22, read as nixops at \S+/network\.nix:3; would build \d+ and fetch \d+ paths",
+        report,
+    )
+    assert re.search(r"FAILS  web2: .*targetHots", report)
+    assert "left out  web3: deployment.targetHost is null" in report
+    assert report.endswith("1 of 2 hosts work.")
+    assert not (project.directory / "state").exists()
+    assert "Name the fleet file" in str(project.run_named("nixferry.deploy.check_fleet"))
 
 
 CONTENT_ADDRESSED = """

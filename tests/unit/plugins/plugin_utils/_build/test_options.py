@@ -12,6 +12,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.vault import EncryptedString
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.every_host import every_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
     SPECIFICATION,
     BuildOptions,
@@ -24,6 +25,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribut
     ExpressionRoot,
     FlakeRoot,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import FileFleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import Source
 
@@ -230,3 +232,16 @@ def test_a_named_host_builds_for_all() -> None:
     assert options(flake=".").build_host == options(flake=".", build_on="target").build_host == ""
     with pytest.raises(NixferryError, match="`build_on` is empty"):
         options(flake=".", build_on="")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"flake": "."}, "`all_hosts` goes with `fleet`"),
+        ({"fleet": "a.nix", "hosts": ["web1"]}, "and not with `hosts`"),
+        ({"fleet": "a.nix", "sources": {"web1": {}}}, "and not with `sources`"),
+    ],
+)
+def test_all_hosts_are_those_of_a_fleet(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(NixferryError, match=words):
+        every_host({"hosts": None, "sources": None, "fleet": None, **given}, Nix(), "/play")
