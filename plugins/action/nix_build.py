@@ -33,6 +33,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings impo
 class ActionModule(NixferryAction):
     """``nix_build``: see the module of the same name for its documentation."""
 
+    on_controller = True
     specification: ClassVar[dict[str, Any]] = SPECIFICATION
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class ActionModule(NixferryAction):
                 progress.phase("listing the hosts")
                 found = every_host(options, Nix(working_directory=directory, on_event=said.event), directory)
                 options = {**options, "hosts": list(found.names)}
-            task = self._task_for(options, shell.host, directory, progress)
+            task = self._task_for(options, self.subject, directory, progress)
             task.evaluation_warnings = said
             builds = task.run(self._realiser(task, shell))
         finally:
@@ -76,14 +77,13 @@ class ActionModule(NixferryAction):
         if not name:
             return TargetRealiser(task, shell) if task.options.build_on == ON_TARGET else None
         # Ansible has already made the connection, with that host's inventory variables.
-        there = str(self._task.delegate_to or shell.host)
-        if there != name:
+        if shell.host != name:
             raise NixferryError(
-                f"`build_on` is {name}, but this task logs in to {there}",
+                f"`build_on` is {name}, but this task logs in to {shell.host}",
                 step=STEP,
                 remedy=f"Add `delegate_to: {name}` to the task.",
             )
-        return BuildHostRealiser(task, RemoteShell(self, name))
+        return BuildHostRealiser(task, shell)
 
     def _share(self, hosts: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         """Return the parts of ``hosts``, and those of other hosts of the batch that this same task has built."""

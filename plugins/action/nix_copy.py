@@ -78,9 +78,9 @@ class ActionModule(NixferryAction):
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Copy the missing paths to the host, or report them."""
         build = options["build"]
-        if self._task.check_mode and build is not None and is_known_later(shell.host, build):
+        if self._task.check_mode and build is not None and is_known_later(self.subject, build):
             return {"failed": False, **CopyResult("none").facts(), "changed": True, "msg": KNOWN_LATER}
-        paths = options["paths"] if build is None else [built_toplevel(shell.host, build)]
+        paths = options["paths"] if build is None else [built_toplevel(self.subject, build)]
         request = request_from(options, paths, dry_run=bool(self._task.check_mode))
         copied = copy_closure(shell, request, nix=Nix(), progress=progress)
         result = {"failed": False, **copied.facts()}

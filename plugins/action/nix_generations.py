@@ -38,7 +38,7 @@ class ActionModule(NixferryAction):
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = guard_on(shell, options["guard"]).probe(request)
         result = generations_result(probe)
-        facts = deploy_facts(shell.host, probe, options["build"])
+        facts = deploy_facts(self.subject, probe, options["build"])
         return {
             **result,
             **facts,

@@ -30,6 +30,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._pins.task import 
 class ActionModule(NixferryAction):
     """``nix_lock_update``: see the module of the same name for its documentation."""
 
+    on_controller = True
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
             "path": {"type": "path", "default": "."},

@@ -53,7 +53,7 @@ class ActionModule(NixferryAction):
         fleet = fleet_of(options, directory)
         task = secrets_task(
             options,
-            read_fleet_secrets(fleet, shell.host, directory=directory, storage=options["storage"])
+            read_fleet_secrets(fleet, self.subject, directory=directory, storage=options["storage"])
             if fleet
             else None,
             check_mode=bool(self._task.check_mode),

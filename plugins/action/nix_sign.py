@@ -28,6 +28,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress impo
 class ActionModule(NixferryAction):
     """``nix_sign``: see the module of the same name for its documentation."""
 
+    on_controller = True
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
             "key_file": {"type": "path", "required": True},
@@ -39,12 +40,12 @@ class ActionModule(NixferryAction):
         "mutually_exclusive": [("paths", "build")],
     }
 
-    def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
+    def perform(self, options: dict[str, Any], _shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Sign, or report what would be signed; do not contact the host."""
         if options["timeout"] < 1:
             raise NixferryError("`timeout` must be positive", step=STEP)
         key = read_signing_key(str(self._loader.path_dwim(options["key_file"])))
-        named = options["paths"] or built_toplevels(shell.host, options["build"])
+        named = options["paths"] or built_toplevels(self.subject, options["build"])
         paths = list(dict.fromkeys(parse_store_path(path, step=STEP).path for path in named))
         nix = Nix(on_event=progress.event, on_tick=progress.tick)
         result: dict[str, Any] = {"failed": False, "public_key": key.public_key, "key_name": key.name}

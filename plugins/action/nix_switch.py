@@ -90,10 +90,10 @@ class ActionModule(NixferryAction):
         toplevel = options["toplevel"]
         revision, repository = options["revision"], options["repository"] or ""
         if options["build"] is not None:
-            if self._task.check_mode and is_known_later(guard.shell.host, options["build"]):
+            if self._task.check_mode and is_known_later(self.subject, options["build"]):
                 return unknown_result(options["action"], KNOWN_LATER)
-            toplevel = built_toplevel(guard.shell.host, options["build"])
-            built, checkout = built_revision(guard.shell.host, options["build"])
+            toplevel = built_toplevel(self.subject, options["build"])
+            built, checkout = built_revision(self.subject, options["build"])
             revision, repository = revision or built, repository or checkout
         if toplevel is None:
             raise NixferryError("one of `toplevel` and `build` is required", step=STEP)

@@ -18,6 +18,7 @@ class ActionModule(NixferryAction):
 
     _requires_connection = False
 
+    on_controller = True
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
             "results": {"type": "dict", "required": True},

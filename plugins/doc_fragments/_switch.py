@@ -57,10 +57,27 @@ options:
     description:
       - The reaction to units that have failed after the activation and had not failed before.
       - V(rollback) treats them as a failed activation, V(ignore) only reports them.
-      - Units that had failed before never count.
+      - Units that had failed before never count, nor do those in O(ignored_units).
     type: str
     choices: [rollback, ignore]
     default: rollback
+  ignored_units:
+    description:
+      - Units whose failure is only noted, by name (V(backup.service)) or pattern (V(backup-*.service), with C(*), C(?)
+        and C([...]) as in a shell).
+      - For units that may fail at any time, such as jobs of a timer, whatever is deployed.
+    type: list
+    elements: str
+    default: []
+  settle:
+    description:
+      - Seconds that services which the activation has started or restarted must run without a failure or a restart,
+        before the new system can be confirmed. Services that still start or restart get up to five times as long.
+      - The login and the O(health_checks) go on meanwhile. Nothing is waited for if no such service runs, if V(0), or
+        with O(failed_units=ignore).
+      - Needs systemd on the host.
+    type: int
+    default: 3
   reboot:
     description:
       - Whether the host reboots into the new system before it is confirmed. See the guide to reboots.

@@ -150,7 +150,6 @@ options:
         but sets RV(deferred_failure). V(abort) reports it, and fails on every host that it takes back.
       - Refused under strategies that let hosts run ahead of others, such as P(ansible.builtin.free#strategy), with
         O(action=boot), and with O(rollback=false).
-        O(action=boot), and with O(rollback=false).
     type: list
     elements: str
     default: []

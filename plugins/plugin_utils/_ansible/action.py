@@ -37,6 +37,11 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
 
     specification: ClassVar[dict[str, Any]]
     """The keyword arguments of ``validate_argument_spec``."""
+    on_controller: ClassVar[bool] = False
+    """Whether the work is done on the controller. Then ``delegate_to`` changes nothing, and messages ignore it."""
+    subject: str = "localhost"
+    """The host of the inventory that the task is for. It finds this host's part of a build, a fleet or a transaction.
+    With ``delegate_to`` the task works on another one, ``shell.host``, which messages name."""
     batch: tuple[str, ...] = ()
     """The hosts that Ansible works on at the same time as on this one."""
     variables: Mapping[str, Any] = MappingProxyType({})
@@ -56,7 +61,9 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         """Called by Ansible. A host that cannot be reached before anything was changed is UNREACHABLE."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         del tmp
-        host = str((task_vars or {}).get("inventory_hostname", "localhost"))
+        self.subject = str((task_vars or {}).get("inventory_hostname", "localhost"))
+        machine = str(self._task.delegate_to or self.subject)
+        host = self.subject if self.on_controller else machine
         self.variables = task_vars or {}
         self.batch = tuple(map(str, (task_vars or {}).get("ansible_play_batch", ())))
         try:
@@ -70,7 +77,7 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
             Display(), prefix=host, muted=bool(self._task.no_log), mode=options.get("progress", "auto")
         )
         try:
-            result.update(self.perform(options, RemoteShell(self, host), progress))
+            result.update(self.perform(options, RemoteShell(self, machine), progress))
         except HostUnreachable as error:
             # Ansible would append the cause, which the text contains already.
             raise AnsibleConnectionFailure(error.text(host)) from None

@@ -42,6 +42,7 @@ GUARD_PARTS = (
     "guard/program.sh",
     "secrets/sets.sh",
     "secrets/activation.sh",
+    "guard/settle.sh",
     "guard/judge.sh",
     "boot/common.sh",
     "boot/systemd-boot.sh",

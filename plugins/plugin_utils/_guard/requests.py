@@ -63,6 +63,10 @@ class StartRequest:
     """Seconds the roll back may take before its processes are killed."""
     failed_units: FailedUnits = FailedUnits.ROLLBACK
     """Whether newly failed units cause a roll back or a note. Units that failed before never count."""
+    ignored_units: str = ""
+    """Names and patterns of units whose failure does not count, separated by spaces."""
+    settle: int = 3
+    """Seconds that services which the activation has started must run after its end; 0: do not wait."""
     force: bool = False
     """Activate even when the host already runs and boots the toplevel."""
     roll_back_on_failure: bool = True
@@ -108,6 +112,8 @@ class StartRequest:
         )
         if min(timeouts) < 1:
             raise ValueError(f"timeouts are whole seconds, at least one: {timeouts}")
+        if self.settle < 0:
+            raise ValueError(f"settle is in whole seconds: {self.settle}")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 REASONS = {
     "activation_failed": "Read the log above; the old system is running.",
     "activation_timeout": "Find out what hangs, or raise timeout_activation.",
-    "failed_units": "Fix the units, or set failed_units to ignore.",
+    "failed_units": "Fix the units. If they do not matter to this deploy, name them in ignored_units.",
     "reboot_required": "Deploy with reboot: if-required, which boots the new system once and confirms it then; or with "
     "the action boot, and reboot the host yourself.",
     "boot_not_prepared": "Read the log above; nothing was activated, and the old system boots.",

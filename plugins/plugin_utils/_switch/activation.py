@@ -38,6 +38,8 @@ from .reboot import time_for_reboots
 
 # The revision on the host may have changed at each attempt, when others deploy at the same time.
 START_ATTEMPTS = 3
+# The guard watches services for so many times `settle` (target/guard/settle.sh).
+SETTLE_PATIENCE = 5
 
 
 @dataclass
@@ -90,6 +92,7 @@ class Switch:
         """Seconds until the host has reached a final phase by its own deadlines, with a margin."""
         request = self.request
         wait = 2 * request.timeout_activation + request.timeout_confirm + 2 * request.timeout_roll_back
+        wait += SETTLE_PATIENCE * request.settle
         if request.reboot_if_unreachable:
             wait += request.timeout_confirm
         return wait + time_for_reboots(request) + MARGIN_SECONDS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import PROGRESS_OPTION
@@ -45,6 +45,8 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
         "choices": list(map(str, FailedUnits)),
         "default": str(FailedUnits.ROLLBACK),
     },
+    "ignored_units": {"type": "list", "elements": "str", "default": []},
+    "settle": {"type": "int", "default": 3},
     "health_checks": HEALTH_CHECKS_OPTION,
     "reboot": {"type": "str", "choices": list(map(str, Reboot)), "default": str(Reboot.NEVER)},
     "timeout_reboot": {"type": "int", "default": 600},
@@ -70,6 +72,10 @@ REVISION_OPTIONS: dict[str, dict[str, Any]] = {
     "repository": {"type": "path"},
     "force": {"type": "bool", "default": False},
 }
+# The characters of unit names (systemd.unit(5)) and of patterns. The guard takes this many of all together.
+_UNIT_PATTERN = re.compile(r"[A-Za-z0-9:_.\\@*?\[\]!^-]+")
+LONGEST_PATTERNS = 1000
+LONGEST_SETTLE = 600
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SET = re.compile(r"[0-9A-Za-z]{1,64}")
 _REVISION = re.compile(r"[!-~]{1,200}")
@@ -183,6 +189,8 @@ def start_request(
         timeout_confirm=times["timeout_confirm"],
         timeout_roll_back=times["timeout_rollback"],
         failed_units=FailedUnits(options["failed_units"]),
+        ignored_units=_ignored_units(options["ignored_units"]),
+        settle=_settle(int(options["settle"])),
         roll_back_on_failure=bool(options.get("rollback", True)),
         reboot=_reboot_of(options, kind, action),
         timeout_reboot=times["timeout_reboot"],
@@ -202,6 +210,32 @@ def check_seconds(name: str, seconds: int) -> None:
     if not 1 <= seconds <= LONGEST_SECONDS:
         shown = seconds if abs(seconds) <= LONGEST_SECONDS else "out of range"
         raise NixferryError(f"{name} is {shown}", step=STEP, remedy=f"Give 1 to {LONGEST_SECONDS} seconds.")
+
+
+def _ignored_units(patterns: Sequence[str]) -> str:
+    """Read the option ``ignored_units``. Raises ``NixferryError`` for what cannot match the name of a unit."""
+    for pattern in patterns:
+        if _UNIT_PATTERN.fullmatch(pattern) is None:
+            raise NixferryError(
+                f"{pattern!r} is not a valid name or pattern of a unit",
+                step=STEP,
+                remedy="Give names such as backup.service in ignored_units, or patterns such as backup-*.service.",
+            )
+    joined = " ".join(patterns)
+    if len(joined) > LONGEST_PATTERNS:
+        raise NixferryError(
+            f"ignored_units is longer than {LONGEST_PATTERNS} characters",
+            step=STEP,
+            remedy="Give patterns instead of names.",
+        )
+    return joined
+
+
+def _settle(seconds: int) -> int:
+    """Read the option ``settle``. Raises ``NixferryError`` when it is out of range."""
+    if not 0 <= seconds <= LONGEST_SETTLE:
+        raise NixferryError(f"settle is {seconds}", step=STEP, remedy=f"Give 0 to {LONGEST_SETTLE} seconds.")
+    return seconds
 
 
 def _secrets_of(options: Mapping[str, Any]) -> str:

@@ -47,6 +47,8 @@ FAULTS: Mapping[str, Mapping[str, Any]] = {
     "activation_hangs": script("slow", "sleep 600"),
     "activation_hangs_stubbornly": script("slow", HANGS_STUBBORNLY),
     "unit_fails": {"units": {"broken.service": FAILS}},
+    # systemd has started it, and so has NixOS' own program.
+    "unit_dies_later": {"units": {"mayfly.service": '[Service]\nExecStart=/bin/sh -c "sleep 2; exit 3"\n'}},
     "needs_reboot_to_switch": {"initInterfaceVersion": "systemd 3"},
     "ends_half_way": {"errnoAfterActivation": 11},
     "new_kernel": {"kernel": "6.12.2"},

@@ -66,6 +66,18 @@ def test_new_failed_units_can_be_ignored(each_host: LabHost, project: Project) -
     assert each_host.current_system() == each_host.boot_default() == new
 
 
+def test_a_service_that_dies_two_seconds_after_its_start(web2: LabHost, project: Project) -> None:
+    before = web2.snapshot()
+    new = project.build("web2", {"version": "2", **FAULTS["unit_dies_later"]})
+    result = project.run_playbook(file_play(web2)).result(SWITCH)
+    assert (result["outcome"], result["failed_units"]) == ("rolled-back", ["mayfly.service"])
+    assert "ignored_units" in result["remedy"]
+    assert_as_before(web2, before)
+    result = project.run_playbook(file_play(web2, ignored_units=["may?ly.*"])).assert_ok().result(SWITCH)
+    assert (result["outcome"], result["failed_units"]) == ("committed", [])
+    assert web2.current_system() == web2.boot_default() == new
+
+
 def test_without_a_roll_back_the_failed_system_runs_on_and_the_old_one_boots(
     web2: LabHost, project: Project
 ) -> None:

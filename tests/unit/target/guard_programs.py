@@ -60,25 +60,33 @@ else
 fi </dev/null >/dev/null 2>&1 3>&-
 """
 # Lists FAILED_BEFORE as failed, and FAILED_AFTER too once a system's program has made $HOST/tested. The directories
-# $HOST/restarting, starting and services/PROPERTY hold a file for each unit in that state, or with that property. With
-# $HOST/flapping the units have been restarted once more at each look.
+# $HOST/restarting, starting and services/PROPERTY hold a file for each unit in that state, or with that property. A
+# service with an InvocationID runs, unless it has another SubState. With $HOST/flapping the services have been
+# restarted once more at each look.
 SYSTEMCTL = """\
 #!/bin/sh
 echo "$*" >>"$HOST/systemctl"
 case "$*" in
-    *list-units*--state=activating*)
-        for unit in "$HOST"/restarting/* "$HOST"/starting/*; do
-            [ ! -e "$unit" ] || echo "${unit##*/} loaded activating start Something"
-        done
-        ;;
-    *" show "*)
-        property=${3#*=}
-        [ "$property" != Id ] || property=${4#*=}
-        for unit in "$HOST/services/$property"/*; do
-            case $property in
-                NRestarts) [ ! -e "$HOST/flapping" ] || echo $(($(cat "$unit") + 1)) >"$unit" ;;
-            esac
-            if [ -e "$unit" ]; then echo "$property=$(cat "$unit")"; echo "Id=${unit##*/}"; echo; fi
+    *--property=InvocationID*)
+        for unit in $(cd "$HOST" && ls services/*/* restarting/* starting/* 2>/dev/null | sed 's|.*/||' | sort -u); do
+            for property in ActiveState InvocationID NRestarts SubState; do
+                file=$HOST/services/$property/$unit
+                value=$(cat "$file" 2>/dev/null)
+                case $property:$value in
+                    NRestarts:) continue ;;
+                    NRestarts:*)
+                        if [ -e "$HOST/flapping" ]; then value=$((value + 1)); echo "$value" >"$file"; fi ;;
+                    SubState:)
+                        value=running
+                        [ ! -e "$HOST/starting/$unit" ] || value=start
+                        [ ! -e "$HOST/restarting/$unit" ] || value=auto-restart ;;
+                    InvocationID:)
+                        if [ -e "$HOST/starting/$unit" ] || [ -e "$HOST/restarting/$unit" ]; then value=new-$unit; fi ;;
+                esac
+                echo "$property=$value"
+            done
+            echo "Id=$unit"
+            echo
         done
         ;;
     *list-units*)

@@ -14,10 +14,15 @@ await_confirmation() {
         return 1
     fi
     confirm_message="no confirmation came within $(request timeout_confirm) s"
+    begin_settling
     begin_waiting
-    until is_there "$DIR/confirm"; do
+    until is_there "$DIR/confirm" && [ -z "$SETTLING" ]; do
         if is_there "$DIR/abort"; then
             REASON=aborted MESSAGE=$(abort_message)
+            return 1
+        fi
+        if ! settle; then
+            REASON=failed_units MESSAGE="units failed after the activation: $(listed "$NEW_FAILED")"
             return 1
         fi
         # The controller may have asked for more time (verb_hold).
@@ -26,7 +31,7 @@ await_confirmation() {
             '' | *[!0-9]*) ;;
             *) confirm_until=$held_until confirm_message="the hold ended without a confirmation" ;;
         esac
-        if passed "$confirm_until"; then
+        if ! is_there "$DIR/confirm" && passed "$confirm_until"; then
             REASON=not_confirmed MESSAGE=$confirm_message
             return 1
         fi

@@ -32,5 +32,5 @@ reboot_if_unreachable() {
     note "no login reached the guard within $(request timeout_confirm) s after the roll back: rebooting"
     set_result rebooted 1
     durable
-    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
+    bounded "$(request timeout_reboot)" "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
 }

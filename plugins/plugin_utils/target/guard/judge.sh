@@ -5,23 +5,16 @@
 #
 # Judge an activation by its exit code and by the units that it started.
 
-# Set NEW_FAILED to the units that have failed since the activation began, and record them for the status.
-compare_failed_units() {
-    NEW_FAILED=$(failed_units | while IFS= read -r now_failed; do
-        if ! grep -qxF -e "$now_failed" "$DIR/old/failed_units"; then echo "$now_failed"; fi
-    done)
-    for flapping_unit in ${FLAPPING:-}; do
-        names_unit "$NEW_FAILED" "$flapping_unit" || NEW_FAILED="$NEW_FAILED
-$flapping_unit"
-    done
-    set_result failed_units "$NEW_FAILED"
-}
-
 # judge_units EXIT_CODE: fail if units that have failed are a reason to roll back
 judge_units() {
     compare_failed_units
+    if [ "$1" = 0 ] && watches_services && [ -n "$NEW_FAILED" ]; then NEW_FAILED=$(only_failed); fi
+    set_result failed_units "$NEW_FAILED"
+    note_ignored
     if [ -z "$NEW_FAILED" ]; then
-        if [ "$1" != 0 ]; then note "exit code $1, but no unit failed that had not failed before"; fi
+        if [ "$1" != 0 ] && [ -z "$NEW_IGNORED" ]; then
+            note "exit code $1, but no unit failed that had not failed before"
+        fi
         return 0
     fi
     if [ "$(request failed_units)" = ignore ]; then
@@ -29,67 +22,6 @@ judge_units() {
         return 0
     fi
     return 1
-}
-
-# --- wait for started services --------------------------------------------------------------------------------------
-
-SETTLE_LOOK=3       # seconds without a restart after which the started services count as running
-SETTLE_DEADLINE=15  # seconds after which services that still start or restart are judged as they are
-
-# The first word of each line of FILE that is not in OTHER. Starts no program for each line: there may be many.
-changed_since() { # FILE OTHER
-    changed_from="
-$(cat "$2")
-"
-    while IFS= read -r changed_line; do
-        case $changed_from in *"
-$changed_line
-"*) ;; *) echo "${changed_line%% *}" ;; esac
-    done <"$1"
-}
-
-# Those of NEW_FAILED that systemd will not start again by itself
-only_failed() {
-    ask_units list-units --state=failed --plain --no-legend --no-pager --full | while read -r only_failed_unit _; do
-        if names_unit "$NEW_FAILED" "$only_failed_unit"; then echo "$only_failed_unit"; fi
-    done
-}
-
-# names_unit LINES UNIT: is UNIT one of the LINES?
-names_unit() { case " $(listed "$1") " in *" $2 "*) ;; *) false ;; esac; }
-
-# Wait until the services that the activation started run or have failed. Set FLAPPING to those that systemd still
-# restarts at the deadline: they may run whenever the guard looks.
-settle_units() {
-    FLAPPING=''
-    services_by InvocationID >"$DIR/services_now"
-    # Each start has its own id. Without a new id no service was started.
-    started_services=$(changed_since "$DIR/services_now" "$DIR/old/services")
-    rm -f "$DIR/services_now"
-    if [ -z "$started_services" ] && [ -z "$(restless_units)" ]; then return 0; fi
-    settle_until=$(in_seconds "$SETTLE_DEADLINE")
-    quiet_until=$(in_seconds "$SETTLE_LOOK")
-    services_by NRestarts >"$DIR/restarts"
-    begin_waiting
-    until passed "$settle_until"; do
-        compare_failed_units
-        # Stop at a final failure only: a unit that waits for its next attempt may still succeed.
-        if [ -n "$(only_failed)" ]; then break; fi
-        restless=$(restless_units)
-        if [ -n "$restless" ]; then
-            quiet_until=$(in_seconds "$SETTLE_LOOK")
-        elif passed "$quiet_until"; then
-            services_by NRestarts >"$DIR/restarts_now"
-            FLAPPING=$(changed_since "$DIR/restarts_now" "$DIR/restarts")
-            mv -f "$DIR/restarts_now" "$DIR/restarts"
-            if [ -z "$FLAPPING" ]; then break; fi
-            quiet_until=$(in_seconds "$SETTLE_LOOK")
-        fi
-        if is_there "$DIR/abort"; then break; fi
-        nap
-    done
-    if [ -n "${restless:-}" ]; then note "still starting or stopping after the activation: $(listed "$restless")"; fi
-    rm -f "$DIR/restarts"
 }
 
 # --- the verdict ----------------------------------------------------------------------------------------------------
@@ -127,9 +59,7 @@ judge_activation() {
     case $OUTCOME in timeout | aborted) ;; *) set_result exit_code "$OUTCOME" ;; esac
     case $OUTCOME in
         0)
-            if [ -z "$KIND_CHECK_UNITS" ]; then return 0; fi
-            settle_units
-            if judge_units 0; then return 0; fi
+            if [ -z "$KIND_CHECK_UNITS" ] || judge_units 0; then return 0; fi
             REASON=failed_units MESSAGE="units failed: $(listed "$NEW_FAILED")"
             ;;
         "$KIND_EXIT_FAILED_UNITS")

@@ -73,12 +73,13 @@ has_said() { [ -n "$RUN_BEGAN" ] && tail -c "+$((RUN_BEGAN + 1))" "$DIR/log" | g
 # Services that ran before the activation and do not run now
 stopped_services() {
     if [ ! -s "$DIR/old/services_active" ]; then return 0; fi
-    grep -vxF -e "$(active_services)" "$DIR/old/services_active"
+    grep -vxF -e "$(service_states | active_services)" "$DIR/old/services_active"
 }
 
-# The last line keeps the list from being empty: for some greps an empty list matches everything.
+# Reads what service_states prints. The last line keeps the list from being empty: for some greps an empty list matches
+# everything.
 active_services() {
-    services_by ActiveState | sed -n 's/ active$//p' | grep -v -e "$LOGIN_SERVICES"
+    sed -n '/ ActiveState=active\( \|$\)/s/ .*//p' | grep -v -e "$LOGIN_SERVICES"
     echo /
 }
 

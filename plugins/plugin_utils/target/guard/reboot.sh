@@ -85,8 +85,10 @@ number_of_generation() {
 # Returns only if the host has not gone down in time.
 reboot_now() {
     durable
-    "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
-    pause "$(request timeout_reboot)"
+    down_until=$(in_seconds "$(request timeout_reboot)")
+    bounded "$(request timeout_reboot)" "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
+    begin_waiting
+    until passed "$down_until"; do nap; done
     false
 }
 
@@ -106,7 +108,7 @@ reboot_back() {
     set_result rebooting back
     note "rebooting into the old system"
     reboot_now
-    systemctl reboot --force >>"$(log_place)" 2>&1 || reboot -f >>"$(log_place)" 2>&1
+    bounded "$GOING_DOWN_BY_FORCE" systemctl reboot --force >>"$(log_place)" 2>&1 || reboot -f >>"$(log_place)" 2>&1
     pause "$GOING_DOWN_BY_FORCE"
     forget_reboot
     incomplete "the host did not go down for the reboot into the old system"

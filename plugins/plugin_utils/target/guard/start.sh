@@ -197,7 +197,7 @@ record_activation() {
 
 write_record() {
     for field in kind activate_command action specialisation \
-        timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units reboot \
+        timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units ignored_units settle reboot \
         reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback; do
         write "$DIR/request/$field" "$(arg "$field")" || return 1
     done
@@ -220,8 +220,8 @@ write_record() {
         { ! reboot_is_due || write_planned_reboot; } &&
         write_secrets_record &&
         failed_units >"$DIR/old/failed_units" &&
-        active_services >"$DIR/old/services_active" &&
-        { [ -z "$KIND_CHECK_UNITS" ] || services_by InvocationID >"$DIR/old/services"; } &&
+        service_states >"$DIR/old/services" &&
+        active_services <"$DIR/old/services" >"$DIR/old/services_active" &&
         put_program "$DIR/guard.sh" &&
         keep_room &&
         printf %s "$START_NOTES" >"$DIR/notes" &&

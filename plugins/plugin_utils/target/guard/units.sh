@@ -12,7 +12,7 @@ DEAD_MAN_MARGIN=60      # seconds beyond the sum of all limits after which a gua
 # The longest time that an activation may take between two reboots.
 longest_duration() {
     echo $((2 * $(request timeout_activation) + 2 * $(request timeout_confirm) + 2 * $(request timeout_roll_back) +
-        2 * $(request timeout_reboot) + $(longest_secrets) + DEAD_MAN_MARGIN))
+        2 * $(request timeout_reboot) + $(longest_secrets) + $(longest_settling) + DEAD_MAN_MARGIN))
 }
 
 # Start the dead-man first. When the guard's main process ends, by any signal, ExecStopPost takes over.

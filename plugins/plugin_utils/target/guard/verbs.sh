@@ -71,8 +71,16 @@ verb_hold() {
         keep "$DIR/held" "$hold_until" && keep "$DIR/deadline" "$hold_until"; }; then
         error state_unwritable "cannot write to $DIR"
     fi
+    await_settled
     say_status
     answer_ends
+}
+
+# All hosts of a transaction have to know whether the services stay up before one of them is confirmed.
+await_settled() {
+    settled_until=$(in_seconds "$(longest_settling)")
+    begin_waiting
+    until is_there "$DIR/settled" || [ "$(phase)" != awaiting-confirmation ] || passed "$settled_until"; do nap; done
 }
 
 verb_recover() {

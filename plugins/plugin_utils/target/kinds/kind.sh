@@ -15,7 +15,8 @@
 #   KIND_BOOTED                 the link to the booted system; empty where that has no meaning
 #   KIND_HAS_BOOT_DEFAULT       1 if a boot loader decides what runs after a power cut. If not, the guard rolls back an
 #                               interrupted activation itself after a restart
-#   KIND_CHECK_UNITS            1 if the programs hide failed units behind exit code 0, so that the guard watches them
+#   KIND_CHECK_UNITS            1 if an activation can start units, which the guard then watches. Some programs hide failed
+#                               units behind exit code 0, and none waits for a service that dies a moment later
 #   KIND_EXIT_FAILED_UNITS      the exit code for: activated, but some units have failed
 #   KIND_EXIT_REBOOT_REQUIRED   nothing was activated, because only a reboot can do it
 #   KIND_EXIT_LOCKED            another activation holds the program's own lock: worth a retry. Believed only together

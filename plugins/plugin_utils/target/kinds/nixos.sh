@@ -15,6 +15,7 @@ nixos_properties() {
     KIND_CURRENT=/run/current-system
     KIND_BOOTED=/run/booted-system
     KIND_HAS_BOOT_DEFAULT=1
+    KIND_CHECK_UNITS=1
     KIND_EXIT_FAILED_UNITS=4
     KIND_EXIT_REBOOT_REQUIRED=100
     KIND_EXIT_LOCKED=11

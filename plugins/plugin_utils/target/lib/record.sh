@@ -15,7 +15,7 @@
 #   spare/       empty files, for a disk that has no inodes left (put_spare)
 #   worker       the process that works on it        child    the session of the program that it runs
 #   log          the output of the programs          boot     the boot that it belongs to
-#   confirm, abort   made by the controller
+#   confirm, abort   made by the controller          settled  made when no service is watched any more
 #
 # If the disk stops taking writes, a roll back still has to work. So all that it reads is written before anything is
 # activated, and what it writes may lie in main memory (`keep`): results, notes, the final phase. Before a step that a

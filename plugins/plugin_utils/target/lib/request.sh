@@ -31,6 +31,8 @@ timeout_confirm timeout =
 timeout_roll_back timeout =
 timeout_reboot timeout =
 failed_units choice/rollback/ignore =
+ignored_units printable =
+settle seconds =
 reboot choice/never/if-required/always =
 reboot_command text -
 reboot_if_unreachable flag =

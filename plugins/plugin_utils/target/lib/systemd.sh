@@ -77,34 +77,38 @@ failed_units() {
     done
 }
 
-# services_by PROPERTY: print a line "NAME VALUE" for each loaded service
-services_by() {
-    ask_units show --property=Id --property="$1" '*.service' | {
-        service='' value=''
+# Print a line "NAME PROPERTY=VALUE..." for each loaded service but the guard's own
+service_states() {
+    ask_units show --property=Id --property=ActiveState --property=SubState --property=InvocationID \
+        --property=NRestarts '*.service' | {
+        service='' values=''
         while IFS= read -r shown || [ -n "$shown" ]; do
             case $shown in
                 Id=*) service=${shown#*=} ;;
-                ?*=*) value=${shown#*=} ;;
+                ?*=*) values="$values $shown" ;;
                 '')
-                    say_service "$service" "$value"
-                    service='' value=''
+                    say_service "$service" "$values"
+                    service='' values=''
                     ;;
             esac
         done
-        say_service "$service" "$value"
+        say_service "$service" "$values"
     }
 }
 
-# The guard's own services are left out.
-say_service() { # NAME VALUE
-    case $1:$2 in nixferry-* | *:) ;; *) echo "$1 $2" ;; esac
-}
+say_service() { case $1 in nixferry-* | '') ;; *) printf '%s\n' "$1$2" ;; esac; }
 
-# Print units that are starting or stopping now and were not before.
-restless_units() {
-    ask_units list-units --state=activating,reloading,deactivating --plain --no-legend --no-pager --full |
-        while read -r restless_unit _; do
-            case $restless_unit in nixferry-* | '') continue ;; esac
-            if ! grep -qxF -e "$restless_unit" "$DIR/old/failed_units"; then echo "$restless_unit"; fi
-        done
+# Print a line "NAME ID" for each service that was started. Each start has its own id.
+service_ids() { service_states | sed -n 's/^\([^ ]*\) .*InvocationID=\([^ ]\{1,\}\).*/\1 \2/p'; }
+
+# property NAME LINE: set VALUE to the property in a line of service_states; empty if it is missing
+property() {
+    VALUE="$2 "
+    case $VALUE in
+        *" $1="*)
+            VALUE=${VALUE#*" $1="}
+            VALUE=${VALUE%%" "*}
+            ;;
+        *) VALUE='' ;;
+    esac
 }

@@ -58,12 +58,12 @@ place_new_secrets() {
 }
 
 # A service that starts after this reads the secrets that are in place now.
-note_services() { services_by InvocationID >"$DIR/services_before"; }
+note_services() { service_ids >"$DIR/services_before"; }
 
 # Print the services that have started since note_services, each between spaces.
 started_services() {
     if [ ! -s "$DIR/services_before" ]; then return 0; fi
-    services_by InvocationID | grep -vxF -f "$DIR/services_before" | while read -r started_service _; do
+    service_ids | grep -vxF -f "$DIR/services_before" | while read -r started_service _; do
         printf ' %s ' "$started_service"
     done
 }

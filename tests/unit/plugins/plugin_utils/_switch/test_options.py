@@ -5,13 +5,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import target_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import (
+    StartRequest,
+    request_fields,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.activation import SETTLE_PATIENCE
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
     SWITCH_OPTIONS,
     start_request,
@@ -63,3 +69,34 @@ def test_times_out_of_bounds(name: str, seconds: int) -> None:
         request(**{name: seconds})
     assert error.value.remedy == "Give 1 to 999999 seconds."
     assert len(str(error.value)) < 200
+
+
+def fields(**given: Any) -> dict[str, str]:
+    return dict(request_fields(request(**given)))
+
+
+def test_units_to_ignore_and_the_time_to_watch_are_sent() -> None:
+    names = ["backup-*.service", "a\\x2db@1.service", "[!x]?.timer"]
+    sent = fields(ignored_units=names, settle=7)
+    assert (sent["ignored_units"], sent["settle"]) == (" ".join(names), "7")
+    assert fields()["settle"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"ignored_units": ["two words"]}, "'two words' is not a valid name or pattern"),
+        ({"ignored_units": ["$(id).service"]}, "not a valid name or pattern"),
+        ({"ignored_units": [""]}, "not a valid name or pattern"),
+        ({"ignored_units": ["x" * 300] * 4}, "longer than 1000 characters"),
+        ({"settle": -1}, "settle is -1"),
+        ({"settle": 601}, "settle is 601"),
+    ],
+)
+def test_what_the_guard_would_not_take_is_refused(given: dict[str, Any], words: str) -> None:
+    with pytest.raises(NixferryError, match=re.escape(words)):
+        fields(**given)
+
+
+def test_controller_and_guard_wait_equally_long() -> None:
+    assert f"\nSETTLE_PATIENCE={SETTLE_PATIENCE} " in target_text("guard/settle.sh")

@@ -1,0 +1,185 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Units that have failed since an activation began, and services that it has started. For systemd and for the system's
+# own program, a service that dies two seconds after its start was started successfully. The guard watches them while it
+# waits for the confirmation, until they have run for `settle` seconds without a restart or one has failed. So this takes
+# time only if the controller is faster, and none if no service that was started runs.
+
+# --- units that have failed -----------------------------------------------------------------------------------------
+
+# names_unit LINES UNIT: is UNIT one of the LINES?
+names_unit() { case "$NEWLINE$1$NEWLINE" in *"$NEWLINE$2$NEWLINE"*) ;; *) false ;; esac; }
+
+# is_ignored UNIT: does one of the patterns match it? Names are also compared as they are, since `\` escapes in patterns.
+is_ignored() (
+    set -f
+    for pattern in $(request ignored_units); do
+        # shellcheck disable=SC2254 # it is a pattern
+        case $1 in "$pattern" | $pattern) exit 0 ;; esac
+    done
+    exit 1
+)
+
+# Set NEW_FAILED to the units that have failed since the activation began, and NEW_IGNORED to those of which the request
+# says that they do not count. FLAPPING are services that systemd restarts again and again: they may run whenever the
+# guard looks.
+compare_failed_units() {
+    failed_before=$(old failed_units)
+    NEW_FAILED='' NEW_IGNORED=''
+    # Names may contain a backslash.
+    set -f
+    for now_failed in $(failed_units) ${FLAPPING:-}; do
+        if names_unit "$failed_before$NEWLINE$NEW_FAILED$NEWLINE$NEW_IGNORED" "$now_failed"; then continue; fi
+        if is_ignored "$now_failed"; then
+            NEW_IGNORED="$NEW_IGNORED${NEW_IGNORED:+$NEWLINE}$now_failed"
+        else
+            NEW_FAILED="$NEW_FAILED${NEW_FAILED:+$NEWLINE}$now_failed"
+        fi
+    done
+    set +f
+}
+
+note_ignored() {
+    if [ "$NEW_IGNORED" = "${noted_ignored:-}" ]; then return 0; fi
+    noted_ignored=$NEW_IGNORED
+    note "failed units are ignored as asked: $(listed "$NEW_IGNORED")"
+}
+
+# Those of NEW_FAILED that systemd will not start again by itself
+only_failed() {
+    ask_units list-units --state=failed --plain --no-legend --no-pager --full | while read -r only_failed_unit _; do
+        if names_unit "$NEW_FAILED" "$only_failed_unit"; then echo "$only_failed_unit"; fi
+    done
+}
+
+# --- services that were started -------------------------------------------------------------------------------------
+
+SETTLE_PATIENCE=5       # services that still start or restart are judged as they are after so many times `settle`
+
+settle_time() { request settle | grep -x '[0-9]\{1,6\}' || echo 0; }
+
+longest_settling() { echo $((SETTLE_PATIENCE * $(settle_time))); }
+
+watches_services() {
+    [ -n "$KIND_CHECK_UNITS" ] && [ "$(settle_time)" != 0 ] && [ "$(request failed_units)" != ignore ]
+}
+
+# SETTLING is not empty while services are watched.
+begin_settling() {
+    SETTLING='' flapping_services=''
+    if watches_services; then
+        services_before=$NEWLINE$(old services)$NEWLINE
+        failed_before=$(old failed_units)
+        look_at_services
+        SETTLING=$watched_services
+    fi
+    if [ -z "$SETTLING" ]; then
+        end_settling
+        return
+    fi
+    restarts_before=$watched_services
+    settle_until=$(in_seconds "$(longest_settling)")
+    expect_quiet
+}
+
+expect_quiet() { quiet_until=$(in_seconds "$(settle_time)"); }
+
+# A controller that asks for a hold waits for this file.
+end_settling() {
+    SETTLING=''
+    keep "$DIR/settled" 1
+}
+
+# Set watched_services to lines "NAME RESTARTS", RESTLESS_SERVICES to those of them that start or stop, and
+# WAITING_SERVICES to those that systemd will start again.
+look_at_services() {
+    watched_services=$NEWLINE RESTLESS_SERVICES='' WAITING_SERVICES=''
+    while IFS= read -r service_line; do
+        property InvocationID "$service_line"
+        service_id=$VALUE
+        property SubState "$service_line"
+        case $VALUE in
+            auto-restart*) ;;
+            running | start* | reload* | stop* | final* | condition)
+                # Each start has its own id.
+                case $service_id$services_before in "$NEWLINE"* | *" InvocationID=$service_id"*) continue ;; esac
+                ;;
+            # It has no process that could fail.
+            *) continue ;;
+        esac
+        service_name=${service_line%% *}
+        if names_unit "$failed_before" "$service_name"; then continue; fi
+        property NRestarts "$service_line"
+        service_restarts=${VALUE:-0}
+        property SubState "$service_line"
+        if is_login_service "$service_name" || restarts_by_itself || is_ignored "$service_name"; then continue; fi
+        watched_services=$watched_services$service_name\ $service_restarts$NEWLINE
+        case $VALUE in
+            running) continue ;;
+            auto-restart*) WAITING_SERVICES=$WAITING_SERVICES$NEWLINE$service_name ;;
+        esac
+        RESTLESS_SERVICES="$RESTLESS_SERVICES $service_name"
+    done <<EOT
+$(service_states)
+EOT
+    if [ "$watched_services" = "$NEWLINE" ]; then watched_services=''; fi
+}
+
+is_login_service() { printf '%s\n' "$1" | grep -q -e "$LOGIN_SERVICES"; }
+
+# systemd restarted it before the activation already, and the activation did not: that would have reset the number.
+restarts_by_itself() (
+    case $services_before in *"$NEWLINE$service_name "*) ;; *) exit 1 ;; esac
+    before=${services_before#*"$NEWLINE$service_name "}
+    property NRestarts " ${before%%"$NEWLINE"*}"
+    [ "${VALUE:-0}" -gt 0 ] && [ "$service_restarts" -ge "$VALUE" ]
+)
+
+# Look at the services. Fails if units have failed, with their names in NEW_FAILED.
+settle() {
+    if [ -z "$SETTLING" ] || ! passed "${next_look:-0}"; then return 0; fi
+    # Twice a second
+    next_look=$(($(now) + NIXFERRY_SECOND / 2))
+    look_at_services
+    # The number of restarts also shows a service that runs whenever the guard looks.
+    restarted_now=$(restarted_services)
+    restarts_before=$watched_services
+    flapping_services=${restarted_now:-$flapping_services}
+    settled='' FLAPPING=''
+    if [ -n "$RESTLESS_SERVICES$restarted_now" ]; then
+        expect_quiet
+    elif passed "$quiet_until"; then
+        settled=1
+    fi
+    if [ -z "$settled" ] && passed "$settle_until"; then
+        settled=1 FLAPPING=$flapping_services
+    fi
+    compare_failed_units
+    if [ -z "$settled" ] && ! has_failed_for_good; then return 0; fi
+    if [ -n "$RESTLESS_SERVICES" ]; then note "still starting or stopping after the activation:$RESTLESS_SERVICES"; fi
+    note_ignored
+    set_result failed_units "$NEW_FAILED"
+    if [ -n "$NEW_FAILED" ]; then return 1; fi
+    end_settling
+}
+
+# Print those of watched_services that were restarted since the last look.
+restarted_services() {
+    printf %s "$watched_services" | while read -r restarted_name restarted_number; do
+        case $restarts_before in
+            *"$NEWLINE$restarted_name $restarted_number$NEWLINE"*) ;;
+            *"$NEWLINE$restarted_name "*) echo "$restarted_name" ;;
+        esac
+    done
+}
+
+# A service that waits for its next attempt may still succeed.
+has_failed_for_good() {
+    for settle_failed in $NEW_FAILED; do
+        if ! names_unit "$WAITING_SERVICES" "$settle_failed"; then return 0; fi
+    done
+    false
+}
