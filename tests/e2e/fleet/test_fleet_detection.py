@@ -72,6 +72,26 @@ FLEETS = {
     "morph, by its lib": ("morph", "{ network.lib = host; web1 = host; }"),
     "morph, by its order": ("morph", "{ network.ordering.tags = host; web1 = host; }"),
     "morph, by its own evaluation": ("morph", "{ network = { evalConfig = host; specialArgs = host; }; }"),
+    "morph, by what a host uses": (
+        "morph",
+        "{ network.description = host; db1 = host; web1 = { pkgs, ... }: { deployment.healthChecks = host; }; }",
+    ),
+    "morph, by a host that is a set": (
+        "morph",
+        "{ web1 = { deployment = { buildOnly = true; tags = [ ]; }; }; }",
+    ),
+    "morph, by its defaults": (
+        "morph",
+        "{ defaults = { ... }: { deployment.secrets = { }; }; web1 = host; }",
+    ),
+    "nixops, that speaks of secrets": (
+        "nixops",
+        "{ network.description = ''secrets''; web1 = { pkgs, ... }: { deployment.keys.secrets = { }; }; db1 = host; }",
+    ),
+    "nixops, whose hosts need arguments": (
+        "nixops",
+        "{ web1 = args: { deployment = args.secrets; }; web2 = { lib, ... }: lib.mkMerge [ ]; web3 = ''x''; }",
+    ),
     "nixops 1.7": ("nixops", "{ network.description = host; network.enableRollback = true; web1 = host; }"),
     "nixops 2": (
         "nixops",

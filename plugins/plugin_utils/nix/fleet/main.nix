@@ -44,7 +44,7 @@ let
   # well, and deploy-rs' hosts are an output of a flake.
   checked = name: value:
     let what = parts.shape value; in
-    if what == null || isAttrs value && (if format == null then parts.detect parts.shape [ value ] != null else format == "nixus" || value ? deploy) then value
+    if what == null || isAttrs value && (if format == null then parts.detect parts.shape [ ] [ value ] != null else format == "nixus" || value ? deploy) then value
     else
       throw "${name} is ${what}, but ${
         if format == null then "a fleet is an attribute set of hosts, as NixOps, morph, colmena and nixus read it"
@@ -63,7 +63,11 @@ let
     home-manager = parts.systems "home-manager";
   };
 
-  chosen = if format != null then format else parts.detect parts.shape (map (source: source.value) sources);
+  # A directory has its text in default.nix.
+  text = file: builtins.readFile (if builtins.pathExists (file + "/default.nix") then file + "/default.nix" else file);
+  chosen =
+    if format != null then format
+    else parts.detect parts.shape (map text files) (map (source: source.value) sources);
 
   # The place of the attribute in the first of `sets` that has it.
   place = name: sets:
