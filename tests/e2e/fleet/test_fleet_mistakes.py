@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 from fleets import PACKAGES, answers_of, fleet_in, listing_of, write_network
+from lab import REPOSITORY
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate import Evaluation
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import Fleet
 
 # What is wrong with a file as a whole.
 BROKEN = {
@@ -98,6 +100,52 @@ def test_a_wrong_host_is_named_and_leaves_the_others_alone(network: Path, name: 
     for error in (listing.errors["web1"], answers["web1"]):
         assert isinstance(error, NixferryError)
         assert re.search(expected, error.cause), error.cause
+
+
+# A fleet file of each format whose hosts have a module.
+OF_EACH_FORMAT = {
+    "nixops": f"{{ {PACKAGES} web1 = MODULE; web2 = {{ }}; }}",
+    "morph": "{ network.pkgs = import ./nixpkgs { }; web1 = MODULE; web2 = { }; }",
+    "colmena": "{ meta.nixpkgs = import ./nixpkgs { }; web1 = MODULE; web2 = { }; }",
+    "nixos": f"""
+        let
+          flake = (import {REPOSITORY}/flake.nix).outputs {{ self = {{ }}; }};
+          host = module: import ./nixpkgs/nixos/lib/eval-config.nix {{
+            modules = [ flake.nixosModules.deployment module ];
+          }};
+        in
+        {{ web1 = host MODULE; web2 = host {{ networking.hostName = "web2"; }}; }}""",
+}
+
+
+@pytest.mark.parametrize("format_", OF_EACH_FORMAT)
+def test_a_list_is_made_of_what_hosts_say_about_their_deployment(network: Path, format_: str) -> None:
+    """All else is left to the evaluation of the system: that costs several times as much."""
+
+    def fleet_with(module: str) -> Fleet:
+        named = f'{{ imports = [ {module} ]; networking.hostName = "web1"; }}'
+        text = OF_EACH_FORMAT[format_].replace("MODULE", named)
+        return fleet_in(write_network(network, text), "network.nix", format_=format_)
+
+    for wrong, reason in (
+        ("services.nosuch.enable = true;", "services.nosuch' does not exist"),
+        ("environment.etc.file.text = throw ''no such luck'';", "no such luck"),
+    ):
+        fleet = fleet_with(f'{{ deployment.targetHost = "a"; {wrong} }}')
+        listing = listing_of(fleet)
+        assert listing.errors == {}
+        assert listing.hosts["web1"]["target_host"] == "a"
+        answers = answers_of(fleet, "web1", "web2")
+        assert isinstance(answers["web2"], Evaluation)
+        assert isinstance(answers["web1"], NixferryError)
+        assert reason in answers["web1"].cause
+
+    misspelt = listing_of(fleet_with('{ deployment.targetHots = "a"; }'))
+    assert list(misspelt.hosts) == ["web2"]
+    assert "deployment.targetHots' does not exist" in misspelt.errors["web1"].cause
+    # What hosts say may depend on their systems.
+    text = '({ config, ... }: { deployment.targetHost = "${config.networking.hostName}.example.org"; })'
+    assert listing_of(fleet_with(text)).hosts["web1"]["target_host"] == "web1.example.org"
 
 
 def test_a_host_is_told_with_its_place_where_the_mistake_has_none(network: Path) -> None:

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # colmena: `meta` (or `network`), `defaults`, and hosts; a file, or the output `colmena` of a flake.
-{ value, module, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
+{ value, module, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
 
 let
   inherit (builtins) attrNames elem filter head isAttrs isList isPath listToAttrs map mapAttrs;
@@ -30,7 +30,7 @@ let
   reserved = [ "defaults" "network" "meta" ];
   names = filter (name: !elem name reserved) (attrNames value);
 
-  evaluate = check: name:
+  evaluate = added: name:
     let
       packages = packagesOf name;
       modules = if isList value.${name} then value.${name} else [ value.${name} ];
@@ -49,11 +49,13 @@ let
             else lib.mkOptionDefault (packages.config or { });
         })
         (located (value.defaults or { }))
-      ] ++ map (each: located (module name each)) modules ++ extra names name ++ (if check then [ ] else [{ _module.check = false; }]);
+      ] ++ map (each: located (module name each)) modules ++ extra names name ++ added;
       specialArgs = { inherit name; nodes = unchecked; } // (meta.specialArgs or { }) // (meta.nodeSpecialArgs.${name} or { });
     };
-  evaluateAll = check: listToAttrs (map (name: { inherit name; value = evaluate check name; }) names);
-  unchecked = evaluateAll false;
+  evaluateAll = added: listToAttrs (map (name: { inherit name; value = evaluate added name; }) names);
+  unchecked = evaluateAll [{ _module.check = false; }];
+  data = name: config:
+    deployment { inherit keys; format = chosen; host = name; inherit (config) deployment; ssh_access = ssh-access name config; };
 in
 {
   base = common;
@@ -65,9 +67,10 @@ in
   };
   hosts = mapAttrs
     (name: node: {
-      deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; ssh_access = ssh-access name node.config; };
+      deployment = data name node.config;
+      listed = data name (evaluate (lean (packagesOf name).lib) name).config;
       secrets = (keys { inherit (node.config.deployment) keys; }).complete;
       toplevel = node.config.system.build.toplevel;
     })
-    (evaluateAll true);
+    (evaluateAll [ ]);
 }

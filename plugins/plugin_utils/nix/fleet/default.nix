@@ -13,6 +13,7 @@ import ./main.nix {
   hive = import ./hive.nix;
   key-options = import ./key-options.nix;
   keys = import ./keys.nix;
+  lean = import ./lean.nix;
   morph = import ./morph.nix;
   nixops = import ./nixops.nix;
   nixpkgs = import ./nixpkgs.nix;

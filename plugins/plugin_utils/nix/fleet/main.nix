@@ -15,14 +15,14 @@
 # Result: { format = "..."; meta = { ... }; hosts.<name> = { deployment; secrets; toplevel; }; list = names: { ... }; }
 # In a list, places has the place where each host is defined, if Nix knows it.
 # deployment is data that survives JSON, without contents of secrets. secrets says how to read these. Neither forces the
-# toplevel, and one host never forces another.
+# toplevel, and one host never forces another. A list may come from `listed`, the same data of an evaluation with lean.nix.
 parts:
 
 { files ? [ ], value ? null, format ? null, arguments ? { }, access ? { }, system ? null }:
 
 let
   inherit (builtins) attrNames concatStringsSep deepSeq filter functionArgs head intersectAttrs isAttrs isFunction
-    isPath isString length listToAttrs map mapAttrs substring;
+    isPath isString length listToAttrs map mapAttrs removeAttrs substring;
 
   # Call a function once, like all the tools. A result that is still a function is a mistake, and calls may never end.
   call = name: value:
@@ -111,7 +111,7 @@ let
 
   fleet = formats.${chosen} {
     inherit arguments call chosen module searched setsOf sources system;
-    inherit (parts) deployment keys nixpkgs unwrap;
+    inherit (parts) deployment keys lean nixpkgs unwrap;
     options = arguments: parts.options (arguments // { inherit (parts) key-options; });
     value =
       if length sources == 1 then first
@@ -145,7 +145,7 @@ let
 
   # Do not deploy a host with wrong deployment data.
   hosts = mapAttrs
-    (name: host: host // {
+    (name: host: removeAttrs host [ "listed" ] // {
       toplevel = deepSeq host.deployment host.toplevel;
       # For the result of a build.
       nixferryAbout = {
@@ -167,7 +167,8 @@ in
     inherit (fleet) meta;
     names = attrNames hosts;
     places = mapAttrs (name: _host: place name (fleet.places or [ ])) hosts;
-    hosts = mapAttrs (_name: host: host.deployment)
-      (if names == null then hosts else intersectAttrs (listToAttrs (map (name: { inherit name; value = null; }) names)) hosts);
+    hosts = mapAttrs (_name: host: host.listed or host.deployment)
+      (if names == null then fleet.hosts
+      else intersectAttrs (listToAttrs (map (name: { inherit name; value = null; }) names)) fleet.hosts);
   };
 }

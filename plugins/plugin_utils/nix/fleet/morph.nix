@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # morph: `network` with pkgs, lib, evalConfig and specialArgs, `defaults`, and hosts.
-{ value, module, sources, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
+{ value, module, sources, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
 
 let
   inherit (builtins) attrNames head listToAttrs map mapAttrs removeAttrs typeOf isString;
@@ -17,7 +17,7 @@ let
   # Hosts cannot set their own package set and platform.
   old = !(lib.versionAtLeast (lib.version or lib.nixpkgsVersion) "18.03");
 
-  evaluate = check: name: evalConfig ({
+  evaluate = added: name: evalConfig ({
     specialArgs = network.specialArgs or { };
     modules = [
       { _file = file; imports = [ (module name value.${name}) ]; }
@@ -28,20 +28,19 @@ let
         imports = [ (options { format = chosen; host = name; }) ];
         networking.hostName = lib.mkDefault name;
         nixpkgs = if packages == { } || old then { } else { pkgs = lib.mkDefault packages; };
-        _module = {
-          inherit check;
-          args = { inherit name; nodes = unchecked; };
-        };
+        _module.args = { inherit name; nodes = unchecked; };
       }
-    ] ++ extra names name;
+    ] ++ extra names name ++ added;
   } // (
     if !old then { system = null; }
     else if packages == { } then { }
     else { pkgs = packages; inherit (packages) system; }
   ));
   names = attrNames (removeAttrs value [ "network" "defaults" "resources" "require" "_file" ]);
-  evaluateAll = check: listToAttrs (map (name: { inherit name; value = evaluate check name; }) names);
-  unchecked = evaluateAll false;
+  evaluateAll = added: listToAttrs (map (name: { inherit name; value = evaluate added name; }) names);
+  unchecked = evaluateAll [{ _module.check = false; }];
+  data = name: config:
+    deployment { inherit keys; format = chosen; host = name; inherit (config) deployment; ssh_access = ssh-access name config; };
 
   setting = name: value:
     if isString value then value else throw "network.nixConfig.${name} should be a string, but it is a ${typeOf value}";
@@ -56,9 +55,10 @@ in
   };
   hosts = mapAttrs
     (name: node: {
-      deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; ssh_access = ssh-access name node.config; };
+      deployment = data name node.config;
+      listed = data name (evaluate (lean lib) name).config;
       secrets = (keys { inherit (node.config.deployment) keys secrets; }).complete;
       toplevel = node.config.system.build.toplevel;
     })
-    (evaluateAll true);
+    (evaluateAll [ ]);
 }

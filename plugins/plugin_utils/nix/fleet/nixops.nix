@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # NixOps 1.7 and 2.0: one or several network files, or `nixopsConfigurations` of a flake.
-{ arguments, call, module, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, ... }:
+{ arguments, call, module, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
 
 let
   inherit (builtins)
@@ -34,7 +34,7 @@ let
   asArgument = !isFlake;
   # Arguments of modules: before 15.09 the option `_module` does not exist.
   withoutModuleArgs = !isFlake && !(functionArgs evalConfig ? specialArgs);
-  moduleArguments = name: {
+  moduleArguments = nodes: name: {
     inherit name nodes;
     uuid = "nixferry";
     deploymentName = "nixferry";
@@ -44,7 +44,7 @@ let
   known = [ "network" "defaults" "resources" "require" "nixpkgs" "_file" ];
   names = attrNames (removeAttrs (foldl' (all: network: all // network) { } networks) known);
 
-  common = name: {
+  common = nodes: name: {
     _file = "nixferry.deploy: what NixOps adds to every host";
     key = "nixferry.deploy/nixops";
     imports = [ (options { format = chosen; host = name; }) ];
@@ -57,25 +57,33 @@ let
       networking.hostName = lib.mkOverride 900 name;
       nixpkgs = if system == null || asArgument then { } else { system = lib.mkDefault system; };
       deployment.arguments = arguments;
-    } // (if withoutModuleArgs then { } else { _module.args = moduleArguments name; });
+    } // (if withoutModuleArgs then { } else { _module.args = moduleArguments nodes name; });
   };
 
-  nodes = listToAttrs (map
-    (name: {
-      inherit name;
-      value = evalConfig ({
-        # The file, for messages of the module system.
-        modules = concatMap
-          (network: if hasAttr name network then [{ imports = [ (module name (getAttr name network)) ]; inherit (network) _file; }] else [ ])
-          networks
-        ++ map (network: { imports = [ network.defaults ]; inherit (network) _file; })
-          (concatMap (network: if network ? defaults then [ network ] else [ ]) networks)
-        ++ [ (common name) ] ++ extra names name;
-      }
-      // (if system != null && asArgument then { inherit system; } else { })
-      // (if withoutModuleArgs then { extraArgs = moduleArguments name; } else { }));
-    })
-    names);
+  evaluateAll = added:
+    let
+      nodes = listToAttrs (map
+        (name: {
+          inherit name;
+          value = evalConfig ({
+            # The file, for messages of the module system.
+            modules = concatMap
+              (network: if hasAttr name network then [{ imports = [ (module name (getAttr name network)) ]; inherit (network) _file; }] else [ ])
+              networks
+            ++ map (network: { imports = [ network.defaults ]; inherit (network) _file; })
+              (concatMap (network: if network ? defaults then [ network ] else [ ]) networks)
+            ++ [ (common nodes name) ] ++ extra names name ++ added;
+          }
+          // (if system != null && asArgument then { inherit system; } else { })
+          // (if withoutModuleArgs then { extraArgs = moduleArguments nodes name; } else { }));
+        })
+        names);
+    in
+    nodes;
+  nodes = evaluateAll [ ];
+  listed = evaluateAll (lean lib);
+  data = name: config:
+    deployment { inherit keys; format = chosen; host = name; inherit (config) deployment; ssh_access = ssh-access name config; };
 
   refused = attrNames resources;
   nameOf = type: concatStringsSep ", " (attrNames resources.${type});
@@ -94,7 +102,8 @@ in
         else "Remove the resource, and write what the hosts need of it into the file"}"
     else mapAttrs
       (name: node: {
-        deployment = deployment { inherit keys; format = chosen; host = name; inherit (node.config) deployment; ssh_access = ssh-access name node.config; };
+        deployment = data name node.config;
+        listed = data name listed.${name}.config;
         secrets = (keys { inherit (node.config.deployment) keys secrets; }).complete;
         toplevel = node.config.system.build.toplevel;
       })
