@@ -54,6 +54,7 @@ _REMEDIES = {
     "incomplete": "The connection broke, or the host has too little memory left in /run. Run it again. "
     f"{_NOTHING}",
     "lock_held": "Wait until the other deploy has ended.",
+    "unsafe_state": f"Remove it, for instance with setfacl --remove-default. {_NOTHING}",
     "state_unwritable": f"Check the file system of /var/lib on the host. {_NOTHING}",
     "not_placed": "See the output for the reason, such as a full disk. Nothing was changed.",
     "half_placed": "Look at the file systems of the host, and run it again.",

@@ -31,8 +31,13 @@ in_place() {
 
 replace() { # FILE TEXT MODE
     # sudo ignores file names with a dot.
-    (umask 022 && mkdir -p "${1%/*}") && rm -f "$1.new" &&
-        printf '%s\n' "$2" >"$1.new" && chmod "$3" "$1.new" && mv -f "$1.new" "$1"
+    (umask 022 && mkdir -p "${1%/*}") && rm -f "$1.new" && : >"$1.new" || return 1
+    # A default ACL replaces the umask. A user could open the file for writing before its mode is set.
+    if ! is_ours "$1.new"; then
+        rm -f "$1.new"
+        error unsafe_place "an access control list of ${1%/*} lets other users write to what is made there"
+    fi
+    printf '%s\n' "$2" >"$1.new" && chmod "$3" "$1.new" && mv -f "$1.new" "$1"
 }
 
 check_rule() {

@@ -137,6 +137,11 @@ prepare_state() {
         if [ ! -d "$place" ]; then set_aside "$place"; fi
     done
     if [ ! -f "$STATE/contact" ]; then set_aside "$STATE/contact"; fi
+    if [ ! -d "$STATE" ] && mkdir -p "${STATE%/*}" && mkdir "$STATE" && ! is_ours "$STATE"; then
+        # A default ACL replaces the umask.
+        rmdir "$STATE"
+        error unsafe_state "an access control list of ${STATE%/*} lets other users write to what is made there"
+    fi
     if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
         error state_unwritable "cannot make the state directory $STATE"
     fi

@@ -40,11 +40,14 @@ def place(host: Host, name: str) -> Path:
     return path
 
 
-def let_write(path: Path) -> None:
-    """Let the deploy user write to ``path`` by a POSIX ACL, as ``setfacl -m u:ferry:rwx`` does."""
+def let_write(path: Path, kind: str = "access") -> None:
+    """Let the deploy user write to ``path`` by a POSIX ACL, as ``setfacl -m u:ferry:rwx`` does.
+
+    The kind ``default`` is for what is made in it from then on.
+    """
     entries = ((1, 7, -1), (2, 7, FERRY), (4, 5, -1), (16, 7, -1), (32, 5, -1))
     packed = b"".join(struct.pack("<HHI", tag, bits, who & 0xFFFFFFFF) for tag, bits, who in entries)
-    os.setxattr(path, "system.posix_acl_access", struct.pack("<I", 2) + packed)
+    os.setxattr(path, f"system.posix_acl_{kind}", struct.pack("<I", 2) + packed)
 
 
 def link_into_a_home(host: Host) -> None:
@@ -254,6 +257,20 @@ def test_a_directory_of_programs_that_a_user_owns_is_not_in_the_path(host: Host)
     assert (host.directory / "honest").exists()
     assert not (host.directory / "planted").exists()
     assert guarded.client.abort(started.activation_id, seconds=100).phase == "rolled-back"
+
+
+def test_what_is_made_is_not_opened_by_a_default_acl(host: Host) -> None:
+    """A user could open the program for writing, or put a record into the state, before root sets the mode."""
+    guarded = ready(host)
+    text = guarded.program.read_text()
+    let_write(place(host, "usr/local/sbin"), "default")
+    let_write(place(host, "var/lib"), "default")
+    with pytest.raises(NixferryError, match="/usr/local/sbin lets other users write to what is made there"):
+        parse_installation(installed(host, text))
+    assert list((host.directory / "usr/local/sbin").iterdir()) == []
+    with pytest.raises(NixferryError, match="/var/lib lets other users write to what is made there"):
+        guarded.start(guarded.toplevel("new"))
+    assert not host.state.exists()
 
 
 def test_the_state_of_an_ordinary_user_is_theirs_alone(host: Host) -> None:
