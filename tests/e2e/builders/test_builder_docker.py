@@ -23,7 +23,7 @@ from foreign_systems import SYSTEMS
 from hosts import CONTROLLERS
 from lab import REPOSITORY, Lab, run, wait_until
 from plays import BUILD, defaults, deploy_play
-from workstation import FOREIGN, Workstation, local_play
+from workstation import FOREIGN, SOCKET, Workstation, local_play
 
 RUN_DEADLINE = 900  # seconds for a run with the role, which builds an image and tries a builder out
 PAGE = REPOSITORY / "docs/docsite/rst/builders.rst"
@@ -286,14 +286,22 @@ def test_new_keys_and_then_nothing(machine: Workstation, tmp_path: Path) -> None
     keys = (host_key(machine), machine.execute(f"cat {machine.key_file}"))
     image = machine.inspect()["Config"]["Image"]
     note = {"name": "Note", "ansible.builtin.command": f"cat {machine.key_file} /etc/nix/machines"}
-    rotate = machine.role(max_jobs=3, rotate_keys=True)
+    # Without the sandbox the container's root serves, and the engine keeps /proc/sys read-only.
+    rotate = machine.role(max_jobs=3, rotate_keys=True, sandbox=False)
+    attempt = ": >>/proc/sys/kernel/core_pattern"
+    write = {
+        "name": "Write",
+        "ansible.builtin.command": f"docker --host unix://{SOCKET} exec {machine.builder} sh -c '{attempt}'",
+        "failed_when": False,
+    }
     project = machine.project(tmp_path / "project")
-    plays = [local_play(rotate, note), *page()["remove.yml"]]
+    plays = [local_play(rotate, note, write), *page()["remove.yml"]]
     result = project.run_playbook(plays, variables=machine.variables(), timeout=RUN_DEADLINE).assert_ok()
 
     # The builder with its new keys was tried out.
     (checked,) = result.find("nix_builder_check")[0].result["results"]
-    assert checked["systems"][FOREIGN]["sandboxed"] is True
+    assert checked["systems"][FOREIGN]["sandboxed"] is False
+    assert "core_pattern: Read-only file system" in result.result("Write")["stderr"]
     noted = result.result("Note")["stdout"]
     assert keys[0] not in noted
     assert keys[1] not in noted
