@@ -37,6 +37,6 @@ darwin_commit() { make_sure_of_profile; }
 darwin_roll_back() {
     # An activation moves this link last, and removes the launchd services of its target. However far the new system
     # has come, its services are removed if the link makes it the predecessor of the old one.
-    ln -sfn "$SYSTEM" "$ROOT/run/current-system" || return
-    darwin_activate_system "$OLD_SYSTEM"
+    ln -sfn "$SYSTEM" "$ROOT/run/current-system" || not_marked=1
+    darwin_activate_system "$OLD_SYSTEM" && [ -z "${not_marked:-}" ]
 }

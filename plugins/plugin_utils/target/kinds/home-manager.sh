@@ -89,7 +89,7 @@ home_manager_roll_back() {
     # predecessor. Without this they are removed only if the new one was activated completely.
     current_home=$(home_manager_current)
     if [ -e "$current_home" ]; then
-        nix-store --realise "$SYSTEM" --add-root "$current_home" --indirect >/dev/null || return
+        nix-store --realise "$SYSTEM" --add-root "$current_home" --indirect >/dev/null || not_marked=1
     fi
     profile_link=$(readlink "$PROFILE")
     home_manager_run "$OLD_SYSTEM" || return
@@ -97,5 +97,9 @@ home_manager_roll_back() {
     profile_made=$(readlink "$PROFILE")
     if [ -n "$profile_link" ] && [ "$profile_made" != "$profile_link" ]; then
         ln -sfn "$profile_link" "$PROFILE" && rm -f "${PROFILE%/*}/$profile_made"
+    fi
+    if [ -n "${not_marked:-}" ]; then
+        echo "links and units of the new home may remain: it could not be made the predecessor of the old one" >&2
+        return 1
     fi
 }

@@ -42,21 +42,24 @@ engine_units_of() { engine_values storePath "$1/services/services.json"; }
 # The tree that a system's links in /etc lead into
 engine_links_of() { engine_values staticEnv "$1/etcFiles/etcFiles.json"; }
 
-# Stop units of the new system that may run and that the engine does not know. The old system's activation starts common
-# units again: it starts all that its target wants.
-engine_stop_unrecorded_units() {
-    engine_units_of "$OLD_SYSTEM" >"$ENGINE_WORK/old-units"
-    engine_units_of "$SYSTEM" | grep -vxF -f "$ENGINE_WORK/old-units" | while IFS= read -r unit; do
+# The functions below make no files: a roll back must not need room on a disk.
+
+# Print the units of the new system that may run and that the engine does not know.
+engine_unrecorded_units() {
+    engine_units_of "$SYSTEM" | grep -vxF -e "$(engine_units_of "$OLD_SYSTEM")" | while IFS= read -r unit; do
         if grep -qF "\"$unit\"" "$ENGINE_STATE" 2>/dev/null; then continue; fi
         if [ "$ENGINE_ETC/systemd/system/${unit##*/}" -ef "$unit" ]; then echo "${unit##*/}"; fi
-    done >"$ENGINE_WORK/unrecorded"
-    if [ -s "$ENGINE_WORK/unrecorded" ]; then
-        # shellcheck disable=SC2046 # names of units
-        set -- $(cat "$ENGINE_WORK/unrecorded")
-        systemctl stop -- "$@"
-        # A unit that is stopped while it starts counts as failed. systemd would remember that after its file is gone.
-        systemctl reset-failed -- "$@" 2>/dev/null
-    fi
+    done
+}
+
+# Stop them. The old system's activation starts common units again: it starts all that its target wants.
+engine_stop_unrecorded_units() {
+    # shellcheck disable=SC2046 # names of units
+    set -- $(engine_unrecorded_units)
+    if [ "$#" = 0 ]; then return; fi
+    systemctl stop -- "$@"
+    # A unit that is stopped while it starts counts as failed. systemd would remember that after its file is gone.
+    systemctl reset-failed -- "$@" 2>/dev/null
 }
 
 # Remove links of the new system that the engine does not know. Copied files cannot be told from others, and stay.
@@ -64,34 +67,23 @@ engine_remove_unrecorded_links() {
     new_links=$(engine_links_of "$SYSTEM")
     old_links=$(engine_links_of "$OLD_SYSTEM")
     if [ ! -d "$new_links" ]; then return 0; fi
-    (cd "$new_links" && find -L . -type f) >"$ENGINE_WORK/links"
-    removed=''
-    while IFS= read -r link; do
+    removed=$(cd "$new_links" && find -L . -type f | while IFS= read -r link; do
         link=${link#./}
-        if [ -L "$ENGINE_ETC/$link" ] && [ "$ENGINE_ETC/$link" -ef "$new_links/$link" ] && [ ! -e "${old_links:-$ENGINE_WORK}/$link" ] &&
+        if [ -L "$ENGINE_ETC/$link" ] && [ "$ENGINE_ETC/$link" -ef "$new_links/$link" ] &&
+            { [ -z "$old_links" ] || [ ! -e "$old_links/$link" ]; } &&
             ! grep -qF "\"/etc/$link\"" "$ENGINE_STATE" 2>/dev/null; then
-            rm -f "$ENGINE_ETC/$link" && removed=1
+            rm -f "$ENGINE_ETC/$link" && echo "$link"
         fi
-    done <"$ENGINE_WORK/links"
+    done)
     if [ -n "$removed" ]; then systemctl daemon-reload; fi
 }
 
-with_engine_work() {
-    ENGINE_WORK=$(mktemp -d) || return
-    "$@"
-    work_result=$?
-    rm -rf "$ENGINE_WORK"
-    return "$work_result"
-}
-
 # Remove the links first: a unit that a link still wants would be started along with the old system.
-engine_go_back() {
+system_manager_roll_back() {
     engine_stop_unrecorded_units
     engine_remove_unrecorded_links
     "$OLD_SYSTEM/bin/activate"
 }
-
-system_manager_roll_back() { with_engine_work engine_go_back; }
 
 engine_go_away() {
     engine_stop_unrecorded_units
@@ -101,7 +93,7 @@ engine_go_away() {
 
 # The host had no system before. The engine exits with 0 even if it could not remove all, but its state file shows that.
 system_manager_deactivate() {
-    with_engine_work engine_go_away || return
+    engine_go_away || return
     left=$(sed -n 's/.*"files": *\[\([^]]*\)\].*/\1/p' "$ENGINE_STATE" 2>/dev/null)
     if [ -n "$left" ]; then
         echo "system-manager has left: $left" >&2

@@ -136,6 +136,29 @@ def test_driver_calls_the_right_programs(
     assert (ran.return_code, ran.calls) == (0, calls)
 
 
+@pytest.mark.parametrize(
+    ("kind", "calls"),
+    [
+        ("nixos", ["old/bin/switch-to-configuration test"]),
+        ("darwin", ["old/activate"]),
+        ("home-manager", ["old/activate --driver-version 1"]),
+        ("system-manager", ["old/bin/activate"]),
+    ],
+)
+def test_roll_back_runs_the_old_system_although_no_file_can_be_made(
+    systems: dict[str, Path], kind: str, calls: list[str]
+) -> None:
+    """A full /tmp or /run must not keep the old system from running."""
+    programs = systems["new"].parent / "programs/bin"
+    for name in ("mktemp", "ln", "nix-store"):
+        (programs / name).write_text("#!/bin/sh\nexit 28\n")
+        (programs / name).chmod(0o755)
+    roots = systems["new"].parent / "home/.local/state/home-manager/gcroots"
+    roots.mkdir(parents=True)
+    (roots / "current-home").symlink_to(systems["new"])
+    assert run(systems, kind, "roll_back", TMPDIR="/nonexistent").calls == calls
+
+
 # The one left out asks for a package first, which may not be there.
 @pytest.mark.parametrize(
     ("kind", "program"),
