@@ -55,10 +55,39 @@ KINDS = {
     "guard killed": 3,
     "third party": 2,
     "collection": 2,
+    "read-only": 2,
+    "no inodes": 2,
 }
 STRIKES = ("power cut", "controller killed", "guard killed")
+STATE = "/var/lib/nixferry"
+# What breaks the guard's state directory, and what mends it.
+BREAK = {
+    "read-only": f"mount --bind {STATE} {STATE} && mount -o remount,ro,bind {STATE}",
+    # The same files, on a disk without room for another one
+    "no inodes": f"""
+set -e
+mkdir -p /run/few
+mount -t tmpfs -o nr_inodes=$(($(find {STATE} | wc -l) + 100)),mode=700 tmpfs /run/few
+cp -a {STATE}/. /run/few/
+mount --bind /run/few {STATE}
+i=0
+while true >{STATE}/filler.$i; do i=$((i + 1)); done 2>/dev/null
+""",
+}
+MEND = {
+    # The guard may still be at its end.
+    "read-only": f"until umount {STATE}; do sleep 0.1; done",
+    "no inodes": f"""
+set -e
+rm -f {STATE}/filler.*
+until umount {STATE}; do sleep 0.1; done
+rm -rf {STATE}/*
+cp -a /run/few/. {STATE}/
+umount /run/few
+""",
+}
 # What happens while the health checks are held
-MEANWHILE = ("third party", "collection")
+MEANWHILE = ("third party", "collection", *BREAK)
 
 
 @dataclass(frozen=True)
@@ -110,6 +139,8 @@ class Walker:
     seed: str
     state: HostState = field(init=False)
     """What the host was like after the last step, or after what a third party has done during this one."""
+    unsaved: set[str] = field(default_factory=set, init=False)
+    """Activations whose end may be recorded in main memory only, until the next deploy or the next power cut."""
 
     def __post_init__(self) -> None:
         self.host.make_anew()
@@ -162,7 +193,11 @@ class Walker:
             if step.kind in MEANWHILE:
                 self._meanwhile(step)
                 release(self.host)
-                return last_result(controller.finish())
+                try:
+                    return last_result(controller.finish())
+                finally:
+                    if step.kind in MEND:
+                        self.host.execute(MEND[step.kind])
             release(self.host)
             time.sleep(step.delay)
             if step.kind == "controller killed":
@@ -178,7 +213,9 @@ class Walker:
     def _meanwhile(self, step: Step) -> None:
         """What happens now was no fault of the deploy, and is what the host must be like if the deploy fails."""
         before = self.state
-        if step.kind == "third party":
+        if step.kind in BREAK:
+            self.host.execute(BREAK[step.kind])
+        elif step.kind == "third party":
             self.host.install_system(
                 self.project.build(self.host.name, {"version": f"{self.seed}-{step.number}-third"})
             )
@@ -218,6 +255,13 @@ class Walker:
         if not step.place and step.kind not in ("rollback",):
             good = {"test": "tested", "bad": "", "unhealthy": ""}.get(step.kind, "committed")
             assert outcome == good or (not good and outcome in ("rolled-back", "failed")), report
+        if step.kind in BREAK:
+            # Without inodes the guard has what it needs. What a power cut would forget is not committed.
+            committed = step.healthy and step.kind == "no inodes"
+            assert outcome == ("committed" if committed else "rolled-back"), report
+            self.unsaved |= {
+                identifier for identifier, _phase in set(after.activations) - set(before.activations)
+            }
         if step.kind == "third party":
             assert (outcome, (report or {}).get("other_system")) == ("failed", before.runs), report
 
@@ -241,7 +285,7 @@ class Walker:
                     for path in left
                     if not path.startswith(("/nix/var/nix/gcroots/", "/var/lib/nixferry/"))
                 )
-            return not left and (abandoned or open_ones <= known)
+            return not left and (abandoned or open_ones <= known | self.unsaved)
 
         try:
             wait_until(rests, deadline=SETTLE_DEADLINE, what="the host comes to rest")
