@@ -31,7 +31,7 @@ in_place() {
 
 replace() { # FILE TEXT MODE
     # sudo ignores file names with a dot.
-    (umask 022 && mkdir -p "${1%/*}") && rm -f "$1.new" && : >"$1.new" || return 1
+    (umask 022 && mkdir -p "${1%/*}") && rm -f "$1.new" && true >"$1.new" || return 1
     # A default ACL replaces the umask. A user could open the file for writing before its mode is set.
     if ! is_ours "$1.new"; then
         rm -f "$1.new"
