@@ -6,7 +6,7 @@
 
 The answer has the guard's form: ``line`` for each line of output, and ``code``, the exit code of the command that
 failed, or 0. So what a login script prints is not taken for output, and output that was cut off is noticed. Standard
-error stays apart.
+error stays apart, and only its end leaves the host.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from .answer import ANSWER_BEGIN, Completed, parse_answer
 from .script import EXTEND_SEARCH_PATH
 
+# Of standard error, in bytes. The log of a build may be far longer, and Ansible holds all that comes in memory.
+ERROR_BYTES = 16 * 1024 * 1024
 _VERB = "commands"
 # Bytes that an answer does not have become question marks: store paths and numbers contain none.
 _ENCODE = "LC_ALL=C tr -c '\\011\\012\\040-\\176' '?' | LC_ALL=C sed -e 's/%/%25/g' -e 's/\t/%09/g'"
@@ -49,10 +51,12 @@ def command_script(commands: Iterable[str], *, reads_input: bool = False) -> str
     return f"""{EXTEND_SEARCH_PATH}
 printf '\\n{ANSWER_BEGIN}\\n'
 if command -v nix-store >/dev/null 2>&1; then
-    {{ (
+    exec 4>&1
+    {{ {{ (
 {body or "        :"}
-    )
-    printf '\\n%s\\n' "$?"; }} | {_ENCODE} -e '$!s/^/line=/' -e '$s/^/code=/'
+    ) 3>&- 4>&-
+    printf '\\n%s\\n' "$?"; }} 2>&3 | {_ENCODE} -e '$!s/^/line=/' -e '$s/^/code=/' >&4
+    }} 3>&1 | tail -c {ERROR_BYTES} >&2
 else
     printf '%s\\n' "$PATH" | {_ENCODE} -e 's/^/no_nix=/'
 fi

@@ -24,6 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.stream impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.transport import Transport
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host import commands as _commands
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import (
     command_script,
@@ -615,6 +616,25 @@ class TestHost:
         with pytest.raises(AnswerLost) as caught:
             TargetStore(scene.host).read(cut)  # type: ignore[arg-type]
         assert _copy.is_transient(caught.value)
+
+    @pytest.mark.parametrize(
+        "shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"]], ids=lambda argv: argv[0]
+    )
+    def test_of_a_long_log_the_end_leaves_the_host(
+        self, scene: Scene, shell: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_commands, "ERROR_BYTES", 1000)
+        noise = "i=0; while [ $i -lt 9999 ]; do echo $i >&2; i=$((i + 1)); done"
+        done = subprocess.run(
+            [*shell, "-c", command_script(["echo first", f"{{ {noise}; }}", "echo last", "(exit 3)"])],
+            capture_output=True,
+            check=True,
+            env={"PATH": f"{scene.host.directory}:/usr/bin:/bin"},
+        )
+        assert len(done.stderr) == 1000
+        assert done.stderr.endswith(b"9997\n9998\n")
+        output = read_commands(RemoteResult(0, done.stdout.decode(), ""), step=Step.COPY)
+        assert (output.lines, output.code) == (("first", "last"), 3)
 
     @pytest.mark.parametrize(
         "shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"]], ids=lambda argv: argv[0]
