@@ -20,6 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
     HostUnreachable,
     RemoteShell,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import NIX_DIRECTORY
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 from .options import refuse_unknown_options
@@ -57,6 +58,14 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         self._compute_environment_string(found)
         return tuple(sorted((str(name), str(value)) for name, value in found.items()))
 
+    def _nix_directory(self, machine: str) -> object:
+        """Return the variable of the host that the task works on, with ``delegate_to`` of another one."""
+        if machine == self.subject:
+            given = self.variables.get(NIX_DIRECTORY)
+            return self._templar.template(given) if given else None
+        of_others = self.variables.get("hostvars", {})
+        return of_others[machine].get(NIX_DIRECTORY) if machine in of_others else None
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Called by Ansible. A host that cannot be reached before anything was changed is UNREACHABLE."""
         result: dict[str, Any] = super().run(tmp, task_vars)
@@ -77,7 +86,8 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
             Display(), prefix=host, muted=bool(self._task.no_log), mode=options.get("progress", "auto")
         )
         try:
-            result.update(self.perform(options, RemoteShell(self, machine), progress))
+            shell = RemoteShell(self, machine, nix_directory=self._nix_directory(machine))
+            result.update(self.perform(options, shell, progress))
         except HostUnreachable as error:
             # Ansible would append the cause, which the text contains already.
             raise AnsibleConnectionFailure(error.text(host)) from None

@@ -28,6 +28,7 @@ PLAYBOOK_VARIABLES = frozenset(
         OWN_VARIABLES,
         "nixferry_compare",
         "nixferry_hosts",
+        "nixferry_nix_directory",
         "nixferry_nix_settings",
         "nixferry_report",
         "nixferry_report_file",

@@ -67,7 +67,8 @@ CAUSES = (
     Cause(
         (r"nix-store: not found", r"nix-store: command not found", r"nix-daemon: not found", r"exec: nix"),
         "Nix was not found on the host: {line}",
-        "Install Nix on the host, or link its programs into /usr/local/bin.",
+        "Install Nix on the host, or name the directory of its programs there in the host's variable "
+        "`nixferry_nix_directory`.",
     ),
     Cause(
         (

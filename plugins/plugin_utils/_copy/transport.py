@@ -128,7 +128,7 @@ def ssh_program(shell: RemoteShell, remote: str, *, compress: bool) -> Iterator[
     extended. The directory is removed when the block is left. It contains no secret.
     """
     marker = f"nixferry-{secrets.token_hex(8)}"
-    script = f"{EXTEND_SEARCH_PATH}; echo {marker}; {remote}"
+    script = f"{shell.search_path}{EXTEND_SEARCH_PATH}; echo {marker}; {remote}"
     command = [
         *ssh_command_line(shell.connection, compress=compress),
         privileged_command(shell, f"/bin/sh -c {shlex.quote(script)}"),

@@ -55,7 +55,11 @@ ERRORS = {
         Step.START,
         "Deploy with reboot: never, or with the action boot and reboot the host yourself. Nothing was changed.",
     ),
-    "no_nix": (Step.START, "Install Nix on the host, or check the PATH of the connection user."),
+    "no_nix": (
+        Step.START,
+        "Install Nix on the host, or name the directory of its programs there in the host's variable "
+        "`nixferry_nix_directory`.",
+    ),
     "gc_root_failed": (
         Step.START,
         "The closure could not be protected from garbage collection. Nothing was changed.",

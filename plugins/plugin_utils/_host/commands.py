@@ -71,7 +71,8 @@ def read_commands(completed: Completed, *, step: Step) -> CommandOutput:
         raise NixferryError(
             "nix-store was not found on the host",
             step=step,
-            remedy="Install Nix on the host, or link the programs of an installation elsewhere into /usr/local/bin. "
+            remedy="Install Nix on the host, or name the directory of its programs there in the host's variable "
+            "`nixferry_nix_directory`. "
             f"Searched: {answer.text('no_nix')}.",
         )
     code = answer.integer("code")

@@ -32,6 +32,7 @@ from .login import (
     explain_refusal,
     wants_terminal,
 )
+from .script import nix_directory_path
 from .ssh import ssh_command_line, ssh_setting
 from .wait import WaitEnded, bounded_wait
 
@@ -114,9 +115,12 @@ def _private_file() -> IO[bytes]:
 class RemoteShell:
     """Runs POSIX sh scripts on the host of one task, with that task's privilege escalation."""
 
-    def __init__(self, action: ActionBase, host: str) -> None:
+    def __init__(self, action: ActionBase, host: str, *, nix_directory: object = None) -> None:
+        """``nix_directory`` is that of Nix's programs on the host, if it is unusual. Raises ``NixferryError``."""
         self.action = action
         self.host = host
+        self.search_path = nix_directory_path(nix_directory)
+        """Sh text in front of every command."""
         # Set when the escalation program of this host has refused to work without a terminal.
         self._refused_without_terminal = False
 
@@ -211,6 +215,7 @@ class RemoteShell:
         On the host it reaches a file outside main memory only where no file system in main memory exists.
         ``seconds`` and ``most``, and the errors, are those of ``run``.
         """
+        command = f"{self.search_path}{command}"
         try:
             with bounded_wait(seconds):
                 result = self._send(command, data, private, step)

@@ -48,6 +48,27 @@ def answer_of_script(verb: str, completed: Completed, *, step: Step, remedies: M
     raise NixferryError(answer.text("message"), step=step, remedy=remedies[code], output=output)
 
 
+# The variable of a host that names the directory of Nix's programs, where they are in none of the usual ones.
+NIX_DIRECTORY = "nixferry_nix_directory"
+
+
+def nix_directory_path(given: object) -> str:
+    """Return sh text that puts the directory ``given`` in front of PATH; empty for none.
+
+    Raises ``NixferryError`` if it is not the absolute path of a directory.
+    """
+    if given in (None, ""):
+        return ""
+    text = str(given)
+    if not text.startswith("/") or ":" in text or not text.isprintable():
+        raise NixferryError(
+            f"{NIX_DIRECTORY} is not a valid directory: {text!r}",
+            step=Step.READ_OPTIONS,
+            remedy="Give the absolute path of the directory with nix-store on the host, such as /opt/nix/bin.",
+        )
+    return f"PATH={shlex.quote(text)}${{PATH:+:$PATH}}; export PATH; "
+
+
 # Where Nix may be on a host whose PATH for commands without a login does not have it: NixOS, a multi-user and a
 # single-user installation, distributions.
 EXTEND_SEARCH_PATH = (

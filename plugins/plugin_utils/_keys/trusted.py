@@ -22,7 +22,8 @@ from .signing import is_public_key
 STEP = Step.TRUST_KEYS
 PARTS = (*LIBRARY, "trusted_keys.sh")
 _REMEDIES = {
-    "no_nix": "Install Nix on the host.",
+    "no_nix": "Install Nix on the host, or name the directory of its programs there in the host's variable "
+    "`nixferry_nix_directory`.",
     "generated": "On NixOS and nix-darwin add the key to `nix.settings.trusted-public-keys` of the host's "
     "configuration and deploy that once as root. Nothing was changed.",
     "not_root": "Use `become: true` for this task; it is needed once. Nothing was changed.",

@@ -48,6 +48,36 @@ def action(kind: type[OnHost], delegate_to: str | None, *, unreachable: bool = F
     return kind(task, nothing, SimpleNamespace(), None, None, None)
 
 
+class Templar:
+    """Templates one value only."""
+
+    def template(self, given: object) -> object:
+        return "/opt/nix/bin" if given == "{{ place }}" else given
+
+
+class Shown(OnHost):
+    def perform(self, _options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
+        return {"failed": False, "search_path": shell.search_path}
+
+
+def test_the_directory_of_nix_is_that_of_the_host_that_a_task_works_on() -> None:
+    others = {"db1": {"nixferry_nix_directory": "/db/bin"}, "db2": {}}
+    variables = {**VARIABLES, "nixferry_nix_directory": "{{ place }}", "hostvars": others}
+
+    def said(delegate_to: str | None) -> str:
+        made = action(Shown, delegate_to)
+        made._templar = Templar()
+        return str(made.run(task_vars=variables)["search_path"])
+
+    assert said(None).startswith("PATH=/opt/nix/bin${PATH:+:$PATH};")
+    assert said("db1").startswith("PATH=/db/bin$")
+    assert said("db2") == said("unknown") == ""
+    wrong = action(Shown, None)
+    wrong._templar = Templar()
+    failed = wrong.run(task_vars={**VARIABLES, "nixferry_nix_directory": "bin"})
+    assert "nixferry_nix_directory is not a valid directory" in failed["msg"]
+
+
 VARIABLES = {"inventory_hostname": "web1", "ansible_play_batch": ["web1", "web2"]}
 
 

@@ -42,6 +42,8 @@ NASTY = "a b'c\"d$e`f\\g*h?!\t(i);&|<>~#"
 class Shell:
     """What ``_copy/transport.py`` needs of a RemoteShell, around a real connection plugin."""
 
+    search_path = "PATH=/opt/nix/bin${PATH:+:$PATH}; export PATH; "
+
     connection: Any
     becomes: bool = False
     transport: str = "ssh"
@@ -321,6 +323,13 @@ class TestRemoteCommand:
 
 
 class TestProgramDirectory:
+    def test_nix_is_looked_for_in_the_directory_of_the_host_first(self) -> None:
+        connection = ssh_connection()
+        connection._shell = shell_loader.get("sh")
+        with ssh_program(Shell(connection), "exec nix-store --serve", compress=False) as directory:  # type: ignore[arg-type]
+            text = (directory / "ssh").read_text()
+        assert "PATH=/opt/nix/bin" in text
+
     def test_only_the_owner_may_read_it_and_it_goes_away(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -18,6 +18,10 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import (
+    command_script,
+    read_commands,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     HostUnreachable,
     RemoteShell,
@@ -120,6 +124,36 @@ def test_scripts_and_data_arrive_whole(transport: str) -> None:
     counted = shell.run_command("wc -c", data=data, step="probe")
     assert counted.stdout.strip() == str(len(data))
     assert leftovers(action) == []
+
+
+@pytest.mark.parametrize("transport", ["ssh", "paramiko"])
+def test_nix_in_an_unusual_directory_is_found(tmp_path: Path, transport: str) -> None:
+    directory = tmp_path / "with space" / "bin"
+    directory.mkdir(parents=True)
+    program = directory / "nix-store"
+    program.write_text("#!/bin/sh\necho unusual $1\n")
+    program.chmod(0o755)
+    shell = RemoteShell(Action(transport), "web1", nix_directory=str(directory))  # type: ignore[arg-type]
+    assert shell.run("nix-store one", step="probe").stdout == "unusual one\n"
+    counted = shell.run_command("nix-store two; wc -c", data=b"data", step="probe")
+    assert counted.stdout.split() == ["unusual", "two", "4"]
+    answer = shell.run(command_script(["nix-store three"]), step="probe")
+    assert read_commands(answer, step="probe").text.strip() == "unusual three"
+    # It is first, and what the host has is found as ever.
+    assert shell.run('echo "$PATH"', step="probe").stdout.startswith(f"{directory}:")
+
+
+@pytest.mark.parametrize("given", ["bin", "/opt/nix/bin:/tmp", "/opt/nix\n/bin", "~/bin"])
+def test_what_is_not_the_directory_of_nix_is_refused(given: str) -> None:
+    with pytest.raises(NixferryError, match="nixferry_nix_directory is not a valid directory"):
+        RemoteShell(Action("ssh"), "web1", nix_directory=given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_no_directory_changes_no_command(given: object) -> None:
+    action = Action("ssh")
+    RemoteShell(action, "web1", nix_directory=given).run("exit 0", step="probe")  # type: ignore[arg-type]
+    assert action.commands[0][0] == "/bin/sh"
 
 
 def test_input_without_standard_input_is_a_private_file_of_the_login_user() -> None:
