@@ -74,6 +74,14 @@ options:
     description: A prefix for the names of the groups that are made from tags.
     type: str
     default: ""
+  reuse:
+    description:
+      - Whether a flake that has not changed is listed from what an earlier run of this user has found, without
+        evaluating it. The contents of the flake and of its locked inputs, the options and the version of Nix must be
+        the same.
+      - Only for flakes without O(impure). For other fleets, use O(cache).
+    type: bool
+    default: true
   timeout:
     description: Seconds that reading the fleet may take. V(0) means no limit.
     type: int
@@ -129,6 +137,8 @@ cache_connection: ~/.cache/fleet
 cache_timeout: 3600
 """
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from ansible.errors import AnsibleParserError
@@ -147,6 +157,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.inventory
     selected,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.listing import FleetListing, read_fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.remembered import (
+    fingerprint,
+    recall,
+    remember,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.variables import (
     HostVariables,
     host_variables,
@@ -203,19 +218,38 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         key = f"{self.get_cache_key(path)}_{options.digest}"
         if self.get_option("cache") and cache and key in self._cache:
             return FleetListing.of_data(self._cache[key])
-        timeout = int(self.get_option("timeout"))
-        said = EvaluationWarnings()
-        nix = Nix(working_directory=options.directory, on_event=said.event)
-        try:
-            listing = read_fleet(nix, options.fleet, timeout=timeout if timeout > 0 else None)
-        finally:
-            for text in said.texts:
-                self.display.warning(f"{path}: {shown(text)}")
+        listing, warnings = self._read(options, path)
+        for text in warnings:
+            self.display.warning(f"{path}: {shown(text)}")
         for name, error in listing.errors.items():
             self.display.warning(f"{path}: {error.text(name)}")
         if self.get_option("cache") and not listing.errors:
             self._cache[key] = listing.data()
         return listing
+
+    def _read(self, options: FleetOptions, path: str) -> tuple[FleetListing, Sequence[str]]:
+        """Return the fleet's hosts and the warnings of the evaluation, of this run or of an earlier one."""
+        seconds = int(self.get_option("timeout"))
+        timeout = float(seconds) if seconds > 0 else None
+        name = None
+        if self.get_option("reuse"):
+            # What is wrong with the flake is better explained where it is read.
+            with contextlib.suppress(NixferryError):
+                name = fingerprint(Nix(working_directory=options.directory), options.fleet, timeout=timeout)
+        if name is not None and (found := recall(name)):
+            return found
+        said = EvaluationWarnings()
+        try:
+            listing = read_fleet(
+                Nix(working_directory=options.directory, on_event=said.event), options.fleet, timeout=timeout
+            )
+        except NixferryError:
+            for text in said.texts:
+                self.display.warning(f"{path}: {shown(text)}")
+            raise
+        if name is not None and not listing.errors:
+            remember(name, listing, said.texts)
+        return listing, said.texts
 
     def _add(self, host: HostVariables) -> None:
         self.inventory.add_host(host.name)

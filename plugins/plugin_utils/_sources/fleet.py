@@ -160,6 +160,10 @@ class FlakeFleet:
             remedy=f"One of {', '.join(OUTPUTS)} is needed.",
         )
 
+    def lock_request(self) -> NixRequest:
+        """Return the request that fetches the flake and says what it is made of."""
+        return self._root("").lock_request()
+
     @property
     def words(self) -> list[str]:
         """Return words that name this fleet from any directory."""
