@@ -122,7 +122,13 @@ def test_any_value_survives_the_way_to_the_host_and_back(host: Host) -> None:
         "-n",
         "*",
     )
-    assert tuple(host.probe(profile=value).profile for value in values) == values
+    new = host.toplevel("new")
+    Path(new, "bin/switch-to-configuration").write_text('#!/bin/sh\nprintf %s "$VALUE" >"$HOST/value"\n')
+    for value in values:
+        host.probe(toplevel=new, dry_activate=True, environment=(("VALUE", value),))
+        assert (host.directory / "value").read_text() == value
+        if value.isprintable():
+            assert host.probe(profile=f"/{value}").profile == f"/{value}"
 
 
 def test_log_is_bounded_and_keeps_its_end(host: Host) -> None:

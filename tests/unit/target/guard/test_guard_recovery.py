@@ -243,7 +243,7 @@ def worker_line(host: Host) -> str:
 
 
 def test_ordinary_user_keeps_the_state_at_home(host: Host) -> None:
-    host.program("id", "#!/bin/sh\ncase $1 in -u) echo 1000 ;; *) echo somebody ;; esac\n")
+    host.program("id", "#!/bin/sh\ncase $1 in -[ug]) echo 1000 ;; *) echo somebody ;; esac\n")
     profile = host.directory / "home/.local/state/nix/profiles/app"
     profile.parent.mkdir(parents=True)
     kind = replace(profile_kind("echo $PROFILE >$HOST/where"), profile="~/.local/state/nix/profiles/app")

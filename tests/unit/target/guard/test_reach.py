@@ -280,6 +280,8 @@ def test_the_state_of_an_ordinary_user_is_theirs_alone(host: Host) -> None:
     for path in (home, home / ".local", state):
         os.chown(path, FERRY, FERRY)
         path.chmod(0o775)
+    closed = place(host, "closed")
+    closed.chmod(0o700)
     host.directory.chmod(0o755)
     home.parent.chmod(0o1777)
 
@@ -297,6 +299,8 @@ def test_the_state_of_an_ordinary_user_is_theirs_alone(host: Host) -> None:
                 state / "nixferry",
             ],
             env={"PATH": os.environ["PATH"]},
+            # After `sudo -u` it may be the home of another user.
+            cwd=closed,
             capture_output=True,
             check=True,
             text=True,

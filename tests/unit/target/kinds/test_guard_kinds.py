@@ -117,7 +117,7 @@ def test_environment_of_the_task_reaches_the_programs(host: Host) -> None:
 @pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
 def test_boot_unit_of_a_user_whose_service_manager_lingers(host: Host) -> None:
     host.with_service_manager()
-    host.program("id", "#!/bin/sh\ncase $1 in -u) echo 4321 ;; *) echo ann ;; esac\n")
+    host.program("id", "#!/bin/sh\ncase $1 in -[ug]) echo 4321 ;; *) echo ann ;; esac\n")
     linger = host.directory / "var/lib/systemd/linger/ann"
     linger.parent.mkdir(parents=True)
     units = host.directory / "home/.config/systemd/user"
