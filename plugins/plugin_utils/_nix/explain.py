@@ -210,11 +210,15 @@ NOT_OF_CODE = "The output has what Nix said. It is not a mistake in the Nix code
 def remedy_for(text: str, *, of_inventory: bool = False) -> str:
     """What to do about an error that contains ``text``, as a sentence; empty when nothing is known.
 
-    ``of_inventory``: the options of Nix are those of the inventory, not of a task.
+    ``of_inventory``: the options of Nix are as a rule those of the inventory, not of a task.
     """
     match = _NOT_FOUND.search(text)
     if match is not None:
-        option = "`include` in the inventory's configuration" if of_inventory else "the task's `include`"
+        option = (
+            "`include` of the inventory's configuration (of the task, if a task reads the fleet)"
+            if of_inventory
+            else "the task's `include`"
+        )
         entry = match["entry"]
         return f"Name <{entry}> in {option}, as in `include: [{entry}=/path/to/{entry}]`, or set NIX_PATH."
     found = find(REMEDIES, [text])

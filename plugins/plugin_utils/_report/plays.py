@@ -13,12 +13,17 @@ from typing import Any
 def actions_of(play: Any) -> set[str]:
     """Return the full names of the actions in a play and in its roles that are known in advance.
 
-    Tasks that are included at run time are not among them; their results are recorded nevertheless.
+    Tasks that are included at run time are not among them; their results are recorded nevertheless. A build for every
+    host of a fleet file, which need not be in the inventory, is none of them either: it is not a deploy.
     """
     blocks = [*play.pre_tasks, *play.tasks, *play.post_tasks, *play.handlers]
     for role in play.roles:
         blocks += _role_blocks(role)
-    return {str(task.resolved_action or task.action) for task in _tasks(blocks)}
+    return {
+        str(task.resolved_action or task.action)
+        for task in _tasks(blocks)
+        if not (task.args or {}).get("all_hosts")
+    }
 
 
 def _role_blocks(role: Any) -> list[Any]:

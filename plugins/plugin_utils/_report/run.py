@@ -125,7 +125,12 @@ class RunReport:
     def task_ends(
         self, host: str, action: str, task: str, status: str, result: Mapping[str, Any], now: float
     ) -> None:
-        """Record the end of a task: ``status`` is ok, failed, ignored or unreachable."""
+        """Record the end of a task: ``status`` is ok, failed, ignored or unreachable.
+
+        A build for every host of a fleet file, which need not be in the inventory, is not a deploy.
+        """
+        if action == BUILD and "left_out" in result:
+            return
         if action in DEPLOYS:
             self.deploys = True
             self._time(host, now)

@@ -117,7 +117,7 @@ def test_credentials_of_addresses(given: str, told: str) -> None:
 def test_an_inventory_names_its_own_option() -> None:
     text = "error: file 'nixpkgs/nixos' was not found in the Nix search path"
     assert "the task's `include`, as in `include: [nixpkgs=" in remedy_for(text)
-    assert "`include` in the inventory's configuration" in remedy_for(text, of_inventory=True)
+    assert "`include` of the inventory's configuration" in remedy_for(text, of_inventory=True)
 
 
 @pytest.mark.parametrize(
