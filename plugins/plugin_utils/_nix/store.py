@@ -159,12 +159,12 @@ def closure_elsewhere(
 
 
 def parse_path_info(text: str) -> list[Item]:
-    """Parse ``nix path-info --size``: a path and a number on each line."""
+    """Parse ``nix path-info --size``: a path and a number on each line. The text may come from a hostile host."""
     items = []
     for line in text.splitlines():
         path, *words = line.split() or [""]
         size = whole_number(words[0]) if len(words) == 1 else None
-        if size is not None:
+        if size is not None and is_store_path(path):
             items.append(Item(path, size))
     return items
 

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_id import deploy_time
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DeployRecord
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import Generation, ProbeResult
 
@@ -26,6 +27,9 @@ TIME = "time:"
 CLOCK_TOLERANCE_SECONDS = 300
 # How many known deploys the error for an unknown deploy id names.
 NEAREST_DEPLOYS = 3
+# The newest ones that are compared, and the length of an id with room for other forms.
+IDS_COMPARED = 1000
+ID_CHARACTERS = 64
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,15 @@ def choose_generation(probe: ProbeResult, to: str, known_deploys: Collection[str
         raise NixferryError(
             f"{probe.profile} has no earlier generation with another system", step=STEP, remedy=remedy
         )
-    if not to.isdigit():
+    number = whole_number(to)
+    if number is None:
         raise NixferryError(
-            f"{to!r} is neither {PREVIOUS}, nor a number, a store path, {DEPLOY}ID or {TIME}WHEN",
+            f"{to[:80]!r} is neither {PREVIOUS}, nor a number, a store path, {DEPLOY}ID or {TIME}WHEN",
             step=STEP,
             remedy=remedy,
         )
     for generation in probe.generations:
-        if generation.number == int(to):
+        if generation.number == number:
             return Chosen(generation.number, generation.path)
     raise NixferryError(f"{probe.profile} has no generation {to}", step=STEP, remedy=remedy)
 
@@ -105,7 +110,11 @@ def nearest_deploys(deploy: str, known: Collection[str]) -> list[str]:
     """Return the few ids among ``known`` that are most similar to ``deploy``, itself first; none if it is empty."""
     if not deploy:
         return []
-    return difflib.get_close_matches(deploy, sorted(set(known) - {""}), n=NEAREST_DEPLOYS, cutoff=0)
+    # Hosts name them, as many and as long as they like, and a comparison takes its time.
+    ids = sorted(each for each in set(known) if 0 < len(each) <= ID_CHARACTERS)[-IDS_COMPARED:]
+    if deploy in known and deploy not in ids:
+        ids.append(deploy)
+    return difflib.get_close_matches(deploy, ids, n=NEAREST_DEPLOYS, cutoff=0)
 
 
 def remembered_deploys(probe: ProbeResult) -> list[str]:

@@ -20,6 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import 
     TEXT_CHARACTERS,
     clean,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.install import parse_installation
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, read_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.refusal import raise_refusal
@@ -215,3 +216,11 @@ def test_any_answer_about_health(told: list[str]) -> None:
 def test_any_listing_of_paths(text: str) -> None:
     for item in parse_path_info(text):
         assert 0 <= item.nar_size < 10**15
+        assert is_store_path(item.path)
+
+
+def test_an_option_is_no_path() -> None:
+    """What one host lists becomes arguments of Nix on another one."""
+    path = f"/nix/store/{'a' * 32}-system"
+    items = parse_path_info(f"--option 1\n{path}\t1\n{path}/../../etc 1\n-v 2\n")
+    assert [item.path for item in items] == [path]

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -57,7 +58,8 @@ def test_a_store_path_need_not_be_a_generation() -> None:
 
 
 @pytest.mark.parametrize(
-    "to", ["yesterday", "-1", "", "1.5", f"{ONE}/bin", "deploy", "20260921T141300-00000001"]
+    "to",
+    ["yesterday", "-1", "", "1.5", "²", "9" * 6000, f"{ONE}/bin", "deploy", "20260921T141300-00000001"],
 )
 def test_anything_else_is_refused(to: str) -> None:
     with pytest.raises(NixferryError, match="neither previous"):
@@ -222,6 +224,18 @@ def test_what_a_host_is_asked_for_decides_for_the_others() -> None:
     # Nothing is looked for, or a deploy of an older version has no id.
     assert nearest_deploys("", known) == []
     assert nearest_deploys(MISTYPED, remembered_deploys(fleet_host((line(2, ONE, 10),)))) == []
+
+
+def test_a_host_that_remembers_too_much_does_not_hold_up_the_others() -> None:
+    known = [
+        run_at(7),
+        *(f"20991231T{number:06}-deadbeef" for number in range(60_000)),
+        "x" * 4000,
+        "y" * 4000,
+    ]
+    begin = time.monotonic()
+    assert nearest_deploys(run_at(7), known)[0] == run_at(7)
+    assert time.monotonic() - begin < 20
 
 
 def test_hosts_that_remember_nothing_say_so() -> None:
