@@ -88,7 +88,7 @@ verb_recover() {
     if has_rebooted; then
         resume_activation
     elif ! is_final "$(phase)"; then
-        take_lock "$(request deployer)"
+        take_lock "$(request deployer)" anyway
         # If the claim fails, another process works on it already.
         if claim_unfinished; then recover_activation; fi
     fi
@@ -142,7 +142,7 @@ verb_boot() {
         return
     fi
     if is_final "$(phase)" || [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then return; fi
-    if (take_lock "$(request deployer)") && claim_unfinished; then recover_activation; fi
+    if (take_lock "$(request deployer)" anyway) && claim_unfinished; then recover_activation; fi
     # The unit must not show up as failed.
     return 0
 }

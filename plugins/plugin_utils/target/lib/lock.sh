@@ -18,11 +18,17 @@ lock_lives() {
 # For `recover`: the lock of the activation to recover does not count.
 lock_held_by_another() { lock_lives "$1" && [ "$OWNER_ID" != "$ID" ]; }
 
-# Take the lock, or answer with its holder and exit.
+# take_lock DEPLOYER [anyway]: take the lock, or answer with its holder and exit. `anyway`: a place that takes no file does
+# not prevent it, for what undoes an activation.
 take_lock() {
-    mkdir -p "$LOCKS" || error state_unwritable "cannot make the directory $LOCKS"
+    mkdir -p "$LOCKS" || [ "${2:-}" = anyway ] || error state_unwritable "cannot make the directory $LOCKS"
     claim "$LOCKS/lock" lock_held_by_another
-    case $? in
+    lock_result=$?
+    if [ "$lock_result:${2:-}" = 2:anyway ]; then
+        if ! lock_held_by_another "$LOCKS/lock"; then return 0; fi
+        lock_result=1
+    fi
+    case $lock_result in
         0) put_once "$LOCKS/deployer" "$1" || rm -f "$LOCKS/deployer" ;;
         1)
             say_lock_holder

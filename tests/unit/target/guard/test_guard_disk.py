@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host, changed_program, wait_for
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import GUARD_PARTS, target_text
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
@@ -153,3 +154,23 @@ ls -A "$HOST/locks"
     shell = [str(host.programs / "guard-shell"), "-c", script]
     done = subprocess.run(shell, capture_output=True, text=True, env=host.env(), check=False)
     assert done.stdout.splitlines() == ["claim 2", "put 1"], done.stderr
+
+
+@EVERY_SHELL
+@pytest.mark.parametrize("attended", [False, True])
+def test_lock_that_cannot_be_written_prevents_no_roll_back(host: Host, attended: bool) -> None:
+    """/run takes no file. A deploy is refused then, but what was begun is undone, unless another process does that."""
+    started = host.start(host.toplevel("new"), timeout_confirm=1000)
+    host.awaited(started.activation_id)
+    if not attended:
+        host.power_cut()
+    locks = host.directory / "run/nixferry"
+    shutil.rmtree(locks, ignore_errors=True)
+    locks.write_text("not a directory")
+    recovered = host.recover(started.activation_id)
+    if attended:
+        assert (recovered.phase, names(host)) == ("awaiting-confirmation", ("new", "old", "old"))
+    else:
+        assert (recovered.phase, recovered.reason) == ("rolled-back", "interrupted")
+        with pytest.raises(NixferryError, match="cannot make the directory"):
+            host.start(host.toplevel("next"))
