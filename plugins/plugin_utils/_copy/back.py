@@ -33,6 +33,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    CLEAN_UP_SECONDS,
     OUTPUT_CHARACTERS,
     RemoteShell,
     controller_temporary,
@@ -229,7 +230,7 @@ class _CopyBack:
         finally:
             # A lost host keeps the directory until it clears its temporary files.
             with contextlib.suppress(NixferryError):
-                self._store.ask([place, 'rm -rf "$directory"'])
+                self._store.ask([place, 'rm -rf "$directory"'], seconds=CLEAN_UP_SECONDS)
 
     def _ask(self, command: str, *, most: int = OUTPUT_CHARACTERS) -> tuple[str, ...]:
         """Return the lines that sh ``command`` prints on the host, ``most`` characters; it must succeed."""

@@ -21,7 +21,10 @@ from typing import IO
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import command_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import controller_temporary
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    CLEAN_UP_SECONDS,
+    controller_temporary,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
     ActivityType,
@@ -144,7 +147,7 @@ class Stream:
         except BaseException:
             # A lost host keeps the directory until it clears its temporary files.
             with contextlib.suppress(NixferryError):
-                self._target.shell.run(f"{place}; {_REMOVE}", step=STEP)
+                self._target.shell.run(f"{place}; {_REMOVE}", step=STEP, seconds=CLEAN_UP_SECONDS)
             raise
 
     def _read_cache(self, paths: Sequence[str]) -> str:

@@ -38,6 +38,8 @@ from .wait import WaitEnded, bounded_wait
 
 # Seconds that a script may take unless its caller says otherwise: it only looks at the host, or changes a few files.
 ANSWER_SECONDS = 600
+# Seconds to remove what a script was given.
+CLEAN_UP_SECONDS = 30
 # The greatest length of a script's output. A list of a hundred thousand store paths is shorter.
 OUTPUT_CHARACTERS = 16 * 1024 * 1024
 
@@ -291,7 +293,9 @@ class RemoteShell:
                 self._let_read(str(reader), directory, name, step)
             yield name
         finally:
-            self._execute(f"rm -rf {directory}", escalate=False)
+            # A host that did not end its answer may not end this one either.
+            with suppress(WaitEnded), bounded_wait(CLEAN_UP_SECONDS):
+                self._execute(f"rm -rf {directory}", escalate=False)
 
     def _let_read(self, user: str, directory: str, name: str, step: Step) -> None:
         """Let ``user`` read the file ``name`` in ``directory``, and no other user.

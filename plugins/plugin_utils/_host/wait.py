@@ -67,7 +67,7 @@ class _Watch:
         self._size = _own_size()
         self._children = _own_children()
         self._running = False
-        # Of Ansible's own timeout, which may be running.
+        # Of Ansible's own timeout, or of a wait around this one.
         self._other = signal.getsignal(signal.SIGALRM)
         self._other_left, self._other_interval = signal.getitimer(signal.ITIMER_REAL)
 
@@ -89,9 +89,8 @@ class _Watch:
             return
         passed = time.monotonic() - self._begin
         if self._other_left and passed >= self._other_left and callable(self._other):
-            self._running = False
+            self._other_left = self._other_left + self._other_interval if self._other_interval else 0.0
             self._other(number, frame)
-            return
         too_long = self._seconds is not None and passed >= self._seconds
         if too_long or _own_size() - self._size > self._memory:
             self._running = False

@@ -37,8 +37,11 @@ class Action:
         self.has_pipelining = True
         self.transport = "ssh"
 
-    def _low_level_execute_command(self, _command: str, **_options: Any) -> dict[str, Any]:
-        child = subprocess.Popen(["/bin/sh", "-c", self.program], stdout=subprocess.PIPE)
+    def put_file(self, _local: str, _remote: str) -> None:
+        pass
+
+    def _low_level_execute_command(self, command: str, **_options: Any) -> dict[str, Any]:
+        child = subprocess.Popen(["/bin/sh", "-c", self.program, command], stdout=subprocess.PIPE)
         self.children.append(child)
         assert child.stdout is not None
         output = []
@@ -122,6 +125,30 @@ def test_the_timeout_of_the_task_still_ends_it() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+
+
+def test_a_wait_within_another_ends_first() -> None:
+    begin = time.monotonic()
+    with bounded_wait(PATIENCE):
+        with pytest.raises(WaitEnded), bounded_wait(1):
+            time.sleep(PATIENCE)
+        with bounded_wait(PATIENCE):
+            time.sleep(0.01)
+    assert 1 <= time.monotonic() - begin < PATIENCE
+    with pytest.raises(WaitEnded), bounded_wait(2), bounded_wait(PATIENCE):
+        time.sleep(PATIENCE)
+
+
+def test_to_clean_up_takes_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection without standard input is given a file, which is removed over the same connection."""
+    monkeypatch.setattr(_connection, "CLEAN_UP_SECONDS", 1)
+    action = Action('case $0 in "umask "*) ;; *) exec sleep 600 ;; esac')
+    action.has_pipelining = False
+    begin = time.monotonic()
+    with pytest.raises(HostUnreachable, match="has not ended its answer after 1 s"):
+        shell_of(action).run("exit 0", step="probe", seconds=1)
+    assert time.monotonic() - begin < PATIENCE
+    assert len(action.children) == 3
 
 
 def test_no_plugin_takes_the_end_of_the_wait_for_a_failure_to_try_again() -> None:
