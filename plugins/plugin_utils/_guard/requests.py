@@ -127,6 +127,8 @@ class ProbeRequest:
     specialisation: str = ""
     reboot: Reboot = Reboot.NEVER
     """As in ``StartRequest``: also report whether the host would reboot, and whether it could."""
+    force: bool = False
+    """As in ``StartRequest``: do not call the path unchanged."""
     history: bool = False
     """Also report deploys whose generations may be gone."""
     closure: bool = False

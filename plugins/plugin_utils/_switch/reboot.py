@@ -41,6 +41,8 @@ def lost_text(status: GuardStatus) -> str:
     """Return what is known of a host that did not come back from a reboot, and what it does by itself."""
     if status.reboot not in (RebootProgress.PLANNED, RebootProgress.UNDER_WAY, RebootProgress.DONE):
         return ""
+    if status.system == status.old_system:
+        return "It did not come back within timeout_reboot from its reboot"
     if status.phase == Phase.ROLLING_BACK:
         return (
             "It did not come back within timeout_reboot from its reboot into the old system, the boot default"

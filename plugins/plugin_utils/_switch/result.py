@@ -146,7 +146,9 @@ def _error(followed: Followed, outcome: Outcome) -> NixferryError:
         )
     message = status.message or status.reason.replace("_", " ")
     units = f" (failed now: {', '.join(status.failed_units)})" if status.failed_units else ""
-    if outcome == Outcome.ROLLED_BACK:
+    if outcome == Outcome.ROLLED_BACK and status.old_system == status.system:
+        end = f"The host runs {status.system}, as before"
+    elif outcome == Outcome.ROLLED_BACK:
         end = f"The host was rolled back to {status.old_system or 'what it ran before'}"
     elif status.other_system:
         end = f"The host was left with what a third party has switched it to: {status.other_system}"

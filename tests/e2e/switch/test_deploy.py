@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -146,6 +147,28 @@ def test_generations_tells_what_runs_and_what_boots(each_host: LabHost, project:
     assert result["nix_version"].startswith({"bookworm": "2.8.", "trixie": "2.26."}[host.release])
     assert (result["system"], result["failed_units"], result["lock"]) == ("x86_64-linux", [], "")
     assert run.changed(host.name) == []
+
+
+def test_the_reboot_playbook_boots_what_runs_and_waits_for_it(web2: LabHost, project: Project) -> None:
+    arguments = [
+        "--limit",
+        "web2",
+        "--extra-vars",
+        json.dumps({"nixos_health_checks": [{"unit": "web.service"}]}),
+    ]
+    boot, before = web2.boot(), web2.snapshot()
+    foretold = (
+        project.run_named("nixferry.deploy.reboot", *arguments, "--check").assert_ok().result("nix_reboot")
+    )
+    assert (foretold["changed"], foretold["rebooted"]) == (True, True)
+    assert web2.boot() == boot
+    done = project.run_named("nixferry.deploy.reboot", *arguments).assert_ok().result("nix_reboot")
+    assert (done["outcome"], done["rebooted"]) == ("committed", True)
+    assert done["health_checks"][0]["healthy"]
+    assert web2.boot() != boot
+    after = web2.snapshot()
+    assert after.current_system == before.current_system == web2.booted_system()
+    assert (after.boot_default, after.generations) == (before.boot_default, before.generations)
 
 
 def test_garbage_is_collected_only_when_asked(web2: LabHost, project: Project) -> None:

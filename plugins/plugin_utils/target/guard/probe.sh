@@ -46,7 +46,7 @@ probe_toplevel() {
     say toplevel_system "$SYSTEM"
     say_lines toplevel_missing "$(missing_files "$TOPLEVEL" "$SYSTEM" "$KIND_REQUIRED")"
     say_lines toplevel_reboot_reason "$(reboot_reasons "$KIND_BOOTED" "$SYSTEM" "$KIND_CURRENT")"
-    if is_unchanged; then
+    if [ "$(arg force)" != 1 ] && is_unchanged; then
         say unchanged 1
     elif reboot_is_due; then
         say reboot planned

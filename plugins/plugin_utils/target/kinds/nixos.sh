@@ -37,7 +37,7 @@ nixos_roll_back() { "$OLD_SYSTEM/bin/switch-to-configuration" test; }
 # The profile reaches the disk before the boot loader does: after a power cut the host must not boot a system that is not
 # a generation.
 nixos_commit() {
-    set_profile || return
+    make_sure_of_profile || return
     { sync -f "$PROFILE" || sync; } 2>/dev/null
     "$TOPLEVEL/bin/switch-to-configuration" boot || return
     [ "$SYSTEM" = "$TOPLEVEL" ] || "$SYSTEM/bin/switch-to-configuration" boot
@@ -55,4 +55,4 @@ nixos_restore_boot_default() {
 
 # The programs that install a boot loader write an entry for every generation of the profile, and make the toplevel that
 # they are given the default: here it is the old one, by its own program.
-nixos_prepare_boot() { set_profile && nixos_restore_boot_default; }
+nixos_prepare_boot() { make_sure_of_profile && nixos_restore_boot_default; }

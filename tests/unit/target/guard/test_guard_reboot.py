@@ -139,6 +139,31 @@ def test_new_system_is_booted_once_and_then_committed(machine: Machine) -> None:
 
 
 @EVERY_SHELL
+@pytest.mark.parametrize("healthy", [True, False])
+def test_what_runs_is_booted_again_without_a_deploy(machine: Machine, healthy: bool) -> None:
+    """Even if the profile does not lead to its newest generation, no other one is made."""
+    host = machine.host
+    first, link = host.current, host.profile.readlink()
+    host.set_profile(machine.system("second"))
+    host.profile.unlink()
+    host.profile.symlink_to(link)
+    generations = sorted(path.name for path in host.profile.parent.iterdir())
+    options: dict[str, object] = {"reboot": "always", "force": True, "is_rollback": True}
+    foretold = host.probe(toplevel=first, reboot="always", force=True)
+    assert (foretold.reboot, foretold.reboot_problem, foretold.unchanged) == (True, "", False)
+    started = machine.start(first, **options)
+    machine.wait_until_down()
+    assert machine.boots() == "first"
+    assert host.awaited(started.activation_id).phase == "awaiting-confirmation", host.story()
+    done = host.confirm(started.activation_id) if healthy else host.abort(started.activation_id)
+    assert done.phase == ("committed" if healthy else "rolled-back"), host.story()
+    assert not machine.goes_down.exists(), "another reboot would not help"
+    assert machine.systems() == ("first", "first", "first")
+    assert sorted(path.name for path in host.profile.parent.iterdir()) == generations
+    wait_for(lambda: machine.left() == [], "the unit and the entry to be gone")
+
+
+@EVERY_SHELL
 def test_host_that_comes_back_with_the_old_system_says_so(machine: Machine) -> None:
     host = machine.host
     new = machine.system("new")
