@@ -141,7 +141,8 @@ def test_log_is_bounded_and_keeps_its_end(host: Host) -> None:
 
 def test_bytes_that_are_no_text_do_not_break_the_answer(host: Host) -> None:
     started = host.start(host.toplevel("new", test="printf 'a\\377\\376\\001b\\r\\n'"))
-    assert "a\ufffd\ufffd\x01b\r\n" in host.awaited(started.activation_id).log
+    # The controller drops control characters of what a host says.
+    assert "a\ufffd\ufffdb\n" in host.awaited(started.activation_id).log
 
 
 def test_noise_before_the_answer_is_skipped(host: Host) -> None:
