@@ -131,7 +131,8 @@ class _Copy:
         if on_host and (source or self.request.root):
             from_source = f" --store {shlex.quote(source)}" if source else ""
             listing = self.target.ask(
-                [f"{NIX_COMMAND} path-info --recursive --size{from_source} {shlex.join(absent)}"]
+                [f"{NIX_COMMAND} path-info --recursive --size{from_source} {shlex.join(absent)}"],
+                seconds=self.seconds_left(),
             )
             items = parse_path_info(listing.text)
         elif source is not None:
