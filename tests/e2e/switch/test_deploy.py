@@ -44,6 +44,19 @@ def test_first_second_and_third_deploy(each_host: LabHost, project: Project, sou
     assert [line.split()[1] for line in host.generations()] == [stock, first, second]
 
 
+def test_nix_in_an_unusual_directory_of_the_host(web2: LabHost, project: Project) -> None:
+    web2.execute("mkdir -p /opt/nix/bin && mv /usr/bin/nix /usr/bin/nix-* /opt/nix/bin/")
+    new = project.build("web2", {"version": "2"})
+    lost = project.run_playbook(file_play(web2))
+    assert "nixferry_nix_directory" in lost.result("nix_copy")["remedy"], str(lost)
+    variables = {"nixferry_nix_directory": "/opt/nix/bin"}
+    play = file_play(web2, collect_garbage=True, secrets={"token": {"text": "x"}})
+    run = project.run_playbook(play, variables=variables).assert_ok()
+    assert run.result(SWITCH)["outcome"] == "committed"
+    assert web2.boot_default() == new
+    assert web2.http("/version") == (200, "2")
+
+
 def test_boot_makes_the_default_and_activates_nothing(each_host: LabHost, project: Project) -> None:
     host = each_host
     stock = host.current_system()
