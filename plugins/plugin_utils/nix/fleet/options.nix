@@ -96,10 +96,11 @@ in
     arguments = option anything { };
   } // builtins.listToAttrs (map (name: { inherit name; value = option anything { }; }) clouds);
 
-  config = lib.mkIf (commands != [ ]) {
-    # The programs of the checks must be on the host. Before 15.09 only the system's own parts can be.
+  # The programs of the checks must be on the host. morph writes this file for hosts without checks, too: theirs stay the
+  # systems that morph has deployed. Before 15.09 only the system's own parts can be there.
+  config = lib.mkIf (commands != [ ] || format == "morph") {
     system = lib.optionalAttrs (options.system ? extraDependencies) {
-      extraDependencies = [ (pkgs.writeText "health-check-commands" (builtins.concatStringsSep "\n" commands)) ];
+      extraDependencies = [ (pkgs.writeText "healthcheck-commands.txt" (builtins.concatStringsSep "\n" commands)) ];
     };
   };
 }

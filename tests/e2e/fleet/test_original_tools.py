@@ -1,0 +1,77 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Systems are those of the tools that the files were written for: the first deploy after a move changes nothing.
+
+NIXPKGS_TREE names a checkout of nixpkgs, FLEET_TOOLS a directory with checkouts of the tools called morph, colmena and
+nixops.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from lab import REPOSITORY, nix_environment, run
+
+TREE, TOOLS = (os.environ.get(name, "") for name in ("NIXPKGS_TREE", "FLEET_TOOLS"))
+pytestmark = pytest.mark.skipif(
+    not (TREE and TOOLS), reason="NIXPKGS_TREE or FLEET_TOOLS names no checkout of nixpkgs or of the tools"
+)
+PACKAGES = f'import {TREE} {{ system = "x86_64-linux"; }}'
+HOSTS = """
+  web1 = { pkgs, name, ... }: {
+    services.nginx.enable = true; deployment.targetHost = "192.0.2.1"; environment.etc.name.text = name;
+  };
+  web2 = { pkgs, nodes, ... }: {
+    environment.etc.other.text = nodes.web1.config.networking.hostName;
+    CHECK
+  };
+"""
+COMMON = 'boot.isContainer = true; system.stateVersion = "24.05";'
+CHECK = 'deployment.healthChecks.cmd = [ { cmd = [ "${pkgs.hello}/bin/hello" ]; description = "hello"; } ];'
+# The network of each tool, and what evaluates it with the tool's own code to systems.
+NETWORKS = {
+    "morph": (
+        f"{{ network.pkgs = {PACKAGES}; defaults = {{ {COMMON} }}; {HOSTS.replace('CHECK', CHECK)} }}",
+        f"(import {TOOLS}/morph/data/eval-machines.nix {{ networkExpr = ./network.nix; }}).nodes",
+    ),
+    "colmena": (
+        f"{{ meta.nixpkgs = {PACKAGES}; defaults = {{ {COMMON} }}; {HOSTS.replace('CHECK', '')} }}",
+        f"(import {TOOLS}/colmena/src/nix/hive/eval.nix {{ rawHive = import ./network.nix; }}).nodes",
+    ),
+    # NixOps adds its service for keys to every system. The keys are placed in another way here.
+    "nixops": (
+        f"{{ network.nixpkgs = {PACKAGES}; "
+        f"defaults = {{ disabledModules = [ {TOOLS}/nixops/nix/keys.nix ]; {COMMON} }}; "
+        f"{HOSTS.replace('CHECK', '')} }}",
+        f'(import {TOOLS}/nixops/nix/eval-machine-info.nix {{ networkExprs = [ ./network.nix ]; uuid = "u"; '
+        'deploymentName = "d"; args = { }; pluginNixExprs = [ ]; }).nodes',
+    ),
+}
+
+
+@pytest.mark.parametrize("tool", NETWORKS)
+def test_the_system_of_the_original_tool(tmp_path: Path, tool: str) -> None:
+    network, theirs = NETWORKS[tool]
+    (tmp_path / "network.nix").write_text(network)
+    (tmp_path / "both.nix").write_text(f"""
+        let
+          path = system: builtins.unsafeDiscardStringContext system.drvPath;
+          ours = import {REPOSITORY}/plugins/plugin_utils/nix/fleet {{
+            files = [ ./network.nix ]; format = "{tool}";
+          }};
+        in
+        builtins.mapAttrs (name: node: {{
+          theirs = path node.config.system.build.toplevel;
+          ours = path ours.hosts.${{name}}.toplevel;
+        }}) {theirs}
+    """)
+    argv = ["nix-instantiate", "--eval", "--strict", "--json", str(tmp_path / "both.nix")]
+    found = json.loads(run(argv, environment=nix_environment()).stdout)
+    assert set(found) == {"web1", "web2"}
+    for name, systems in found.items():
+        assert systems["ours"] == systems["theirs"], name
