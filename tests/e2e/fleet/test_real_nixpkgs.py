@@ -50,10 +50,16 @@ SAME = {
     "morph": f"{{ network.pkgs = import ./nixpkgs {{ }}; web1 = {HOST}; }}",
     "colmena": f"{{ meta.nixpkgs = import ./nixpkgs {{ }}; web1 = {HOST}; }}",
 }
+# What a tool adds to every system: morph the list of its health checks.
+ADDED = {
+    "morph": """({ options, pkgs, ... }: { config.system = if options.system ? extraDependencies then {
+      extraDependencies = [ (pkgs.writeText "healthcheck-commands.txt" "") ];
+    } else { }; })""",
+}
 # Imported from as deep as in a fleet: old releases sort what they merge by that.
 PLAIN = """
 (import {tree}/nixos/lib/eval-config.nix {{
-  modules = [ {{ imports = [ {{ imports = [ {module} ]; }} ]; }} ];
+  modules = [ {{ imports = [ {{ imports = [ {module} ]; }} ]; }} {added} ];
 }}).config.system.build.toplevel.drvPath
 """
 # In a container, on the same paths.
@@ -146,6 +152,8 @@ def assert_same(directory: Path, name: str, by: Nix) -> None:
     (directory / "network.nix").write_text(SAME[name])
     answer = answers_of(fleet_in(directory, "network.nix", by=by), "web1", by=by)["web1"]
     assert isinstance(answer, Evaluation), answer
-    expression = PLAIN.format(tree=directory / "nixpkgs", module=directory / "module.nix")
+    expression = PLAIN.format(
+        tree=directory / "nixpkgs", module=directory / "module.nix", added=ADDED.get(name, "")
+    )
     request = ["nix-instantiate", "--eval", "--json", "--read-write-mode", "--expr", expression]
     assert answer.drv_path == json.loads(by.run(request, step="evaluate").stdout)
