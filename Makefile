@@ -198,7 +198,7 @@ build: venv-demo ## The package for ansible-galaxy, in .build/dist
 	@mkdir -p $(PACKAGES)
 	$(BIN)/ansible-galaxy collection build --force --output-path $(PACKAGES)
 
-install-check: venv-demo build ## Install the package into an empty path and use it from there
+install-check: venv-test build ## Install the package into an empty path and use it from there
 	@$(BIN)/python $(TOOLS)/check_package.py $(PACKAGES)/nixferry-deploy-$(VERSION).tar.gz
 
 docs: venv-docs link ## The documentation site, in .build/docsite/build/html

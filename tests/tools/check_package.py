@@ -7,7 +7,8 @@
 Run by the interpreter of an environment with ansible-core. The tarball must hold every file of meta, plugins, roles
 and playbooks that git knows, and nothing that git does not know. It is installed into an empty path and everything
 outside those four directories is deleted, since a collection may rely on nothing else. Then every plugin and role
-must show its documentation, every Python file must import, and every playbook must pass the syntax check.
+must show its documentation, every Python file must import, and every playbook must pass the syntax check. At last
+Galaxy's own importer must take it.
 """
 
 from __future__ import annotations
@@ -46,16 +47,20 @@ class CheckFailure(Exception):
     """The package is not as it should be; the text says how."""
 
 
-def run(*command: str) -> str:
+def run(*command: str, **settings: str) -> str:
     """Run a command of this environment in an empty directory, with the installed collection and no other.
 
-    Returns its standard output. Raises CheckFailure, with everything that it printed, when it fails.
+    ``settings`` are environment variables. Returns its standard output. Raises CheckFailure, with everything that it
+    printed, when it fails.
     """
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(WORK / "collections"),
         "ANSIBLE_HOME": str(WORK / "home"),
         "ANSIBLE_NOCOLOR": "1",
+        # Programs that start ansible-doc and the like find that of this environment.
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        **settings,
     }
     program = Path(sys.executable).parent / command[0]
     result = subprocess.run(
@@ -139,6 +144,23 @@ def check_playbooks(installed: Path) -> None:
     print(f"{len(playbooks)} playbooks pass the syntax check")
 
 
+def check_import(tarball: Path) -> None:
+    """Import the package as Galaxy does, with the importer that Galaxy runs."""
+    # Linters and sanity tests run in steps of their own. Galaxy's tags say what a collection is about.
+    settings = (
+        "RUN_ANSIBLE_TEST=False",
+        "RUN_ANSIBLE_LINT=False",
+        "RUN_FLAKE8=False",
+        "CHECK_REQUIRED_TAGS=True",
+    )
+    config = WORK / "importer.cfg"
+    config.write_text("\n".join(("[galaxy-importer]", *settings, "")))
+    log = run("python", "-m", "galaxy_importer.main", str(tarball), GALAXY_IMPORTER_CONFIG=str(config))
+    if warnings := [line for line in log.splitlines() if line.startswith(("WARNING", "ERROR"))]:
+        raise CheckFailure("galaxy-importer:\n" + "\n".join(warnings))
+    print("galaxy-importer takes the package")
+
+
 def main(tarball: Path) -> None:
     """Run all checks; raises CheckFailure at the first that fails."""
     shutil.rmtree(WORK, ignore_errors=True)
@@ -148,6 +170,7 @@ def main(tarball: Path) -> None:
     check_documentation(installed)
     print(run("python", "-c", IMPORT_ALL, str(WORK / "collections")).strip())
     check_playbooks(installed)
+    check_import(tarball)
 
 
 if __name__ == "__main__":
