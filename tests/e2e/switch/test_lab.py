@@ -22,6 +22,7 @@ PLAY: list[Any] = [
     }
 ]
 
+JOURNAL_DEADLINE = 30  # seconds until a message of systemd is in the journal
 EXPRESSION = """
 derivation { name = "x"; system = builtins.currentSystem; builder = "/bin/sh"; args = [ "-c" "echo hi >$out" ]; }
 """
@@ -150,6 +151,32 @@ def test_any_failed_unit_counts(web2: LabHost, project: Project) -> None:
     code, output = switch_code(web2, project, {"version": "2"})
     assert code == 4
     assert "unrelated.service" in output
+
+
+def test_systemd_executes_itself_again_for_new_settings(web2: LabHost, project: Project) -> None:
+    settings = {"systemd/system.conf": "[Manager]\nDefaultEnvironment=MINI=yes\n"}
+    code, output = switch_code(web2, project, {"version": "2", "etc": settings})
+    assert (code, "restarting systemd..." in output) == (0, True), output
+    assert "MINI=yes" in web2.execute("systemctl show --property=DefaultEnvironment").stdout
+    wait_until(
+        lambda: "eexecuting" in web2.execute("journalctl --boot _PID=1 --grep=eexecut --quiet || :").stdout,
+        deadline=JOURNAL_DEADLINE,
+        what="systemd says in the journal that it was executed again",
+    )
+    code, output = switch_code(web2, project, {"version": "3", "etc": settings})
+    assert (code, "restarting systemd" in output) == (0, False), output
+    code, output = switch_code(web2, project, {"version": "4"}, "dry-activate")
+    assert "would restart systemd" in output
+
+
+def test_the_service_manager_of_a_user_is_told(web2: LabHost, project: Project) -> None:
+    web2.execute("loginctl enable-linger deploy")
+    code, output = switch_code(web2, project, {"version": "2", "userUnits": True})
+    assert code == 0
+    users = [line.split()[1] for line in web2.execute("loginctl list-users --no-legend").stdout.splitlines()]
+    assert "deploy" in users
+    for user in users:
+        assert f"reloading user units for {user}..." in output
 
 
 def test_the_lock_is_not_waited_for(web2: LabHost) -> None:
