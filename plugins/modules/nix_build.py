@@ -242,8 +242,11 @@ options:
     type: path
   max_memory:
     description:
-      - The memory that all evaluators together may use, in MiB. A host counts as 512 MiB, and 1024 MiB are kept in
-        reserve.
+      - The memory that all evaluators together may use, in MiB, of which 1024 MiB are kept in reserve.
+      - The evaluators are measured while they run, and the next one starts only if it fits beside them. What the hosts
+        of a project took is remembered for the next run. Before anything was measured, the first host of an evaluator
+        counts as 1024 MiB and each further one as 640 MiB.
+      - One evaluator runs in any case, and needs what its host needs.
       - The default is the memory that is available when the task begins.
     type: int
   evaluators:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import selectors
 import signal
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from .errors import NixferryError, Step
+from .memory import peak_memory_mib
 
 # Seconds between two checks of deadlines, the parent and children that closed their pipes.
 TICK_SECONDS = 0.25
@@ -58,11 +60,15 @@ class Command:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended. ``return_code`` is negative for a signal; ``stdout`` is empty if ``output`` took it."""
+    """How it ended. ``return_code`` is negative for a signal; ``stdout`` is empty if ``output`` took it.
+
+    ``peak_mib`` is the most memory that it has held, in MiB, if that was measured and the system tells; otherwise 0.
+    """
 
     return_code: int
     stdout: bytes
     timed_out: bool
+    peak_mib: int = 0
 
 
 class ParentWatch:
@@ -88,9 +94,12 @@ def run_all(
     on_line: Callable[[int, str], None],
     on_start: Callable[[int], None] | None = None,
     on_tick: Callable[[], None] | None = None,
+    may_start: Callable[[Sequence[int]], bool] | None = None,
 ) -> list[Outcome]:
     """Run ``commands``, at most ``parallel`` at a time, and return their outcomes in the same order.
 
+    With ``may_start`` the memory of the commands is measured. It gets the peaks of those that run, in MiB, and says
+    whether another one may be started beside them.
     ``on_line`` gets the index of a command and a line of its standard error, decoded, without the newline;
     ``on_tick`` is called a few times a second.
     Raises ``OSError`` when a program cannot be started, ``NixferryError`` when the parent has gone.
@@ -103,10 +112,13 @@ def run_all(
         try:
             while waiting or running:
                 while waiting and len(running) < max(1, parallel):
+                    peaks = [child.peak_mib for child in running.values()]
+                    if running and may_start is not None and not may_start(peaks):
+                        break
                     index, command = waiting.popleft()
                     if on_start is not None:
                         on_start(index)
-                    running[index] = _Child(command, index, selector, on_line)
+                    running[index] = _Child(command, index, selector, on_line, measured=may_start is not None)
                 for key, _mask in selector.select(_pause(running.values())):
                     key.data()
                 watch.check()
@@ -135,7 +147,11 @@ class _Child:
         index: int,
         selector: selectors.BaseSelector,
         on_line: Callable[[int, str], None],
+        *,
+        measured: bool = False,
     ) -> None:
+        self.peak_mib = 0
+        self._measure_at = 0.0 if measured else math.inf
         self._command = command
         self._index = index
         self._selector = selector
@@ -167,6 +183,9 @@ class _Child:
     def advance(self) -> Outcome | None:
         """Return the outcome if the child has ended and its output was read, otherwise None."""
         now = time.monotonic()
+        if now >= self._measure_at:
+            self.peak_mib = max(self.peak_mib, peak_memory_mib(self._process.pid))
+            self._measure_at = now + TICK_SECONDS
         deadline = self._command.deadline
         if deadline is not None and now > deadline and self._process.poll() is None:
             self._timed_out = True
@@ -181,7 +200,7 @@ class _Child:
             if now - self._ended_at < DRAIN_SECONDS:
                 return None
         self._close_all()
-        return Outcome(return_code=return_code, stdout=b"".join(self._stdout), timed_out=self._timed_out)
+        return Outcome(return_code, b"".join(self._stdout), self._timed_out, self.peak_mib)
 
     def end(self) -> None:
         """End the child and its group, with SIGTERM first. Does nothing if it has ended."""

@@ -21,7 +21,8 @@ from .attribute import (
     Attribute,
     Root,
 )
-from .limits import Limits, chunk_size
+from .costs import remember_cost, remembered_cost
+from .limits import Budget, Cost, Limits, chunk_size, evaluator_memory_mib
 from .places import with_places
 
 TIMEOUT_NAME = "the timeout for the evaluation"
@@ -104,8 +105,12 @@ def evaluate(
         chunk = groups.setdefault(attribute.root, _Chunk(attribute.root))
         chunk.hosts.setdefault((attribute.path, attribute.special_args), []).append(host)
     answers: Answers = {}
-    alone = _ask_jobs(nix, groups, eval_jobs, limits, deadline, on_start, on_warning, answers)
-    size, evaluators = chunk_size(sum(len(group.hosts) for group in groups.values()) + len(alone), limits)
+    cost = remembered_cost(groups)
+    alone = _ask_jobs(nix, groups, eval_jobs, limits, cost, deadline, on_start, on_warning, answers)
+    size, evaluators = chunk_size(
+        sum(len(group.hosts) for group in groups.values()) + len(alone), limits, cost
+    )
+    budget = Budget(evaluator_memory_mib(limits), cost.of(size))
     chunks: list[_Chunk] = list(alone)
     for group in groups.values():
         pieces = list(group.pieces(size))
@@ -114,8 +119,8 @@ def evaluate(
             chunks += pieces
         else:
             answers.update(dict.fromkeys(group.all_hosts, error))
-    failed = _run_chunks(nix, chunks, evaluators, deadline, on_start, answers)
-    _try_alone(nix, failed, evaluators, deadline, on_start, answers)
+    failed = _run_chunks(nix, chunks, evaluators, budget, deadline, on_start, answers)
+    _try_alone(nix, failed, evaluators, budget, deadline, on_start, answers)
     return {host: answers[host] for host in attributes}
 
 
@@ -124,6 +129,7 @@ def _ask_jobs(
     groups: Mapping[Root, _Chunk],
     mode: str,
     limits: Limits,
+    cost: Cost,
     deadline: float | None,
     on_start: Callable[[Sequence[str]], None],
     on_warning: Callable[[str], None],
@@ -144,7 +150,7 @@ def _ask_jobs(
     alone = []
     for group, root in asked:
         on_start(group.all_hosts)
-        found = jobs.ask(nix, root, list(group.hosts), limits, deadline)
+        found = jobs.ask(nix, root, list(group.hosts), limits, deadline, cost)
         for question, derivation in found.derivations.items():
             evaluation = Evaluation(derivation.drv_path, derivation.outputs)
             answers.update(dict.fromkeys(group.hosts.pop(question), evaluation))
@@ -169,6 +175,7 @@ def _run_chunks(
     nix: Nix,
     chunks: Sequence[_Chunk],
     evaluators: int,
+    budget: Budget,
     deadline: float | None,
     on_start: Callable[[Sequence[str]], None],
     answers: Answers,
@@ -181,7 +188,15 @@ def _run_chunks(
         step=STEP,
         parallel=evaluators,
         on_start=lambda request: on_start(by_request[id(request)].all_hosts),
+        may_start=budget.may_start,
     )
+    measured: dict[Root, list[tuple[int, int]]] = {}
+    for chunk, result in zip(chunks, results, strict=True):
+        # One that has failed may have taken little.
+        if result.return_code == 0:
+            measured.setdefault(chunk.root, []).append((len(chunk.hosts), result.peak_mib))
+    for root, taken in measured.items():
+        remember_cost(root, taken)
     failed = []
     for chunk, result in zip(chunks, results, strict=True):
         if result.return_code != 0 or result.timed_out:
@@ -195,6 +210,7 @@ def _try_alone(
     nix: Nix,
     failed: Sequence[tuple[_Chunk, NixferryError]],
     evaluators: int,
+    budget: Budget,
     deadline: float | None,
     on_start: Callable[[Sequence[str]], None],
     answers: Answers,
@@ -216,7 +232,7 @@ def _try_alone(
             alone += chunk.pieces(1)
         else:
             answers.update(dict.fromkeys(chunk.all_hosts, common))
-    for chunk, error in _run_chunks(nix, alone, evaluators, deadline, on_start, answers):
+    for chunk, error in _run_chunks(nix, alone, evaluators, budget, deadline, on_start, answers):
         answers.update(dict.fromkeys(chunk.all_hosts, _explained(nix, chunk, deadline, error)))
 
 

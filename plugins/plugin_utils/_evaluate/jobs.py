@@ -31,6 +31,7 @@ from .attribute import (
     Root,
 )
 from .limits import (
+    Cost,
     Limits,
     worker_memory_mib,
 )
@@ -92,7 +93,12 @@ def can_ask(root: Root) -> TypeGuard[ExpressionRoot]:
 
 
 def ask(
-    nix: Nix, root: ExpressionRoot, questions: Sequence[Question], limits: Limits, deadline: float | None
+    nix: Nix,
+    root: ExpressionRoot,
+    questions: Sequence[Question],
+    limits: Limits,
+    deadline: float | None,
+    cost: Cost | None = None,
 ) -> JobAnswers:
     """Evaluate ``questions`` below ``root``. ``deadline`` is a time of ``time.monotonic``, None for no limit."""
     names = {_NAME.format(number): question for number, question in enumerate(questions)}
@@ -101,7 +107,7 @@ def ask(
         special_args={name: special for name, (_path, special) in names.items()},
         bare=True,
     )
-    workers, memory = worker_memory_mib(len(names), limits)
+    workers, memory = worker_memory_mib(len(names), limits, cost)
     # In a private file, as the argument of --expr is in the process list.
     with tempfile.TemporaryDirectory(prefix="nixferry-") as directory:
         file = Path(directory, "question.nix")

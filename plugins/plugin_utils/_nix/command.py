@@ -147,9 +147,13 @@ class Nix:
         step: Step,
         parallel: int,
         on_start: Callable[[NixRequest], None] | None = None,
+        may_start: Callable[[Sequence[int]], bool] | None = None,
     ) -> list[NixResult]:
-        """Run several programs, at most ``parallel`` at a time; results in order, failures among them."""
-        return self._run(requests, step, parallel, None, None, on_start)
+        """Run several programs, at most ``parallel`` at a time; results in order, failures among them.
+
+        ``may_start`` is as in ``run_all``: with it the results have the memory that the programs took.
+        """
+        return self._run(requests, step, parallel, None, None, on_start, may_start)
 
     def version(self) -> tuple[int, int]:
         """Return the version of the ``nix-store`` on PATH, such as (2, 8).
@@ -197,6 +201,7 @@ class Nix:
         extra_environment: Mapping[str, str] | None,
         output: int | IO[bytes] | None,
         on_start: Callable[[NixRequest], None] | None,
+        may_start: Callable[[Sequence[int]], bool] | None = None,
     ) -> list[NixResult]:
         readers = [LogReader(self._on_event, request.keep_messages) for request in requests]
         commands = []
@@ -221,6 +226,7 @@ class Nix:
                 on_line=lambda index, line: readers[index].line(line),
                 on_start=lambda index: on_start(requests[index]) if on_start else None,
                 on_tick=self._on_tick,
+                may_start=may_start,
             )
         except OSError as error:
             remedy = (
@@ -229,7 +235,7 @@ class Nix:
             raise NixferryError(f"Nix could not be started: {error}", step=step, remedy=remedy) from error
         directory = self._working_directory or str(Path.cwd())
         return [
-            replace(reader.result(command.argv, outcome), directory=directory)
+            replace(reader.result(command.argv, outcome), directory=directory, peak_mib=outcome.peak_mib)
             for reader, command, outcome in zip(readers, commands, outcomes, strict=True)
         ]
 

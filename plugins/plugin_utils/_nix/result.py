@@ -65,6 +65,8 @@ class NixResult:
     """The directory of relative paths on the command line."""
     fetches: Fetches | None = None
     """What it fetched with git, to explain a failure."""
+    peak_mib: int = 0
+    """The most memory that it has held, in MiB; 0 if that was not measured."""
 
     def error(self, *, step: Step, deadline_name: str = "") -> NixferryError:
         """The failure as the user should read it."""

@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core import process as _nix_process
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.memory import peak_memory_mib
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import (
     Command,
     Outcome,
@@ -252,3 +253,29 @@ def test_no_child_survives_a_killed_controller(
                 os.kill(int((tmp_path / file).read_text()), signal.SIGKILL)
         playbook.kill()
         playbook.wait()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
+def test_memory_is_measured_and_decides_what_starts() -> None:
+    holds = "import time; held = bytearray(40 << 20); time.sleep(0.6)"
+    commands = [
+        Command((sys.executable, "-c", holds), dict(os.environ), deadline=time.monotonic() + PATIENCE_SECONDS)
+        for _number in range(3)
+    ]
+    asked: list[list[int]] = []
+
+    def may_start(peaks: Sequence[int]) -> bool:
+        asked.append(list(peaks))
+        return False
+
+    outcomes = run_all(commands, parallel=3, on_line=lambda _index, _line: None, may_start=may_start)
+    assert all(outcome.return_code == 0 for outcome in outcomes)
+    assert all(40 <= outcome.peak_mib < 200 for outcome in outcomes)
+    # It is asked about what runs, and only then: never about an idle machine.
+    assert all(len(peaks) == 1 for peaks in asked)
+
+
+def test_memory_is_not_measured_unless_it_decides() -> None:
+    outcomes, _lines = run(shell("exit 0"))
+    assert outcomes[0].peak_mib == 0
+    assert peak_memory_mib(2**22 + 1) == 0

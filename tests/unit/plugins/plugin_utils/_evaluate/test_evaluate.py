@@ -19,10 +19,15 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribut
     ExpressionRoot,
     FlakeRoot,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.costs import (
+    remember_cost,
+    remembered_cost,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate import Evaluation, evaluate
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import (
-    MEMORY_PER_HOST_MIB,
     MEMORY_RESERVE_MIB,
+    Budget,
+    Cost,
     Limits,
     available_memory_mib,
     chunk_size,
@@ -53,6 +58,7 @@ class Evaluators:
         step: str,
         parallel: int,
         on_start: Callable[[NixRequest], None] | None = None,
+        **_more: object,
     ) -> list[NixResult]:
         assert step == "evaluate"
         self.parallel.append(parallel)
@@ -195,31 +201,95 @@ def test_an_answer_that_is_no_json_is_an_error() -> None:
         ask(Confused(), hosts("web1"))
 
 
+FIRST, FURTHER = 800, 300
+COST = Cost(FIRST, FURTHER)
+
+
 @pytest.mark.parametrize(
     ("attributes", "memory", "evaluators", "expected"),
     [
         (1, 100_000, 8, (1, 1)),
         (10, 100_000, 2, (5, 2)),
         (10, 100_000, 3, (4, 3)),
-        # Memory for four at once: chunks of two for each of two evaluators.
-        (100, MEMORY_RESERVE_MIB + 4 * MEMORY_PER_HOST_MIB, 2, (2, 2)),
-        (100, MEMORY_RESERVE_MIB + MEMORY_PER_HOST_MIB, 8, (1, 1)),
+        # Memory for two in each of two evaluators.
+        (100, MEMORY_RESERVE_MIB + 2 * (FIRST + FURTHER), 2, (2, 2)),
+        (100, MEMORY_RESERVE_MIB + 2 * (FIRST + FURTHER) - 1, 2, (1, 2)),
+        (100, MEMORY_RESERVE_MIB + FIRST, 8, (1, 1)),
         # Less than the reserve: one at a time, but never none.
         (100, 100, 8, (1, 1)),
         (0, 100_000, 4, (1, 1)),
     ],
 )
 def test_chunk_sizes(attributes: int, memory: int, evaluators: int, expected: tuple[int, int]) -> None:
-    assert chunk_size(attributes, Limits(memory, evaluators)) == expected
+    assert chunk_size(attributes, Limits(memory, evaluators), COST) == expected
 
 
-@given(st.integers(0, 10_000), st.integers(0, 1_000_000), st.integers(1, 256))
-def test_chunks_keep_to_the_limits(attributes: int, memory: int, evaluators: int) -> None:
-    size, processes = chunk_size(attributes, Limits(memory, evaluators))
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 1_000_000),
+    st.integers(1, 256),
+    st.integers(64, 8000),
+    st.integers(64, 8000),
+)
+def test_chunks_keep_to_the_limits(
+    attributes: int, memory: int, evaluators: int, first: int, further: int
+) -> None:
+    cost = Cost(first, further)
+    size, processes = chunk_size(attributes, Limits(memory, evaluators), cost)
     assert size >= 1
     assert 1 <= processes <= evaluators
-    at_once = size * processes
-    assert at_once == 1 or MEMORY_RESERVE_MIB + at_once * MEMORY_PER_HOST_MIB <= memory
+    assert size * processes == 1 or MEMORY_RESERVE_MIB + processes * cost.of(size) <= memory
+
+
+@pytest.mark.parametrize(
+    ("measured", "expected"),
+    [
+        ([], COST),
+        ([(1, 0), (5, 0)], COST),
+        ([(1, 900), (1, 1100)], Cost(1100, FURTHER)),
+        # The first host of three took 700 at least: the others 400 each at most.
+        ([(1, 700), (1, 900), (3, 1500)], Cost(900, 400)),
+        # Alone unknown: no more than all of them together.
+        ([(3, 1400), (2, 900)], Cost(FIRST, 300)),
+        ([(4, 500)], Cost(500, 64)),
+    ],
+)
+def test_what_was_measured_is_learned(measured: list[tuple[int, int]], expected: Cost) -> None:
+    assert COST.learned(measured) == expected
+
+
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50_000)), max_size=20))
+def test_what_was_learned_covers_what_was_measured(measured: list[tuple[int, int]]) -> None:
+    learned = COST.learned(measured)
+    assert all(learned.of(hosts) >= peak for hosts, peak in measured)
+
+
+def test_evaluators_that_take_more_than_expected_leave_room_for_fewer() -> None:
+    budget = Budget(3000, 1000)
+    assert budget.may_start([100, 0])
+    assert not budget.may_start([100, 0, 0])
+    assert not budget.may_start([1600])
+    # Another one like that may come.
+    assert not budget.may_start([200])
+    assert budget.may_start([])
+
+
+def test_costs_are_remembered_by_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    one, other = FlakeRoot("/one", "x"), FlakeRoot("/other", "x")
+    assert remembered_cost([one]) == Cost()
+    remember_cost(one, [(1, 0)])
+    assert remembered_cost([one]) == Cost()
+    remember_cost(one, [(1, 2000), (2, 2500)])
+    assert remembered_cost([one]) == Cost(2000, 500)
+    assert remembered_cost([other]) == Cost()
+    assert remembered_cost([other, one]) == Cost(2000, 500)
+    # A few small hosts do not make the large ones be forgotten.
+    remember_cost(one, [(1, 1000)])
+    assert remembered_cost([one]).first == 1500
+    for file in (tmp_path / "nixferry/memory").iterdir():
+        file.write_text('{"first": "1", "further": -3}')
+    assert remembered_cost([one]) == Cost()
 
 
 def machine(root: Path, *, available_kib: int | None, limit: str = "", used: str = "") -> Path:

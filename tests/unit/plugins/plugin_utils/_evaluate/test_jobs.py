@@ -20,8 +20,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribut
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate import Evaluation, evaluate
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.jobs import can_ask
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import (
-    MEMORY_PER_HOST_MIB,
     MEMORY_RESERVE_MIB,
+    Cost,
     Limits,
     worker_memory_mib,
 )
@@ -167,17 +167,17 @@ def test_what_means_something_else_in_another_directory_is_left_to_nix() -> None
 @pytest.mark.parametrize(
     ("hosts", "memory", "evaluators", "expected"),
     [
-        (10, 1024 + 8 * 512, 2, (2, 3 * 512)),
-        # Room for one host in each: a worker is replaced after every one.
-        (10, 1024 + 2 * 512, 2, (2, 0)),
+        (10, 1024 + 8 * 512, 2, (2, 4 * 512 - 300)),
+        # Room for one host in each.
+        (10, 1024 + 2 * 800, 2, (2, 500)),
         (10, 100, 4, (1, 0)),
-        (1, 100_000, 4, (1, 100_000 - 1024 - 512)),
+        (1, 100_000, 4, (1, 100_000 - 1024 - 300)),
     ],
 )
 def test_workers_share_the_memory(
     hosts: int, memory: int, evaluators: int, expected: tuple[int, int]
 ) -> None:
-    workers, share = worker_memory_mib(hosts, Limits(memory, evaluators))
+    workers, share = worker_memory_mib(hosts, Limits(memory, evaluators), Cost(800, 300))
     assert (workers, share) == expected
     if share:
-        assert workers * (share + MEMORY_PER_HOST_MIB) + MEMORY_RESERVE_MIB <= memory
+        assert workers * (share + 300) + MEMORY_RESERVE_MIB <= memory
