@@ -12,6 +12,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables
     OWN_VARIABLES,
     refuse_variables,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
@@ -19,20 +20,19 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress impo
 class ActionModule(NixferryAction):
     """``nix_role_variables``: see the module of the same name for its documentation."""
 
-    _requires_connection = False
-
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
             "role": {"type": "str", "required": True},
             "removed": {"type": "dict", "default": {}},
             "only_for": {"type": "str"},
+            "reach": {"type": "bool", "default": False},
             "note": {"type": "dict", "default": {}},
         },
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Compare the names of the host's variables with those of the role; do not contact the host."""
-        del shell, progress
+        """Compare the names of the host's variables with those of the role, and log in to the host if asked."""
+        del progress
         refuse_variables(
             options["role"],
             self.variables,
@@ -40,4 +40,7 @@ class ActionModule(NixferryAction):
             own=self._templar.template(self.variables.get(OWN_VARIABLES)) or (),
             only_for=options["only_for"],
         )
+        if options["reach"]:
+            # A login that runs other commands only has been reached as well.
+            shell.run("exit 0", step=Step.REACH)
         return {"changed": False, "noted": options["note"]}

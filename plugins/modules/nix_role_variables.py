@@ -16,7 +16,7 @@ description:
   - The same for the variables C(nixferry_...) of the playbooks and callbacks.
   - The roles of this collection call it first. There is no need to call it elsewhere.
   - If a variable of your own has such a name, add the name to the list C(nixferry_own_variables).
-  - Runs on the controller only. No host is contacted.
+  - Runs on the controller only. No host is contacted, unless O(reach) is set.
 extends_documentation_fragment:
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -40,6 +40,10 @@ options:
     description:
       - Looks only for variables of O(removed) that are an option of this action now, and not for misspelt ones.
     type: str
+  reach:
+    description: Whether to log in to the host as well. If that fails the host is unreachable.
+    type: bool
+    default: false
   note:
     description: Values to return as they are, so that a role needs no second task to keep them.
     type: dict

@@ -20,6 +20,7 @@ class Step(StrEnum):
     """The step that failed, in the user's words: "web1: STEP failed: ..."."""
 
     READ_OPTIONS = "read the options"
+    REACH = "reach the host"
     READ_STORE_PATH = "read the store path"
     READ_FLEET = "read the fleet"
     READ_ACCESS = "read the access to hosts"

@@ -17,9 +17,10 @@ CHECKS = "Run the pre-deploy checks"
 STAGE_SECRETS = "Prepare the secrets for the new system"
 SWITCH = "Activate the system, and roll back if it is not healthy"
 SECRETS_AFTER = "Place the secrets that come after the activation"
-REACH = "Leave this host out if it is offline"
 GO_ON = "Go on"
 AWAY = {"unreachable": True}
+# No process listens there.
+OFFLINE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
 HOME = {"profile_kind": "home-manager"}
 ON_TARGET = {"nixos_build_on": "target", "profile_build_on": "target"}
 ASKED = {"nixos_skip_offline": True, "profile_skip_offline": True}
@@ -59,11 +60,11 @@ def plays_and_hosts() -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
             },
             # The offline host is the first one: it must not keep a task that runs once from the others.
             "asked": {
-                "away": {**HOME, **ASKED, "answers": {"raw": AWAY}},
+                "away": {**HOME, **ASKED, **OFFLINE},
                 "well": {**HOME, **ASKED},
                 "not_asked": HOME,
             },
-            "all_away": {name: {**HOME, **ASKED, "answers": {"raw": AWAY}} for name in ("a", "b")},
+            "all_away": {name: {**HOME, **ASKED, **OFFLINE} for name in ("a", "b")},
         }
         for group, members in groups.items():
             plays.append({"hosts": f"{role}_{group}", "roles": [f"nixferry.deploy.{role}"]})
@@ -108,11 +109,11 @@ def test_a_lost_host_that_should_build_for_itself(done: Performance, role: str) 
 
 @pytest.mark.parametrize("role", STEPS)
 def test_offline_hosts_are_left_out_before_anything_is_evaluated(done: Performance, role: str) -> None:
-    assert done.steps[f"{role}_asked_away"] == [REACH, GO_ON]
-    assert steps_of(done, f"{role}_asked_well") == [REACH, COPY, SWITCH, GO_ON]
+    assert done.steps[f"{role}_asked_away"] == [GO_ON]
+    assert steps_of(done, f"{role}_asked_well") == [COPY, SWITCH, GO_ON]
     assert steps_of(done, f"{role}_asked_not_asked") == [COPY, SWITCH, GO_ON]
     assert built_for(done, f"{role}_asked") == [f"{role}_asked_not_asked", f"{role}_asked_well"]
-    assert done.steps[f"{role}_all_away_a"] == done.steps[f"{role}_all_away_b"] == [REACH, GO_ON]
+    assert done.steps[f"{role}_all_away_a"] == done.steps[f"{role}_all_away_b"] == [GO_ON]
 
 
 @pytest.mark.parametrize("role", OTHERS)
@@ -126,19 +127,19 @@ def test_offline_hosts_are_unreachable_and_leave_the_play_as_a_rule(stage: Stage
     own = {name: given for name, given in hosts.items() if given["group"] == "nixos_asked"}
     done = stage.run(asked, own)
     assert (done.return_code, done.failed) == (4, frozenset()), done.output
-    assert done.steps["nixos_asked_away"] == [REACH]
+    assert done.steps["nixos_asked_away"] == []
     assert built_for(done, "nixos_asked") == ["nixos_asked_not_asked", "nixos_asked_well"]
 
 
 def test_a_transaction_knows_about_an_offline_host(stage: Stage) -> None:
     """It counts as lost, and its own failure says why nothing was built for it."""
     asked = {**ASKED, "nixos_transaction": True, "group": "together"}
-    hosts = {"well": asked, "offline": {**asked, "answers": {"raw": AWAY}}}
+    hosts = {"well": asked, "offline": {**asked, **OFFLINE}}
     play = {"hosts": "together", "ignore_unreachable": True, "roles": ["nixferry.deploy.nixos"]}
     done = stage.run([play], hosts)
     assert done.failed == {"offline"}, done.output
     assert "Nothing was built for this host, which could not be reached" in done.output
-    assert done.steps["offline"] == [REACH]
+    assert done.steps["offline"] == []
     assert set(done.options["well"][SWITCH]["peers"]) == {"offline", "well"}
 
 
