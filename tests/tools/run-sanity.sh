@@ -8,8 +8,8 @@
 # VENV is the virtual environment whose ansible-core supplies ansible-test. All tests run. Code is compiled by every
 # Python version that is installed here, and imported by the oldest, the newest and one that choose.py chooses: each
 # needs an environment of its own. With "again", which says that another ansible-core has run all tests already, what
-# judges files without knowing ansible-core is left out. All this only with NIXFERRY_TEST_PART=1: otherwise nothing is
-# left out. The run fails too when a test did not run because a program that it wants is missing.
+# judges files without knowing ansible-core is left out, and with every other commit all of it. All this only with
+# NIXFERRY_TEST_PART=1: otherwise nothing is left out. The run fails too when a test did not run because a program that it wants is missing.
 #
 # ansible-test insists on a path that ends in ansible_collections/NAMESPACE/NAME, on a git repository and on a home
 # directory that it fills with virtual environments. All of that lies under .build/sanity.
@@ -63,6 +63,10 @@ cp "$repository/tests/tools/get_pip.py" "$home/.ansible/test/cache/get_pip_$pip_
 search_path=$venv/bin:$work/bin:$(echo "$PATH" | tr : '\n' | grep -v '/shims$' | paste -s -d : -)
 
 choose=$repository/tests/tools/choose.py
+if [ -n "$again" ] && [ "$("$venv/bin/python" "$choose" "sanity again" run rest | head -n 1)" = rest ]; then
+    echo "[$core] Left out: it is the turn of this ansible-core with another commit."
+    exit 0
+fi
 own_version=$("$venv/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 # The versions that this ansible-core supports and this machine has, oldest first, one a line.
 versions=$(cd "$work" && "$venv/bin/python" -c 'if True:

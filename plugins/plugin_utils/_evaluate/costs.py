@@ -54,7 +54,7 @@ def _read(file: Path) -> Cost | None:
         first, further = data["first"], data["further"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not all(type(number) is int and number > 0 for number in (first, further)):
+    if not all(isinstance(number, int) and number > 0 for number in (first, further)):
         return None
     return Cost(first, further)
 

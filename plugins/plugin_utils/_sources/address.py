@@ -75,7 +75,8 @@ def _check_connection(name: str, host: Mapping[str, Any]) -> None:
         if not _fits(_USER, found):
             raise _invalid(name, "user", found)
     for number in (host["target_port"], port):
-        if number is not None and not (type(number) is int and 1 <= number <= LAST_PORT):
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        if number is not None and not (whole and 1 <= number <= LAST_PORT):
             raise _invalid(name, "port", str(number))
     for check in (*host["health_checks"], *host["pre_deploy_checks"]):
         # The controller opens it; its library knows file: and ftp: as well.

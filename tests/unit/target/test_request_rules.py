@@ -46,7 +46,7 @@ MODEL: Mapping[str, Callable[[bytes], bool]] = {
     "component": lambda value: matches(b"(?![.-])[^/]*", 255)(value) and line(value),
     "path": is_path,
     "place": lambda value: is_path(value.removeprefix(b"~")),
-    "variable": lambda value: matches(b"[A-Za-z_][0-9A-Za-z_]{,199}=.*", 10**6)(value),
+    "variable": matches(b"[A-Za-z_][0-9A-Za-z_]{,199}=.*", 10**6),
     "choice/switch/dry-activate": matches(b"switch|dry-activate", 50),
 }
 WORDS = "/ .. . - -- ~ 0 08 1 a A_b = % $(id) `id` ' \" * ? [a] \\ switch ; !"
