@@ -50,7 +50,7 @@ def test_program_that_asks_for_a_reboot(fault: Fault) -> None:
     """Through the role; the next deploy would need a reboot as well."""
     host = fault.use("web2")
     new = fault.install({"version": "2", **FAULTS["needs_reboot_to_switch"]})
-    settings = {"reboot": "if-required", "timeout_confirm": 5}
+    settings = {"reboot": "if-required", "timeout_confirm": 30}
     play = deploy_play(host.name, store_path=new, **settings)
     report = fault.project.run_playbook(play).result(SWITCH)
     assert report.get("rebooted"), report

@@ -37,7 +37,7 @@ from plays import SWITCH, task_play
 from project import Project
 
 # Short, so that the tests are; a real host gets minutes. In seconds.
-TIMEOUTS = {"timeout_activation": 20, "timeout_confirm": 5}
+TIMEOUTS = {"timeout_activation": 20, "timeout_confirm": 10}
 LOGIN_DEADLINE = 60.0  # seconds from the fault until a fresh login must have answered
 PHASE_DEADLINE = 60.0  # seconds until the guard must have come to a phase
 SETTLE_DEADLINE = 30.0  # seconds from the end of a deploy until the guard must have gone
