@@ -120,7 +120,7 @@ REFUSALS = {
         "Log in to the jump host by hand",
     ),
     "forced-command": Refusal(
-        {"ansible_user": "forced"}, "failed", "and no result", "a forced command of sshd"
+        {"ansible_user": "forced"}, "failed", "the host did not answer", "a forced command of sshd"
     ),
     "untrusted-user": Refusal(
         {"ansible_user": "deploy"}, "failed", "does not accept unsigned paths", "become: true"

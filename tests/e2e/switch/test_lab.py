@@ -154,10 +154,10 @@ def test_any_failed_unit_counts(web2: LabHost, project: Project) -> None:
 
 
 def test_systemd_executes_itself_again_for_new_settings(web2: LabHost, project: Project) -> None:
-    settings = {"systemd/system.conf": "[Manager]\nDefaultEnvironment=MINI=yes\n"}
+    settings = {"systemd/system.conf": "[Manager]\nDefaultTimeoutStartSec=77\n"}
     code, output = switch_code(web2, project, {"version": "2", "etc": settings})
     assert (code, "restarting systemd..." in output) == (0, True), output
-    assert "MINI=yes" in web2.execute("systemctl show --property=DefaultEnvironment").stdout
+    assert "1min 17s" in web2.execute("systemctl show --property=DefaultTimeoutStartUSec").stdout
     wait_until(
         lambda: "eexecuting" in web2.execute("journalctl --boot _PID=1 --grep=eexecut --quiet || :").stdout,
         deadline=JOURNAL_DEADLINE,

@@ -141,8 +141,8 @@ restarts_by_itself() (
 # Look at the services. Fails if units have failed, with their names in NEW_FAILED.
 settle() {
     if [ -z "$SETTLING" ] || ! passed "${next_look:-0}"; then return 0; fi
-    # Twice a second
-    next_look=$(($(now) + NIXFERRY_SECOND / 2))
+    # Once a second: what happens between two looks shows in the number of restarts.
+    next_look=$(in_seconds 1)
     look_at_services
     # The number of restarts also shows a service that runs whenever the guard looks.
     restarted_now=$(restarted_services)
