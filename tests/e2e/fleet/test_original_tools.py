@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 PACKAGES = f'import {TREE} {{ system = "x86_64-linux"; }}'
 HOSTS = """
   web1 = { pkgs, name, ... }: {
+    imports = [ ./web.nix ]; environment.systemPackages = [ pkgs.jq ];
     services.nginx.enable = true; deployment.targetHost = "192.0.2.1"; environment.etc.name.text = name;
   };
   web2 = { pkgs, nodes, ... }: {
@@ -31,7 +32,16 @@ HOSTS = """
     CHECK
   };
 """
-COMMON = 'boot.isContainer = true; system.stateVersion = "24.05";'
+# The order of a list tells how deep the modules are that define it: those of the network, what they import, and window
+# managers, which a module of nixpkgs imports.
+MODULES = {
+    "common.nix": "{ pkgs, ... }: { environment.systemPackages = [ pkgs.git ]; }",
+    "web.nix": "{ pkgs, ... }: { environment.systemPackages = [ pkgs.tmux ]; }",
+}
+COMMON = """
+  boot.isContainer = true; system.stateVersion = "24.05"; services.xserver.windowManager.i3.enable = true;
+  imports = [ ./common.nix ];
+"""
 CHECK = 'deployment.healthChecks.cmd = [ { cmd = [ "${pkgs.hello}/bin/hello" ]; description = "hello"; } ];'
 # The network of each tool, and what evaluates it with the tool's own code to systems.
 NETWORKS = {
@@ -57,7 +67,8 @@ NETWORKS = {
 @pytest.mark.parametrize("tool", NETWORKS)
 def test_the_system_of_the_original_tool(tmp_path: Path, tool: str) -> None:
     network, theirs = NETWORKS[tool]
-    (tmp_path / "network.nix").write_text(network)
+    for name, text in {"network.nix": network, **MODULES}.items():
+        (tmp_path / name).write_text(text)
     (tmp_path / "both.nix").write_text(f"""
         let
           path = system: builtins.unsafeDiscardStringContext system.drvPath;

@@ -3,13 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # colmena: `meta` (or `network`), `defaults`, and hosts; a file, or the output `colmena` of a flake.
-{ value, module, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
+{ value, located, module, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
 
 let
   inherit (builtins) attrNames elem filter head isAttrs isList isPath listToAttrs map mapAttrs;
 
   file = (head sources).name;
-  located = module: if file == "" then module else { _file = file; imports = [ module ]; };
 
   meta =
     if value ? meta && value ? network then throw "only one of `meta` and `network` may be there; `network` is for files from NixOps"
@@ -48,8 +47,8 @@ let
             if lib.versionAtLeast (lib.version or lib.nixpkgsVersion) "22.11pre" then lib.mkBefore (packages.config or { })
             else lib.mkOptionDefault (packages.config or { });
         })
-        (located (value.defaults or { }))
-      ] ++ map (each: located (module name each)) modules ++ extra names name ++ added;
+        (located packages.lib file (value.defaults or { }))
+      ] ++ map (each: located packages.lib file (module name each)) modules ++ extra names name ++ added;
       specialArgs = { inherit name; nodes = unchecked; } // (meta.specialArgs or { }) // (meta.nodeSpecialArgs.${name} or { });
     };
   evaluateAll = added: listToAttrs (map (name: { inherit name; value = evaluate added name; }) names);

@@ -98,6 +98,17 @@ let
       throw "host '${name}' is ${if what == null then parts.shape value else what}, but in the format ${chosen} a host is a NixOS module: a set, a function, or the path of a file with one. If the file was written for another tool, name it with the option `format`${
         if what == "one configuration that has been evaluated already" then ": `nixos` is a set of such configurations" else ""}";
 
+  # A module with the file that has it, for messages of the module system; "": none. The module stays as deep as it is:
+  # the module system merges lists in the order of depth, and another order is another system than that of the tool.
+  located = lib: file: value:
+    let placed = content: if isAttrs content then { _file = file; } // content else content; in
+    if file == "" then value
+    else if isAttrs value && !(value ? __functor) then placed value
+    # Where a function cannot be given the arguments of another one (before 18.03), messages do not tell the file.
+    else if (isAttrs value || isFunction value) && lib ? setFunctionArgs then
+      lib.setFunctionArgs (found: placed (value found)) (lib.functionArgs value)
+    else value;
+
   # The values of `set`, each of which must be a set itself; `what` describes what it should be.
   setsOf = what: set:
     let otherwise = "If this was written for another tool than ${chosen}, name it with the option `format`"; in
@@ -110,7 +121,7 @@ let
         set;
 
   fleet = formats.${chosen} {
-    inherit arguments call chosen module searched setsOf sources system;
+    inherit arguments call chosen located module searched setsOf sources system;
     inherit (parts) deployment keys lean nixpkgs unwrap;
     options = arguments: parts.options (arguments // { inherit (parts) key-options; });
     value =
