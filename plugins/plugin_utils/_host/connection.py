@@ -275,7 +275,7 @@ class RemoteShell:
         """Provide a file on the host with ``data``, for a connection that passes no input to commands.
 
         The file belongs to the user who logs in, and only that user, root, and the user whom the task becomes can read
-        it. Its name is no secret: every user can list the arguments of the command that reads it.
+        it. Its name need not be secret: every user can list the arguments of the command that reads it.
         """
         parent = "/dev/shm" if private and self._has_shared_memory() else "/tmp"  # noqa: S108
         # mkdir fails if the directory exists.

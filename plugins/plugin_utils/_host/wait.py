@@ -113,7 +113,7 @@ def _own_size() -> int:
 def _own_children() -> set[int]:
     """Return the ids of this process's children; none where the system does not tell (macOS).
 
-    There a program that carries a connection ends when it writes, because nobody reads it any more.
+    There a program that carries a connection ends when it writes, because its pipe has no reader any more.
     """
     found: set[int] = set()
     for file in Path("/proc/self/task").glob("*/children"):

@@ -500,7 +500,7 @@ def test_a_fleet_is_checked_without_a_host(project: Project) -> None:
     assert "left out  web3: deployment.targetHost is null" in report
     assert report.endswith("1 of 2 hosts work.")
     assert not ran.changed("localhost")
-    assert "NIXFERRY" not in ran.stdout, "a check is no deploy, of which a report would tell"
+    assert "NIXFERRY" not in ran.stdout, "a check is not a deploy, of which a report would tell"
     assert "Name the fleet file" in str(project.run_named("nixferry.deploy.check_fleet"))
 
 

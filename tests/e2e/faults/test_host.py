@@ -99,7 +99,7 @@ USE_UP_FILES = f"i=0; while true >{STATE}/filler.$i; do i=$((i + 1)); done 2>/de
 def test_state_directory_breaks_while_a_system_locks_out(
     fault: Fault, host: str, prepare: str, breaks: str, mend: str
 ) -> None:
-    """The disk takes no new file from the middle of the activation on, and nobody can log in."""
+    """The disk takes no new file from the middle of the activation on, and logins fail."""
     used = fault.use(host)
     used.execute(prepare)
     fault.remember()
