@@ -35,6 +35,8 @@ NEEDS = {
     "colmena-flake": EVAL_CONFIG_ARGUMENT,
     "nixus": ("lib/types.nix", "submoduleWith"),
     "nixops-flake": ("flake.nix", "nixosSystem"),
+    # What stands for deploy-rs in the tests builds with what stands for nixpkgs.
+    "deploy-rs": ("busybox.nix", "run"),
 }
 # Every host is this one. The address is what only the tools' options are for.
 MODULE = """

@@ -36,6 +36,8 @@ FLEETS = {
     "deploy-rs": [".#deploy"],
     "nixos": [".#nixosConfigurations"],
 }
+# What the fleets import of nixpkgs.
+ENTRIES = ("default.nix", "lib/default.nix", "nixos/lib/eval-config.nix")
 # The attribute of a NixOps network that stands beside nixpkgs.
 PACKAGES = "network.nixpkgs = import ./nixpkgs { };"
 # Hosts that each fleet has, with the address of the one that is told in the second place.
@@ -59,11 +61,23 @@ def lay_out(directory: Path, ports: Mapping[str, int] | None = None, nixpkgs: Pa
     if nixpkgs is None:
         run([str(FIXTURES / "nixpkgs/materialise"), str(directory / "nixpkgs")])
     else:
-        (directory / "nixpkgs").symlink_to(nixpkgs)
+        forward(nixpkgs, directory / "nixpkgs")
     known = {"web1": 2201, "web2": 2202, "web3": 2203, "db1": 2204, "web2_http": 8082}
     system = f"{platform.machine()}-linux"
     (directory / "lab.json").write_text(json.dumps({**known, **(ports or {}), "system": system}))
     return directory
+
+
+def forward(nixpkgs: Path, directory: Path) -> None:
+    """Make ``directory`` one from which the files that a fleet imports of nixpkgs import those of a real one.
+
+    With a newer Nix a flake follows no link that leads out of it, and the whole tree would be copied for each test.
+    """
+    for entry in ENTRIES:
+        if (nixpkgs / entry).exists():
+            file = directory / entry
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(f"import {nixpkgs / entry}\n")
 
 
 def write_network(directory: Path, text: str) -> Path:
