@@ -63,10 +63,11 @@ def recall(name: str) -> tuple[FleetListing, tuple[str, ...]] | None:
     try:
         data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         found = FleetListing.of_data(data["listing"]), tuple(map(str, data["warnings"]))
-        # The lists that are used are the newest.
-        os.utime(file)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    # The lists that are used are the newest. A directory that became read-only is no reason to evaluate again.
+    with contextlib.suppress(OSError):
+        os.utime(file)
     return found
 
 

@@ -272,6 +272,7 @@ def test_memory_is_measured_and_decides_what_starts() -> None:
     assert all(outcome.return_code == 0 for outcome in outcomes)
     assert all(40 <= outcome.peak_mib < 200 for outcome in outcomes)
     # It is asked about what runs, and only then: never about an idle machine.
+    assert asked
     assert all(len(peaks) == 1 for peaks in asked)
 
 

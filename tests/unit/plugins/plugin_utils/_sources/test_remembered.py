@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -59,6 +60,16 @@ def test_the_lists_that_are_used_stay(lists: Path) -> None:
     assert recall("new")
     assert recall("1") is None
     assert len(list(lists.iterdir())) == KEPT_LISTS
+
+
+def test_a_list_is_used_although_its_use_cannot_be_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    remember("a", LISTING, [])
+
+    def refuse(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert recall("a") == (LISTING, ())
 
 
 def test_nothing_is_kept_where_nothing_can_be_written(lists: Path) -> None:
