@@ -14,15 +14,17 @@ from typing import Any
 
 from background import in_background
 from fault_deploys import FAILING_CHECK, last_result
-from fault_rows import FINAL, TIMEOUTS
+from fault_rows import FINAL
 from fault_state import HostState, look
 from fault_systems import FAULTS
 from holds import CHECK, CHECKING, START, hold, install_holds, release, wait_reached
 from lab import LabHost, wait_until
 from project import Project
 
-SETTLE_DEADLINE = 60.0  # seconds from the end of a step until the host must have come to rest
+SETTLE_DEADLINE = 120.0  # seconds from the end of a step until the host must have come to rest
 REBOOT_DEADLINE = 60.0  # seconds until a host that reboots must have gone down
+# Three hosts are busy at a time, and none of the faults is an activation that hangs. In seconds.
+PATIENT = {"timeout_activation": 120, "timeout_confirm": 20}
 # How long after a place a fault strikes at the latest: a little longer than the deploy takes from there, in seconds.
 SPANS = {START: 3.5, CHECKING: 1.5}
 
@@ -153,7 +155,7 @@ class Walker:
             return self._reboot()
         if step.kind == "rollback":
             toplevel = system = ""
-            report = self._run([{"nixferry.deploy.nix_rollback": {"to": "previous", **TIMEOUTS}}], step)
+            report = self._run([{"nixferry.deploy.nix_rollback": {"to": "previous", **PATIENT}}], step)
             toplevel = system = str((report or {}).get("new", ""))
         else:
             toplevel, system = self._build(step)
@@ -174,7 +176,7 @@ class Walker:
         return toplevel, self.host.ask(f"readlink -e {toplevel}/specialisation/child")
 
     def _deploy(self, step: Step, toplevel: str) -> list[Any]:
-        options: dict[str, Any] = {"toplevel": toplevel, **TIMEOUTS}
+        options: dict[str, Any] = {"toplevel": toplevel, **PATIENT}
         options["action"] = "test" if step.kind == "test" else "switch"
         options["specialisation"] = "child" if step.kind == "specialisation" else ""
         checks = [CHECK] if step.place == CHECKING else []
