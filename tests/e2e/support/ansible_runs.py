@@ -25,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import choose
+from lab import PATIENCE
 
 SERVER = Path(__file__).with_name("ansible_server.py")
 REAL_PROCESS = "NIXFERRY_TEST_REAL_PROCESS"
@@ -177,7 +178,7 @@ def run_program(
     complete = {**os.environ, **environment}
     if served(argv):
         server = _server(session)
-        return server.run(argv, environment=complete, directory=directory, timeout=timeout)
+        return server.run(argv, environment=complete, directory=directory, timeout=timeout * PATIENCE)
     return subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,
@@ -185,7 +186,7 @@ def run_program(
         check=False,
         text=True,
         errors="replace",
-        timeout=timeout,
+        timeout=timeout * PATIENCE,
         env=complete,
         cwd=directory,
     )

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import wait_until
+from lab import PATIENCE, wait_until
 from project import PlaybookRun, Project
 
 END_DEADLINE = 150  # seconds until a playbook that is waited for must have ended
@@ -53,7 +53,7 @@ class Background:
     def finish(self, deadline: float = END_DEADLINE) -> PlaybookRun:
         """Wait for its end; raises AssertionError with its output so far after `deadline` seconds."""
         try:
-            self._process.wait(timeout=deadline)
+            self._process.wait(timeout=deadline * PATIENCE)
         except subprocess.TimeoutExpired:
             raise AssertionError(
                 f"the playbook did not end within {deadline} s\n{self._output.read_text()}"

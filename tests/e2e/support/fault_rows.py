@@ -32,7 +32,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fault_state import HostState, look
-from lab import Lab, LabHost, wait_until
+from lab import PATIENCE, Lab, LabHost, wait_until
 from plays import SWITCH, task_play
 from project import Project
 
@@ -160,7 +160,7 @@ class Fault:
 
     def report(self, controller: subprocess.Popen[str], deadline: float = 120) -> dict[str, Any]:
         """Wait for the end of a controller of `switching`; returns the result of `nix_switch`."""
-        output, _nothing = controller.communicate(timeout=deadline)
+        output, _nothing = controller.communicate(timeout=deadline * PATIENCE)
         done = subprocess.CompletedProcess(controller.args, controller.returncode, output, "")
         return self.project.collect(done).result(SWITCH, self.host.name)
 

@@ -18,13 +18,13 @@ from fault_rows import FINAL
 from fault_state import HostState, look
 from fault_systems import FAULTS
 from holds import CHECK, CHECKING, START, hold, install_holds, release, wait_reached
-from lab import LabHost, wait_until
+from lab import PATIENCE, LabHost, wait_until
 from project import Project
 
 SETTLE_DEADLINE = 120.0  # seconds from the end of a step until the host must have come to rest
 REBOOT_DEADLINE = 60.0  # seconds until a host that reboots must have gone down
 # Three hosts are busy at a time, and none of the faults is an activation that hangs. In seconds.
-PATIENT = {"timeout_activation": 120, "timeout_confirm": 20}
+PATIENT = {"timeout_activation": int(120 * PATIENCE), "timeout_confirm": int(20 * PATIENCE)}
 # How long after a place a fault strikes at the latest: a little longer than the deploy takes from there, in seconds.
 SPANS = {START: 3.5, CHECKING: 1.5}
 

@@ -26,7 +26,9 @@ BOOT_DIRECTORY = "/boot/grub"
 BOOT_DEFAULT = f"/usr/local/lib/nixferry-lab/grub-boots {BOOT_DIRECTORY}/grub.cfg"
 """What a host is asked for the system that it boots by default: the program that it boots by itself."""
 
-BOOT_DEADLINE = 60  # seconds until a started host must be up
+# How many times as long the tests wait on a machine that is busy with other work.
+PATIENCE = float(os.environ.get("NIXFERRY_TEST_PATIENCE") or 1)
+BOOT_DEADLINE = 60 * PATIENCE  # seconds until a started host must be up
 COMMAND_DEADLINE = 120  # seconds for one command of a test
 
 # One line that changes with any name, link target, mode, owner or content below /etc.
@@ -38,7 +40,7 @@ ETC_FINGERPRINT = """
 
 def wait_until(condition: Callable[[], bool], *, deadline: float, what: str) -> None:
     """Poll `condition` until it holds; raises TimeoutError naming `what` after `deadline` seconds."""
-    end = time.monotonic() + deadline
+    end = time.monotonic() + deadline * PATIENCE
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {deadline} s")
@@ -74,7 +76,7 @@ def run(
         check=False,
         text=True,
         errors="replace",
-        timeout=timeout,
+        timeout=timeout * PATIENCE,
         env={**os.environ, **(environment or {})},
         cwd=directory,
     )
