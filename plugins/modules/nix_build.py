@@ -415,7 +415,9 @@ fleet:
       type: list
       elements: str
     place:
-      description: The file and line in which the host begins; null if Nix does not know it.
+      description:
+        - The file and line in which the host begins; null if Nix does not know it.
+        - A file of a flake is relative to the root of the flake's source.
       type: str
   sample:
     tool: colmena

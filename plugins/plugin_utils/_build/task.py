@@ -25,6 +25,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate
     Evaluation,
     evaluate,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.flake_places import FlakePlaces
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import Limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import sign
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
@@ -167,7 +168,7 @@ class BuildTask:
                 eval_jobs=self.options.nix_eval_jobs,
                 on_warning=self.warnings.append,
             )
-            targets.update(self._evaluated(answers))
+            targets.update(self._evaluated(answers, attributes))
         return targets
 
     def _fleet(self, source: Source) -> Fleet:
@@ -177,18 +178,24 @@ class BuildTask:
             self._fleets[fleet] = fleet.settled(self.nix)
         return self._fleets[fleet]
 
-    def _evaluated(self, answers: Answers) -> dict[str, Target | NixferryError]:
+    def _evaluated(
+        self, answers: Answers, attributes: Mapping[str, Attribute]
+    ) -> dict[str, Target | NixferryError]:
         targets: dict[str, Target | NixferryError] = {}
+        places = FlakePlaces(self.nix, STEP)
         for host, answer in answers.items():
+            root = attributes[host].root
             if isinstance(answer, Evaluation):
                 if answer.about is not None:
-                    self._about[host] = about_host(host, answer.about)
+                    about = about_host(host, answer.about)
+                    place = about["place"] and places.in_text(root, about["place"])
+                    self._about[host] = {**about, "place": place}
                 try:
                     targets[host] = target_of(answer.drv_path, answer.outputs, self.options.output)
                 except NixferryError as error:
                     targets[host] = error
             else:
-                targets[host] = answer
+                targets[host] = places.in_error(root, answer)
         return targets
 
     def _on_controller(

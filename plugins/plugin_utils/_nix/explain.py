@@ -41,6 +41,11 @@ REMEDIES = (
         "In a Git repository the file has to be tracked: `git add flake.nix`.",
     ),
     Cause(
+        (r"'(?:path:|(?:git\+)?file:(?://)?|\.\.?)?/[^\n]*' is not a valid url",),
+        remedy="This version of Nix reads no flake in a directory with a space or such a special character in its "
+        "path: rename the directory, or use Nix 2.26 or later.",
+    ),
+    Cause(
         (r"is not a flake \(because it's not a directory\)",),
         remedy="This version of Nix does not follow a symbolic link to a flake: name the directory itself.",
     ),

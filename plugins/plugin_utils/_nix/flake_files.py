@@ -81,4 +81,7 @@ def _flake_place(argv: Sequence[str], directory: str) -> tuple[Path | None, bool
         reference = "/" + reference.lstrip("/") if reference.startswith("//") else reference
     elif reference[:1] not in ("", ".", "/"):
         return None, False
+    else:
+        # Nix decodes URLs only.
+        return Path(directory, reference), in_git
     return Path(directory, unquote(reference)), in_git

@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import (
@@ -29,6 +28,7 @@ from .adapter import (
     adapter_options,
     adapter_text,
 )
+from .local import local_reference
 from .outputs import STEP, first_output
 
 AUTO = "auto"
@@ -241,7 +241,7 @@ def fleet_from(
             remedy=f"Name one of {', '.join(OUTPUTS)} after `#`, or set its format.",
         )
     return FlakeFleet(
-        _flake_reference(reference or ".", directory),
+        reference if _URL.match(reference) else local_reference(reference or ".", directory),
         output,
         OUTPUTS.get(output, format_) if format_ == AUTO else format_,
         arguments,
@@ -273,13 +273,6 @@ def _is_flake(word: str, directory: str) -> bool:
         return True
     path = Path(directory, Path(word).expanduser())
     return path.name == "flake.nix" or (path / "flake.nix").exists()
-
-
-def _flake_reference(reference: str, directory: str) -> str:
-    if _URL.match(reference):
-        return reference
-    path = os.path.normpath(Path(directory, Path(reference).expanduser()))
-    return quote(path.removesuffix("/flake.nix"), safe="/@:+,=")
 
 
 def _file(word: str, directory: str) -> str:

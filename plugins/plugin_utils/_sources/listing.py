@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.flake_places import FlakePlaces
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import available_processors
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.places import with_places
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult
@@ -63,6 +64,16 @@ def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> Fleet
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     fleet = fleet.settled(nix)
+    places, root = FlakePlaces(nix, STEP), fleet.attribute("").root
+    try:
+        listing = _read_fleet(nix, fleet, deadline)
+    except NixferryError as error:
+        raise places.in_error(root, error) from None
+    errors = {name: places.in_error(root, error) for name, error in listing.errors.items()}
+    return replace(listing, errors=errors)
+
+
+def _read_fleet(nix: Nix, fleet: Fleet, deadline: float | None) -> FleetListing:
     result = _ask(nix, fleet, [None], deadline)[0]
     if result.return_code == 0 and not result.timed_out:
         answer = _read(result)

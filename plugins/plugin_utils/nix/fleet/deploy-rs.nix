@@ -79,6 +79,7 @@ let
 in
 {
   meta = { description = ""; options = { }; };
-  places = [ nodes ];
+  # Not `nodes`: mapAttrs forgets the places of attributes.
+  places = [ deploy.nodes ];
   hosts = mapAttrs toHost nodes;
 }

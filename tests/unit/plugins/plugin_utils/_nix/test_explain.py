@@ -210,6 +210,9 @@ def test_a_very_long_message_is_cut() -> None:
             "error: unable to download 'https://c/nix-cache-info': Couldn't resolve host name (6)",
             "substituter",
         ),
+        ("error: '/srv/my fleet#deploy' is not a valid URL", "rename the directory"),
+        ("error: 'file:///srv/my fleet?dir=sub' is not a valid URL", "rename the directory"),
+        ("error: './it's 50%#deploy' is not a valid URL", "rename the directory"),
     ],
 )
 def test_common_failures_have_a_remedy(text: str, part: str) -> None:

@@ -75,7 +75,8 @@ def test_anything_else_is_no_fleet(given: object) -> None:
         ("#nixosConfigurations", "{}", "nixosConfigurations", "nixos"),
         ("github:example/fleet", "github:example/fleet", "", "auto"),
         ("git+ssh://git@h/f?ref=main#colmena", "git+ssh://git@h/f?ref=main", "colmena", "colmena"),
-        ("a b#colmena", "{}/a%20b", "colmena", "colmena"),
+        ("a b#colmena", "{}/a b", "colmena", "colmena"),
+        ("flake?dir=web#colmena", "{}/flake?dir=web", "colmena", "colmena"),
     ],
 )
 def test_flakes_are_recognised(tmp_path: Path, word: str, reference: str, output: str, format_: str) -> None:
