@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from ansible.utils.display import Display
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import base_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.build_host import BuildHostRealiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.every_host import every_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
     ON_TARGET,
     SPECIFICATION,
-    base_directory,
     build_options,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import STEP

@@ -54,7 +54,7 @@ class ActionModule(NixferryAction):
         if present:
             keys = checked_keys(options["public_keys"] or [])
             if options["key_file"]:
-                keys = [read_signing_key(str(self._loader.path_dwim(options["key_file"]))).public_key]
+                keys = [read_signing_key(self.controller_file(options["key_file"])).public_key]
             policy = guard_policy(kind_of(options), str(options["profile"] or ""), keys)
             program, profile = installed_program(policy).rstrip("\n"), policy.profile
         users = options["users"]

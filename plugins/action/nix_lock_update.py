@@ -12,8 +12,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action im
     PROGRESS_OPTION,
     NixferryAction,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import base_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
-    base_directory,
     setting_text,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell

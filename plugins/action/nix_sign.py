@@ -44,7 +44,7 @@ class ActionModule(NixferryAction):
         """Sign, or report what would be signed; do not contact the host."""
         if options["timeout"] < 1:
             raise NixferryError("`timeout` must be positive", step=STEP)
-        key = read_signing_key(str(self._loader.path_dwim(options["key_file"])))
+        key = read_signing_key(self.controller_file(options["key_file"]))
         named = options["paths"] or built_toplevels(self.subject, options["build"])
         paths = list(dict.fromkeys(parse_store_path(path, step=STEP).path for path in named))
         nix = Nix(on_event=progress.event, on_tick=progress.tick)

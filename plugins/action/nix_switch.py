@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import base_directory
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import base_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
     BUILD_OPTION,
     KNOWN_LATER,

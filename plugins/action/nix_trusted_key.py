@@ -37,7 +37,7 @@ class ActionModule(NixferryAction):
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Check and change the host in one round trip."""
         if options["key_file"]:
-            keys = [read_signing_key(str(self._loader.path_dwim(options["key_file"]))).public_key]
+            keys = [read_signing_key(self.controller_file(options["key_file"])).public_key]
         else:
             keys = checked_keys(options["public_keys"])
         script = trusted_keys_script(keys, wanted=options["state"], dry_run=bool(self._task.check_mode))

@@ -136,10 +136,10 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible.utils.display import Display
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import base_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.query import search
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.vault import refuse_vaulted
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
-    base_directory,
     setting_text,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step

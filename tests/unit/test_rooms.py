@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "switch": "core nix host health ansible guard",
     "secrets": "core nix host ansible evaluate sources guard",
     "pins": "core nix",
+    "publish": "core nix keys",
     "report": "core",
 }
 KNOW_ANSIBLE = ("ansible", "host", "health")

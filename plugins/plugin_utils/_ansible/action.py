@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -23,7 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import NIX_DIRECTORY
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
-from .options import refuse_unknown_options
+from .options import base_directory, refuse_unknown_options
 
 PROGRESS_OPTION: dict[str, Any] = {"type": "str", "choices": ["auto", "lines", "none"], "default": "auto"}
 
@@ -57,6 +58,10 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
         found: dict[str, Any] = {}
         self._compute_environment_string(found)
         return tuple(sorted((str(name), str(value)) for name, value in found.items()))
+
+    def controller_file(self, path: str) -> str:
+        """Return a path on the controller. A relative one is relative to the playbook (``base_directory``)."""
+        return os.path.join(base_directory(str(self._loader.get_basedir())), path)  # noqa: PTH118  (a string is wanted)
 
     def _nix_directory(self, machine: str) -> object:
         """Return the variable of the host that the task works on, with ``delegate_to`` of another one."""

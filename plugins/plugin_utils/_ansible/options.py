@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Checks of nested options that an argument specification of Ansible describes."""
+"""Checks of options that an argument specification of Ansible describes, and the base of paths in them."""
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -49,3 +50,14 @@ def refuse_unknown_options(
         raise NixferryError(
             " ".join(causes), step=Step.READ_OPTIONS, remedy=f"`ansible-doc {action}` lists all of them."
         )
+
+
+def base_directory(playbook_directory: str) -> str:
+    """Return the base of relative paths: the playbook's directory.
+
+    For a playbook of a collection, which is not beside the user's files, it is the directory in which
+    ansible-playbook was started.
+    """
+    if "/ansible_collections/" in playbook_directory:
+        return os.getcwd()  # noqa: PTH109  (a string is what is wanted)
+    return playbook_directory

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,14 +163,3 @@ def setting_text(value: object) -> str:
     if isinstance(value, list | tuple):
         return " ".join(map(setting_text, value))
     return str(value)
-
-
-def base_directory(playbook_directory: str) -> str:
-    """Return the base of relative paths: the playbook's directory.
-
-    For a playbook of a collection, which is not beside the user's files, it is the directory in which
-    ansible-playbook was started.
-    """
-    if "/ansible_collections/" in playbook_directory:
-        return os.getcwd()  # noqa: PTH109  (a string is what is wanted)
-    return playbook_directory

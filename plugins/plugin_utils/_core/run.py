@@ -40,16 +40,18 @@ def run_one(
     timeout: float,
     environment: Mapping[str, str] | None = None,
     working_directory: str | None = None,
+    input: bytes | None = None,
 ) -> Ended:
-    """Run ``argv`` for ``timeout`` seconds at most, without standard input, and end it with all that it started.
+    """Run ``argv`` for ``timeout`` seconds at most, and end it with all that it started.
 
-    ``environment`` replaces that of this process. Raises ``OSError`` when the program cannot be started, and
-    ``NixferryError`` when ansible-playbook has gone meanwhile.
+    Standard input is ``input``, or empty. ``environment`` replaces that of this process. Raises ``OSError`` when the
+    program cannot be started, and ``NixferryError`` when ansible-playbook has gone meanwhile.
     """
     errors: list[str] = []
     command = Command(
         argv=tuple(argv),
         environment=os.environ if environment is None else environment,
+        input=input,
         deadline=time.monotonic() + timeout,
         working_directory=working_directory,
     )

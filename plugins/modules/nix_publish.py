@@ -1,0 +1,246 @@
+#!/usr/bin/python
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The documentation of the action plugin of the same name."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: nix_publish
+short_description: Publish systems to a binary cache, and signed pointers to them
+description:
+  - Copies the closures of built systems to a binary cache, signed, and checks through the cache's public address that a
+    host gets every path of them.
+  - Only then writes one signed pointer a host. It names the store path that the host should run, the host, the channel,
+    a serial number that only grows, and the time at which it expires.
+  - The signatures of a binary cache say what a store path contains, not which path a host should run. With a pointer, a
+    web server in strange hands can withhold an update, but not make a host run an old or a foreign system.
+  - An interrupted publish leaves the old pointers valid. The pointers of all hosts are written after the closures of
+    all hosts are complete.
+  - Nothing is written if the pointers name the same paths already and have more than half of their life left.
+  - Runs on the controller only. No host is contacted, so run it once for all hosts (O(ignore:run_once)).
+extends_documentation_fragment:
+  - nixferry.deploy._attributes
+  - nixferry.deploy._attributes.actiongroup_nixferry
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Reads the pointers and says which would change. The cache is not looked at.
+  diff_mode:
+    support: full
+    details:
+      - Lists host and store path of the pointers that change.
+options:
+  build:
+    description:
+      - The result of M(nixferry.deploy.nix_build), for one host or for many.
+      - If the build of one of the hosts failed, nothing is published.
+      - Exactly one of this, O(toplevels) and O(to) is required.
+    type: dict
+  toplevels:
+    description: The store paths to publish, by host. They must be in the controller's store.
+    type: dict
+  hosts:
+    description:
+      - The hosts to publish for. The default is all hosts in O(build) or O(toplevels).
+      - Required with O(to).
+    type: list
+    elements: str
+  to:
+    description:
+      - Publish an earlier system of O(hosts) again, under a new serial number. Hosts never take an old pointer back, so
+        this is how a channel is rolled back.
+      - V(previous), or the serial number of a pointer in the channel's history. For V(previous) the channel's
+        C(index.json) is needed.
+      - The cache must still have the closures. They are verified, not copied.
+    type: str
+  cache:
+    description:
+      - The binary cache, as it is written to. An absolute path of a directory, C(file://), C(http://) or C(https://)
+        for a server that takes files by PUT, or C(s3://) with a Nix that supports it.
+      - It may have options of Nix, such as C(?compression-level=3).
+    type: str
+    required: true
+  cache_key:
+    description:
+      - The file with the secret key that signs the paths in the cache, as in
+        O(nixferry.deploy.nix_sign#module:key_file).
+      - Nix reads the key from the file directly. It appears in no argument, no log and no result.
+      - Required unless the paths have the signature of one of O(public_keys) already.
+    type: path
+  public_url:
+    description:
+      - The address under which hosts read O(cache). C(http://), C(https://) or C(file://).
+      - The default is O(cache) without its options.
+    type: str
+  public_keys:
+    description:
+      - Public keys that hosts trust, in the format of C(trusted-public-keys). Every path must have the signature of one
+        of them, or of O(cache_key).
+    type: list
+    elements: str
+    default: []
+  compression:
+    description:
+      - The compression of new content in the cache.
+      - The default of Nix itself, V(xz), makes files that are a quarter smaller and takes a hundred times as long.
+    type: str
+    choices: [zstd, xz, gzip, bzip2, none]
+    default: zstd
+  netrc_file:
+    description:
+      - A netrc file with the logins for O(cache), O(public_url) and O(pointers). Only its owner should be able to
+        read it.
+    type: path
+  pointers:
+    description:
+      - Where the pointers are written. An absolute path of a directory, or an address that takes files by HTTP PUT.
+      - A host reads C(CHANNEL/hosts/HOST) below it. C(CHANNEL/history/HOST/SERIAL) keeps earlier pointers.
+        C(CHANNEL/index.json) lists all hosts for people and tools.
+    type: str
+    required: true
+  channel:
+    description: The name of the channel. A pointer is valid for one channel.
+    type: str
+    default: stable
+  pointer_key:
+    description:
+      - The file with the secret key of OpenSSH that signs pointers, without a passphrase. OpenSSH refuses it if other
+        users can read it.
+      - Or the file of a public key, if an ssh-agent holds the secret one.
+      - Make one with C(ssh-keygen -t ed25519 -N '' -f pointer).
+    type: path
+    required: true
+  trusted_pointer_keys:
+    description:
+      - Further public keys, as lines of C(.pub) files, which may have signed the present pointers. Name the old key
+        here while you change to a new one.
+    type: list
+    elements: str
+    default: []
+  valid_days:
+    description: The days after which a pointer expires. A host refuses an expired one.
+    type: int
+    default: 14
+  keep:
+    description: How many pointers of a host are kept, the present one included.
+    type: int
+    default: 10
+  renew:
+    description: Write new pointers also if the present ones name the same paths.
+    type: bool
+    default: false
+  verify:
+    description:
+      - Ask O(public_url) for the description and the content of every path before any pointer is written.
+      - A host that is told to run a closure which its cache does not have cannot update.
+    type: bool
+    default: true
+  timeout:
+    description: The timeout of a copy to the cache, in seconds.
+    type: int
+    default: 7200
+  progress:
+    description:
+      - How progress is shown. V(auto) refreshes one line on a terminal and prints a plain line now and then elsewhere;
+        V(lines) never refreshes; V(none) shows nothing.
+    type: str
+    choices: [auto, lines, none]
+    default: auto
+notes:
+  - Two publishers on one machine wait for each other. HTTP has no lock. Let one publisher at a time write to a channel
+    behind HTTP.
+  - Pointers cannot be written to C(s3://).
+seealso:
+  - module: nixferry.deploy.nix_build
+  - module: nixferry.deploy.nix_sign
+author:
+  - nixferry contributors (@nixferry)
+"""
+
+EXAMPLES = r"""
+---
+- name: Publish what was built for all hosts
+  nixferry.deploy.nix_publish:
+    build: "{{ build }}"
+    cache: /srv/cache
+    public_url: https://cache.example.org
+    cache_key: ~/.config/nixferry/cache.key
+    pointers: /srv/pointers
+    pointer_key: ~/.config/nixferry/pointer
+  run_once: true
+
+- name: Take two hosts back to the system that they had before
+  nixferry.deploy.nix_publish:
+    to: previous
+    hosts: [web1, web2]
+    cache: /srv/cache
+    public_url: https://cache.example.org
+    cache_key: ~/.config/nixferry/cache.key
+    pointers: /srv/pointers
+    pointer_key: ~/.config/nixferry/pointer
+  run_once: true
+"""
+
+RETURN = r"""
+published:
+  description: The pointers of the hosts after the task, by host. In check mode as they would be.
+  returned: success
+  type: dict
+  contains:
+    toplevel:
+      description: The store path.
+      type: str
+    serial:
+      description: The serial number.
+      type: int
+    expires:
+      description: When the pointer expires, in seconds since the epoch.
+      type: int
+    changed:
+      description: Whether the task wrote this pointer.
+      type: bool
+    previous_toplevel:
+      description: The store path before the task, V(none) without an earlier pointer.
+      type: str
+    previous_serial:
+      description: The serial number before the task, V(none) without an earlier pointer.
+      type: int
+serial:
+  description: The serial number of the pointers that the task wrote, the same for all of them; V(none) if it wrote
+    none.
+  returned: success
+  type: int
+verified_paths:
+  description: How many paths were found complete in the cache. V(0) in check mode and without O(verify).
+  returned: success
+  type: int
+download_size:
+  description: The bytes that a host without any of these paths would fetch.
+  returned: success
+  type: int
+where:
+  description: The machine where the failure occurred, V(controller) or the name of a host.
+  returned: failure
+  type: str
+step:
+  description: What was being done when it failed.
+  returned: failure
+  type: str
+  sample: sign
+cause:
+  description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
+remedy:
+  description: What to do about it, as far as that is known.
+  returned: failure
+  type: str
+output:
+  description: The end of the programs' output.
+  returned: failure
+  type: list
+  elements: str
+"""

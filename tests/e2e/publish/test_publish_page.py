@@ -1,0 +1,99 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The page about publishing, from its first command to its last, in a directory of a user."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any, cast
+
+from guides import guide_blocks
+from lab import REPOSITORY, nix_environment, run
+from project import Project
+
+PAGE = REPOSITORY / "docs/docsite/rst/publish.rst"
+FLAKE = """
+{
+  outputs = { self }: {
+    nixosConfigurations.web1.config.system.build.toplevel = derivation {
+      name = "nixos-system-web1";
+      system = "x86_64-linux";
+      builder = "/bin/sh";
+      args = [ "-c" "echo ${builtins.readFile ./version} >$out" ];
+    };
+  };
+}
+"""
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:   .*\n|\n)+)", PAGE.read_text(), re.M)
+    return [textwrap.dedent(block).strip() for block in found]
+
+
+def test_the_page(tmp_path: Path) -> None:
+    project = Project(directory=tmp_path / "project", lab=cast(Any, None))
+    project.write("inventory.yml", json.dumps({"nixos": {"hosts": {"web1": {}}}}))
+    project.write("ansible.cfg", "[defaults]\ninventory = inventory.yml\n")
+    project.write("flake.nix", FLAKE)
+    project.write("version", "1")
+    www = tmp_path / "www"
+    environment = {**nix_environment(), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+
+    def shell(script: str, *, directory: Path = project.directory, check: bool = True) -> str:
+        script = script.replace("/srv/www", str(www)).replace(
+            "https://cache.example.org", f"file://{www}/cache"
+        )
+        programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        settings = {**environment, **project.prepare([])[1], "PATH": programs}
+        done = run(["sh", "-e"], input=script, environment=settings, directory=directory, check=check)
+        return done.stdout + done.stderr
+
+    keys, back = blocks("console")
+    shell("\n".join(line.removeprefix("$ ") for line in keys.splitlines()))
+    (play,) = guide_blocks(PAGE)
+    # The gate asks for nixpkgs' systems, and fetches nothing here.
+    play = play.replace("/srv/www", str(www)).replace("https://cache.example.org", f"file://{www}/cache")
+    project.write("publish.yml", play)
+    gate = ["nix", "--extra-experimental-features", "nix-command flakes", "flake", "check", "--no-build"]
+    gates = json.dumps({"publish_gates": [{"command": gate}]})
+    project.write("gates.json", gates)
+    shell("ansible-playbook publish.yml -e @gates.json")
+    pointer = www / "pointers/stable/hosts/web1"
+    first = pointer.read_text()
+    serial = re.search(r"^serial (\d+)$", first, re.M)
+    assert serial
+
+    # By hand, beside the public key.
+    by_hand = tmp_path / "by hand"
+    by_hand.mkdir()
+    shutil.copy(project.directory / "pointer.pub", by_hand)
+    (by_hand / "web1").write_text(first)
+    environment_block, verify = blocks("sh")
+    assert "Good" in shell(verify, directory=by_hand)
+    (by_hand / "web1").write_text(first.replace("serial ", "serial 1"))
+    assert "Good" not in shell(verify, directory=by_hand, check=False)
+
+    # Without an inventory, from the environment.
+    (project.directory / "version").write_text("2")
+    shell(f"cd {project.directory}; export ANSIBLE_INVENTORY=/dev/null\n{environment_block}")
+    second = pointer.read_text()
+    assert second != first
+
+    previous, to_a_serial = (line.removeprefix("$ ") for line in back.splitlines())
+    shell(f"{previous} -e @gates.json")
+    assert toplevel(pointer.read_text()) == toplevel(first) != toplevel(second)
+    shell(to_a_serial.replace("1795225250", serial[1]) + " -e @gates.json")
+    assert toplevel(pointer.read_text()) == toplevel(first)
+
+
+def toplevel(pointer: str) -> str:
+    return pointer.partition("toplevel ")[2].partition("\n")[0]
