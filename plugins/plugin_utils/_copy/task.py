@@ -88,8 +88,8 @@ class _Copy:
             return CopyResult(transport="none")
         transport = choose_transport(self.shell)
         on_host = self.request.host_fetches or transport is Transport.LOCAL
-        # In a dry run of a deploy nothing has been built yet.
-        future = self.unbuilt(absent) if self.request.dry_run and not on_host else ()
+        # In a dry run of a deploy nothing has been built yet, also where the host is the controller.
+        future = self.unbuilt(absent) if self.request.dry_run else ()
         built = [path for path in absent if path not in future]
         wanted = (*self.wanted(built, on_host), *(Item(path, 0) for path in future))
         name = "fetch" if self.request.host_fetches else transport.value

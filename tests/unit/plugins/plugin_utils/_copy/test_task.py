@@ -313,8 +313,10 @@ class TestCheckMode:
         assert scene.host.round_trips == 2
         assert "--realise" not in scene.host.calls
 
-    def test_what_was_not_built_is_listed_without_a_size(self, scene: Scene) -> None:
+    @pytest.mark.parametrize("transport", list(Transport))
+    def test_what_was_not_built_is_listed_without_a_size(self, scene: Scene, transport: Transport) -> None:
         future = f"/nix/store/{'9' * 32}-future"
+        scene.host.transport = transport
         scene.host.valid = [LIBC]
         result = scene.copy(future, WEB, dry_run=True)
         assert result.missing == (Item(WEB, SIZES[WEB]), Item(future, 0))
