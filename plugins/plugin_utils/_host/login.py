@@ -33,6 +33,16 @@ class Explained:
 # The first cause that matches any line decides. From ssh, sshpass, and the connection plugins ssh and paramiko.
 LOGIN_CAUSES = (
     Cause(
+        (r"unable to execute ssh command line on a controller.*no such file",),
+        "the controller has no ssh client: {line}",
+        "Install one on the controller (on Debian and Ubuntu: openssh-client), or set ansible_ssh_executable.",
+    ),
+    Cause(
+        (r"you must install the sshpass program",),
+        "the controller has no program that gives ssh the password: {line}",
+        "Install sshpass on the controller, or log in with a key (ansible_ssh_private_key_file).",
+    ),
+    Cause(
         (r"host key for .* has changed", r"host identification has changed", r"host key mismatch"),
         "the host shows another key than the one that is known: {line}",
         "Compare it with the host's own (on the host: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub). If the host "

@@ -158,13 +158,18 @@ REMEDIES = (
         "set `build_on: target`, or enable emulation.",
     ),
     Cause(
+        (r"cannot connect to socket at [^\n]*: permission denied",),
+        remedy="This user may not talk to the Nix daemon: on Debian and Ubuntu add the user to the group nix-users and "
+        "log in anew; elsewhere see `allowed-users` in nix.conf.",
+    ),
+    Cause(
         (r"cannot connect to (socket|daemon) at", r"cannot open connection to remote store"),
         remedy="The Nix daemon cannot be reached: check that nix-daemon is running.",
     ),
     Cause(
         (r"the group '[^']*' specified in 'build-users-group' does not exist",),
-        remedy="Nix runs as root without build users: create the group with members, "
-        "or set `build-users-group =` in nix.conf.",
+        remedy="Nix runs as root without build users. Create the group with members: on Debian and Ubuntu the package "
+        "nix-setup-systemd does. Without them set `build-users-group =` in nix.conf, and builds run as root.",
     ),
     Cause(
         (r"does not support the kernel namespaces", r"private mount namespace", r"cloning builder process"),
@@ -188,8 +193,9 @@ REMEDIES = (
             r"read-only file system",
             r"creating directory '/nix",
         ),
-        remedy="This user may not write to the Nix store: use a Nix installation with a daemon, "
-        "or run as the store's owner.",
+        remedy="This user may not write to the Nix store, and reaches no Nix daemon. On Debian and Ubuntu install the "
+        "package nix-setup-systemd, add the user to the group nix-users and log in anew. Elsewhere use a Nix "
+        "installation with a daemon, or run as the store's owner.",
     ),
     Cause(
         (r"out of memory", r"cannot allocate memory", r"std::bad_alloc", r"was ended by the signal SIGKILL"),

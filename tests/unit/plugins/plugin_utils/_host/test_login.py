@@ -84,6 +84,33 @@ def test_an_unknown_host_key_with_a_password_is_unreachable_as_without_one() -> 
 
 
 @pytest.mark.parametrize(
+    ("said", "message", "package"),
+    [
+        # ansible-core 2.19 and 2.21
+        (
+            "Unable to execute ssh command line on a controller: [Errno 2] No such file or directory: b'ssh'",
+            "no ssh client",
+            "openssh-client",
+        ),
+        (
+            "to use the password_mechanism=sshpass, you must install the sshpass program",
+            "gives ssh the password",
+            "sshpass",
+        ),
+    ],
+)
+def test_a_program_that_the_controller_lacks_is_named_with_its_package(
+    said: str, message: str, package: str
+) -> None:
+    explained = explain_exception(said, unreachable=False)
+    assert message in explained.message
+    assert said in explained.message
+    assert f"nstall {package}" in explained.remedy or f"Ubuntu: {package}" in explained.remedy
+    assert "on the controller" in explained.remedy
+    assert not explained.unreachable
+
+
+@pytest.mark.parametrize(
     ("said", "message", "remedy"),
     [
         ("Incorrect sudo password", "refused the password", "ansible_become_password"),

@@ -184,7 +184,11 @@ def test_a_very_long_message_is_cut() -> None:
             "trusted-users",
         ),
         ("error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket'", "nix-daemon"),
-        ("error: the group 'nixbld' specified in 'build-users-group' does not exist", "build-users-group"),
+        ("error: the group 'nixbld' specified in 'build-users-group' does not exist", "nix-setup-systemd"),
+        (
+            "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Permission denied",
+            "nix-users",
+        ),
         ("error: opening lock file '/nix/var/nix/db/big-lock': Permission denied", "with a daemon"),
         (
             "error: this system does not support the kernel namespaces that are required for sandboxing",
@@ -200,7 +204,7 @@ def test_a_very_long_message_is_cut() -> None:
         ("error: opening '/home/x/.cache/nix/eval-cache-v5': Permission denied", "set HOME"),
         (
             "error: could not set permissions on '/nix/var/nix/profiles/per-user' to 755: Operation not permitted",
-            "with a daemon",
+            "nix-users",
         ),
         ("fatal: x\nHost key verification failed.", "known_hosts"),
         ("git@h: Permission denied (publickey,password).", "ssh agent"),
