@@ -33,7 +33,9 @@ options:
   secrets:
     description:
       - The secrets by name. The options are those of NixOps' C(deployment.keys); its own spellings
-        (C(keyFile), C(keyCommand), C(destDir), C(uploadAt)) are understood as well.
+        (C(keyFile), C(keyCommand), C(destDir), C(uploadAt)) are understood as well, and so are the words of
+        M(ansible.builtin.copy), C(content) for C(text), C(src) for C(file), C(dest) for C(path), C(owner) for C(user),
+        C(mode) for C(permissions).
       - The names of the options below are those of each entry.
       - Exactly one of C(text), C(file) and C(command) gives the content. C(text) is any string, such as a variable from
         a vault or a lookup. C(file) is on the controller; if Ansible Vault encrypts it, it is decrypted in memory.

@@ -5,7 +5,8 @@
 """Check the secrets that the user declares. Nothing that can be printed holds a content.
 
 The options are those of NixOps' ``deployment.keys``, in Ansible's spelling or in NixOps' own, so that metadata of fleet
-files can be passed unchanged. No message repeats a value: it may stand in the wrong place.
+files can be passed unchanged, and in the words of Ansible's modules for files. No message repeats a value: it may stand
+in the wrong place.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ DIRECTORIES: Mapping[str, str] = {
     SEALED: "/run/keys",
     PERSISTENT: "/var/lib/nixferry-keys",
 }
-# In the order of NixOps' documentation. Options without an Ansible spelling keep their names.
+# In the order of NixOps' documentation, and then what ansible.builtin.copy and its like call these options.
 SPELLINGS: Mapping[str, str] = {
     "keyFile": "file",
     "keyCommand": "command",
@@ -36,20 +37,17 @@ SPELLINGS: Mapping[str, str] = {
     "uploadAt": "upload_at",
     "restartUnits": "restart_units",
     "reloadUnits": "reload_units",
-}
-_TEXTS = ("text", "file", "name", "dest_dir", "path", "user", "group", "permissions", "upload_at", "storage")
-_LISTS = ("restart_units", "reload_units")
-_KNOWN = (*_TEXTS, *_LISTS, "command", "allow_empty")
-# What Ansible's own modules call these options.
-_OTHER_WORDS = {
     "content": "text",
     "src": "file",
     "dest": "path",
     "owner": "user",
     "mode": "permissions",
-    "cmd": "command",
-    "argv": "command",
 }
+_TEXTS = ("text", "file", "name", "dest_dir", "path", "user", "group", "permissions", "upload_at", "storage")
+_LISTS = ("restart_units", "reload_units")
+_KNOWN = (*_TEXTS, *_LISTS, "command", "allow_empty")
+# What Ansible's modules for commands call the one that has no shell.
+_OTHER_WORDS = {"cmd": "command", "argv": "command"}
 # Not the collection's own directory, and no characters that are special in a shell or systemd.
 _NAME = re.compile(r"[^/\x00-\x1f\x7f.][^/\x00-\x1f\x7f]{0,199}")
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
@@ -102,25 +100,39 @@ def parse_secrets(declared: Mapping[str, Any], defaults: Mapping[str, Any] | Non
     return secrets
 
 
+def usual_words(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of ``entry`` by their usual names. Raises ``NixferryError`` if one is given twice."""
+    written: dict[str, str] = {}
+    given: dict[str, Any] = {}
+    for key, value in entry.items():
+        word = SPELLINGS.get(str(key), str(key))
+        # In metadata from Nix, null means not given.
+        if value is not None and given.get(word) is not None:
+            raise _error(name, f"has {written[word]} and {key}, which mean the same", "Give one of the two.")
+        if value is not None or word not in given:
+            written[word], given[word] = str(key), value
+    return given
+
+
 def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
     if not isinstance(entry, Mapping):
         raise _error(
             name, "is not a dictionary", "Write it as `{text: ...}`, `{file: ...}` or `{command: ...}`."
         )
+    own = usual_words(name, entry)
     given: dict[str, Any] = dict(defaults)
-    if entry.get("path") is not None:
+    if own.get("path") is not None:
         # The path overrides the common directory.
         given.pop("dest_dir", None)
-    for key, value in entry.items():
-        word = SPELLINGS.get(str(key), str(key))
+    for word, value in own.items():
         if word not in _KNOWN:
             raise _error(name, f"has no option {word}", _meant(word))
-        # In metadata from Nix, null means not given.
         if value is not None:
             given[word] = value
     for word in _TEXTS:
         if word in given and not isinstance(given[word], str):
-            raise _error(name, f"has a {word} that is not a string", "Quote it.")
+            shown = next((key for key in entry if SPELLINGS.get(str(key)) == word), word)
+            raise _error(name, f"has a {shown} that is not a string", "Quote it.")
     for word in _LISTS:
         units = given.get(word, [])
         units = [units] if isinstance(units, str) else units

@@ -38,8 +38,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source im
 from .declared import (
     PERSISTENT,
     SOURCES,
-    SPELLINGS,
     TMPFS,
+    usual_words,
 )
 
 STEP = Step.READ_FLEET_SECRETS
@@ -84,7 +84,7 @@ class FleetSecrets:
         for name, entry in self.entries.items():
             own = declared.get(name)
             if isinstance(own, Mapping) and not any(word in entry for word in SOURCES):
-                words = {SPELLINGS.get(str(word), str(word)): value for word, value in own.items()}
+                words = usual_words(name, own)
                 moved = {"path", "dest_dir", "name", "storage"} & words.keys()
                 kept = {word: value for word, value in entry.items() if word != "path" or not moved}
                 merged[name] = {**kept, **words}

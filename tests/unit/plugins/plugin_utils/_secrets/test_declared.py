@@ -73,7 +73,11 @@ REFUSED: list[tuple[Any, str]] = [
     ({"text": 1234}, "has a text that is not a string"),
     ({"text": {"password": WORD}}, "has a text that is not a string"),
     ({"text": WORD, "txet": WORD}, "has no option txet"),
-    ({"content": WORD}, "has no option content"),
+    ({"text": WORD, "content": WORD}, "has text and content, which mean the same"),
+    ({"keyFile": WORD, "src": WORD}, "has keyFile and src, which mean the same"),
+    ({"text": WORD, "mode": "0600", "permissions": "0640"}, "has mode and permissions"),
+    ({"content": WORD, "src": WORD}, "has text and file"),
+    ({"text": WORD, "mode": 384}, "has a mode that is not a string"),
     ({"text": WORD, "allow_empty": "yes"}, "not true or false"),
     ({"text": WORD, "permissions": 384}, "has a permissions that is not a string"),
     ({"text": WORD, "permissions": "rw"}, "not octal digits"),
@@ -105,19 +109,35 @@ def test_what_is_refused_is_not_repeated(entry: object, problem: str) -> None:
     assert WORD not in error.value.text("web1")
 
 
-WORDS_OF_ANSIBLE = {
-    "content": "text",
-    "src": "file",
-    "dest": "path",
-    "mode": "permissions",
-    "owner": "user",
+def test_the_words_of_ansible_s_copy_are_understood() -> None:
+    words = {"content": WORD, "dest": "/run/keys/app.env", "owner": "app", "group": "keys", "mode": "0640"}
+    assert parse_secrets({"app": words}, {"dest_dir": "/run/other"}) == parse_secrets(
+        {
+            "app": {
+                "text": WORD,
+                "path": "/run/keys/app.env",
+                "user": "app",
+                "group": "keys",
+                "permissions": "0640",
+            }
+        }
+    )
+    assert parse_secrets({"app": {"src": "key"}}) == parse_secrets({"app": {"file": "key"}})
+    # Metadata from Nix has all options.
+    assert parse_secrets({"app": {"src": "key", "keyFile": None}})[0].value == "key"
+    assert parse_secrets({"app": {"keyFile": None, "src": "key"}})[0].value == "key"
+
+
+WORDS_OF_OTHERS = {
+    "cmd": "command",
+    "argv": "command",
     "permission": "permissions",
     "restart_unit": "restart_units",
 }
 
 
-@pytest.mark.parametrize(("word", "meant"), WORDS_OF_ANSIBLE.items())
-def test_words_of_ansible_lead_to_the_option_that_was_meant(word: str, meant: str) -> None:
+@pytest.mark.parametrize(("word", "meant"), WORDS_OF_OTHERS.items())
+def test_other_words_lead_to_the_option_that_was_meant(word: str, meant: str) -> None:
     with pytest.raises(NixferryError, match=f"has no option {word}") as error:
         parse_secrets({"app": {word: WORD}})
     assert error.value.remedy.startswith(f"Did you mean {meant}?")

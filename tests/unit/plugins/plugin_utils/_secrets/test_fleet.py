@@ -142,6 +142,11 @@ def test_a_key_without_content_gets_it_from_ansible() -> None:
         task = secrets_task({**OPTIONS, "secrets": {"app": own}}, found, check_mode=False, diff_mode=False)
         (secret,) = task.secrets
         assert (secret.value, secret.user, secret.mode, secret.path) == (WORD, "app", "440", path)
+    own = {"content": WORD, "owner": "web", "mode": "0400", "dest": "/run/x/y"}
+    (secret,) = secrets_task(
+        {**OPTIONS, "secrets": {"app": own}}, found, check_mode=False, diff_mode=False
+    ).secrets
+    assert (secret.value, secret.user, secret.mode, secret.path) == (WORD, "web", "400", "/run/x/y")
 
 
 @pytest.mark.parametrize(
