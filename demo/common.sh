@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# What both demonstrations share: headings, checks that end the demonstration when they fail, and the environment.
+# What both demonstrations share: the story, checks that end the demonstration when they fail, and the environment.
 
 began=$(date +%s)
 
@@ -20,6 +20,36 @@ export NIX_CONFIG
 export ANSIBLE_LOCALHOST_WARNING=false ANSIBLE_INVENTORY_UNPARSED_WARNING=false
 
 heading() { printf '\n=== %s\n' "$1"; }
+
+# What the last playbook printed.
+log=${demo_directory:?}/log
+
+# tell_play PLAYBOOK ARGUMENT...: run a playbook with the variables of the demonstration. What the collection says while
+# it works is the story, one line a step; what Ansible prints about it goes to the log.
+tell_play() {
+    {
+        ansible-playbook "$@" -e "@$demo_directory/variables.json" 2>&1 >"$log" && echo 0 >"$log.code" || echo $? >"$log.code"
+    } | while IFS= read -r line; do
+        printf '  %s\n' "${line#\[localhost\] }"
+    done
+    return "$(cat "$log.code")"
+}
+
+# expect_success WHAT COMMAND...: run the command; if it fails, show the log and end the demonstration.
+expect_success() {
+    what=$1
+    shift
+    "$@" || {
+        cat "$log"
+        stop_with "$what"
+    }
+}
+
+# set_variables NAME VALUE...: keep the variables of the demonstration as JSON: a value may have any character.
+set_variables() {
+    python3 -c 'import json, sys; print(json.dumps(dict(zip(sys.argv[1::2], sys.argv[2::2]))))' "$@" \
+        >"$demo_directory/variables.json"
+}
 
 summary=''
 remember() { summary="$summary
@@ -49,7 +79,7 @@ PYTHON
 # expect_version URL VERSION
 expect_version() {
     seen=$(page "$1/version") || stop_with "nothing answers on $1"
-    echo "$1/version says: $seen"
+    echo "  $1/version says: $seen"
     [ "$seen" = "$2" ] || stop_with "$1 should answer with version $2, not $seen"
 }
 

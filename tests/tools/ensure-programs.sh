@@ -62,7 +62,8 @@ if [ "$(id -u)" -ne 0 ] || [ -n "${NIXFERRY_NO_INSTALL-}" ]; then
     exit 1
 fi
 
-echo "Installing$packages"
+echo "Installing with apt-get:$packages"
+echo "  reading which packages there are"
 export DEBIAN_FRONTEND=noninteractive
 # The lists of a fresh machine are empty, those of an old one name packages that are gone: refresh them first. An
 # unreachable third-party source makes the refresh fail; the installation then shows whether that matters.
@@ -77,13 +78,26 @@ for package in $packages; do
         ;;
     esac
 done
-log=$(mktemp)
-# shellcheck disable=SC2086 # a list of package names
-apt-get install -y --no-install-recommends $packages </dev/null >"$log" 2>&1 || {
-    cat "$log" >&2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+echo "  downloading"
+# Of all that apt-get says, tell which packages it sets up.
+{
+    # shellcheck disable=SC2086 # a list of package names
+    apt-get install -y --no-install-recommends $packages </dev/null 2>&1 || echo failed >"$work/failed"
+} | while IFS= read -r line; do
+    printf '%s\n' "$line" >>"$work/log"
+    case $line in
+    "Setting up "*)
+        line=${line#Setting up }
+        echo "  setting up ${line%% *}"
+        ;;
+    esac
+done
+if [ -e "$work/failed" ]; then
+    cat "$work/log" >&2
     exit 1
-}
-rm -f "$log"
+fi
 for name in $missing; do
     if ! present "$name"; then
         echo "$name is still missing after the installation of$packages." >&2

@@ -73,7 +73,7 @@ if command -v flock >/dev/null 2>&1; then
     fi
 fi
 
-echo "Setting up $directory with $("$python" --version) from $requirements"
+echo "Setting up $directory with $("$python" --version) from $requirements: downloading packages"
 if ! [ -x "$directory/bin/python" ] || ! "$directory/bin/python" -c '' 2>/dev/null ||
     [ "$("$directory/bin/python" -c 'import sys; print(sys.version)')" != "$("$python" -c 'import sys; print(sys.version)')" ]; then
     "$python" -m venv --clear "$directory"
