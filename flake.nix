@@ -4,7 +4,37 @@
 {
   description = "Deploy Nix systems with Ansible: what the collection nixferry.deploy offers to Nix itself";
 
+  # No inputs: a user of this flake fetches nothing else, and evaluates it without a network.
   outputs = { self }: {
+    # nix flake init -t github:nixferry/nixferry.deploy
+    templates.service = {
+      path = ./examples/service;
+      description = "A web service on this machine, deployed, checked and rolled back by Ansible";
+      welcomeText = ''
+        Next: `ansible-playbook deploy.yml` in this directory. The README of nixferry.deploy says what to install and what to try.
+      '';
+    };
+    templates.default = self.templates.service;
+
+    # nix flake check: the template builds, and lib.describe finds what it builds.
+    checks = builtins.mapAttrs
+      (system: packages:
+        let
+          found = self.lib.describe {
+            root = packages;
+            arguments = { };
+            prefix = [ ];
+            requests.example = [ "service" ];
+          };
+        in
+        {
+          template = packages.service;
+          describe =
+            if found.example.outputs.out == packages.service.outPath then packages.service
+            else throw "lib.describe tells another output than the derivation has";
+        })
+      ((import ./examples/service/flake.nix).outputs { self = { }; }).packages;
+
     # How nix_build finds the derivation behind an attribute path, as data that survives JSON:
     #   nix eval --json --apply 'describe: describe {
     #     root = (builtins.getFlake "...").nixosConfigurations; arguments = { }; prefix = [ ];

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -23,15 +25,39 @@ QUESTION = """describe: describe {
 @pytest.fixture
 def flake(tmp_path: Path) -> Path:
     """Only what the flake refers to: the checkout holds a lab and virtual environments."""
-    shutil.copy(REPOSITORY / "flake.nix", tmp_path / "flake.nix")
-    shutil.copytree(REPOSITORY / "plugins/plugin_utils/nix", tmp_path / "plugins/plugin_utils/nix")
-    return tmp_path
+    flake = tmp_path / "flake"
+    flake.mkdir()
+    shutil.copy(REPOSITORY / "flake.nix", flake / "flake.nix")
+    shutil.copytree(REPOSITORY / "plugins/plugin_utils/nix", flake / "plugins/plugin_utils/nix")
+    shutil.copytree(REPOSITORY / "examples", flake / "examples")
+    return flake
 
 
-def test_nix_finds_nothing_wrong_with_it(flake: Path) -> None:
+def test_nix_finds_nothing_wrong_with_it_and_builds_its_checks(flake: Path) -> None:
     """Nix of before 2.20 wants modules to be functions."""
-    said = run([*NIX, "flake", "check", "--no-build", f"path:{flake}"], environment=nix_environment()).stderr
+    said = run([*NIX, "flake", "check", f"path:{flake}"], environment=nix_environment()).stderr
     assert "error" not in said
+
+
+def test_a_project_from_the_template_is_the_example(flake: Path, tmp_path: Path) -> None:
+    project = tmp_path / "my project"
+    project.mkdir()
+    run(
+        [*NIX, "flake", "init", "--template", f"path:{flake}"],
+        environment=nix_environment(),
+        directory=project,
+    )
+    example = REPOSITORY / "examples/service"
+    names = sorted(path.name for path in example.iterdir())
+    assert {"ansible.cfg", "deploy.yml", "flake.nix", "inventory.yml"} <= set(names)
+    assert filecmp.cmpfiles(example, project, names, shallow=False) == (names, [], [])
+    run([*NIX, "build", "--no-link", ".#service"], environment=nix_environment(), directory=project)
+    service = run(
+        [*NIX, "eval", "--raw", ".#service"], environment=nix_environment(), directory=project
+    ).stdout
+    page = re.search(r'"(/nix/store/[^"]*page.html)"', Path(service).read_text())
+    assert page
+    assert Path(page[1]).read_text() == (project / "page.html").read_text()
 
 
 def test_the_flake_describes_derivations(flake: Path) -> None:

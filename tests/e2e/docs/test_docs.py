@@ -6,13 +6,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
 from fault_systems import FAULTS
-from guides import README, REBOOTS, beside, guide_blocks, inventory_for_the_lab, is_playbook, readme_blocks
-from lab import REPOSITORY, LabHost
+from guides import REBOOTS, beside, guide_blocks, inventory_for_the_lab, is_playbook, readme_blocks
+from lab import LabHost
 from plays import SWITCH
 from project import Project
 
@@ -73,11 +72,3 @@ def test_every_playbook_in_the_documentation_is_one(project: Project) -> None:
     assert len(playbooks) >= 5
     for text in playbooks:
         project.run_playbook(text, "--syntax-check").assert_ok()
-
-
-def test_the_package_lies_where_the_readme_installs_it_from() -> None:
-    made = re.search(r"^PACKAGES := (\S+)$", (REPOSITORY / "Makefile").read_text(), re.M)
-    installed = re.search(r"collection install (\S+)/nixferry-deploy-", README.read_text())
-    assert made
-    assert installed
-    assert made[1] == installed[1]
