@@ -23,8 +23,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed i
     installed_program,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import read_signing_key
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.trusted import checked_keys
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import (
+    checked_public_keys,
+    read_signing_key,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import SWITCH_OPTIONS, kind_of
 
@@ -52,7 +54,7 @@ class ActionModule(NixferryAction):
         present = options["state"] == "present"
         program = profile = ""
         if present:
-            keys = checked_keys(options["public_keys"] or [])
+            keys = checked_public_keys(options["public_keys"] or [], step=STEP)
             if options["key_file"]:
                 keys = [read_signing_key(self.controller_file(options["key_file"])).public_key]
             policy = guard_policy(kind_of(options), str(options["profile"] or ""), keys)

@@ -26,7 +26,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers imp
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import (
     HOW_TO_MAKE_A_KEY,
-    is_public_key,
+    checked_public_keys,
     read_signing_key,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
@@ -138,17 +138,8 @@ class ActionModule(NixferryAction):
         key = None
         if options["cache_key"]:
             key = read_signing_key(self.controller_file(options["cache_key"]))
-        keys = list(
-            dict.fromkeys(
-                [*(key.strip() for key in options["public_keys"]), *([key.public_key] if key else [])]
-            )
-        )
-        for each in keys:
-            if not is_public_key(each):
-                raise NixferryError(
-                    f"the key {each.partition(':')[0]!r} in `public_keys` is not a valid public key of Nix",
-                    step=STEP,
-                )
+        own = [key.public_key] if key else []
+        keys = checked_public_keys([*options["public_keys"], *own], step=STEP)
         if not keys:
             raise NixferryError(
                 "no key is given whose signatures hosts trust: neither `cache_key` nor `public_keys`",

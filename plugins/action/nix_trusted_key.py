@@ -11,10 +11,12 @@ from ansible.utils.display import Display
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import read_signing_key
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import (
+    checked_public_keys,
+    read_signing_key,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.trusted import (
     STEP,
-    checked_keys,
     parse_trusted_keys,
     trusted_keys_script,
 )
@@ -39,7 +41,7 @@ class ActionModule(NixferryAction):
         if options["key_file"]:
             keys = [read_signing_key(self.controller_file(options["key_file"])).public_key]
         else:
-            keys = checked_keys(options["public_keys"])
+            keys = checked_public_keys(options["public_keys"], step=STEP)
         script = trusted_keys_script(keys, wanted=options["state"], dry_run=bool(self._task.check_mode))
         answer = parse_trusted_keys(shell.run(script, step=STEP))
         for note in answer.notes:

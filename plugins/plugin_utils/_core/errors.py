@@ -45,6 +45,8 @@ class Step(StrEnum):
     READ_POINTER = "read the pointer"
     READ_CACHE = "read the cache"
     PUBLISH = "publish"
+    COLLECT_GARBAGE = "collect garbage"
+    MAKE_KEY = "make the key"
     COPY = "copy"
     COPY_BACK = "copy to the controller"
     PLACE_SECRETS = "place the secrets"

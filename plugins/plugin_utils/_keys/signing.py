@@ -88,6 +88,22 @@ def is_public_key(text: str) -> bool:
     return _NAME.fullmatch(name) is not None and key is not None and len(key) == PUBLIC_BYTES
 
 
+def checked_public_keys(keys: Sequence[str], *, step: Step) -> list[str]:
+    """Return public ``keys`` without surrounding space and duplicates. Raises ``NixferryError`` for an invalid one.
+
+    The message has the name only: what was given may be a secret key.
+    """
+    found = list(dict.fromkeys(key.strip() for key in keys))
+    for key in found:
+        if not is_public_key(key):
+            raise NixferryError(
+                f"the key {key.partition(':')[0]!r} is not a valid public key of Nix",
+                step=step,
+                remedy="Give it as name:base64, which `nix key convert-secret-to-public < deploy.key` prints.",
+            )
+    return found
+
+
 def decoded(text: str) -> bytes | None:
     """Decode ``text`` from base64; None if it is not valid."""
     try:

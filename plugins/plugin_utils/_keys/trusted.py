@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
     LIBRARY,
     answer_of_script,
     host_script,
 )
-
-from .signing import is_public_key
 
 STEP = Step.TRUST_KEYS
 PARTS = (*LIBRARY, "trusted_keys.sh")
@@ -62,20 +60,6 @@ class TrustedKeys:
             "before": text(self.before),
             "after": text(self.after),
         }
-
-
-def checked_keys(keys: Sequence[str]) -> list[str]:
-    """Return ``keys`` without duplicates and surrounding space. Raises ``NixferryError`` for an invalid public key."""
-    found = list(dict.fromkeys(key.strip() for key in keys))
-    for key in found:
-        if not is_public_key(key):
-            # It may be the secret one.
-            raise NixferryError(
-                f"the key {key.partition(':')[0]!r} is not a valid public key of Nix",
-                step=STEP,
-                remedy="Give it as name:base64, which `nix key convert-secret-to-public < deploy.key` prints.",
-            )
-    return found
 
 
 def trusted_keys_script(keys: Sequence[str], *, wanted: str, dry_run: bool) -> str:

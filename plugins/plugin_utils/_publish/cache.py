@@ -35,6 +35,7 @@ _REMEDIES = {
     Fault.UNSIGNED: "Name the key that signed them in `public_keys`, or let this task sign: `cache_key`.",
     Fault.NO_CONTENT: "Remove the .narinfo files of these paths from the cache, and publish again.",
     Fault.TRUNCATED: "Remove the .narinfo and content files of these paths from the cache, and publish again.",
+    Fault.STALE: "Let the proxy keep the answer 404 for a minute at most, and empty its memory of this path.",
 }
 
 
@@ -125,6 +126,11 @@ def faults(checked: Checked) -> set[Fault]:
     return {each.fault for each in checked.wrong}
 
 
+def remedy_of(fault: Fault) -> str:
+    """Return what to do about a fault."""
+    return _REMEDIES.get(fault, "Find out what answers at this address.")
+
+
 def refuse_wrong(cache: Cache, checked: Checked) -> None:
     """Raise ``NixferryError`` if a host would not get all that it needs. The first fault gives the remedy."""
     if not checked.wrong:
@@ -135,6 +141,6 @@ def refuse_wrong(cache: Cache, checked: Checked) -> None:
     raise NixferryError(
         f"{cache.public} does not give hosts {first.path}{more}: {first.fault} ({first.told})",
         step=VERIFY_STEP,
-        remedy=f"{_REMEDIES.get(first.fault, 'Find out what answers at this address.')} No pointer was written.",
+        remedy=f"{remedy_of(first.fault)} No pointer was written.",
         output=[f"{each.path}: {each.fault}: {each.told}" for each in checked.wrong],
     )

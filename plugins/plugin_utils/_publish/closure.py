@@ -44,6 +44,7 @@ class Fault(StrEnum):
     UNSIGNED = "not signed by a trusted key"
     NO_CONTENT = "described, but its content is absent"
     TRUNCATED = "its content has another size than described"
+    STALE = "there, but a proxy gives an old answer"
 
 
 @dataclass(frozen=True)

@@ -116,15 +116,31 @@ class DirectoryPlace:
 
     @contextlib.contextmanager
     def locked(self, channel: str, *, waiting: Callable[[], None]) -> Iterator[None]:
-        """Hold the lock of the channel. Raises ``NixferryError`` if it is not free within ten minutes."""
-        name = f"{channel}/.lock"
+        """Keep other publishers of the channel out, and the collection of garbage.
+
+        Raises ``NixferryError`` if they do not end within ten minutes.
+        """
+        with (
+            self._lock(".lock", fcntl.LOCK_SH, waiting),
+            self._lock(f"{channel}/.lock", fcntl.LOCK_EX, waiting),
+        ):
+            yield
+
+    def locked_for_collection(
+        self, *, waiting: Callable[[], None]
+    ) -> contextlib.AbstractContextManager[None]:
+        """Keep all publishers out: what they have found in the cache must not go before a pointer names it."""
+        return self._lock(".lock", fcntl.LOCK_EX, waiting)
+
+    @contextlib.contextmanager
+    def _lock(self, name: str, mode: int, waiting: Callable[[], None]) -> Iterator[None]:
         try:
             self._make((self._directory / name).parent)
             descriptor = os.open(self._directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise self._error("cannot be written", name, error) from None
         try:
-            _wait_for(descriptor, channel, waiting)
+            _wait_for(descriptor, mode, str(self._directory / name), waiting)
             yield
         finally:
             os.close(descriptor)
@@ -155,13 +171,13 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _wait_for(descriptor: int, channel: str, waiting: Callable[[], None]) -> None:
+def _wait_for(descriptor: int, mode: int, name: str, waiting: Callable[[], None]) -> None:
     deadline = time.monotonic() + LOCK_SECONDS
     watch = ParentWatch()
     told = False
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if not told:
@@ -169,10 +185,10 @@ def _wait_for(descriptor: int, channel: str, waiting: Callable[[], None]) -> Non
                 told = True
             if time.monotonic() > deadline:
                 raise NixferryError(
-                    f"the lock timeout expired: another process has published to the channel {channel} for "
-                    f"{LOCK_SECONDS:.0f} seconds",
+                    f"the lock timeout expired: another process has held {name} for {LOCK_SECONDS:.0f} seconds",
                     step=STEP,
-                    remedy="Look for another ansible-playbook that publishes, and end it or wait for it.",
+                    remedy="Look for another ansible-playbook that publishes or collects garbage, and end it or wait "
+                    "for it.",
                 ) from None
             watch.check()
             time.sleep(LOCK_POLL_SECONDS)

@@ -77,6 +77,7 @@ class Publisher:
         self.public_key = run(
             [*generate, "convert-secret-to-public"], input=secret, environment=nix_environment()
         ).stdout
+        self.cache_keys = [self.public_key]
         self.pointer_key = self.keys / "pointer"
         run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.pointer_key)])
         self.variables: dict[str, Any] = {
@@ -113,9 +114,11 @@ class Publisher:
         file = self.server.directory / "pointers/stable/hosts" / host
         key = public_key(Path(f"{self.pointer_key}.pub").read_text())
         assert key is not None
-        return (
-            verify_pointer(file.read_bytes(), [key], host=host, channel="stable") if file.exists() else None
-        )
+        return self.pointer_signed_by([key], host) if file.exists() else None
+
+    def pointer_signed_by(self, keys: list[str], host: str = "web1") -> Pointer:
+        content = (self.server.directory / "pointers/stable/hosts" / host).read_bytes()
+        return verify_pointer(content, keys, host=host, channel="stable")
 
 
 class Client:
@@ -345,6 +348,63 @@ def test_a_client_never_fails_while_publishers_are_killed(
         pointer = publisher.pointer(host)
         assert pointer is not None
         assert pointer.toplevel.endswith(f"nixos-system-{host}-2")
+
+
+def test_keys_are_replaced_and_garbage_goes_without_an_outage(publisher: Publisher, client: Client) -> None:
+    """A client that trusts what it was told to trust gets its system after every step."""
+    directory = publisher.server.directory
+    keys = {"cache": str(publisher.cache_key), "pointer": str(publisher.pointer_key)}
+    play = publisher.play(
+        publish_cache=str(directory / "cache"),
+        publish_public_url=f"{publisher.server.url}/cache",
+        publish_pointers=str(directory / "pointers"),
+        publish_renew=True,
+        publish_trusted_pointer_keys="{{ pointer_key.old_public_keys }}",
+    )
+    make = [
+        {
+            "name": f"{name} key",
+            "nixferry.deploy.nix_key": {"path": path, "type": name, "state": "{{ state }}"},
+            "register": f"{name}_key",
+            "run_once": True,
+        }
+        for name, path in keys.items()
+    ]
+    trusted: list[str] = []
+    for number, state in enumerate(("present", "next", "promoted", "retired")):
+        publisher.version(str(number))
+        ran = publisher.project.run_playbook(
+            [{**play[0], "pre_tasks": make}], variables={"state": state}
+        ).assert_ok()
+        # What the client was told to trust before this step is enough for what it finds after it.
+        if trusted:
+            pointer = publisher.pointer_signed_by(trusted)
+            done = client.fetch(pointer.toplevel, **{"trusted-public-keys": " ".join(publisher.cache_keys)})
+            assert done.returncode == 0, done.stderr
+        trusted = ran.result("pointer key")["trusted"]
+        publisher.cache_keys = ran.result("cache key")["trusted"]
+    assert len(trusted) == len(publisher.cache_keys) == 1
+
+    for host in ("web1", "web2"):
+        for old in sorted((directory / f"pointers/stable/history/{host}").iterdir())[:2]:
+            old.unlink()
+    gc = {"cache": str(directory / "cache"), "pointers": str(directory / "pointers"), "grace_days": 0}
+    info = {
+        "url": f"{publisher.server.url}/cache",
+        "paths": [publisher.pointer_signed_by(trusted).toplevel],
+        "public_keys": publisher.cache_keys,
+    }
+    tasks = [
+        {"name": "collect", "nixferry.deploy.nix_cache_gc": gc},
+        {"name": "look", "nixferry.deploy.nix_cache_info": info},
+    ]
+    collecting = [{"hosts": "web1", "gather_facts": False, "tasks": tasks}]
+    told = publisher.project.run_playbook(collecting, "--check").assert_ok().result("collect")
+    ran = publisher.project.run_playbook(collecting).assert_ok()
+    # The systems of the two oldest publishes, of two hosts.
+    assert ran.result("collect")["removed_paths"] == told["removed_paths"] == 4
+    assert ran.result("look")["complete"]
+    assert not publisher.project.run_playbook(collecting).assert_ok().result("collect")["changed"]
 
 
 def test_a_directory_as_cache_and_place(publisher: Publisher) -> None:

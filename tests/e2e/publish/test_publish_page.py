@@ -59,7 +59,7 @@ def test_the_page(tmp_path: Path) -> None:
 
     keys, back = blocks("console")
     shell("\n".join(line.removeprefix("$ ") for line in keys.splitlines()))
-    (play,) = guide_blocks(PAGE)
+    play, replace_key, clean_up = guide_blocks(PAGE)
     # The gate asks for nixpkgs' systems, and fetches nothing here.
     play = play.replace("/srv/www", str(www)).replace("https://cache.example.org", f"file://{www}/cache")
     project.write("publish.yml", play)
@@ -93,6 +93,15 @@ def test_the_page(tmp_path: Path) -> None:
     assert toplevel(pointer.read_text()) == toplevel(first) != toplevel(second)
     shell(to_a_serial.replace("1795225250", serial[1]) + " -e @gates.json")
     assert toplevel(pointer.read_text()) == toplevel(first)
+
+    # The keys, in all steps, and the cache without what nothing points to.
+    project.write("replace_key.yml", replace_key)
+    for step in ("next", "promoted"):
+        shell(f"ansible-playbook replace_key.yml -e step={step}")
+    shell("ansible-playbook publish.yml -e @gates.json -e publish_renew=true")
+    assert "cache.example.org-2:" in shell("ansible-playbook replace_key.yml -e step=retired")
+    project.write("clean_up.yml", clean_up.replace("/srv/www", str(www)))
+    assert "changed=0" in shell("ansible-playbook clean_up.yml")
 
 
 def toplevel(pointer: str) -> str:

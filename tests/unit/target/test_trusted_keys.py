@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from guard_host import SHELLS, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import checked_public_keys
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.trusted import (
     TrustedKeys,
-    checked_keys,
     parse_trusted_keys,
     trusted_keys_script,
 )
@@ -174,6 +174,6 @@ def test_the_daemon_is_restarted_if_it_runs(host: Host) -> None:
 def test_a_secret_key_is_neither_taken_nor_shown() -> None:
     secret = f"deploy-1:{base64.b64encode(bytes(64)).decode()}"
     with pytest.raises(NixferryError, match="'deploy-1' is not a valid public key") as error:
-        checked_keys([secret])
+        checked_public_keys([secret], step=Step.TRUST_KEYS)
     assert secret not in error.value.text("web1")
-    assert checked_keys([f" {FIRST}\n", FIRST]) == [FIRST]
+    assert checked_public_keys([f" {FIRST}\n", FIRST], step=Step.TRUST_KEYS) == [FIRST]
