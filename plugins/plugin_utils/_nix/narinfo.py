@@ -16,9 +16,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import (
     STORE_DIRECTORY,
@@ -74,6 +71,10 @@ class NarInfo:
 
 
 def _matches(key: str, signature: str, signed: bytes) -> bool:
+    # A dependency of ansible-core, which only what verifies signatures loads.
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
     try:
         public = Ed25519PublicKey.from_public_bytes(base64.b64decode(key, validate=True))
         public.verify(base64.b64decode(signature, validate=True), signed)
