@@ -12,11 +12,11 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.parsing.vault import EncryptedString
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import base_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.every_host import every_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options import (
     SPECIFICATION,
     BuildOptions,
-    base_directory,
     build_options,
     setting_text,
 )
