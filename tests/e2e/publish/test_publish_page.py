@@ -15,6 +15,8 @@ import textwrap
 from pathlib import Path
 from typing import Any, cast
 
+import yaml
+from cache_server import serving
 from guides import guide_blocks
 from lab import REPOSITORY, nix_environment, run
 from project import Project
@@ -59,7 +61,7 @@ def test_the_page(tmp_path: Path) -> None:
 
     keys, back = blocks("console")
     shell("\n".join(line.removeprefix("$ ") for line in keys.splitlines()))
-    play, replace_key, clean_up = guide_blocks(PAGE)
+    play, _github, _gitlab, replace_key, clean_up = guide_blocks(PAGE)
     # The gate asks for nixpkgs' systems, and fetches nothing here.
     play = play.replace("/srv/www", str(www)).replace("https://cache.example.org", f"file://{www}/cache")
     project.write("publish.yml", play)
@@ -102,6 +104,49 @@ def test_the_page(tmp_path: Path) -> None:
     assert "cache.example.org-2:" in shell("ansible-playbook replace_key.yml -e step=retired")
     project.write("clean_up.yml", clean_up.replace("/srv/www", str(www)))
     assert "changed=0" in shell("ansible-playbook clean_up.yml")
+
+
+def test_the_examples_for_two_ci_systems(tmp_path: Path) -> None:
+    """Their scripts, as far as they need no machine of theirs: what the steps before install is here already."""
+    github, gitlab = guide_blocks(PAGE)[1:3]
+    step = yaml.safe_load(github)["jobs"]["publish"]["steps"][-1]
+    job = yaml.safe_load(gitlab)["publish"]
+    jobs = [
+        (step["env"], step["run"], lambda file: file.read_text()),
+        (job["variables"], "\n".join(job["script"]), str),
+    ]
+    with serving(tmp_path / "served") as server:
+        (server.directory / "cache").mkdir(parents=True)
+        (server.directory / "cache/nix-cache-info").write_text("StoreDir: /nix/store\n")
+        for number, (variables, script, given) in enumerate(jobs):
+            checkout = tmp_path / str(number)
+            project = Project(directory=checkout, lab=cast(Any, None))
+            project.write("flake.nix", FLAKE)
+            project.write("version", str(number))
+            keys = tmp_path / f"keys-{number}"
+            keys.mkdir()
+            make = (
+                "nix --extra-experimental-features nix-command key generate-secret --key-name ci-1 >cache\n"
+                "ssh-keygen -q -t ed25519 -N '' -f pointer\nchmod 666 cache pointer"
+            )
+            run(["sh", "-e"], input=make, directory=keys, environment=nix_environment())
+            environment = {
+                **project.prepare([])[1],
+                **nix_environment(),
+                **{name: str(value) for name, value in variables.items()},
+                "NIXFERRY_CACHE": f"{server.url}/cache",
+                "NIXFERRY_POINTERS": f"{server.url}/{number}",
+                "CACHE_KEY": given(keys / "cache"),
+                "POINTER_KEY": given(keys / "pointer"),
+                "RUNNER_TEMP": str(keys),
+                "XDG_CACHE_HOME": str(tmp_path / "nix"),
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            }
+            for name in ("CACHE_KEY", "POINTER_KEY"):
+                environment[name] = environment[name].rstrip("\n")
+            (keys / "pointer").chmod(0o666 if given is str else 0o600)
+            run(["sh", "-e"], input=script, directory=checkout, environment=environment)
+            assert (server.directory / f"{number}/stable/hosts/web1").exists()
 
 
 def toplevel(pointer: str) -> str:
