@@ -24,6 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import BuildTask, Realiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.shared_results import add_findings
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
@@ -53,10 +54,18 @@ class ActionModule(NixferryAction):
             progress.close()
             self._warn(*map(shown, said.texts))
         several = options["hosts"] is not None or options["sources"] is not None
-        failures = [build.error.text(build.host) for build in builds if build.error is not None]
-        self._warn(*task.warnings, *(failures if several else []))
         share = self._share if several else None
-        result = task_result(builds, share, warnings=said.texts, full_plan=options["full_plan"])
+        # The hosts of a whole fleet file need not be those of the play.
+        batch = self.batch if several and not options["all_hosts"] else ()
+        result = task_result(builds, share, warnings=said.texts, full_plan=options["full_plan"], batch=batch)
+        self._warn(*task.warnings)
+        if several and not result["failed"] and result["failed_hosts"]:
+            says = (
+                "the result says why"
+                if options["all_hosts"]
+                else "the next task that needs the build says why"
+            )
+            self._warn(f"Failed for {names_text(result['failed_hosts'])}: {says}.")
         return result if found is None else {**result, "left_out": dict(found.left_out)}
 
     def _task_for(self, options: dict[str, Any], host: str, directory: str, progress: Progress) -> BuildTask:

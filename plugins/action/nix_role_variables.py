@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables import (
     OWN_VARIABLES,
+    refuse_sources,
     refuse_variables,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import SOURCES
 
 
 class ActionModule(NixferryAction):
@@ -40,6 +42,8 @@ class ActionModule(NixferryAction):
             own=self._templar.template(self.variables.get(OWN_VARIABLES)) or (),
             only_for=options["only_for"],
         )
+        if "source" in options["note"]:
+            refuse_sources(options["role"], options["note"]["source"], SOURCES)
         if options["reach"]:
             # A login that runs other commands only has been reached as well.
             shell.run("exit 0", step=Step.REACH)

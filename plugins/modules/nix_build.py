@@ -467,7 +467,7 @@ hosts:
     - For each host a dictionary of the values above, with C(failed), and with C(msg) if it failed.
     - Under the free strategy Ansible runs the task for every host and registers each result for all of them. It then
       also contains what the same task has built for other hosts of the batch.
-  returned: with O(hosts)
+  returned: with O(hosts), unless all hosts of the batch failed for the same reason
   type: dict
   sample:
     web1:
@@ -495,7 +495,9 @@ evaluation_warnings:
   sample: ["The option `services.web.port' has been renamed to `services.web.listenPort'."]
 failed_hosts:
   description:
-    - The names of the hosts that failed. The task itself does not fail for them.
+    - The names of the hosts that failed. The task itself fails only if these are all hosts of the batch, and for the
+      same reason, which it then gives once. Otherwise the others go on, and the next task that needs the build
+      (of M(nixferry.deploy.nix_copy) or M(nixferry.deploy.nix_switch)) fails for the hosts without one and says why.
   returned: with O(hosts)
   type: list
   elements: str

@@ -103,6 +103,30 @@ def refuse_variables(
         raise NixferryError(" ".join(causes), step=Step.READ_OPTIONS, remedy=remedy)
 
 
+def refuse_sources(role: str, source: Mapping[str, Any], choices: Iterable[str]) -> None:
+    """Raise ``NixferryError`` unless exactly one of the role's variables says what a host is built from.
+
+    ``source`` has the values of the variables, by their names without the prefix; ``choices`` are those of a source.
+    """
+    known = role_variables(role)
+    names = {f"{role}_{choice}": source.get(choice) for choice in choices if f"{role}_{choice}" in known}
+    given = [name for name, value in names.items() if value]
+    if not given:
+        raise NixferryError(
+            f"the role {role} is not told what to build",
+            step=Step.READ_OPTIONS,
+            remedy=f"Set one of {', '.join(names)}. For example, `{role}_flake: .` is the flake in the directory of "
+            "the playbook.",
+        )
+    if len(given) > 1:
+        raise NixferryError(
+            f"{' and '.join(given)} exclude each other",
+            step=Step.READ_OPTIONS,
+            remedy="Set one of them only. If one of them is set for a whole group, empty it for this host: "
+            f'`{given[0]}: ""`.',
+        )
+
+
 def _instead(entry: Mapping[str, Any]) -> str:
     if "option" not in entry:
         return f"Use {entry['replacement']}."

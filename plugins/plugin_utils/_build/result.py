@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import KNOWN_LATER
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import Revision
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
 
 from .realise import Target
@@ -76,6 +77,15 @@ class HostBuild:
         return facts
 
 
+def common_failure(builds: Sequence[HostBuild], batch: Collection[str]) -> NixferryError | None:
+    """Return the failure of all ``builds`` if it is the same one, and no other host of ``batch`` could go on."""
+    errors = [build.error for build in builds if build.error is not None]
+    if len(errors) < len(builds) or not batch or not set(batch) <= {build.host for build in builds}:
+        return None
+    told = {(error.step, error.cause, error.remedy, error.where) for error in errors}
+    return errors[0] if len(told) == 1 else None
+
+
 Share = Callable[[dict[str, dict[str, Any]]], dict[str, dict[str, Any]]]
 
 
@@ -85,16 +95,21 @@ def task_result(
     *,
     warnings: Sequence[str] = (),
     full_plan: bool = False,
+    batch: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the task's result: the only host's part at the top level, or with ``share`` a part for each host.
 
     ``warnings`` are those of the evaluation, which serves all hosts together. ``share`` gets the parts of ``builds``
-    and returns them with those of other processes.
+    and returns them with those of other processes. One failure of all hosts of ``batch`` is that of the task.
     """
     changed = any(build.changed for build in builds)
     common = {"changed": changed, "evaluation_warnings": list(warnings)}
     if share is None:
         return {**builds[0].facts(full_plan=full_plan), **common}
+    failure = common_failure(builds, batch)
+    if failure is not None:
+        names = [build.host for build in builds]
+        return {**common, **failure.result(names_text(names)), "failed_hosts": names}
     hosts = share({build.host: build.facts(full_plan=full_plan) for build in builds})
     return {
         **common,

@@ -10,9 +10,12 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Self
 
-from .said import clean_lines, clean_text
+from .said import CUT, clean_line, clean_lines, clean_text
 
 OUTPUT_TAIL_LINES = 40
+# Of the text of an error: who reads it at night sees these lines and no others. The rest is in `cause` and `output`.
+TEXT_CAUSE_LINES = 3
+TEXT_LINE_CHARACTERS = 800
 CONTROLLER = "controller"
 
 
@@ -153,12 +156,15 @@ class NixferryError(Exception):
         return f"{self.step}: {self.cause}"
 
     def text(self, host: str) -> str:
-        """Return one paragraph that names host, step, cause and remedy."""
+        """Return at most five lines that name host, step, cause and remedy."""
         place = f" on {self.where}" if self.where not in ("", CONTROLLER, host) else ""
-        sentences = [f"{host}: {self.step}{place} failed: {self.cause.rstrip()}"]
+        lines = [line.rstrip() for line in self.cause.splitlines() if line.strip()] or [""]
+        if len(lines) > TEXT_CAUSE_LINES:
+            lines = [*lines[: TEXT_CAUSE_LINES - 1], lines[TEXT_CAUSE_LINES - 1] + CUT]
+        lines[0] = f"{host}: {self.step}{place} failed: {lines[0]}"
         if self.remedy:
-            sentences.append(f"What to do: {self.remedy}")
-        return "\n".join(sentences)
+            lines.append(f"What to do: {' '.join(self.remedy.split())}")
+        return "\n".join(clean_line(line, TEXT_LINE_CHARACTERS) for line in lines)
 
     @classmethod
     def of_result(cls, result: Mapping[str, Any]) -> NixferryError:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
@@ -14,6 +15,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer impor
 
 from .texts import REASONS
 from .words import Phase
+
+# What the guard puts in front of the reason of an abort.
+_ABORTED = "aborted"
 
 
 def _phase(answer: Answer) -> Phase:
@@ -111,21 +115,41 @@ class GuardStatus:
         return self.phase.final
 
     @property
+    def why(self) -> str:
+        """Return the reason in a sentence, in the user's words."""
+        if self.message == _ABORTED:
+            return "the deployer had it rolled back"
+        return self.message.removeprefix(f"{_ABORTED}: ") or self.reason.replace("_", " ")
+
+    @property
+    def journal(self) -> str:
+        """Return the command that shows on the host what the new system said while it ran."""
+        moments = dict(self.phase_times)
+        begin, end = moments.get(Phase.ACTIVATING), moments.get(Phase.ROLLING_BACK)
+        span = "" if begin is None else f" --since @{begin}" + ("" if end is None else f" --until @{end}")
+        return f"journalctl{span or ' --boot'}"
+
+    @property
     def remedy(self) -> str:
         """A remedy for the user, as a sentence; may be empty."""
         if self.phase == Phase.FAILED:
             if self.other_system:
-                return f"{REASONS['other_system']} Log: {self.log_path}."
+                return f"{REASONS['other_system']} The log on the host: {self.log_path}."
             if self.left_running:
-                remedy = f"Look at what fails there, then deploy again. Log: {self.log_path}."
+                remedy = f"Look at what fails there, then deploy again. The log on the host: {self.log_path}."
             else:
-                remedy = f"Look at the host: the old system could not be restored completely. Log: {self.log_path}."
+                remedy = (
+                    "Look at the host: the old system could not be restored completely. "
+                    f"The log on the host: {self.log_path}."
+                )
             if self.kind in KINDS and KINDS[self.kind].has_boot_default and self.boot_default == "old":
                 remedy += " Its boot default is still the old system, so a reboot brings that back."
             elif not self.old_toplevel:
                 remedy += " It had no earlier generation, so no reboot brings an old system back."
             return remedy
-        return REASONS.get(self.reason, "")
+        # The host names them, and the user may paste the command.
+        units = "".join(f" --unit {shlex.quote(unit)}" for unit in self.failed_units)
+        return REASONS.get(self.reason, "").format(journal=self.journal, log_path=self.log_path, units=units)
 
 
 def read_status(answer: Answer) -> GuardStatus:

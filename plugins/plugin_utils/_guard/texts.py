@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Remedies for the user: for each reason of a roll back, and for each error of a refused request."""
+"""Remedies for the user: for each reason of a roll back, and for each error of a refused request.
+
+Those for a roll back may contain ``{journal}``, the command that shows the journal of that time, ``{units}``, its
+options for the failed units, and ``{log_path}``.
+"""
 
 from __future__ import annotations
 
@@ -10,29 +14,33 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 
 # The remedy for each reason for a roll back.
 REASONS = {
-    "activation_failed": "Read the log above; the old system is running.",
-    "activation_timeout": "Find out what hangs, or raise timeout_activation.",
-    "failed_units": "Fix the units. If they do not matter to this deploy, name them in ignored_units.",
+    "activation_failed": "See at the end of `log` what failed, correct it in the configuration, and deploy again. The "
+    "whole log is on the host: {log_path}.",
+    "activation_timeout": "See at the end of `log` what it waited for. If it only needs longer, raise "
+    "timeout_activation.",
+    "failed_units": "`{journal}{units}` on the host says why. Correct the units and deploy again; name those that do "
+    "not matter to this deploy in ignored_units.",
     "reboot_required": "Deploy with reboot: if-required, which boots the new system once and confirms it then; or with "
     "the action boot, and reboot the host yourself.",
-    "boot_not_prepared": "Read the log above; nothing was activated, and the old system boots.",
+    "boot_not_prepared": "See in `log` what the boot loader said. Nothing was activated, and the old system boots.",
     "reboot_failed": "Find out what keeps the host from going down, or raise timeout_reboot.",
-    "boot_failed": "Look at the console and at the journal of that boot (journalctl -b -1); the old system is running.",
-    "secrets": "See the log on the host, and what nix_secrets declares; the old secrets are in their places.",
+    "boot_failed": "Look at the console and at the journal of that boot: `journalctl --boot -1` on the host.",
+    "secrets": "See in `log` which secret it was, and compare it with what nix_secrets declares; the old secrets are "
+    "in their places.",
     "locked": "Wait for the other activation to end, then run it again.",
     "other_system": "Find out who has switched the host or its profile meanwhile (another administrator, an automatic "
     "upgrade), then deploy again.",
-    "not_confirmed": "The new system did not let a fresh login in, or a health check failed: compare its network, "
-    "firewall, sshd, users and sudo rules with the old ones; raise timeout_confirm if it is only slow.",
-    "aborted": "A health check failed or an abort was requested; the old system is running.",
-    "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in the log.",
+    "not_confirmed": "The new system did not let a fresh login in: compare its network, firewall, sshd, users and sudo "
+    "rules with the old ones. `{journal}` on the host shows what it said. If it is only slow, raise timeout_confirm.",
+    "aborted": "`{journal}` on the host shows what the new system said while it ran.",
+    "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in `log`.",
     "commit_timeout": "Find out what hangs when the boot loader is installed, or raise timeout_activation.",
-    "state_unwritable": "Make room on the file system of the guard's state directory on the host.",
-    "guard_killed": "Something killed the guard on the host (out of memory?); the old system is running.",
-    "interrupted": "The host went down before the deploy was confirmed; the old system is running. Run it again.",
+    "state_unwritable": "Make room on the file system of the guard's state directory on the host, then deploy again.",
+    "guard_killed": "Something killed the guard on the host; `{journal}` there says whether memory ran out. Then "
+    "deploy again.",
+    "interrupted": "The host went down before the deploy was confirmed; the old system is running. Deploy again.",
 }
 
-# For each error the step that failed and the remedy.
 ERRORS = {
     "bad_request": (Step.GUARD, "This is a bug in nixferry.deploy: please report it."),
     "state_unwritable": (

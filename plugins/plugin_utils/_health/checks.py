@@ -99,13 +99,26 @@ class HealthResult:
     timed_out: bool = False
 
     @property
+    def text(self) -> str:
+        """Return the outcome in words that name the check, and its target once."""
+        check = self.check
+        # The name of a check that was given none is its target.
+        named = check.name != f"{check.kind} {check.target}" or check.target not in self.detail
+        return f"{check.name}: {self.detail}" if named else self.detail
+
+    @property
     def remedy(self) -> str:
-        """Return what to do about a check that did not end in time; empty for any other."""
-        if not self.timed_out:
-            return ""
+        """Return what to do about a check that failed."""
+        check = self.check
+        if self.timed_out:
+            return (
+                f"Find out why the check {check.name!r} hangs, or raise its timeout (now {check.timeout} seconds for "
+                "an attempt)."
+            )
+        attempts = f"{self.attempts} attempts, {check.delay} s apart" if self.attempts > 1 else "one attempt"
         return (
-            f"Find out why the check {self.check.name} hangs, or raise its timeout "
-            f"(now {self.check.timeout} seconds for an attempt)."
+            f"Try the check {check.name!r} by hand. It had {attempts}: if the service only needs longer, raise the "
+            "check's `retries` or `delay`."
         )
 
     def result(self) -> dict[str, Any]:
@@ -239,7 +252,7 @@ def _check_url(check: HealthCheck) -> str | None:
     except (OSError, ValueError, HTTPException, UrlConnectionError) as error:
         if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
             raise TimeoutError from error
-        return f"{check.target}: {error}"
+        return f"{check.target}: {getattr(error, 'reason', None) or error}"
     if status not in settings["status_codes"]:
         return f"{check.target} answered with status {status}"
     wanted = settings.get("contains")

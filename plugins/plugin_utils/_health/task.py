@@ -16,7 +16,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress impo
 
 from .checks import HealthCheck, run_health_checks
 
-REMEDY = "Look for the cause, or leave the check out. Nothing was changed by this task."
+UNCHANGED = "This task changed nothing."
 COMMAND = "command"
 
 
@@ -40,9 +40,9 @@ def check_host(
         progress.line(f"running {len(to_run)} checks")
     results = run_health_checks(to_run, shell, sleep=sleep)
     told = {"health_checks": [result.result() for result in results], "not_run": left_out}
-    unhealthy = [f"{result.check.name}: {result.detail}" for result in results if not result.healthy]
+    unhealthy = [result for result in results if not result.healthy]
     if not unhealthy:
         return {"failed": False, "changed": False, **told}
-    late = [result.remedy for result in results if result.remedy]
-    error = NixferryError("; ".join(unhealthy), step=title, remedy=" ".join([*late[:1], REMEDY]))
+    cause = "; ".join(result.text for result in unhealthy)
+    error = NixferryError(cause, step=title, remedy=f"{unhealthy[0].remedy} {UNCHANGED}")
     return {**error.result(shell.host), **told}

@@ -37,13 +37,21 @@ REMEDIES = (
             r"could not find a flake\.nix file",
             r"-source/flake\.nix'.*(no such file|does not exist)",
         ),
-        remedy="Name the directory that holds flake.nix; a relative path counts from the playbook's directory. "
+        remedy="Name the directory that holds flake.nix; a relative path counts from {directory}. "
         "In a Git repository the file has to be tracked: `git add flake.nix`.",
     ),
     Cause(
         (r"'(?:path:|(?:git\+)?file:(?://)?|\.\.?)?/[^\n]*' is not a valid url",),
         remedy="This version of Nix reads no flake in a directory with a space or such a special character in its "
         "path: rename the directory, or use Nix 2.26 or later.",
+    ),
+    Cause(
+        # Nix 2.8 to 2.26, and later; files in the store are those of an expression.
+        (
+            r"getting status of '(?!/nix/store/)[^']*': no such file or directory",
+            r"path '(?!/nix/store/)[^']*' does not exist$",
+        ),
+        remedy="Correct the path; a relative one counts from {directory}.",
     ),
     Cause(
         (r"is not a flake \(because it's not a directory\)",),
@@ -218,10 +226,11 @@ _NOT_OF_CODE = re.compile(
 NOT_OF_CODE = "The output has what Nix said. It is not a mistake in the Nix code."
 
 
-def remedy_for(text: str, *, of_inventory: bool = False) -> str:
+def remedy_for(text: str, *, of_inventory: bool = False, directory: str = "") -> str:
     """What to do about an error that contains ``text``, as a sentence; empty when nothing is known.
 
-    ``of_inventory``: the options of Nix are as a rule those of the inventory, not of a task.
+    ``of_inventory``: the options of Nix are as a rule those of the inventory, not of a task. ``directory`` is the base
+    of relative paths.
     """
     match = _NOT_FOUND.search(text)
     if match is not None:
@@ -236,7 +245,9 @@ def remedy_for(text: str, *, of_inventory: bool = False) -> str:
     if found is None:
         return ""
     features = _FEATURES.search(text)
-    return found.cause.remedy.replace("{features}", features[0] if features else "that it requires")
+    return found.cause.remedy.replace("{features}", features[0] if features else "that it requires").replace(
+        "{directory}", directory or "the playbook's directory"
+    )
 
 
 def code_remedy(cause: str, remedy: str) -> str:

@@ -87,7 +87,7 @@ class NixResult:
         # explained by the words of git, which are in the message only.
         said = "\n".join((*self.errors, message)) if self.errors else "\n".join((self.stderr, message))
         remedy = missing_file_remedy(said, self.argv, self.directory) or remedy_for(
-            said, of_inventory=step == Step.READ_FLEET
+            said, of_inventory=step == Step.READ_FLEET, directory=self.directory
         )
         return NixferryError(message, step=step, remedy=remedy, output=output, where=self.where)
 

@@ -23,8 +23,6 @@ SWITCHES = (f"{COLLECTION}nix_switch", f"{COLLECTION}nix_rollback")
 BUILD = f"{COLLECTION}nix_build"
 COPY = f"{COLLECTION}nix_copy"
 DEPLOYS = (*SWITCHES, BUILD, COPY)
-# Actions whose results explain their failure.
-EXPLAINED = (*DEPLOYS, f"{COLLECTION}nix_health_check")
 
 NOT_ATTEMPTED = "not-attempted"
 UNREACHABLE = "unreachable"
@@ -137,7 +135,8 @@ class RunReport:
             for item in _items(result):
                 self._deployed(host, action, status, item)
         if status in ("failed", UNREACHABLE) and (action in DEPLOYS or host in self.hosts):
-            ours = action in EXPLAINED
+            # Their messages are this collection's own.
+            ours = action.startswith(COLLECTION)
             known = self.host(host).failure
             if status == "failed" and not ours and known is not None and not known["task"]:
                 # The task that reports a failed build of this host cannot explain it.
@@ -229,7 +228,11 @@ class RunReport:
             and report["outcome"] not in ("failed", "unknown", "rolled-back")
         )
         report["failed_task"] = (
-            {"task": failure["task"], "unreachable": failure["unreachable"]}
+            {
+                "task": failure["task"],
+                "unreachable": failure["unreachable"],
+                "message": failure["message"] if failure["ours"] else "",
+            }
             if failure and later and (name in failed or failure["unreachable"])
             else None
         )

@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 
 from .run import OUTCOMES
 
@@ -27,7 +30,16 @@ _TONES = {
     "tested": CHANGED,
     "committed": CHANGED,
 }
-_WOULD = {"committed": "would be committed", "tested": "would be tested"}
+_WOULD = {
+    "awaiting-confirmation": "would be committed",
+    "committed": "would be committed",
+    "tested": "would be tested",
+    "dry-activated": "would be dry-activated",
+    "rolled-back": "would be rolled back",
+    "copied": "would be copied",
+    "built": "evaluated",
+}
+_MANY = re.compile(r"\d+ hosts \(")
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
         names = [name for name, host in hosts.items() if host["outcome"] == outcome]
         if not names:
             continue
-        label = _WOULD.get(outcome, outcome) if report["check_mode"] else outcome
+        label = _outcome(outcome, check_mode=report["check_mode"], past="")
         tone = _TONES.get(outcome, GOOD)
         lines += _labelled(
             f"{label} ({len(names)})",
@@ -57,10 +69,13 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
             tone,
             width,
         )
+        said: dict[str, list[str]] = {}
         for name in names:
-            message = hosts[name]["message"]
-            if message:
-                lines += [Line(text, tone) for text in _told_cause(f"{name}: {cause(name, message)}", width)]
+            if hosts[name]["message"]:
+                said.setdefault(cause(name, hosts[name]["message"]), []).append(name)
+        for message, together in said.items():
+            told = f"{names_text(together)}: {message}"
+            lines += [Line(text, tone) for text in _told_cause(told, width)]
     due = [_with(name, host["reboot_reasons"]) for name, host in hosts.items() if host["reboot_required"]]
     if due:
         lines += _labelled(f"reboot required ({len(due)})", due, WARN, width)
@@ -74,10 +89,11 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
     for name, host in hosts.items():
         if host["failed_task"]:
             how = "lost the host" if host["failed_task"]["unreachable"] else "failed"
-            text = (
-                f"    {name}: was {host['outcome']}, but then the task {host['failed_task']['task']!r} {how}"
-            )
-            lines.append(Line(cut(text, width), BAD))
+            was = _outcome(host["outcome"], check_mode=report["check_mode"])
+            text = f"{name}: {was}, but then the task {host['failed_task']['task']!r} {how}"
+            if host["failed_task"]["message"]:
+                text += f": {cause(name, host['failed_task']['message'])}"
+            lines += [Line(each, BAD) for each in _told_cause(text, width)]
     return lines
 
 
@@ -94,7 +110,8 @@ def _told(name: str, host: Mapping[str, Any], *, sure: bool) -> str:
 
 def _told_cause(text: str, width: int) -> list[str]:
     """Return a sentence or two for the summary; the failed task has the whole message."""
-    lines = textwrap.wrap(text, width - 6, max_lines=3, placeholder=" ..")
+    # A path or an address is to be copied: it stays in one piece unless it is longer than a line.
+    lines = textwrap.wrap(text, width - 6, max_lines=3, placeholder=" ..", break_on_hyphens=False)
     return [f"{'    ' if line is lines[0] else '      '}{line}" for line in lines]
 
 
@@ -102,9 +119,19 @@ def _with(name: str, words: Sequence[str]) -> str:
     return f"{name} ({', '.join(words)})" if words else name
 
 
+def _outcome(outcome: str, *, check_mode: bool, past: str = "was ") -> str:
+    """Return an outcome in words; in check mode nothing has become of a host."""
+    if check_mode:
+        return _WOULD.get(outcome, outcome)
+    return f"{past}{outcome}"
+
+
 def cause(name: str, message: str) -> str:
-    """Return the first line of a message, without the name that already precedes it."""
-    return message.partition("\n")[0].removeprefix(f"{name}: ")
+    """Return the first line of a message, without the name or names that already precede it."""
+    first = message.partition("\n")[0]
+    head, _colon, rest = first.partition(": ")
+    # A failure of all hosts names them all, or their number if they are many.
+    return rest if name in head.split(", ") or _MANY.match(head) else first
 
 
 def _labelled(label: str, items: Sequence[str], tone: str, width: int) -> list[Line]:

@@ -40,7 +40,7 @@ class Judge:
             follower.health = tuple(run_health_checks(self.checks, fresh.shell, sleep=follower.sleep))
         unhealthy = [result for result in follower.health if not result.healthy]
         if unhealthy:
-            reason = f"{unhealthy[0].check.name}: {unhealthy[0].detail}"
+            reason = unhealthy[0].text
             headline = reason.partition("\n")[0]
             follower.progress.line(f"not healthy: {headline}")
             abort = functools.partial(fresh.abort, activation, seconds=LONG_POLL_SECONDS, reason=reason)

@@ -25,7 +25,6 @@ from .follow import (
 from .outcome import Outcome
 from .reboot import lost_text
 
-SHOWN_LOG_LINES = 15
 # The outcome of each action on success.
 WOULD: dict[str, Outcome] = {
     Action.SWITCH: Outcome.COMMITTED,
@@ -93,14 +92,11 @@ def switch_result(host: str, followed: Followed) -> dict[str, Any]:
         error = NixferryError(
             f"the dry activation failed with exit code {status.exit_code}; nothing was changed",
             step=Step.FORECAST,
-            remedy="Read the log.",
+            remedy="See in `log` what the program said.",
         )
         result.update(error.told(host))
     elif result["failed"]:
-        error = _error(followed, outcome)
-        result.update(error.told(host))
-        if followed.lost is None:
-            result["msg"] = _with_log(error, status).text(host)
+        result.update(_error(followed, outcome).told(host))
     return result
 
 
@@ -144,8 +140,9 @@ def _error(followed: Followed, outcome: Outcome) -> NixferryError:
             step=followed.lost.step,
             remedy=f"When it is back, run the status playbook and read {status.log_path}.",
         )
-    message = status.message or status.reason.replace("_", " ")
-    units = f" (failed now: {', '.join(status.failed_units)})" if status.failed_units else ""
+    message = status.why
+    unnamed = [unit for unit in status.failed_units if unit not in message]
+    units = f" (failed now: {', '.join(unnamed)})" if unnamed else ""
     if outcome == Outcome.ROLLED_BACK and status.old_system == status.system:
         end = f"The host runs {status.system}, as before"
     elif outcome == Outcome.ROLLED_BACK:
@@ -156,23 +153,13 @@ def _error(followed: Followed, outcome: Outcome) -> NixferryError:
         end = f"It is still running: {status.system}"
     else:
         end = "The host was NOT rolled back"
-    late = (
-        [health.remedy for health in followed.health if health.remedy] if status.reason == "aborted" else []
-    )
+    unhealthy = [health for health in followed.health if not health.healthy]
+    # The state of a host that was not rolled back is more urgent than the check.
+    of_check = unhealthy[0].remedy if unhealthy and status.reason == "aborted" else ""
+    remedy = " ".join(filter(None, (of_check, status.remedy)))
     return NixferryError(
-        f"{message}{units}. {end}",
-        step=_STEPS.get(status.reason, Step.ACTIVATE),
-        remedy=" ".join([*late[:1], status.remedy]),
+        f"{message.rstrip('.')}{units}. {end}", step=_STEPS.get(status.reason, Step.ACTIVATE), remedy=remedy
     )
-
-
-def _with_log(error: NixferryError, status: GuardStatus) -> NixferryError:
-    """Return ``error`` with the end of the log in its message, where only the message is shown."""
-    log = status.log.strip()
-    if not log:
-        return error
-    tail = "\n".join(log.splitlines()[-SHOWN_LOG_LINES:])
-    return error.with_(cause=f"{error.cause}\nThe end of its log:\n{tail}")
 
 
 def check_result(

@@ -116,15 +116,15 @@ def test_a_hanging_command_fails_at_its_timeout_which_the_message_names(argv: li
     )
     assert (first.healthy, first.detail) == (False, "it did not end within its timeout of 1 s")
     assert (second.healthy, second.detail) == (False, "it did not end within its timeout of 1 s: begun")
-    assert "the check stubborn hangs" in second.remedy
+    assert "the check 'stubborn' hangs" in second.remedy
     assert "(now 1 seconds" in second.remedy
 
 
 @pytest.mark.parametrize("argv", SHELLS)
 def test_an_exit_code_like_that_of_a_timeout_is_an_exit_code(argv: list[str]) -> None:
     killed, other = run(argv, option(command="kill -9 $$"), option(command="exit 124"))
-    assert (killed.detail, killed.remedy) == ("exit code 137", "")
-    assert (other.detail, other.remedy) == ("exit code 124", "")
+    assert (killed.detail, killed.timed_out) == ("exit code 137", False)
+    assert (other.detail, other.timed_out) == ("exit code 124", False)
 
 
 def has_ended(file: Path) -> bool:

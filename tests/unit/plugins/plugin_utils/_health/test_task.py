@@ -65,7 +65,7 @@ def test_every_one_that_fails_is_named() -> None:
 def test_a_check_whose_time_is_over_says_what_to_do() -> None:
     result, _scripts = check(option(name="slow", command="sleep 60", timeout=1), option(command="false"))
     assert "slow: it did not end within its timeout of 1 s; command false: exit code 1" in result["msg"]
-    assert result["remedy"].startswith("Find out why the check slow hangs, or raise its timeout")
+    assert result["remedy"].startswith("Find out why the check 'slow' hangs, or raise its timeout")
 
 
 def test_check_mode_runs_no_command_and_says_so() -> None:

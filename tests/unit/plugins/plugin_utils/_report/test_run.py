@@ -217,8 +217,74 @@ def test_a_later_task_that_fails_does_not_hide_what_runs(status: str, overall: s
     report = run.report(1010.0, ["a"] if status == "failed" else [])
     host = report["hosts"]["a"]
     assert (host["outcome"], report["result"]) == ("committed", overall)
-    assert host["failed_task"] == {"task": "smoke test", "unreachable": status == "unreachable"}
-    assert "'smoke test'" in text(report)
+    # The words of another task are not shown.
+    assert host["failed_task"] == {
+        "task": "smoke test",
+        "unreachable": status == "unreachable",
+        "message": "",
+    }
+    assert "a: was committed, but then the task 'smoke test'" in text(report)
+
+
+def test_a_later_task_of_ours_that_fails_says_why() -> None:
+    run = run_of("a", "b")
+    for host in ("a", "b"):
+        switch(run, host, "committed")
+    why = "a: place the secrets failed: the disk is full\nWhat to do: look"
+    failed = {"failed": True, "msg": why, "step": "place the secrets"}
+    run.task_ends("a", "nixferry.deploy.nix_secrets", "secrets", "failed", failed, 1005.0)
+    report = run.report(1010.0, ["a"])
+    assert report["hosts"]["a"]["failed_task"]["message"] == why
+    told = text(report)
+    assert "the task 'secrets' failed: place the secrets failed: the disk is full" in " ".join(told.split())
+    report["check_mode"] = True
+    assert "was committed" not in text(report)
+    assert "a: would be committed, but then" in text(report)
+
+
+def test_a_task_of_ours_before_the_deploy_says_why() -> None:
+    run = run_of("a")
+    why = "a: read the options failed: the role nixos is not told what to build"
+    failed = {"failed": True, "msg": why, "step": "read the options"}
+    run.task_ends("a", "nixferry.deploy.nix_role_variables", "note", "failed", failed, 1005.0)
+    assert why in text(run.report(1010.0, ["a"]))
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_the_same_message_of_several_hosts_stands_once_with_the_hosts(many: bool) -> None:
+    hosts = [f"web{number}" for number in range(6 if many else 3)]
+    run = run_of(*hosts)
+    for host in hosts[:-1]:
+        end(
+            run,
+            host,
+            BUILD,
+            "failed",
+            msg=f"{host}: evaluate failed: no such flake\nWhat to do: x",
+            step="evaluate",
+        )
+    end(run, hosts[-1], COPY, "failed", msg=f"{hosts[-1]}: copy failed: disk full", step="copy")
+    told = text(run.report(1010.0, hosts))
+    assert told.count("no such flake") == 1
+    named = "5 hosts (web0, web1, web2, web3 ...)" if many else "web0, web1"
+    assert f"    {named}: evaluate failed: no such flake" in told.splitlines()
+    assert f"    {hosts[-1]}: copy failed: disk full" in told.splitlines()
+
+
+@pytest.mark.parametrize("names", ["a, b", "5 hosts (a, c, d, e ...)"])
+def test_one_failure_of_the_build_of_all_hosts_stands_once(names: str) -> None:
+    run = run_of("a", "b")
+    end(
+        run,
+        "a",
+        BUILD,
+        "failed",
+        msg=f"{names}: evaluate failed: no such flake\nWhat to do: x",
+        step="evaluate",
+    )
+    report = run.report(1010.0, ["a", "b"])
+    assert outcomes(report) == {"a": "failed", "b": "failed"}
+    assert "    a, b: evaluate failed: no such flake" in text(report).splitlines()
 
 
 def test_what_was_rescued_or_ignored_did_not_fail() -> None:

@@ -112,7 +112,7 @@ def test_a_check_whose_time_was_over_says_how_to_give_it_more() -> None:
     result = switch(host, command_check())
     assert "did not end within its timeout of" in result["health_checks"][0]["detail"]
     assert "hangs, or raise its timeout" in result["remedy"]
-    assert "the old system is running" in result["remedy"]
+    assert f"rolled back to {OLD}" in result["msg"]
 
 
 def test_a_host_that_comes_back_is_asked_again() -> None:

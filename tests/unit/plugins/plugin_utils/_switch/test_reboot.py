@@ -68,7 +68,7 @@ def test_order_to_reboot_is_shown_when_it_is_seen() -> None:
     result, lines, _seconds = switch(host, reboot="always")
     assert (result["outcome"], result["rebooted"]) == ("rolled-back", True)
     assert "came back alone" in result["msg"]
-    assert "journalctl -b -1" in result["msg"]
+    assert "journalctl --boot -1" in result["msg"]
     assert "rebooting" in lines
 
 
