@@ -55,8 +55,9 @@ class ActionModule(NixferryAction):
             self._warn(*map(shown, said.texts))
         several = options["hosts"] is not None or options["sources"] is not None
         share = self._share if several else None
-        # The hosts of a whole fleet file need not be those of the play.
+        # The hosts of a whole fleet file need not be those of the play. A host that builds for itself fails by itself.
         batch = self.batch if several and not options["all_hosts"] else ()
+        batch = (self.subject,) if options["build_on"] == ON_TARGET else batch
         result = task_result(builds, share, warnings=said.texts, full_plan=options["full_plan"], batch=batch)
         self._warn(*task.warnings)
         if several and not result["failed"] and result["failed_hosts"]:

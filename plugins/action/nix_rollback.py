@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from ansible.utils.display import Display
+
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import guard_on
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
@@ -18,7 +20,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options im
     kind_of,
     start_request,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.rollback import choose_generation
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.rollback import (
+    PREVIOUS,
+    choose_generation,
+    further_back,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.task import switch_host
 
 
@@ -39,6 +45,9 @@ class ActionModule(NixferryAction):
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = guard.probe(request)
         chosen = choose_generation(probe, options["to"], options["known_deploys"])
+        warning = further_back(probe, options["known_deploys"]) if options["to"] == PREVIOUS else ""
+        if warning:
+            Display().warning(f"{shell.host}: {warning}")
         progress.line(f"rolling back to {chosen.text()}")
         result = switch_host(
             guard,

@@ -48,6 +48,8 @@ options:
         C(nearest_deploys) of M(nixferry.deploy.nix_generations).
       - A host that does not remember the deploy in O(to) itself, and does not find it here, fails before anything
         changes, and names the nearest ids. The time in a mistyped id is not used.
+      - With O(to=previous) they may be the ids of all deploys that the hosts remember. A host that the last one did not
+        change is then warned of before it goes back further than that deploy reached.
       - The role P(nixferry.deploy.nixos#role) and the playbook C(nixferry.deploy.rollback) ask the hosts.
     type: list
     elements: str

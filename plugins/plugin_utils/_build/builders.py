@@ -44,7 +44,9 @@ def builder_settings(builders: Sequence[object] | None, max_jobs: int | None) ->
         settings["builders"] = SEPARATOR.join(map(_entry, builders))
     if max_jobs is not None:
         if max_jobs < 0:
-            raise NixferryError("`max_jobs` must not be negative", step=STEP)
+            raise NixferryError(
+                "`max_jobs` must not be negative", step=STEP, remedy="With 0 only other machines build."
+            )
         settings["max-jobs"] = str(max_jobs)
     return settings
 

@@ -79,11 +79,34 @@ class Step(StrEnum):
     WATCH_CONTROLLER = "watch the controller"
 
 
+_OPTION = "Correct this option of the task, or the variable of the role that sets it."
+_VALUE = (
+    "Give a value that Nix has as well: text, a number, true, false, null, or a list or dictionary of these."
+)
+# What to do about an error whose cause says all that is known. Other errors have a remedy of their own.
+STEP_REMEDIES = {
+    Step.READ_OPTIONS: _OPTION,
+    Step.INSTALL_GUARD: _OPTION,
+    Step.ASK_INSTALLED_GUARD: _OPTION,
+    Step.CHOOSE_GENERATION: "Name another generation: the playbook nixferry.deploy.status shows those of a host.",
+    Step.PASS_ARGUMENTS: _VALUE,
+    Step.TO_NIX: _VALUE,
+    Step.READ_ACCESS: "Correct it where the access is declared (`ssh_access`).",
+    Step.UPDATE_PINS: "Correct the file of the pins, or the option of the task that names it.",
+    Step.DEPLOY: "Correct what failed on the hosts that are named, then deploy again.",
+}
+_SEE_OUTPUT = "`output` has what the program said, and -vvv shows how it was called."
+_SEE_MORE = (
+    "-vvv shows what was run. If that does not explain it, please report it as a bug of nixferry.deploy."
+)
+
+
 class NixferryError(Exception):
     """A failure that can be explained to the user. It is immutable: ``with_`` makes another one.
 
     ``cause`` says what is wrong, without a full stop. ``step`` is what was being done. ``remedy`` is what to do next,
-    as full sentences; it may be empty. ``output`` holds what the tool printed, one string a line; only its end is kept.
+    as full sentences; if it is empty, the user is told what helps with any error of the step. ``output`` holds what the
+    tool printed, one string a line; only its end is kept.
     The texts may quote a host or a program: they are cleaned and bounded (``_core/said.py``).
     ``where`` is the machine on which it failed: ``CONTROLLER``, the name of another host such as a build host, or empty
     for the host that the task is for.
@@ -119,6 +142,11 @@ class NixferryError(Exception):
     def remedy(self) -> str:
         """Return the next step for the user."""
         return self._remedy
+
+    @property
+    def advice(self) -> str:
+        """Return the remedy, or what helps with any error of the step; never empty."""
+        return self._remedy or STEP_REMEDIES.get(self._step, _SEE_OUTPUT if self._output else _SEE_MORE)
 
     @property
     def output(self) -> list[str]:
@@ -162,8 +190,7 @@ class NixferryError(Exception):
         if len(lines) > TEXT_CAUSE_LINES:
             lines = [*lines[: TEXT_CAUSE_LINES - 1], lines[TEXT_CAUSE_LINES - 1] + CUT]
         lines[0] = f"{host}: {self.step}{place} failed: {lines[0]}"
-        if self.remedy:
-            lines.append(f"What to do: {' '.join(self.remedy.split())}")
+        lines.append(f"What to do: {' '.join(self.advice.split())}")
         return "\n".join(clean_line(line, TEXT_LINE_CHARACTERS) for line in lines)
 
     @classmethod
@@ -191,5 +218,5 @@ class NixferryError(Exception):
             "where": self.where or host,
             "step": str(self.step),
             "cause": self.cause.rstrip(),
-            "remedy": self.remedy,
+            "remedy": self.advice,
         }

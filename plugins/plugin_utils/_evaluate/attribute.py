@@ -24,6 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal impor
 
 PLACEHOLDER = "{host}"
 STEP = Step.EVALUATE
+_WRITTEN = 'Write it as Nix does: names with dots between them, in quotes where a name has a dot in it (`hosts."a.b"`).'
 AttributePath = tuple[str, ...]
 
 _EVALUATOR = Path(__file__).parent.parent / "nix" / "evaluate.nix"
@@ -234,7 +235,9 @@ def arguments_literal(args: Mapping[str, Any], argstrs: Mapping[str, Any]) -> st
     """
     both = sorted(set(args) & set(argstrs))
     if both:
-        raise NixferryError(f"{', '.join(both)}: in args and in argstrs", step=STEP)
+        raise NixferryError(
+            f"{', '.join(both)}: in args and in argstrs", step=STEP, remedy="Leave each out of one of them."
+        )
     return nix_literal({**args, **{name: str(value) for name, value in argstrs.items()}}, where="args")
 
 
@@ -258,7 +261,9 @@ def split_attribute_path(text: str) -> list[str]:
         else:
             names[-1] += character
     if quoted:
-        raise NixferryError(f"a quote is not closed in the attribute path {text!r}", step=STEP)
+        raise NixferryError(
+            f"a quote is not closed in the attribute path {text!r}", step=STEP, remedy=_WRITTEN
+        )
     _refuse_empty(names[-1], was_quoted, text)
     return names
 
@@ -270,7 +275,9 @@ def quoted_attribute(name: str) -> str:
 
 def _refuse_empty(name: str, was_quoted: bool, text: str) -> None:
     if not name and not was_quoted:
-        raise NixferryError(f"the attribute path {text!r} has an empty name in it", step=STEP)
+        raise NixferryError(
+            f"the attribute path {text!r} has an empty name in it", step=STEP, remedy=_WRITTEN
+        )
 
 
 def _question(

@@ -26,6 +26,10 @@ from .outcome import Outcome
 from .reboot import lost_text
 
 # The outcome of each action on success.
+NOT_COMPARED = (
+    "the new system is not built yet, so it cannot be compared: build it before (--tags build), or have check mode "
+    "build (nixos_build_in_check_mode: true)"
+)
 WOULD: dict[str, Outcome] = {
     Action.SWITCH: Outcome.COMMITTED,
     Action.BOOT: Outcome.COMMITTED,
@@ -210,7 +214,7 @@ def prepared_diff(
         return {"prepared": ""}
     lines = [f"--- {host}: {old or 'no system yet'}", f"+++ {host}: {new}"]
     if closure is None:
-        lines.append("the new closure is not built yet, so it cannot be compared")
+        lines.append(NOT_COMPARED)
     else:
         lines += closure.text().splitlines()
     if dry_activate_log:

@@ -106,6 +106,25 @@ def _of_deploy(probe: ProbeResult, deploy: str, known_deploys: Collection[str]) 
     return _at(probe, moment, reason, _run_time)
 
 
+def further_back(probe: ProbeResult, known_deploys: Collection[str]) -> str:
+    """Return a warning if ``previous`` would take the host further back than the last deploy reached; else nothing.
+
+    ``known_deploys`` are the ids that the hosts of the play remember: the last deploy may have changed others only.
+    """
+    known = sorted((moment, each) for each in known_deploys if (moment := deploy_time(each)) is not None)
+    own = probe.deployed.deploy if probe.deployed else ""
+    # An id begins with its time.
+    if not known or known[-1][1] == own or (deploy_time(own) or 0) >= known[-1][0]:
+        return ""
+    undone = f"deploy {own}" if own else "what it had before"
+    earlier = (
+        f" {DEPLOY}{known[-2][1]} takes all hosts to what they had before the last deploy."
+        if known[1:]
+        else ""
+    )
+    return f"the last deploy, {known[-1][1]}, did not change this host, so `{PREVIOUS}` undoes {undone} here.{earlier}"
+
+
 def nearest_deploys(deploy: str, known: Collection[str]) -> list[str]:
     """Return the few ids among ``known`` that are most similar to ``deploy``, itself first; none if it is empty."""
     if not deploy:

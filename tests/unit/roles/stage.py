@@ -41,12 +41,14 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         name = self._task.action.rpartition(".")[2]
-        entry = {"host": task_vars["inventory_hostname"], "task": self._task.name, "action": name}
+        # The rest of a name says which hosts have failed before.
+        task = self._task.name.partition("; ")[0]
+        entry = {"host": task_vars["inventory_hostname"], "task": task, "action": name}
         entry["options"] = self._task.args
         with open(os.environ["STAGE_RECORD"], "a") as record:
             record.write(json.dumps(entry, default=str) + "\\n")
         answers = task_vars.get("answers", {})
-        answer = answers.get(self._task.name.rpartition(" : ")[2], answers.get(name, {}))
+        answer = answers.get(task.rpartition(" : ")[2], answers.get(name, {}))
         if answer.get("unreachable"):
             raise AnsibleConnectionFailure(f"{name}: no route to host")
         ran = {"rc": 0, "stdout": "", "stderr": "", "stdout_lines": []}
@@ -58,7 +60,8 @@ class ActionModule(ActionBase):
                 if answers.get(name, {}).get("unreachable"):
                     raise AnsibleConnectionFailure(f"{name}: no route to host")
                 built[str(host)] = {"failed": False, **answers.get(name, {})}
-            result = {"changed": False, "failed": False, "hosts": built}
+            failed = [host for host, part in built.items() if part["failed"]]
+            result = {"changed": False, "failed": False, "hosts": built, "failed_hosts": failed}
         # As the real ones do, they report what the task that built for all hosts did not fail for.
         if name in ("nix_copy", "nix_switch") and self._task.args.get("build", {}).get("failed"):
             result = {**result, **self._task.args["build"]}
@@ -118,12 +121,15 @@ class Stage:
         plays: Sequence[Mapping[str, Any]] | Path,
         hosts: Mapping[str, Mapping[str, Any]],
         *arguments: str,
+        shows_skipped: bool = False,
     ) -> Performance:
         """Run plays, or a playbook, for hosts with these variables; a variable `group` puts a host into that group."""
         groups: dict[str, Any] = {}
         for name, variables in hosts.items():
             members = groups.setdefault(str(variables.get("group", "ungrouped")), {"hosts": {}})["hosts"]
-            members[name] = {"ansible_connection": "local", **variables}
+            given = any(f"nixos_{source}" in variables for source in ("flake", "file", "fleet"))
+            sources = {} if given else {"nixos_flake": "."}
+            members[name] = {"ansible_connection": "local", "profile_flake": ".", **sources, **variables}
         inventory = self.directory / "inventory.json"
         inventory.write_text(json.dumps({"all": {"children": groups}}))
         playbook = plays if isinstance(plays, Path) else self.directory / "playbook.yml"
@@ -139,7 +145,7 @@ class Stage:
                 "ANSIBLE_ACTION_PLUGINS": str(self.directory / "actions"),
                 "ANSIBLE_COLLECTIONS_PATH": str(self.directory),
                 "ANSIBLE_CONFIG": str(self.directory / "ansible.cfg"),
-                "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+                "ANSIBLE_DISPLAY_SKIPPED_HOSTS": str(shows_skipped).lower(),
                 "ANSIBLE_FORKS": str(4 * (os.cpu_count() or 1)),
                 "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
                 "ANSIBLE_NOCOLOR": "1",

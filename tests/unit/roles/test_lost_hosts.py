@@ -109,7 +109,8 @@ def test_a_lost_host_that_should_build_for_itself(done: Performance, role: str) 
 
 @pytest.mark.parametrize("role", STEPS)
 def test_offline_hosts_are_left_out_before_anything_is_evaluated(done: Performance, role: str) -> None:
-    assert done.steps[f"{role}_asked_away"] == [GO_ON]
+    # The build for the others may run on it: it happens on the controller.
+    assert steps_of(done, f"{role}_asked_away") == [GO_ON]
     assert steps_of(done, f"{role}_asked_well") == [COPY, SWITCH, GO_ON]
     assert steps_of(done, f"{role}_asked_not_asked") == [COPY, SWITCH, GO_ON]
     assert built_for(done, f"{role}_asked") == [f"{role}_asked_not_asked", f"{role}_asked_well"]

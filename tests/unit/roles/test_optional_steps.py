@@ -19,7 +19,11 @@ SECRETS_AFTER = "Place the secrets that come after the activation"
 CONFIRM = "Confirm every host, or roll back every host"
 GARBAGE = "Delete old generations and what only they need"
 # These run once for all hosts.
-FOR_ALL = ("Build the systems of all hosts together", "Decide for all hosts of the batch")
+FOR_ALL = (
+    "Build the systems of all hosts together",
+    "Decide for all hosts of the batch",
+    "Check that all hosts are confirmed",
+)
 
 DECLARED: dict[str, Setting] = {"": {}, "on": {"nixos_secrets": {"token": {"text": "x"}}}}
 CHECKS_BEFORE: dict[str, Setting] = {"": {}, "on": {"nixos_pre_deploy_checks": [{"command": "true"}]}}
@@ -38,14 +42,12 @@ def steps_of(host: Mapping[str, Any]) -> list[str]:
     chosen, together = host["chosen"], host.get("nixos_transaction", False)
     real = "dry" not in host["group"]
     secrets, garbage = bool(chosen["secrets"]) and real, bool(chosen.get("garbage")) and real
-    # Once to confirm, and once to see that all have been confirmed unless the role has ended by then.
-    confirmations = (2 if secrets or garbage else 1) if together else 0
     return (
         [COPY] * (host.get("nixos_build_on") != "target")
         + [CHECKS] * bool(chosen.get("checks"))
         + [STAGE_SECRETS] * secrets
         + [SWITCH]
-        + [CONFIRM] * confirmations
+        + [CONFIRM] * together
         + [SECRETS_AFTER] * secrets
         + [GARBAGE] * garbage
     )

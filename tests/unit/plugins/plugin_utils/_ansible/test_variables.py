@@ -15,6 +15,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables
     PLAYBOOK_PREFIX,
     PLAYBOOK_VARIABLES,
     misspelt,
+    refuse_sources,
     refuse_variables,
     role_variables,
 )
@@ -85,3 +86,29 @@ def test_a_removed_variable_is_not_taken_for_a_misspelt_one() -> None:
     with pytest.raises(NixferryError, match="any more") as raised:
         refuse_variables("nixos", ["nixos_setting"], {"nixos_setting": {"replacement": "words"}})
     assert "did you mean" not in raised.value.cause
+
+
+SOURCES = ("flake", "file", "fleet")
+
+
+def test_exactly_one_variable_says_what_a_host_is_built_from() -> None:
+    refuse_sources("nixos", {"flake": ".", "file": "", "attr": "{host}"}, SOURCES)
+    refuse_sources("nixos", {"fleet": ["hive.nix"]}, SOURCES)
+
+
+def test_a_role_without_a_source_names_its_own_variables() -> None:
+    with pytest.raises(NixferryError) as error:
+        refuse_sources("nixos", {"flake": "", "attr": "web1"}, SOURCES)
+    assert "the role nixos is not told what to build" in error.value.cause
+    assert "Set one of nixos_flake, nixos_file, nixos_fleet." in error.value.remedy
+    with pytest.raises(NixferryError) as error:
+        # This role has no variable for a fleet.
+        refuse_sources("profile", {"fleet": "hive.nix"}, SOURCES)
+    assert "Set one of profile_flake, profile_file." in error.value.remedy
+
+
+def test_two_sources_exclude_each_other_by_the_names_of_their_variables() -> None:
+    with pytest.raises(NixferryError) as error:
+        refuse_sources("nixos", {"flake": ".", "file": "x.nix"}, SOURCES)
+    assert error.value.cause == "nixos_flake and nixos_file exclude each other"
+    assert 'nixos_flake: ""' in error.value.remedy

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +18,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.result impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import (
     limited,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import is_known_later
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
+    built_toplevel,
+    is_known_later,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import (
@@ -153,6 +157,43 @@ def test_one_host_fails_the_task_and_several_do_not() -> None:
     result = task_result(builds, dict)
     assert not result["failed"]
     assert result["failed_hosts"] == ["web2"]
+    assert set(result["hosts"]) == {"web1", "web2"}
+
+
+@pytest.mark.parametrize("where", ["", "controller"])
+def test_one_failure_of_the_whole_batch_is_that_of_the_task(where: str) -> None:
+    builds = [HostBuild(name, error=ERROR.with_(where=where)) for name in ("web1", "web2")]
+    result = task_result(builds, dict, batch=("web1", "web2"))
+    assert result["failed"]
+    assert result["failed_hosts"] == ["web1", "web2"]
+    assert result["msg"] == "web1, web2: build failed: bad luck\nWhat to do: Try again."
+    assert (result["cause"], result["output"]) == ("bad luck", ["one", "two"])
+    # What the tool said stands once.
+    assert json.dumps(result).count('"one"') == 1
+    # What later tasks read of it: the same error.
+    with pytest.raises(NixferryError, match="bad luck") as error:
+        built_toplevel("web2", result)
+    assert error.value.step == "build"
+
+
+@pytest.mark.parametrize(
+    ("errors", "batch"),
+    [
+        # Another host of the batch goes on: it has been built, builds elsewhere, or has no part in this.
+        ((ERROR, None), ("web1", "web2")),
+        ((ERROR, ERROR), ("web1", "web2", "web3")),
+        ((ERROR, ERROR), ()),
+        # Each host has its own reason.
+        ((ERROR, ERROR.with_(cause="no luck")), ("web1", "web2")),
+        ((ERROR, ERROR.with_(remedy="Wait.")), ("web1", "web2")),
+    ],
+)
+def test_what_is_not_the_failure_of_all_fails_later_for_each(
+    errors: tuple[NixferryError | None, ...], batch: tuple[str, ...]
+) -> None:
+    builds = [HostBuild(f"web{number}", TARGET, error=error) for number, error in enumerate(errors, 1)]
+    result = task_result(builds, dict, batch=batch)
+    assert not result["failed"]
     assert set(result["hosts"]) == {"web1", "web2"}
 
 

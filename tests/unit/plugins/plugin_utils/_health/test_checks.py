@@ -271,6 +271,21 @@ def test_ports_are_open_or_name_the_address(web_server: SimpleNamespace) -> None
     assert "127.0.0.1 port 1" in result.detail
 
 
+@pytest.mark.parametrize("name", ["", "the service is healthy"])
+def test_a_failure_names_its_address_once_and_says_what_to_do(name: str, web_server: SimpleNamespace) -> None:
+    web_server.statuses = [503]
+    url = f"http://127.0.0.1:{web_server.port}/health"
+    named = {"name": name} if name else {}
+    (bad,) = run(["dash"], option(**named, url=url, retries=1, delay=3))
+    assert bad.text == f"{name}: {url} answered with status 503".removeprefix(": ")
+    assert "It had 2 attempts, 3 s apart" in bad.remedy
+    (closed,) = run(["dash"], option(**named, url="http://127.0.0.1:1/health"))
+    assert closed.text.count("http://127.0.0.1:1/health") == 1
+    assert "urlopen" not in closed.text
+    (port,) = run(["dash"], option(**named, port=1))
+    assert port.text.count("port 1") == 1
+
+
 def test_the_budget_counts_every_attempt_and_pause() -> None:
     assert (
         total_budget(checks(option(port=1, retries=2, delay=3, timeout=10), option(port=2, timeout=4))) == 40

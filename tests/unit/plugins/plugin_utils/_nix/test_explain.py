@@ -227,6 +227,20 @@ def test_an_unknown_failure_has_none() -> None:
     assert remedy_for("error: the moon is full") == ""
 
 
+@pytest.mark.parametrize("version", ["2.8", "2.34"])
+def test_a_missing_path_names_the_directory_that_relative_ones_count_from(version: str) -> None:
+    text = {
+        "2.8": "error: getting status of '/home/ann/p/nowhere': No such file or directory",
+        "2.34": "error: path '/home/ann/p/nowhere' does not exist",
+    }[version]
+    assert (
+        remedy_for(text, directory="/home/ann/p")
+        == "Correct the path; a relative one counts from /home/ann/p."
+    )
+    in_store = text.replace("/home/ann/p", f"/nix/store/{'a' * 32}-source")
+    assert "a relative one" not in remedy_for(in_store, directory="/home/ann/p")
+
+
 @given(st.text())
 def test_any_text_has_a_cause(text: str) -> None:
     assert isinstance(cause_of(text), str)

@@ -15,6 +15,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.rollback import (
     Chosen,
     choose_generation,
+    further_back,
     nearest_deploys,
     remembered_deploys,
 )
@@ -250,3 +251,29 @@ def test_a_record_beside_its_generation_is_remembered_without_a_history() -> Non
     answer += [f"generations=1 1000 {THREE}", f"generations=2 1000 {ONE}", "end=probe"]
     host = read_probe(parse_answer("probe", RemoteResult(0, "\n".join(answer), "")))
     assert choose_generation(host, f"deploy:{run_at(10)}").number == 2
+
+
+A, B, C = "20260101T100000-aaaaaaaa", "20260102T100000-bbbbbbbb", "20260103T100000-cccccccc"
+
+
+def last_deployed(deploy: str) -> ProbeResult:
+    lines = ["nixferry=1", "generation=2", "profile_target=x", "end=probe"]
+    if deploy:
+        lines.insert(1, f"deployed=2 {TWO} 1000 x switch - deploy={deploy} ann@laptop")
+    return read_probe(parse_answer("probe", RemoteResult(0, "\n".join(lines), "")))
+
+
+def test_a_host_that_the_last_deploy_did_not_change_is_warned_of() -> None:
+    warning = further_back(last_deployed(B), {A, B, C})
+    assert f"the last deploy, {C}, did not change this host, so `previous` undoes deploy {B} here" in warning
+    assert f"deploy:{B} takes all hosts to what they had before the last deploy" in warning
+    only = further_back(last_deployed(""), {C})
+    assert "undoes what it had before here" in only
+    assert "takes all hosts" not in only
+
+
+@pytest.mark.parametrize(
+    ("own", "known"), [(C, {A, B, C}), (B, {B}), (C, {A, B}), (A, set()), ("", {"", "invalid"})]
+)
+def test_a_host_that_the_last_deploy_changed_goes_back_without_a_word(own: str, known: set[str]) -> None:
+    assert further_back(last_deployed(own), known) == ""

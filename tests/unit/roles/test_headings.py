@@ -1,0 +1,56 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What an ordinary deploy prints: a heading for each step, however many hosts, and none that only ends the role."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from stage import Stage
+
+HEADING = re.compile(r"^TASK \[(?:nixferry\.deploy\.)?(?:\w+ : )?(.*?)\] \*", re.MULTILINE)
+READ = "Read what each host is built from"
+BUILD = "Build the systems of all hosts together"
+COPY = "Copy the missing paths to the host"
+SWITCH = "Activate the system, and roll back if it is not healthy"
+ROLES: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "nixos": ({}, [READ, BUILD, COPY, SWITCH]),
+    "profile": ({"profile_kind": "home-manager"}, [READ, BUILD, COPY, SWITCH]),
+}
+
+
+def headings(output: str) -> list[str]:
+    """The headings of the role's own tasks; Ansible's own checks the types of the role's variables."""
+    return [name for name in HEADING.findall(output) if not name.startswith("Validating arguments")]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_ordinary_deploy_has_a_heading_for_each_step(stage: Stage, role: str) -> None:
+    variables, steps = ROLES[role]
+    hosts = dict.fromkeys(("a", "b", "c"), variables)
+    done = stage.run([{"hosts": "all", "roles": [f"nixferry.deploy.{role}"]}], hosts, shows_skipped=True)
+    assert done.return_code == 0, done.output
+    told = headings(done.output)
+    # What is skipped is one task before the activation and one after it, whatever can be asked for.
+    asked = [
+        "Run the pre-deploy checks and prepare the secrets",
+        "Settle the transaction, place the other secrets",
+    ]
+    own = [name for name in told if not name.startswith(tuple(asked))]
+    assert own == steps, done.output
+    assert len(told) <= len(steps) + (2 if role == "nixos" else 0), done.output
+    assert "End here" not in done.output
+
+
+def test_the_task_in_which_a_host_without_a_build_fails_says_so(stage: Stage) -> None:
+    hosts = {
+        "good": {},
+        "bad": {"answers": {"nix_build": {"failed": True, "msg": "bad: build failed: no luck"}}},
+    }
+    done = stage.run([{"hosts": "all", "roles": ["nixferry.deploy.nixos"]}], hosts)
+    assert done.failed == {"bad"}, done.output
+    assert f"{COPY}; report the failed build of bad" in headings(done.output), done.output
