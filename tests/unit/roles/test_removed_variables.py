@@ -192,7 +192,9 @@ def test_a_roll_back_refuses_those_alone_that_it_had_a_use_for(stage: Stage) -> 
     ]
     done = stage.run(plays, hosts)
     assert done.failed == {"late", "home_late"}, done.output
-    assert done.steps == {"late": [], "urgent": [BACK], "home_late": [], "home_urgent": [BACK]}
+    # Of several hosts the last deploy may not have changed all.
+    asked = "Ask the host which deploys it remembers"
+    assert done.steps == {"late": [], "urgent": [asked, BACK], "home_late": [], "home_urgent": [BACK]}
 
 
 def test_module_defaults_reach_every_step_and_may_differ_from_host_to_host(stage: Stage) -> None:
