@@ -24,7 +24,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import BuildTask, Realiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.shared_results import add_findings
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
@@ -66,7 +65,7 @@ class ActionModule(NixferryAction):
                 if options["all_hosts"]
                 else "the next task that needs the build says why"
             )
-            self._warn(f"Failed for {names_text(result['failed_hosts'])}: {says}.")
+            self._warn(f"Failed for {', '.join(result['failed_hosts'])}: {says}.")
         return result if found is None else {**result, "left_out": dict(found.left_out)}
 
     def _task_for(self, options: dict[str, Any], host: str, directory: str, progress: Progress) -> BuildTask:

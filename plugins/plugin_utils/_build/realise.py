@@ -201,6 +201,9 @@ def failure_of(
         return result.error(step=STEP, deadline_name=TIMEOUT_NAME)
     first = own[0]
     message = first.reason if first.derivation in first.reason else f"{first.derivation}: {first.reason}"
+    last = next((line.strip() for line in reversed(log_tail) if line.strip()), "")
+    if last and last not in message:
+        message += f"; its log ends with: {last}"
     if first.derivation != target.derivation:
         message += f"; {target.derivation} needs it"
     if len(own) > 1:
@@ -208,7 +211,8 @@ def failure_of(
     return NixferryError(
         message,
         step=STEP,
-        remedy=remedy_for(first.reason) or f"The whole log: nix-store --read-log {first.derivation}",
+        remedy=remedy_for(first.reason)
+        or f"See in `output` why, and correct that. The whole log: `nix-store --read-log {first.derivation}`.",
         output=log_tail,
         where=result.where,
     )

@@ -162,7 +162,8 @@ def test_a_host_fails_for_its_own_dependency_and_shows_its_log() -> None:
     errors = realised(nix, "web1", "web2", logs=logs)
     assert set(errors) == {"web1"}
     error = errors["web1"]
-    assert error.cause == f"builder for '{dependency}' failed with exit code 1; {store('web1.drv')} needs it"
+    why = f"builder for '{dependency}' failed with exit code 1; its log ends with: undefined reference"
+    assert error.cause == f"{why}; {store('web1.drv')} needs it"
     assert error.output == ["undefined reference"]
     assert dependency in error.remedy
     assert error.step == "build"
