@@ -26,6 +26,8 @@ MATERIALISE_DEADLINE = 60  # seconds
 COLLECTIONS = REPOSITORY / ".build" / "collections"
 # How many times as long one evaluator is to take as several do on two processors, and seconds for a list of hosts.
 SPEED_AIM = 1.7
+# In the first run nothing is known of what a host takes; the second one has what the first has measured.
+MEMORY_RUNS = 2
 LISTING_HOSTS = 100
 LISTING_AIM = 2.0
 # What one host costs the evaluator: about a quarter of a second. Hosts of a real
@@ -113,28 +115,28 @@ class Times:
 
     def __init__(self, directory: Path, commands: Mapping[str, Command], repetitions: int) -> None:
         self.seconds: dict[str, list[float]] = {name: [] for name in commands}
-        self.memory: dict[str, float] = {}
-        for round_ in range(repetitions + 1):
+        self.memory: dict[str, list[float]] = {name: [] for name in commands}
+        for round_ in range(repetitions + MEMORY_RUNS):
+            looked_at = round_ < MEMORY_RUNS
             for name, command in commands.items():
-                # The first round warms up, and is the one in which memory is looked at.
+                # The first rounds warm up, and are those in which memory is looked at.
                 log = directory / "log"
-                outcome = run(command, log, with_memory=round_ == 0)
+                outcome = run(command, log, with_memory=looked_at)
                 if outcome.return_code != 0:
                     raise SystemExit(f"{name}: {log.read_text()}")
-                if round_ == 0:
-                    self.memory[name] = (outcome.memory or 0) / 2**20
+                if looked_at:
+                    self.memory[name].append((outcome.memory or 0) / 2**20)
                 else:
                     self.seconds[name].append(outcome.seconds)
 
     def table(self, title: str) -> str:
         """Seconds and MiB of each command."""
-        lines = [f"{title:26}     min   median      max      MiB"]
+        lines = [f"{title:26}     min   median      max      MiB    again"]
         for name, times in self.seconds.items():
             spread = Spread.of(times)
-            numbers = (
-                f"{spread.minimum:8.2f} {spread.median:8.2f} {spread.maximum:8.2f} {self.memory[name]:8.0f}"
-            )
-            lines.append(f"  {name:24}{numbers}")
+            numbers = f"{spread.minimum:8.2f} {spread.median:8.2f} {spread.maximum:8.2f}"
+            memory = " ".join(f"{each:8.0f}" for each in self.memory[name])
+            lines.append(f"  {name:24}{numbers} {memory}")
         return "\n".join(lines)
 
     def median(self, name: str) -> float:
@@ -167,7 +169,7 @@ def measure(directory: Path, hosts: int, arguments: argparse.Namespace) -> None:
             print(
                 f"  one evaluator takes {spread.median:.2f} times as long as {name} "
                 f"({spread.minimum:.2f} to {spread.maximum:.2f}; aim with two processors: {SPEED_AIM}), "
-                f"which took {times.memory[name]:.0f} of {memory} MiB"
+                f"which took {' and then '.join(f'{each:.0f}' for each in times.memory[name])} of {memory} MiB"
             )
 
 
@@ -212,6 +214,8 @@ def main(arguments: Sequence[str]) -> None:
         return
     print(f"{os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as name:
+        # What earlier runs of this user have remembered is not what is measured.
+        os.environ["XDG_STATE_HOME"] = str(Path(name, "state"))
         materialise = [str(REPOSITORY / "tests/fixtures/nixpkgs/materialise"), str(Path(name, "nixpkgs"))]
         subprocess.run(materialise, check=True, timeout=MATERIALISE_DEADLINE)
         inventory(Path(name), given.repetitions)

@@ -10,21 +10,16 @@ A checkout of any age will do. What it is too old for is left out, and the reaso
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fleets import FLEETS, HOSTS, answers_of, fleet_in, lay_out, listing_of, nix
-from lab import Lab, run
+from trees import TREE, with_a_tree
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate import Evaluation
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 
-TREE = Path(os.environ["NIXPKGS_TREE"]).resolve() if os.environ.get("NIXPKGS_TREE") else None
-with_a_tree = pytest.mark.skipif(TREE is None, reason="NIXPKGS_TREE names no checkout of nixpkgs")
 # The file and the word in it that tell whether a nixpkgs has what a format needs.
 EVAL_CONFIG_ARGUMENT = ("nixos/lib/eval-config.nix", "specialArgs")
 NEEDS = {
@@ -64,10 +59,6 @@ PLAIN = """
   modules = [ {{ imports = [ {{ imports = [ {module} ]; }} ]; }} {added} ];
 }}).config.system.build.toplevel.drvPath
 """
-# In a container, on the same paths.
-PROGRAM = """#!/bin/sh
-exec docker exec --interactive --env NIX_CONFIG {container} "$(basename "$0")" "$@"
-"""
 
 
 def needs(name: str) -> None:
@@ -81,41 +72,6 @@ def needs(name: str) -> None:
         )
         version = release.read_text().strip() if release else "of an unknown release"
         pytest.skip(f"this nixpkgs ({version}) has no {word} in {file}, which {name} needs")
-
-
-@pytest.fixture(scope="module", params=["here", "trixie", "forky"], ids=["here", "nix-2.26", "nix-2.34"])
-def programs(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Path | None]:
-    """A directory with the programs of a Nix; None for the one of this machine.
-
-    The others run in a container of the lab's image for a controller, which sees the tree, and what tests write.
-    """
-    if request.param == "here":
-        yield None
-        return
-    lab: Lab = request.getfixturevalue("lab")
-    inspect = ["docker", "inspect", "--format", "{{.Config.Image}}", lab.controller(request.param)]
-    image = run(inspect).stdout.strip()
-    directory = tmp_path_factory.getbasetemp()
-    container = f"{lab.controller(request.param)}-nixpkgs"
-    mounts = [f"--volume={TREE}:{TREE}:ro", f"--volume={directory}:{directory}"]
-    run(["docker", "run", "--detach", "--name", container, *mounts, image, "sleep", "infinity"])
-    try:
-        found = tmp_path_factory.mktemp(request.param)
-        for name in ("nix", "nix-instantiate", "nix-store"):
-            (found / name).write_text(PROGRAM.format(container=container))
-            (found / name).chmod(0o755)
-        yield found
-    finally:
-        subprocess.run(["docker", "rm", "--force", "--volumes", container], check=False, timeout=60)
-
-
-@pytest.fixture(scope="module")
-def by(programs: Path | None) -> Nix:
-    """Nix of that version."""
-    found: Nix = nix(programs)
-    return found
 
 
 @with_a_tree
