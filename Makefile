@@ -24,7 +24,7 @@ VERSION := $(shell sed -n 's/^version: *//p' galaxy.yml)
 PYTHON ?=
 K ?=
 PYTEST_ARGS ?=
-MOLECULE_ARGS ?= --all
+MOLECULE_ARGS ?=
 BENCH_ARGS ?=
 PYTEST_SELECTION := $(if $(K),-k "$(K)") $(PYTEST_ARGS)
 # One test at a time when they are selected by name: that is how one watches them.
@@ -109,6 +109,8 @@ demo-fleet: venv-test link lab-programs ## The same with a fleet of hosts in con
 
 # --- tests ------------------------------------------------------------------------------------------------------
 
+MOLECULE_SCENARIOS = $(filter-out default,$(patsubst extensions/molecule/%/molecule.yml,%,$(wildcard extensions/molecule/*/molecule.yml)))
+
 # The part of the matrix that the commit chooses (tests/tools/choose.py). Tests selected by name all run.
 export NIXFERRY_TEST_PART ?= $(if $(K),,1)
 
@@ -129,14 +131,11 @@ test-full: ## The same with the whole matrix, longer random walks, and a process
 test-unit: venv-unit ## Unit tests: seconds, neither Nix nor network (K=expression selects)
 	@$(TOOLS)/run-tests.sh $(BIN)/python tests/unit $(PARALLEL) $(PYTEST_SELECTION)
 
-# Shell code runs the same under any ansible-core, and so do tools: once is enough. The roles take turns, since each of their
-# tests runs several playbooks.
+# Shell code runs the same under any ansible-core, and so do tools: once is enough.
 test-unit-newest: venv-newest
 	@if [ -x $(VENV_NEWEST)/bin/python ]; then \
-		roles='--ignore tests/unit/roles'; \
-		if $(VENV_NEWEST)/bin/python $(TOOLS)/choose.py roles-under-newest left-out left-out run | grep -q run; then roles=; fi; \
 		$(TOOLS)/run-tests.sh $(VENV_NEWEST)/bin/python tests/unit --ignore tests/unit/target --ignore tests/unit/tools \
-			$$roles $(PARALLEL) $(PYTEST_SELECTION); \
+			$(PARALLEL) $(PYTEST_SELECTION); \
 	else \
 		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \
 	fi
@@ -154,8 +153,14 @@ lab-programs:
 lab: venv-test link lab-programs ## Start the hosts of the lab, for experiments; "make clean" removes them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-playbook tests/lab/up.yml
 
+# The hosts are those of the scenario named default. Of two commits, one runs a scenario.
 molecule: venv-test link lab-programs ## Scenarios of the roles (MOLECULE_ARGS="-s NAME" for one)
-	@cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" molecule test $(MOLECULE_ARGS)
+	@scenarios='$(MOLECULE_ARGS)'; \
+	if [ -z "$$scenarios" ]; then \
+		scenarios=$$($(BIN)/python $(TOOLS)/choose.py --turns 2 molecule $(MOLECULE_SCENARIOS) | sed 's/^/-s /'); \
+		echo "Scenarios:" $$scenarios; \
+	fi; \
+	cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" molecule test $$scenarios
 
 # --- linters ----------------------------------------------------------------------------------------------------
 

@@ -19,9 +19,13 @@ from pathlib import Path
 
 import choose
 import pytest
+import turns
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 COLLECTIONS_ROOT = REPOSITORY / ".build" / "collections"
+
+# pytest calls the hooks that it finds here.
+pytest_collection_modifyitems = turns.pytest_collection_modifyitems
 
 
 def _link_collection() -> None:
@@ -68,21 +72,6 @@ def pytest_report_header() -> str:
     if choose.everything():
         return "matrix: all of it"
     return f"matrix: the part of commit {choose.commit()[:12]} (make test-full runs all of it)"
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the cases of a test marked `takes_turns` that other commits run."""
-    groups: dict[tuple[str, int], list[pytest.Item]] = {}
-    for item in items:
-        mark = item.get_closest_marker("takes_turns")
-        if mark is not None:
-            group = mark.kwargs.get("among", item.nodeid.partition("[")[0])
-            groups.setdefault((group, mark.args[0]), []).append(item)
-    unwanted: set[pytest.Item] = set()
-    for (name, turns), group in groups.items():
-        unwanted |= set(group) - set(choose.in_turn(name, group, turns))
-    config.hook.pytest_deselected(items=[item for item in items if item in unwanted])
-    items[:] = [item for item in items if item not in unwanted]
 
 
 class _Recorder:

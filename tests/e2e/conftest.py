@@ -33,10 +33,18 @@ pytest_sessionfinish = fault_table.pytest_sessionfinish
 NIX_OF_A_CASE = re.compile(r"\bnix-2\.\d+|\b(?:bookworm|trixie|forky)\b")
 
 
+# These build images and machines of their own. Of so many commits one runs a file of them.
+COSTLY = ("builders", "mac")
+TURNS = 3
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the versions of Nix take turns: of the cases that differ in nothing else, a commit runs one."""
+    """Let the versions of Nix take turns, of cases that differ in nothing else, and the files of costly themes."""
     fault_table.begin_rows(items)
+    for item in items:
+        if item.path.parent.name in COSTLY:
+            item.add_marker(pytest.mark.takes_turns(TURNS, among="costly themes", whole_file=True))
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
         if NIX_OF_A_CASE.search(item.name):

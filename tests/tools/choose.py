@@ -2,20 +2,20 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Choose the part of a test matrix that runs for this commit: choose.py TOPIC CHOICE...
+"""Choose the part of a test matrix that runs for this commit: choose.py [--turns N] TOPIC CHOICE...
 
-With NIXFERRY_TEST_PART=1, as in ``make test``, the commit's hash chooses one of the choices, so that commit after
-commit all of them get their turn, and one commit always runs the same. Changes that are not committed do not count;
-NIXFERRY_TEST_COMMIT=... chooses as for another commit. Without it, as in ``make test-full`` and when pytest is run by
-hand, all of them are chosen.
+With NIXFERRY_TEST_PART=1, as in ``make test``, the commit's hash chooses one of the choices, or with --turns one in N,
+so that commit after commit all of them get their turn, and one commit always runs the same. Changes that are not
+committed do not count; NIXFERRY_TEST_COMMIT=... chooses as for another commit. Without it, as in ``make test-full`` and
+when pytest is run by hand, all of them are chosen.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -68,6 +68,12 @@ def _number(topic: str) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: choose.py TOPIC CHOICE...")
-    print(*chosen(sys.argv[1], sys.argv[2:]), sep="\n")
+    parser = argparse.ArgumentParser(usage="choose.py [--turns N] TOPIC CHOICE...")
+    parser.add_argument("--turns", type=int)
+    parser.add_argument("topic")
+    parser.add_argument("choices", nargs="*")
+    asked = parser.parse_args()
+    if asked.turns:
+        print(*in_turn(asked.topic, asked.choices, asked.turns), sep="\n")
+    else:
+        print(*chosen(asked.topic, asked.choices), sep="\n")

@@ -6,8 +6,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from ansible.release import __version__
 from stage import Stage, make_stage
+
+# Each test runs several playbooks for many hosts. Of so many commits one runs a file, with each ansible-core.
+TURNS = 3
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the files take turns."""
+    among = f"roles under {__version__}"
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.takes_turns(TURNS, among=among, whole_file=True))
 
 
 @pytest.fixture(scope="module")

@@ -65,6 +65,20 @@ def test_cases_take_turns(at_commit: Callable[[str], None]) -> None:
     assert {case for share in shares for case in share} == set(cases)
 
 
+@pytest.mark.parametrize("turns", [2, 3, 4])
+def test_what_takes_turns_comes_within_ten_commits(at_commit: Callable[[str], None], turns: int) -> None:
+    """All but seldom: by chance one in so many waits longer, which is why there are so few turns."""
+    items = list(range(6))
+    late = 0
+    for window in range(50):
+        ran: set[int] = set()
+        for number in range(10):
+            at_commit(f"commit {number} of window {window}")
+            ran.update(choose.in_turn("a group", items, turns))
+        late += len(set(items) - ran)
+    assert late / (50 * len(items)) < 0.1
+
+
 def test_topics_choose_independently(at_commit: Callable[[str], None]) -> None:
     at_commit("abc")
     assert len({choose.chosen(f"topic {number}", CHOICES)[0] for number in range(60)}) == len(CHOICES)
@@ -85,14 +99,18 @@ def test_without_a_part_everything_is_chosen(
 
 def test_the_program_prints_the_choice_of_the_commit_that_is_checked_out() -> None:
     environment = {name: value for name, value in os.environ.items() if name != choose.COMMIT}
-    command = [sys.executable, str(Path(choose.__file__)), "topic", *CHOICES]
+    command = [sys.executable, str(Path(choose.__file__))]
 
-    def printed(**more: str) -> list[str]:
+    def printed(*options: str, **more: str) -> list[str]:
+        argv = [*command, *options, "topic", *CHOICES]
         run = subprocess.run(
-            command, env={**environment, **more}, capture_output=True, text=True, check=True, cwd="/"
+            argv, env={**environment, **more}, capture_output=True, text=True, check=True, cwd="/"
         )
         return run.stdout.split()
 
     assert printed(**{choose.PART: ""}) == CHOICES
     assert printed(**{choose.PART: "1"}) == printed(**{choose.PART: "1"})
     assert len(printed(**{choose.PART: "1"})) == 1
+    share = printed("--turns", "2", **{choose.PART: "1"})
+    assert share in (CHOICES[::2], CHOICES[1::2])
+    assert printed("--turns", "2", **{choose.PART: ""}) == CHOICES
