@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import containers
 from lab import LabHost, run
 
 KEY_FILE = "/etc/nix/lab_ed25519"
@@ -46,7 +47,7 @@ def run_module(
 
 def execute(container: str, script: str) -> str:
     """Output of a shell script that must succeed."""
-    return run(["docker", "exec", "--interactive", container, "/bin/sh"], input=script).stdout.strip()
+    return containers.ask(container, script)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Pair:
         return self
 
     def authorize(self, line: str) -> None:
-        """Let the owner of a key log in as the builder's user, and nobody else."""
+        """Let the owner of a key log in as the builder's user, and no other."""
         self.builder.execute(
             f"""
             mkdir -p /home/builder/.ssh

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import containers
 import yaml
 from lab import REPOSITORY, LabHost, nix_environment, run, wait_until
 from plays import SWITCH
@@ -47,7 +48,7 @@ def copy_closures(host: LabHost, paths: Sequence[str]) -> None:
     with subprocess.Popen(
         ["nix-store", "--export", *closure], stdout=subprocess.PIPE, env={**os.environ, **environment}
     ) as export:
-        argv = ["docker", "exec", "--interactive", host.container, "nix-store", "--import"]
+        argv = containers.command(host.container, "nix-store", "--import")
         subprocess.run(
             argv, stdin=export.stdout, stdout=subprocess.DEVNULL, check=True, timeout=PHASE_DEADLINE
         )

@@ -12,12 +12,15 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import containers
+from processes import COMMAND_DEADLINE, PATIENCE, nix_environment, run
+from processes import wait_until as wait_until  # tests find it here
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB_WORK = REPOSITORY / ".build" / "lab"
@@ -26,65 +29,13 @@ BOOT_DIRECTORY = "/boot/grub"
 BOOT_DEFAULT = f"/usr/local/lib/nixferry-lab/grub-boots {BOOT_DIRECTORY}/grub.cfg"
 """What a host is asked for the system that it boots by default: the program that it boots by itself."""
 
-# How many times as long the tests wait on a machine that is busy with other work.
-PATIENCE = float(os.environ.get("NIXFERRY_TEST_PATIENCE") or 1)
 BOOT_DEADLINE = 60 * PATIENCE  # seconds until a started host must be up
-COMMAND_DEADLINE = 120  # seconds for one command of a test
 
 # One line that changes with any name, link target, mode, owner or content below /etc.
 ETC_FINGERPRINT = """
 { find /etc | sort | xargs -d '\\n' stat -c '%N %a %U'
   find /etc -type f | sort | xargs -d '\\n' sha256sum; } | sha256sum
 """
-
-
-def wait_until(condition: Callable[[], bool], *, deadline: float, what: str) -> None:
-    """Poll `condition` until it holds; raises TimeoutError naming `what` after `deadline` seconds."""
-    end = time.monotonic() + deadline * PATIENCE
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"{what}: not within {deadline} s")
-        time.sleep(0.1)
-
-
-def nix_environment() -> dict[str, str]:
-    """Environment variables that let Nix build here.
-
-    Root on a machine without build users (Debian's nix-bin alone) builds by itself; there is no network.
-    """
-    settings = ["substituters ="]
-    if os.geteuid() == 0:
-        settings += ["build-users-group =", "sandbox = false"]
-    return {"NIX_CONFIG": "\n".join(settings)}
-
-
-def run(
-    arguments: Sequence[str],
-    *,
-    input: str | None = None,
-    check: bool = True,
-    timeout: float = COMMAND_DEADLINE,
-    environment: Mapping[str, str] | None = None,
-    directory: Path | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a program; raises AssertionError with its output when `check` and it fails."""
-    done = subprocess.run(
-        arguments,
-        input=input,
-        stdin=subprocess.DEVNULL if input is None else None,
-        capture_output=True,
-        check=False,
-        text=True,
-        errors="replace",
-        timeout=timeout * PATIENCE,
-        env={**os.environ, **(environment or {})},
-        cwd=directory,
-    )
-    if check and done.returncode != 0:
-        raise AssertionError(
-            f"{' '.join(arguments)} failed with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        )
-    return done
 
 
 @dataclass(frozen=True)
@@ -118,8 +69,7 @@ class LabHost:
         self, script: str, *, check: bool = True, user: str = "root", timeout: float = COMMAND_DEADLINE
     ) -> subprocess.CompletedProcess[str]:
         """Run a shell script on the host by way of the container: works when ssh is locked out."""
-        argv = ["docker", "exec", "--interactive", "--user", user, self.container, "/bin/sh"]
-        return run(argv, input=script, check=check, timeout=timeout)
+        return containers.execute(self.container, script, user=user, check=check, timeout=timeout)
 
     def ask(self, script: str) -> str:
         """Output of a shell script that must succeed, without surrounding white space."""
@@ -145,7 +95,7 @@ class LabHost:
         return ["ssh", "-F", "none", *settings, *address]
 
     def http(self, path: str = "/version") -> tuple[int, str]:
-        """Status and body of a page of the host's web service; status 0 when nobody answers."""
+        """Status and body of a page of the host's web service; status 0 without an answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}", timeout=5) as answer:
                 return answer.status, answer.read().decode().strip()
@@ -243,7 +193,7 @@ class LabHost:
         with subprocess.Popen(
             ["nix-store", "--export", *paths], stdout=subprocess.PIPE, env={**os.environ, **environment}
         ) as export:
-            argv = ["docker", "exec", "--interactive", self.container, "nix-store", "--import"]
+            argv = containers.command(self.container, "nix-store", "--import")
             subprocess.run(
                 argv, stdin=export.stdout, stdout=subprocess.DEVNULL, check=True, timeout=COMMAND_DEADLINE
             )

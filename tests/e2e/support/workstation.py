@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import ansible
+import containers
 from lab import REPOSITORY, Lab, run
 from project import CONTROLLER_REPOSITORY, Project, make_project
 
@@ -49,8 +50,7 @@ class Client:
         return f"/etc/nix/{self.builder}_ed25519"
 
     def execute(self, script: str, *, user: str = "root", check: bool = True) -> str:
-        argv = ["docker", "exec", "--interactive", "--user", user, self.container, "/bin/sh"]
-        return run(argv, input=script, check=check).stdout.strip()
+        return containers.execute(self.container, script, user=user, check=check).stdout.strip()
 
 
 class Workstation(Client):
@@ -63,8 +63,7 @@ class Workstation(Client):
 
     def inside(self, script: str, *, user: str = "builder-root") -> str:
         """Output of a shell script in the builder's container."""
-        argv = ["docker", "exec", "--interactive", "--user", user, self.builder, "/bin/sh"]
-        return run(argv, input=script).stdout.strip()
+        return containers.ask(self.builder, script, user=user)
 
     def publish_base(self, container: str) -> None:
         """Let the base be the image of one of the lab's containers."""

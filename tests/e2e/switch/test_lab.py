@@ -169,6 +169,21 @@ def test_systemd_executes_itself_again_for_new_settings(web2: LabHost, project: 
     assert "would restart systemd" in output
 
 
+# What could make a command behave otherwise: namespaces, rights, the groups that systemd looks at, the directory.
+SELF = """
+for space in cgroup ipc mnt net pid user uts; do readlink /proc/self/ns/$space; done
+grep -E '^(Cap|Groups|NoNewPrivs|Seccomp|Uid)' /proc/self/status
+grep -E '^(0|[0-9]+:name=systemd):' /proc/self/cgroup
+pwd
+"""
+
+
+def test_commands_run_on_a_host_as_the_engine_runs_them(lab: Lab) -> None:
+    for host in lab.hosts.values():
+        by_the_engine = run(["docker", "exec", "--interactive", host.container, "/bin/sh"], input=SELF)
+        assert host.execute(SELF).stdout == by_the_engine.stdout
+
+
 def test_the_service_manager_of_a_user_is_told(web2: LabHost, project: Project) -> None:
     web2.execute("loginctl enable-linger deploy")
     code, output = switch_code(web2, project, {"version": "2", "userUnits": True})

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Programs of this machine that tests run, and conditions that they wait for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+# How many times as long the tests wait on a machine that is busy with other work.
+PATIENCE = float(os.environ.get("NIXFERRY_TEST_PATIENCE") or 1)
+COMMAND_DEADLINE = 120  # seconds for one command of a test
+
+
+def wait_until(condition: Callable[[], bool], *, deadline: float, what: str) -> None:
+    """Poll `condition` until it holds; raises TimeoutError naming `what` after `deadline` seconds."""
+    end = time.monotonic() + deadline * PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{what}: not within {deadline} s")
+        time.sleep(0.1)
+
+
+def nix_environment() -> dict[str, str]:
+    """Environment variables that let Nix build here.
+
+    Root on a machine without build users (Debian's nix-bin alone) builds by itself; there is no network.
+    """
+    settings = ["substituters ="]
+    if os.geteuid() == 0:
+        settings += ["build-users-group =", "sandbox = false"]
+    return {"NIX_CONFIG": "\n".join(settings)}
+
+
+def run(
+    arguments: Sequence[str],
+    *,
+    input: str | None = None,
+    check: bool = True,
+    timeout: float = COMMAND_DEADLINE,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a program; raises AssertionError with its output when `check` and it fails."""
+    done = subprocess.run(
+        arguments,
+        input=input,
+        stdin=subprocess.DEVNULL if input is None else None,
+        capture_output=True,
+        check=False,
+        text=True,
+        errors="replace",
+        timeout=timeout * PATIENCE,
+        env={**os.environ, **(environment or {})},
+        cwd=directory,
+    )
+    if check and done.returncode != 0:
+        raise AssertionError(
+            f"{' '.join(arguments)} failed with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
+    return done
