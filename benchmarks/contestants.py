@@ -29,7 +29,7 @@ NIXFERRY_BUILT = "nixferry, built before"
 
 @dataclass(frozen=True)
 class Deployment:
-    """One deploy that somebody is to do."""
+    """One deploy that a contestant is to do."""
 
     systems: Systems
     ssh_config: Path
@@ -40,7 +40,7 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Contestant:
-    """Somebody who does a deploy, or a part of it.
+    """A tool that does a deploy, or a part of it.
 
     ``prepare`` writes what the command needs, which is not timed. ``deploys``: whether the hosts must run the
     deployment's systems afterwards.

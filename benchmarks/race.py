@@ -55,7 +55,7 @@ class Race:
         """Let everybody do ``scenario`` to the first ``hosts`` hosts: once to look, then ``repetitions`` times.
 
         In each repetition the next contestant begins, so that neither the order nor a drift of the machine's
-        speed favours anybody. Somebody who fails is left out from then on.
+        speed favours no contestant. A contestant that fails is left out from then on.
         """
         records = [Record(contestant, scenario, hosts) for contestant in self.contestants]
         unchanged = self._build(hosts) if scenario == NO_OP else None

@@ -130,7 +130,7 @@ def fault(request: pytest.FixtureRequest, lab: Lab, project: Project) -> Fault:
 
 @pytest.fixture(scope="session")
 def fleet_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fleet files of every tool. Nobody changes them here."""
+    """The fleet files of every tool. No test changes them."""
     return lay_out(tmp_path_factory.mktemp("fleets"))
 
 

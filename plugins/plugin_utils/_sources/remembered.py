@@ -65,7 +65,7 @@ def recall(name: str) -> tuple[FleetListing, tuple[str, ...]] | None:
         found = FleetListing.of_data(data["listing"]), tuple(map(str, data["warnings"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    # The lists that are used are the newest. A directory that became read-only is no reason to evaluate again.
+    # The lists that are used are the newest. A directory that became read-only does not call for another evaluation.
     with contextlib.suppress(OSError):
         os.utime(file)
     return found

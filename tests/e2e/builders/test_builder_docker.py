@@ -77,7 +77,7 @@ def test_from_nothing_to_a_deploy(machine: Workstation, tmp_path: Path) -> None:
     assert re.fullmatch(rf"system={FOREIGN} host=localhost user=300\d\d", content)
     machine.inside(f"nix-store --check-validity {path}")
 
-    # Nobody else gets in, and what gets in can do little.
+    # No other key gets in, and what gets in can do little.
     found = machine.inspect()
     assert found["HostConfig"]["PortBindings"] == {
         "22/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(machine.port)}]

@@ -22,7 +22,7 @@ PAGE = REPOSITORY / "docs/docsite/rst/nix_installation.rst"
 OTHER_HOST_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDbnVCLVTWWnH0zhWQvKs9G9rlYTGdoQw3oXKsoaeLfi"
 RESTART = "systemctl reset-failed nix-daemon.service nix-daemon.socket; systemctl restart nix-daemon.service"
 FOREIGN = "# The office: leave it alone.\nssh://office aarch64-linux - 2\n"
-# Whoever has this kernel run programs for other processors has an emulator for all containers.
+# A kernel that runs programs for other processors has an emulator for all containers.
 BINFMT = Path("/proc/sys/fs/binfmt_misc/qemu-aarch64")
 
 

@@ -19,7 +19,7 @@ from project import PlaybookRun, Project, make_project
 
 PAGE = REPOSITORY / "docs/docsite/rst/nix_installation.rst"
 INSTALLED = "/nix/var/nix/profiles/default/bin/nix"
-# The distribution's Nix goes where nobody looks for it.
+# The distribution's Nix goes where it is not looked for.
 HIDE_NIX = "mkdir -p /opt/hidden; mv /usr/bin/nix* /opt/hidden/; rm -rf /etc/nix"
 # What installers leave behind, without what they fetch.
 _BRING = """

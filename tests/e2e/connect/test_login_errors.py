@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Nobody gets in, or in but not any further: what the user is told."""
+"""A login does not get in, or in but not any further: what the user is told."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def project(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @contextmanager
 def silent_port() -> Iterator[int]:
-    """A port where connections are taken and nobody says a word."""
+    """A port where connections are taken and nothing is said."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])
 

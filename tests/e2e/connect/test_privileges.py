@@ -200,7 +200,7 @@ def test_a_user_with_one_rule_deploys_and_nothing_else(web1: LabHost, project: P
     assert run.result(SWITCH)["outcome"] == "rolled-back"
     assert host.current_system() == host.boot_default() == new
 
-    # Status, and back to a generation that nobody has signed.
+    # Status, and back to a generation without a signature.
     told = project.run_playbook(
         task_play(host.name, "nix_generations", {"guard": GUARD}, vars=USER)
     ).assert_ok()
@@ -231,7 +231,7 @@ def test_another_nix_judges_signatures_alike(web2: LabHost, project: Project) ->
     unsigned = {**options, "play": {"vars": LOGIN_AND_SUDO}, "sign_key": "", "guard": ""}
     copied = project.run_playbook(deploy_play(host.name, **unsigned), "--tags", "copy").assert_ok()
     assert copied.result("nix_copy")["changed"]
-    # It is there, from the hands of somebody who was trusted, and the guard still wants to see who made it.
+    # It is there, from a user who was trusted, and the guard still wants to see who made it.
     run = project.run_playbook(deploy_play(host.name, **options))
     assert "neither signed" in run.result(SWITCH)["msg"]
     assert host.current_system() == old

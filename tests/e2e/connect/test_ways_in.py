@@ -222,7 +222,7 @@ def greets(host: LabHost) -> bool:
 
 
 def behind_a_jump_host(hosts: dict[str, LabHost], project: Project) -> dict[str, Any]:
-    """Let web1 answer nobody but the lab's hosts; web2 lets another user with another key jump there."""
+    """Let web1 answer the lab's hosts only; web2 lets another user with another key jump there."""
     target, jump = hosts["web1"], hosts["web2"]
     key = project.directory / "jump key"
     run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)])
@@ -255,7 +255,7 @@ def test_road(roads: Deployed, way: str) -> None:
 
 @pytest.mark.skipif(not PARAMIKO, reason="this ansible-core has no paramiko connection")
 def test_paramiko_logs_in_anew_for_the_confirmation(roads: Deployed) -> None:
-    """It keeps connections for whoever asks for the same user and host."""
+    """It keeps connections for any task with the same user and host."""
     # By the program's name: by the time the journal looks, the process may have moved from sshd's unit to its session.
     program = "--identifier=sshd --identifier=sshd-session"
     asked = f"journalctl --sync; journalctl --no-pager {program} | grep --count 'Accepted password for admin'"

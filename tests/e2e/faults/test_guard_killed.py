@@ -21,7 +21,7 @@ FIND_CHECK = "grep -lxzs '29[.]5' /proc/[0-9]*/cmdline"
 CHECK_DEADLINE = 30  # seconds until the controller must have begun its check
 SLOW_COMMIT = {"preSwitchChecks": {"slow": "case $NIXOS_ACTION in boot) sleep 30 ;; esac"}}
 
-# The guard's main process, and for a while whoever takes over from it.
+# The guard's main process, and for a while the process that takes over from it.
 KILL_GUARD = "read -r _ pid _ <$DIR/worker; kill -KILL $pid\n"
 KILL_RESCUERS = """
 for try in $(seq 30); do

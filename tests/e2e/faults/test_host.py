@@ -316,7 +316,7 @@ def test_specialisation_was_active(fault: Fault) -> None:
 
 
 def test_profile_points_elsewhere(fault: Fault) -> None:
-    """Somebody has set the profile and not switched: neither link is changed by a deploy that fails."""
+    """The profile was set without a switch: neither link is changed by a deploy that fails."""
     host = fault.use("web1")
     host.execute(f"nix-env --profile {SYSTEM_PROFILE} --set {fault.install({'version': 'elsewhere'})}")
     before = fault.remember()

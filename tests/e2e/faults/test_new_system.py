@@ -160,7 +160,7 @@ def test_another_switch_holds_its_lock_for_a_while(fault: Fault) -> None:
 
 
 def hold_switch_lock(host: LabHost, seconds: int) -> None:
-    """Somebody else runs switch-to-configuration, as far as its lock can tell."""
+    """Another user runs switch-to-configuration, as far as its lock can tell."""
     lock = "/run/nixos/switch-to-configuration.lock"
     hold = f"systemd-run --quiet --collect --unit=lock-holder flock {lock} sleep {seconds}"
     host.execute(f"mkdir -p /run/nixos; {hold}; until ! flock -n {lock} true; do sleep 0.1; done")

@@ -56,7 +56,7 @@ def test_power_cut(fault: Fault, phase: str) -> None:
 
 
 def test_power_cut_while_an_earlier_one_is_undone(fault: Fault) -> None:
-    """Nobody but the next controller undoes the first activation, and it is interrupted as well."""
+    """Only the next controller undoes the first activation, and it is interrupted as well."""
     deploy = HeldDeploy(fault, "web1", "committing, before the boot loader")
     old = fault.project.build("web1", patient_system(OLD))
     fault.host.install_system(old)

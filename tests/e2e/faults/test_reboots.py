@@ -19,7 +19,7 @@ pytestmark = pytest.mark.faults
 
 REBOOT = {"reboot": "if-required", "timeout_reboot": 60, "timeout_activation": 60}
 NEW_KERNEL: dict[str, Any] = {"version": "2", **FAULTS["new_kernel"]}
-# Nobody gets in any more, whatever system is activated, until the next boot.
+# No login works any more, whatever system is activated, until the next boot.
 STOPS_SSHD_FOR_GOOD = {
     "units": {
         "lockout.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\n"
@@ -97,7 +97,7 @@ def test_unhealthy_after_the_reboot(fault: Fault) -> None:
     fault.assert_settled(report, outcome="rolled-back")
 
 
-def test_nobody_gets_in_after_the_reboot(fault: Fault) -> None:
+def test_no_login_works_after_the_reboot(fault: Fault) -> None:
     fault.use("web2")
     # Stopped while it starts, sshd counts as failed: that alone would be a reason.
     report = fault.deploy({**NEW_KERNEL, **FAULTS["stops_sshd"]}, **REBOOT, failed_units="ignore")

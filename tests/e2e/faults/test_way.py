@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Faults on the way to the host: the controller dies, connections break, somebody else deploys at the same time."""
+"""Faults on the way to the host: the controller dies, connections break, another user deploys at the same time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_controller_killed(fault: Fault, phase: str) -> None:
     with deploy.begun() as controller:
         controller.kill()
     after = fault.assert_settled(None, new=deploy.new)
-    # Confirmed is confirmed, whether or not somebody waits for the answer.
+    # Confirmed is confirmed, whether or not a controller waits for the answer.
     assert after.runs == (deploy.new if deploy.is_committing else fault.before.runs)
 
 

@@ -116,7 +116,7 @@ def test_networks_of_nixops_morph_and_nixus_are_deployed(
     again = project.run_playbook(blocks["deploy.yml"], *arguments).assert_ok()
     assert [again.changed(host.name) for host in (web1, web2, web3)] == [[], [], []]
 
-    # Somebody is at work on web2: nothing is switched there, no secret is placed, and the others are deployed.
+    # A user is at work on web2: nothing is switched there, no secret is placed, and the others are deployed.
     for network in ("nixops/network.nix", "morph/network.nix"):
         path = project.directory / "fleets" / network
         path.write_text(re.sub(r'text = "(nixops|morph) ', r'text = "\1-2 ', path.read_text()))
@@ -126,7 +126,7 @@ def test_networks_of_nixops_morph_and_nixus_are_deployed(
     run = project.run_playbook(blocks["deploy.yml"], *inventories[:2], "--limit", "web1,web2")
     failures = [entry for entry in run.results if entry.status == "failed"]
     assert [entry.host for entry in failures] == ["web2"], run
-    assert "web2: pre-deploy check failed: Nobody is at work: exit code 1" in failures[0].result["msg"]
+    assert "web2: pre-deploy check failed: No work is under way: exit code 1" in failures[0].result["msg"]
     assert not run.find(SWITCH, "web2")
     assert web2.snapshot() == held
     assert web2.ask("cat /var/secrets/token") == "contents of a token"

@@ -85,7 +85,7 @@ def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Site:
     return Site(host, paths)
 
 
-def test_first_system_is_refused_for_a_file_that_nobody_knows(site: Site, project: Project) -> None:
+def test_first_system_is_refused_for_an_unknown_file(site: Site, project: Project) -> None:
     ran = project.run_playbook(switch_play("fresh1", site.options("collides")))
     assert outcomes(ran, "fresh1") == ["failed"], str(ran)
     message = ran.result(SWITCH)["msg"]

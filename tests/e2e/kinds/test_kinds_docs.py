@@ -88,7 +88,7 @@ def test_examples(lab: Lab, project: Project, flake: Path) -> None:
 
     for user in USERS:
         host.execute(f"useradd --create-home --shell /bin/bash --groups nix-users --password '*' {user}")
-    # Nobody here is trusted with what is not signed.
+    # No user here is trusted with what is not signed.
     attributes = {user: f'homeConfigurations."{user}@fresh1".activationPackage' for user in USERS}
     copy_closures(host, list(build(flake / "home-manager", attributes).values()))
     described = yaml.safe_load(inventory)

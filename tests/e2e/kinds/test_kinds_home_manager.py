@@ -4,7 +4,7 @@
 
 """Kind home-manager for two users of a Debian host, by the real program's contract: tests/fixtures/mini-home-manager.
 
-Ann logs in herself and has a service manager only while she is logged in. Ben is become by somebody else, and his
+Ann logs in herself and has a service manager only while she is logged in. Ben is become by another user, and his
 service manager lingers. The tests of this file share the host and go from one to the next.
 """
 
@@ -206,11 +206,13 @@ def test_update_specialisation_and_what_the_dry_activation_says(site: Site, home
         site.settled(user)
         assert site.ask(user, "cat .config/greeting .config/new/only-in-2") == "hello from 2\n2"
         assert site.ask(user, f"readlink -e {PROFILE}") == site.paths[f"{user}-v2"]
-        assert site.ask(user, f"ls -d {PROFILE}-*-link | wc -l") == "2", "the specialisation is no generation"
+        assert site.ask(user, f"ls -d {PROFILE}-*-link | wc -l") == "2", (
+            "the specialisation is not a generation"
+        )
 
 
 def test_whatever_fails_is_rolled_back_to_exactly_the_old_home(site: Site, homes: Project) -> None:
-    """Whoever only runs the old generation's program leaves what the new one has linked."""
+    """Running only the old generation's program leaves what the new one has linked."""
     before = {user: site.shown(user) for user in USERS}
     for user in USERS:
         site.ask(user, "rm -f .profile; echo precious >.profile")
@@ -251,7 +253,7 @@ def test_user_unit_that_dies_a_moment_later_is_found(site: Site, homes: Project)
 
 
 def test_power_cut_is_undone_by_the_boot_or_by_the_next_deploy(site: Site, homes: Project) -> None:
-    """Ben's service manager starts with the host; nobody acts for Ann until somebody deploys to her."""
+    """Ben's service manager starts with the host; nothing acts for Ann until the next deploy to her."""
     host = site.host
     before = {user: site.shown(user) for user in USERS}
     with controller_at_work(homes, site.play(",".join(NAMES.values()), site.options("hangs"))):

@@ -174,7 +174,7 @@ def test_engines_are_found_and_what_is_missing_is_said(mac: Mac, tmp_path: Path)
     assert found("orbstack") == ("orbstack", ".orbstack/run/docker.sock")
     assert found("colima") == ("colima", ".colima/office/docker.sock")
     assert found("podman") == ("podman", "T/machine-default-api.sock")
-    # The file of a socket is no engine; the context is what the user has chosen.
+    # The file of a socket is not an engine; the context is what the user has chosen.
     assert found("stale") == ("orbstack", ".orbstack/run/docker.sock")
     assert found("context") == ("colima", ".colima/office/docker.sock")
 
@@ -375,7 +375,7 @@ def test_the_official_installation_is_removed(mac: Mac, tmp_path: Path) -> None:
     again = with_role(mac, project, state="absent", delete_store=True).assert_ok()
     assert again.changed("localhost") == []
 
-    # nix-darwin without its volume is no machine to install another Nix on.
+    # Where nix-darwin lacks its volume no other Nix may be installed.
     mac.execute("mkdir /etc/nix; ln -s /nix/store/away/nix.conf /etc/nix/nix.conf")
     kept = with_role(mac, project, method="none")
     assert "see whether /nix is mounted" in kept.result("Refuse a system whose configuration has Nix")["msg"]

@@ -205,7 +205,7 @@ class Fault:
         - The next deploy works.
 
         `new` is the store path of the new system; by default the one that the report names. With `interrupted` the
-        host may have lost power before it could end the record of its activation, and nobody came to do so: the
+        host may have lost power before it could end the record of its activation, and no controller came to do so: the
         next deploy does.
         """
         self._wait_for_login(deadline)
@@ -258,7 +258,7 @@ class Fault:
         return str(report.get("outcome") or ("failed" if "msg" in report else "?"))
 
     def _wait_until_settled(self, interrupted: bool = False) -> HostState:
-        """The host once nobody works on it any more; with a failed roll back the roots are meant to stay."""
+        """The host once no deploy works on it any more; with a failed roll back the roots are meant to stay."""
         seen: list[HostState] = []
 
         def settled() -> bool:

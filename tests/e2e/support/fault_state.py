@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from lab import BOOT_DEFAULT, SYSTEM_PROFILE, LabHost
 
-# Prints "key value" lines. Of the guard's own files only those count that nobody needs once it has ended:
+# Prints "key value" lines. Of the guard's own files only those count that are of no use once it has ended:
 # the records of activations stay.
 LOOK = f"""
 say() {{ echo "$1 $2"; }}
@@ -42,7 +42,7 @@ for record in /var/lib/nixferry/activations/*; do
 done
 for path in /nix/var/nix/gcroots/nixferry/* /etc/systemd/system/nixferry-* /run/nixferry/lock* \
     /var/lib/nixferry/new /var/lib/nixferry/test.*; do
-    # What the guard has set aside is somebody else's.
+    # What the guard has set aside is not the guard's own.
     case $path in *.garbage.*) continue ;; esac
     if [ -e "$path" ] || [ -L "$path" ]; then say left "$path"; fi
 done

@@ -98,7 +98,7 @@ def test_what_a_hanging_command_has_started_is_ended(
 def test_power_cut_without_a_boot_loader(
     fresh1: LabHost, project: Project, versions: dict[str, str], fault: Fault, phase: str
 ) -> None:
-    """No boot loader remembers the old version, and nobody deploys again: the host undoes it by itself."""
+    """No boot loader remembers the old version, and no deploy follows: the host undoes it by itself."""
     host = fresh1
     fault.row["host"] = host.name
     deploy(project, host, versions["v1"]).assert_ok()

@@ -148,7 +148,7 @@ def test_two_deployers(web1: LabHost, project: Project) -> None:
     # The second run has nothing to do, forced or not.
     assert deploy("").assert_ok().result(SWITCH)["outcome"] == "unchanged"
 
-    # Going back is no deploy of an older revision.
+    # Going back is not a deploy of an older revision.
     back = project.run_named("nixferry.deploy.rollback", "--limit", "web1").assert_ok()
     assert back.result("nix_rollback")["outcome"] == "committed"
     assert web1.current_system() == theirs
@@ -166,7 +166,7 @@ def test_two_deployers(web1: LabHost, project: Project) -> None:
 AWAY = "ansible_host=127.0.0.1 ansible_port=1 ansible_user=root"
 
 
-def test_nobody_is_reached(project: Project) -> None:
+def test_no_host_is_reached(project: Project) -> None:
     inventory = project.write("away.ini", f"gone1 {AWAY}\ngone2 {AWAY}\ngone3 {AWAY}\n")
     play = deploy_play("all", {"serial": [2, 1]}, store_path="/nix/store/" + "0" * 32 + "-system")
     settings = {**ENABLED, "NIXFERRY_REPORT_FILE": "report.json"}

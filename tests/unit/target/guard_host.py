@@ -292,7 +292,7 @@ class Host:
 
     @staticmethod
     def is_alive(process: int) -> bool:
-        """Whether the process exists and is no zombie."""
+        """Whether the process exists and is not a zombie."""
         try:
             state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
         except (FileNotFoundError, ProcessLookupError):

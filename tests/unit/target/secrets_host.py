@@ -20,7 +20,7 @@ from guard_host import Completed, Host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.task import place_secrets, secrets_task
 
-# Whoever runs the tests is root here.
+# The user who runs the tests is root here.
 STAT = """\
 #!/bin/sh
 if [ "$1" = -f ]; then

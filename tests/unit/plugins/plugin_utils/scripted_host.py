@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A host that answers from a list, and a clock that goes on only when somebody sleeps."""
+"""A host that answers from a list, and a clock that goes on only during a sleep."""
 
 from __future__ import annotations
 

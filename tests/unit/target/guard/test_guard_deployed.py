@@ -153,7 +153,7 @@ def test_force_replaces_any_revision_and_says_so(host: Host) -> None:
     assert [note for note in done.notes if FIRST in note and "ann@laptop" in note]
 
 
-def test_somebody_elses_modified_tree_is_named(host: Host) -> None:
+def test_the_modified_tree_of_another_user_is_named(host: Host) -> None:
     host.deploy(host.toplevel("first"), revision=f"{FIRST}-dirty", deployer="ann@laptop")
     done = host.deploy(host.toplevel("second"), revision=FIRST, deployer="ann@laptop")
     assert done.notes == ()

@@ -342,7 +342,7 @@ def test_toplevel_for_another_platform_is_refused(host: Host) -> None:
 
 
 @EVERY_SHELL
-def test_a_start_that_nobody_listens_to_any_more_begins_nothing(host: Host) -> None:
+def test_a_start_without_a_controller_that_listens_begins_nothing(host: Host) -> None:
     """The controller has looked over a new login meanwhile, and found that nothing was begun."""
     slow = host.programs / "nix-store"
     slow.write_text(

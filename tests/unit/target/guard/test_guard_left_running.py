@@ -121,7 +121,7 @@ def test_profile_that_the_activation_has_set_is_left_and_named(host: Host) -> No
 
 
 def test_failed_system_is_activated_again_by_the_next_deploy(host: Host) -> None:
-    """The profile points to it and nothing else tells what runs, but it is no success."""
+    """The profile points to it and nothing else tells what runs, but that is not a success."""
     new = host.toplevel("new")
     kind = replace(profile_kind('[ -e "$HOST/mended" ]'), profile=str(host.profile))
     host.ended(start(host, new, kind=kind).activation_id)

@@ -237,7 +237,7 @@ def test_controller_goes_on_where_the_unit_never_ran(machine: Machine) -> None:
     assert host.status(started.activation_id).interrupted
     assert host.recover(started.activation_id).phase in ("activating", "awaiting-confirmation")
     host.awaited(started.activation_id)
-    # It comes late, and disturbs nobody.
+    # It comes late, and does no harm.
     machine.run_unit()
     assert host.confirm(started.activation_id).phase == "committed", host.story()
 

@@ -100,7 +100,7 @@ def test_power_cut_after_the_boot_loader_finishes_the_commit(host: Host) -> None
 
 
 def test_power_cut_during_the_commit_and_another_tool_afterwards(host: Host) -> None:
-    """What somebody has deployed by other means since then is not taken away."""
+    """What was deployed by other means since then is not taken away."""
     started = commit_cut(host, ":")
     by_hand = host.toplevel("by-hand")
     host.run_system(by_hand)
@@ -243,7 +243,7 @@ def worker_line(host: Host) -> str:
 
 
 def test_ordinary_user_keeps_the_state_at_home(host: Host) -> None:
-    host.program("id", "#!/bin/sh\ncase $1 in -[ug]) echo 1000 ;; *) echo somebody ;; esac\n")
+    host.program("id", "#!/bin/sh\ncase $1 in -[ug]) echo 1000 ;; *) echo other ;; esac\n")
     profile = host.directory / "home/.local/state/nix/profiles/app"
     profile.parent.mkdir(parents=True)
     kind = replace(profile_kind("echo $PROFILE >$HOST/where"), profile="~/.local/state/nix/profiles/app")
@@ -290,7 +290,7 @@ def test_what_lies_in_the_place_of_the_state_is_set_aside(host: Host, place: str
         path.mkdir(parents=True)
     else:
         path.parent.mkdir(exist_ok=True)
-        path.write_text("somebody else's")
+        path.write_text("of another user")
     assert host.deploy(host.toplevel("new")).phase == "committed"
     assert len(list(path.parent.glob(f"{path.name}.garbage.*"))) == 1
     assert path.is_dir() == (place != "contact")
@@ -332,7 +332,7 @@ def test_what_the_next_boot_needs_reaches_the_disk_in_order(host: Host) -> None:
 
 @pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 def test_no_process_outlives_a_record_that_is_deleted(host: Host) -> None:
-    """Somebody who removes the state by hand removes the dead-man with it."""
+    """A user who removes the state by hand removes the dead-man with it."""
     started = host.start(host.toplevel("new"))
     host.awaited(started.activation_id)
     worker = host.worker(started.activation_id)

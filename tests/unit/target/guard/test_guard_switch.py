@@ -68,7 +68,7 @@ def test_a_start_that_is_sent_twice_starts_once(host: Host) -> None:
 def test_who_may_not_change_the_profile_starts_nothing(host: Host) -> None:
     """A play that forgot `become` activated nothing, and had no way to put the old system back either."""
     old = host.current
-    # What not even root can write to, since it is no directory.
+    # What not even root can write to, since it is not a directory.
     place = host.directory / "profiles" / "file"
     place.write_text("")
     forbidden = replace(host.kind, profile=str(place / "system"))
@@ -92,7 +92,7 @@ def test_the_answer_begins_a_line_of_its_own(host: Host) -> None:
 
 
 @EVERY_SHELL
-def test_deploy_that_nobody_confirms_is_rolled_back(host: Host) -> None:
+def test_a_deploy_without_a_confirmation_is_rolled_back(host: Host) -> None:
     old = host.current
     started = host.start(host.toplevel("new"), timeout_confirm=1)
     ended = host.ended(started.activation_id)
@@ -284,7 +284,7 @@ def test_first_generation_that_fails_does_not_promise_an_old_one(host: Host) -> 
 
 
 def test_old_system_may_differ_from_the_profile(host: Host) -> None:
-    """Somebody ran `test` before: what ran comes back, and what boots stays."""
+    """`test` was run before: what ran comes back, and what boots stays."""
     tested, old = host.toplevel("tested"), host.current
     assert host.deploy(tested, action="test").phase == "committed"
     ended = host.ended(host.start(host.toplevel("new"), timeout_confirm=1).activation_id)

@@ -78,7 +78,7 @@ def test_it_comes_and_goes(host: Host, rule_file: Path) -> None:
     assert (host.directory / "sudo").read_text() == f"-n -l -U root {program}\n"
     assert not install(host, rule_file, "root").changed
 
-    # Whoever changes it, or opens it to others, is corrected.
+    # A change of it, or of who may read it, is undone.
     for spoil in (lambda: program.write_text(PROGRAM + "\n"), lambda: program.chmod(0o777)):
         spoil()
         done = install(host, rule_file, "root")

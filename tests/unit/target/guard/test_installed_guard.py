@@ -42,7 +42,7 @@ def test_a_deploy_and_the_way_back(host: Host) -> None:
     guarded = install(host)
 
     def deploy(toplevel: str) -> GuardStatus:
-        status = guarded.start(toplevel, deployer="somebody's controller")
+        status = guarded.start(toplevel, deployer="another controller")
         client = guarded.client
         waiting = client.status(status.activation_id, wait_while=("prepared", "activating"), seconds=100)
         assert waiting.phase == "awaiting-confirmation"
@@ -50,7 +50,7 @@ def test_a_deploy_and_the_way_back(host: Host) -> None:
 
     first, second = guarded.toplevel("first"), guarded.toplevel("second")
     done = deploy(first)
-    assert (done.phase, done.deployer) == ("committed", "somebody's controller as ferry")
+    assert (done.phase, done.deployer) == ("committed", "another controller as ferry")
     assert host.current == host.boots == host.profile_target == first
     assert guarded.start(first).unchanged
     assert deploy(second).phase == "committed"
@@ -362,7 +362,7 @@ def test_every_field_of_a_request_has_a_rule_and_a_caller_says_no_command() -> N
 
 
 def test_the_version_that_began_an_activation_ends_it(guarded: Guarded) -> None:
-    """Somebody installs the guard anew while an activation waits."""
+    """The guard is installed anew while an activation waits."""
     host = guarded.host
     started = guarded.start(guarded.toplevel("new"))
     program = guarded.program.read_text()

@@ -251,7 +251,7 @@ def test_profile_of_home_manager_is_beside_the_users_other_profiles(
 def test_first_home_is_removed_with_all_that_leads_into_it(systems: dict[str, Path]) -> None:
     base = systems["new"].parent
     files, home = systems["new"] / "home-files", base / "home"
-    # Whichever is the last that `find` names: a directory that is not empty stays, and is no failure.
+    # Whichever is the last that `find` names: a directory that is not empty stays, which is not a failure.
     for name in ("plain", ".config/deep/er", ".config/kept", "kept/gone"):
         (files / name).parent.mkdir(parents=True, exist_ok=True)
         (files / name).write_text(name)

@@ -122,7 +122,7 @@ def test_boot_unit_of_a_user_whose_service_manager_lingers(host: Host) -> None:
     linger.parent.mkdir(parents=True)
     units = host.directory / "home/.config/systemd/user"
     quiet = profile_kind("true")
-    # Without lingering nobody would start it.
+    # Without lingering it would not be started.
     host.ended(host.start(host.toplevel("first"), kind=quiet, timeout_confirm=1).activation_id)
     assert not units.exists()
     linger.touch()

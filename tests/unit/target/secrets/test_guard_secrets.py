@@ -312,7 +312,7 @@ def test_secrets_that_cannot_be_put_into_place(secrets: SecretsHost) -> None:
     host = secrets.host_
     old = deploy(secrets, 1)
     staged = stage(secrets, 2)
-    # Somebody has put a directory there meanwhile.
+    # Meanwhile a directory was put there.
     secrets.path("/var/keys/disk").unlink()
     secrets.path("/var/keys/disk/in-the-way").mkdir(parents=True)
     started = host.start(host.toplevel("v2"), secrets=staged)

@@ -85,7 +85,7 @@ def test_what_changes_is_told_and_nothing_of_a_content(secrets: SecretsHost) -> 
     assert secrets.content(odd) == WORD.encode()
     assert secrets.mode(odd) == 0o440
     assert any(line.startswith("app:root ") for line in secrets.chowns())
-    # Here the file cannot really belong to somebody else.
+    # Here the file cannot really belong to another user.
     declared["app"]["user"] = "root"
     assert not secrets.place(declared)["changed"]
 
@@ -115,7 +115,7 @@ def test_what_is_declared_no_more(secrets: SecretsHost) -> None:
     two = {"a": {"text": "1"}, "b": {"text": "2"}}
     secrets.place(two)
     foreign = secrets.path("/run/keys/foreign")
-    foreign.write_text("of somebody else")
+    foreign.write_text("of another user")
     assert not secrets.place({"a": two["a"]})["changed"]
     assert secrets.place({"a": two["a"]}, phase="pre-activation", exclusive=True)["removed"] == []
     told = secrets.place({"a": two["a"]}, exclusive=True, check_mode=True)
@@ -440,7 +440,7 @@ def test_what_is_sent_again_after_a_lost_answer_is_done_once(secrets: SecretsHos
     assert not secrets.place({"a": {"text": WORD}})["changed"]
 
 
-def test_somebody_else_deploys(secrets: SecretsHost) -> None:
+def test_another_user_deploys(secrets: SecretsHost) -> None:
     host = secrets.host_
     started = host.start(host.toplevel("new"))
     host.awaited(started.activation_id)

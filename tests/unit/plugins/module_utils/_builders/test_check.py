@@ -17,7 +17,7 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._builders.failures
 from ansible_collections.nixferry.deploy.plugins.module_utils._builders.verify import SANDBOX_HOST, Built
 
 NIX: Any = SimpleNamespace(version=(2, 26), lix=False)
-DOWN = Failure("refused", "network", "Nobody listens", "Start it.", "Connection refused")
+DOWN = Failure("refused", "network", "No server listens", "Start it.", "Connection refused")
 
 
 class Builder:
@@ -76,7 +76,7 @@ def test_each_step_is_told_with_its_outcome(monkeypatch: pytest.MonkeyPatch, tmp
 def test_another_output_than_that_of_the_derivation(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
 ) -> None:
-    """What an earlier build has left, or somebody else's: the nonce of this one is not in it."""
+    """What an earlier build has left, or another user's: the nonce of this one is not in it."""
     stale = Built(f"0123456789abcdef\nhost={SANDBOX_HOST}\n", "/nix/store/b")
     result, failure, kinds = check(monkeypatch, tmp_path, ["smoke", "trust"], {kind: stale})
     assert failure is not None

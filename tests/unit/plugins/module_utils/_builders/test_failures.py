@@ -146,7 +146,7 @@ RECORDED = [
     ),
 ]
 
-# How far things went, which is where somebody who does not know the cause would look.
+# How far things went, which is where a user who does not know the cause would look.
 STAGES = {
     "file": {"machines_syntax"},
     "client": {"restricted"},

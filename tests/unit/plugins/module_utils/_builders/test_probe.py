@@ -63,7 +63,7 @@ def test_a_key_that_others_may_read(key: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_a_key_of_somebody_else(key: Path) -> None:
+def test_a_key_of_another_user(key: Path) -> None:
     os.chown(key, NOBODY, NOBODY)
     failure = failure_of(key)
     assert (failure.code, str(NOBODY) in failure.evidence) == ("key_owner", True)

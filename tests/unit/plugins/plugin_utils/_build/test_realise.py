@@ -216,7 +216,7 @@ def test_a_host_that_was_built_before_the_error_is_fine() -> None:
     assert "the timeout for the build expired" in errors["web2"].cause
 
 
-def test_a_store_path_that_nobody_has() -> None:
+def test_a_store_path_that_no_store_has() -> None:
     class Unable(Store):
         def realise(self, paths: Sequence[str]) -> NixResult:
             return NixResult(1, "", "", ("nix-store",), errors=(f"error: build of '{paths[0]}' failed",))

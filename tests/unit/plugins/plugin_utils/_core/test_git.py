@@ -130,7 +130,7 @@ def test_a_hooks_environment_does_not_matter(checkout: Path, monkeypatch: pytest
     assert flake_revision(".", str(checkout)).repository == str(checkout)
 
 
-def test_a_checkout_of_somebody_else_is_not_silently_ignored(
+def test_a_checkout_of_another_user_is_not_silently_ignored(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
@@ -186,7 +186,7 @@ def test_a_deploy_that_would_undo_says_whose_work_it_is(checkout: Path) -> None:
     RevisionCheck(first, str(checkout), force=True).allow(record(second))
 
 
-def test_a_revision_that_nobody_here_knows_is_refused_too(checkout: Path, tmp_path: Path) -> None:
+def test_a_revision_that_is_not_known_here_is_refused_too(checkout: Path, tmp_path: Path) -> None:
     second = commit(checkout, "two")
     with pytest.raises(NixferryError, match="does not know") as refusal:
         RevisionCheck(second, str(checkout)).allow(record("f" * 40))

@@ -142,7 +142,7 @@ def test_a_child_that_ignores_the_polite_signal_is_killed(monkeypatch: pytest.Mo
 
 
 def test_a_child_that_has_much_to_say_at_its_end_is_not_held_up() -> None:
-    # More than a pipe takes, so that it can only end when somebody reads.
+    # More than a pipe takes, so that it can only end when it is read.
     script = f"trap 'head -c 1000000 /dev/zero >&2; exit 7' TERM; sleep {LONG} & wait"
     begin = time.monotonic()
     outcomes, _lines = run(shell(script, seconds=0.5))

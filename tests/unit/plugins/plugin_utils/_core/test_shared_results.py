@@ -71,7 +71,7 @@ def test_the_last_result_holds_what_all_have_found(two: tuple[Worker, Worker]) -
     assert first.go().found() == {"web1": "early", "web2": "late"}
 
 
-def test_nobody_is_in_between_until_the_process_has_ended(two: tuple[Worker, Worker]) -> None:
+def test_no_worker_is_in_between_until_the_process_has_ended(two: tuple[Worker, Worker]) -> None:
     first, second = two
     assert second.go().found()
     first.go()

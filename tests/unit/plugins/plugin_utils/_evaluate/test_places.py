@@ -43,7 +43,7 @@ def test_the_users_own_places_come_nearest_first() -> None:
         assert own_places(trace) == ["/srv/network.nix:3:29", "/srv/network.nix:3:9"]
 
 
-def test_places_in_libraries_and_in_texts_are_nobodys_own() -> None:
+def test_places_in_libraries_and_in_texts_belong_to_no_host() -> None:
     assert (
         own_places("error: x\n at «string»:1:2:\n at /n/lib/types.nix:1:2:\n at /n/nixos/modules/a.nix:3:4:")
         == []

@@ -19,7 +19,7 @@ class Host(LocalShell):
 
 class Silent:
     def display(self, *_text: object, **_how: object) -> None:
-        """Nobody looks."""
+        """Nothing is looked at."""
 
 
 def check(*options: dict[str, Any], check_mode: bool = False) -> tuple[dict[str, Any], list[str]]:
@@ -49,15 +49,13 @@ def test_all_that_pass() -> None:
 
 def test_every_one_that_fails_is_named() -> None:
     result, _scripts = check(
-        option(name="at work", command="echo somebody is; exit 3"),
+        option(name="at work", command="echo ann is; exit 3"),
         option(command="true"),
         option(name="the port", port=1),
     )
     assert result["failed"]
     assert result["changed"] is False
-    assert result["msg"].startswith(
-        "web1: pre-deploy check failed: at work: exit code 3: somebody is; the port: "
-    )
+    assert result["msg"].startswith("web1: pre-deploy check failed: at work: exit code 3: ann is; the port: ")
     assert "What to do: " in result["msg"]
     assert [each["healthy"] for each in result["health_checks"]] == [False, True, False]
 

@@ -158,7 +158,7 @@ def test_no_drift_without_a_deploy_or_right_after_it() -> None:
 def test_every_kind_of_drift() -> None:
     assert facts(current=OLD)["drift"] == ["running"]
     assert facts("deployed_last=11")["drift"] == ["profile"]
-    # Somebody went back by hand to what had been deployed before.
+    # The administrator went back by hand to what had been deployed before.
     assert facts(f"deployed={RECORD}", "deployed_last=13")["drift"] == ["profile"]
     assert facts(build={"toplevel": OLD})["drift"] == ["build"]
     assert facts(build={"toplevel": NEW})["drift"] == []

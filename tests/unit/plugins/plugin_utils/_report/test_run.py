@@ -62,7 +62,7 @@ def text(report: dict[str, Any]) -> str:
 
 def test_a_host_that_fails_its_checks_before_the_deploy_says_which() -> None:
     run = run_of("web1", "web2")
-    message = "web1: pre-deploy check failed: nobody is at work: exit code 1\nWhat to do: look"
+    message = "web1: pre-deploy check failed: no work is under way: exit code 1\nWhat to do: look"
     checked = "nixferry.deploy.nix_health_check"
     end(run, "web1", checked, "failed", failed=True, msg=message, step="pre-deploy check")
     switch(run, "web2", "committed")

@@ -86,7 +86,7 @@ def test_hosts_that_describe_another_access_are_told() -> None:
     assert other_access(listing(hosts)) == []
     assert other_access(listing({})) == []
     assert other_access(listing({**hosts, "db1": {"ssh_access": "b"}, "db2": {}})) == ["db1", "db2"]
-    # Whoever is not deployed, and what has no such option, is not asked.
+    # A host that is not deployed, or has no such option, is not asked.
     away = {"left_out": "deployment.buildOnly is set"}
     assert other_access(listing({**hosts, "image": away, "mac": {"kind": "darwin"}})) == []
 
@@ -131,7 +131,7 @@ def test_a_command_that_ansible_has_no_word_for_is_told() -> None:
     assert "ansible_become" not in host.variables
 
 
-def test_becoming_somebody_else_than_root() -> None:
+def test_becoming_another_user_than_root() -> None:
     host = told(target_user="deploy", privilege_escalation_command=["sudo", "-u"], escalate_to="web")
     assert host.variables["ansible_become_user"] == "web"
 

@@ -120,11 +120,11 @@ def test_a_host_that_comes_back_is_asked_again() -> None:
         answer("start", "activating"),
         ("status", LOST),
         ("status", LOST),
-        answer("status", "rolled-back", reason="not_confirmed", message="nobody came"),
+        answer("status", "rolled-back", reason="not_confirmed", message="no controller came"),
     )
     result = switch(host)
     assert (result["outcome"], result["failed"]) == ("rolled-back", True)
-    assert "web1: confirm failed: nobody came" in result["msg"]
+    assert "web1: confirm failed: no controller came" in result["msg"]
     assert OLD in result["msg"]
     assert "What to do" in result["msg"]
 
@@ -170,7 +170,7 @@ def test_a_start_whose_answer_was_lost_is_followed() -> None:
 
 
 def test_a_start_whose_answer_was_cut_off_is_followed() -> None:
-    """What carries the connection may end without a word, such as an ssh that somebody has killed."""
+    """What carries the connection may end without a word, such as an ssh that was killed."""
     host = Host(
         ("start", "nixferry=1\nid=1\n"),
         answer("status", "activating"),

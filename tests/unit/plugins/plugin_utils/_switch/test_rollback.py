@@ -83,7 +83,7 @@ def line(generation: int, path: str, minute: int, *, run: int | None = None, ahe
 
 
 BEGIN = int(datetime(2026, 9, 21, 14, 0, tzinfo=UTC).timestamp())
-# Three runs on the whole fleet; this host was left out of the second, and somebody made generation 4 by hand.
+# Three runs on the whole fleet; this host was left out of the second, and generation 4 was made by hand.
 HISTORY = (line(2, ONE, 10, run=10), line(3, TWO, 30, run=30))
 GENERATIONS = {"1": THREE, "2": ONE, "3": TWO, "4": THREE}
 DATES = {"1": at(0), "2": at(10, 11), "3": at(30, 11), "4": at(50)}
@@ -192,7 +192,7 @@ def test_of_a_run_that_switched_a_host_twice_the_end_counts() -> None:
 MISTYPED = run_at(10).replace("-0000", "-0001")
 
 
-def test_a_deploy_that_nobody_knows_is_not_taken_for_its_time() -> None:
+def test_an_unknown_deploy_is_not_taken_for_its_time() -> None:
     """A mistyped id has a time in it all the same, and this host has held something then."""
     with pytest.raises(NixferryError, match=f"no host that was asked knows the deploy {MISTYPED}") as caught:
         choose_generation(fleet_host(), f"deploy:{MISTYPED}", [run_at(20), run_at(55)])

@@ -88,7 +88,7 @@ def test_a_host_whose_time_is_up_while_it_is_judged_has_rolled_back() -> None:
     assert activate(host)["outcome"] == "rolled-back"
 
 
-def test_a_host_that_does_not_come_back_keeps_nobody_waiting_for_its_roll_back() -> None:
+def test_a_host_that_does_not_come_back_keeps_no_host_waiting_for_its_roll_back() -> None:
     clock = Clock()
     host = Host(answer("start", "activating"), *[("status", LOST)] * 500)
     order = StartRequest("1", kind_named("nixos"), NEW, timeout_activation=20, timeout_confirm=20)
@@ -115,7 +115,7 @@ def test_to_confirm_twice_changes_nothing() -> None:
 
 
 def test_what_has_gone_back_cannot_be_confirmed() -> None:
-    host = Host(answer("status", "rolled-back", reason="not_confirmed", message="nobody came"))
+    host = Host(answer("status", "rolled-back", reason="not_confirmed", message="no controller came"))
     assert ended(host, settlement(host).confirm(())) == ("rolled-back", False, True)
 
 

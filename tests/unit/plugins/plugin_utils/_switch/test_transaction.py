@@ -48,7 +48,7 @@ def decided(*results: dict[str, Any] | None, present: int = 9) -> tuple[str, boo
         ([AWAITING, COMMITTED], False),
         ([UNCHANGED, UNCHANGED], True),
         ([COMMITTED, UNCHANGED, {"outcome": "tested"}, {"skipped": True}], True),
-        # In check mode nobody waits and there is no deadline.
+        # In check mode no host waits and there is no deadline.
         ([{"outcome": "awaiting-confirmation"}], False),
     ],
 )
@@ -98,7 +98,7 @@ def test_who_did_not_begin_because_of_others_is_not_to_blame() -> None:
         "msg": "web1: deploy together failed: lost web2",
     }
     assert "(web2: lost before it was activated)" in decided(held_back, None, present=1)[2]
-    # When nobody else is to blame, all the same nothing is confirmed.
+    # When no other host is to blame, all the same nothing is confirmed.
     assert decided(held_back, AWAITING)[0] == "abort"
 
 
