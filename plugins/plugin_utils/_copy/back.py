@@ -33,11 +33,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    CLEAN_UP_SECONDS,
     OUTPUT_CHARACTERS,
     RemoteShell,
     controller_temporary,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.wait import CLEAN_UP_SECONDS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import (
     BuildGraph,

@@ -23,9 +23,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     ANSWER_SECONDS,
     OUTPUT_CHARACTERS,
-    RemoteResult,
     RemoteShell,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import batches
 
 from .explain import STEP, explain

@@ -21,10 +21,8 @@ from typing import IO
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands import command_script
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    CLEAN_UP_SECONDS,
-    controller_temporary,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import controller_temporary
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.wait import CLEAN_UP_SECONDS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
     ActivityType,

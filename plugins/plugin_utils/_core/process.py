@@ -18,21 +18,19 @@ All children of a call are served by one loop in one thread, so that no fork hap
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from .errors import NixferryError, Step
 from .memory import peak_memory_mib
+from .parent import ParentWatch, die_with_parent
 
 # Seconds between two checks of deadlines, the parent and children that closed their pipes.
 TICK_SECONDS = 0.25
@@ -43,7 +41,6 @@ DRAIN_SECONDS = 0.5
 CHUNK_BYTES = 65536
 # Of a line of standard error, which may come from another machine. The rest of a longer one is dropped.
 LINE_BYTES = 8 * 1024 * 1024
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -69,21 +66,6 @@ class Outcome:
     stdout: bytes
     timed_out: bool
     peak_mib: int = 0
-
-
-class ParentWatch:
-    """Detects that the process that started this one is gone."""
-
-    def __init__(self) -> None:
-        self._parent = os.getppid()
-
-    def check(self) -> None:
-        """Raise ``NixferryError`` if the original parent is gone."""
-        if os.getppid() != self._parent:
-            raise NixferryError(
-                "ansible-playbook has ended; everything it started is stopped",
-                step=Step.WATCH_CONTROLLER,
-            )
 
 
 def run_all(
@@ -169,7 +151,7 @@ class _Child:
             env=dict(command.environment),
             cwd=command.working_directory,
             start_new_session=True,
-            preexec_fn=_die_with_parent(os.getpid()),
+            preexec_fn=die_with_parent(os.getpid()),
         )
         self._open: set[IO[bytes]] = set()
         self._watch_pipe(self._process.stdout, selectors.EVENT_READ, self._read_stdout)
@@ -287,30 +269,3 @@ def _signal_group(group: int, number: signal.Signals) -> None:
     # macOS raises PermissionError for a group of zombies.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-def _load_prctl() -> Callable[..., int] | None:
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        prctl: Callable[..., int] = ctypes.CDLL(None, use_errno=True).prctl
-    except (OSError, AttributeError):
-        return None
-    return prctl
-
-
-_PRCTL = _load_prctl()
-
-
-def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """Return the function that the child runs before it becomes the program; None if the system does not support it."""
-    if _PRCTL is None:
-        return None
-
-    def prepare() -> None:
-        _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
-        if os.getppid() != parent:
-            # The parent died before the call above, so the signal would never come.
-            os._exit(1)
-
-    return prepare

@@ -26,7 +26,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from .errors import NixferryError, Step
-from .process import ParentWatch
+from .parent import ParentWatch
 
 # Seconds until the holder of the lock must have ended; it only returns its result, unless the task is repeated
 # (`until`).

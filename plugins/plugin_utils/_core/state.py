@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from .errors import NixferryError, Step
-from .process import ParentWatch
+from .parent import ParentWatch
 
 # Seconds that another process with the same task may take, and between two checks of its lock.
 LOCK_TIMEOUT_SECONDS = 3600.0

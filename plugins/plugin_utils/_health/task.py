@@ -14,7 +14,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
-from .checks import HealthCheck, run_health_checks
+from .checks import HealthCheck
+from .run import run_health_checks
 
 UNCHANGED = "This task changed nothing."
 COMMAND = "command"

@@ -11,14 +11,9 @@ command line alike.
 
 from __future__ import annotations
 
-import os
-import secrets
-import shlex
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from ansible import constants
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
@@ -27,19 +22,19 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean
 
+from .input_file import LoginUser, input_file
 from .login import (
     explain_exception,
     explain_refusal,
     wants_terminal,
 )
+from .result import RemoteResult
 from .script import nix_directory_path
 from .ssh import ssh_command_line, ssh_setting
 from .wait import WaitEnded, bounded_wait
 
 # Seconds that a script may take unless its caller says otherwise: it only looks at the host, or changes a few files.
 ANSWER_SECONDS = 600
-# Seconds to remove what a script was given.
-CLEAN_UP_SECONDS = 30
 # The greatest length of a script's output. A list of a hundred thousand store paths is shorter.
 OUTPUT_CHARACTERS = 16 * 1024 * 1024
 
@@ -78,18 +73,6 @@ class HostUnreachable(NixferryError):
         self.transient = transient
 
 
-@dataclass(frozen=True)
-class RemoteResult:
-    """The output of a script on the host, cleaned (``_core/said.py``) and bounded.
-
-    Replacement characters stand for what is not UTF-8.
-    """
-
-    return_code: int
-    stdout: str
-    stderr: str
-
-
 def _no_end(ended: WaitEnded, step: Step, seconds: float | None) -> NixferryError:
     """Return the error for an answer that took too long, or was too long."""
     if not ended.too_long:
@@ -103,15 +86,6 @@ def _no_end(ended: WaitEnded, step: Step, seconds: float | None) -> NixferryErro
         step=step,
         remedy="Look whether the host is overloaded, or a disk of it hangs, and run again.",
     )
-
-
-def _private_file() -> IO[bytes]:
-    """Return a nameless file in main memory, for connections that copy only files."""
-    if not hasattr(os, "memfd_create"):
-        raise AnsibleError(
-            "this connection takes files only, and this controller has none that is not on its disk"
-        )
-    return os.fdopen(os.memfd_create("nixferry"), "w+b")
 
 
 class RemoteShell:
@@ -250,7 +224,9 @@ class RemoteShell:
     def _send(self, command: str, data: bytes, private: bool, step: Step) -> RemoteResult:
         if self.connection.has_pipelining and not self.needs_terminal:
             return self._execute(command, data)
-        with self._input_file(data, private, step) as name:
+        reader = self.action.get_become_option("become_user") if self.becomes else None
+        login = LoginUser(self.connection, self._execute_as_login_user)
+        with input_file(login, data, private=private, reader=reader, step=step) as name:
             return self._execute(f"{command} <{name}")
 
     def _wants_terminal(self, result: RemoteResult) -> bool:
@@ -270,74 +246,8 @@ class RemoteShell:
             stderr=clean(str(raw["stderr"])[-OUTPUT_CHARACTERS:].replace("\r\n", "\n")),
         )
 
-    @contextmanager
-    def _input_file(self, data: bytes, private: bool, step: Step) -> Iterator[str]:
-        """Provide a file on the host with ``data``, for a connection that passes no input to commands.
-
-        The file belongs to the user who logs in, and only that user, root, and the user whom the task becomes can read
-        it. Its name need not be secret: every user can list the arguments of the command that reads it.
-        """
-        parent = "/dev/shm" if private and self._has_shared_memory() else "/tmp"  # noqa: S108
-        # mkdir fails if the directory exists.
-        directory = f"{parent}/nixferry-{secrets.token_hex(16)}"
-        name = f"{directory}/{secrets.token_hex(16)}"
-        reader = self.action.get_become_option("become_user") if self.becomes else None
-        made = self._execute(f"umask 077 && mkdir {directory}", escalate=False)
-        if made.return_code != 0:
-            raise AnsibleConnectionFailure(
-                f"cannot make the directory {directory} on the host: {made.stderr.strip()}"
-            )
-        try:
-            self._put(data, name, private)
-            if reader not in (None, "root"):
-                self._let_read(str(reader), directory, name, step)
-            yield name
-        finally:
-            # A host that did not end its answer may not end this one either.
-            with suppress(WaitEnded), bounded_wait(CLEAN_UP_SECONDS):
-                self._execute(f"rm -rf {directory}", escalate=False)
-
-    def _let_read(self, user: str, directory: str, name: str, step: Step) -> None:
-        """Let ``user`` read the file ``name`` in ``directory``, and no other user.
-
-        Raises ``NixferryError`` if the host cannot do that.
-        """
-        rights = (
-            (f"u:{user}:r", f"{user} allow read", name),
-            (f"u:{user}:x", f"{user} allow execute", directory),
-        )
-        # POSIX ACLs, or those of macOS.
-        commands = [
-            f"{{ setfacl -m {shlex.quote(posix)} {place} || chmod +a {shlex.quote(macos)} {place}; }}"
-            for posix, macos, place in rights
-        ]
-        done = self._execute(" && ".join([f"chmod 600 {name}", *commands]), escalate=False)
-        if done.return_code != 0:
-            raise NixferryError(
-                f"commands get no input here, and a file for the user {user} cannot be kept from other users",
-                step=step,
-                remedy="Become root, log in as that user, use ssh with an escalation that needs no terminal (sudo), "
-                "or install setfacl on the host (often in the package acl).",
-                output=done.stderr.splitlines(),
-            )
-
-    def _has_shared_memory(self) -> bool:
-        return self._execute("test -d /dev/shm && test -w /dev/shm", escalate=False).return_code == 0
-
-    def _put(self, data: bytes, name: str, private: bool) -> None:
-        """Write ``data`` into a new file on the host, as the user who logs in."""
-        if private and self.connection.has_pipelining:
-            # Without privilege escalation no terminal gets in the way.
-            made = self._execute(f"umask 066 && cat >{name}", data, escalate=False)
-            if made.return_code != 0:
-                raise AnsibleConnectionFailure(f"cannot write {name} on the host: {made.stderr.strip()}")
-            return
-        with _private_file() if private else tempfile.NamedTemporaryFile() as local:
-            local.write(data)
-            local.flush()
-            self.connection.put_file(
-                f"/proc/{os.getpid()}/fd/{local.fileno()}" if private else local.name, name
-            )
+    def _execute_as_login_user(self, command: str, data: bytes | None = None) -> RemoteResult:
+        return self._execute(command, data, escalate=False)
 
     def reconnect(self, *, step: Step) -> None:
         """Log in again after a failure: a multiplexed connection may seem alive while its link is dead.

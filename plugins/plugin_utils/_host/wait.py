@@ -24,6 +24,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+# Seconds to remove what a script was given.
+CLEAN_UP_SECONDS = 30
 # Seconds between two looks.
 LOOK_SECONDS = 0.5
 # Growth of this process, in bytes. The data of one command and its answer take some hundred MiB at most.

@@ -26,11 +26,8 @@ from pathlib import Path
 from typing import IO
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import (
-    Command,
-    ParentWatch,
-    run_all,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.parent import ParentWatch
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import Command, run_all
 
 from .log_stream import LogEvent
 from .result import (

@@ -13,13 +13,8 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DIRTY, base_revision
 
-from .run import (
-    COLLECTION,
-    SCHEMA,
-    message_of,
-    moment,
-    plain,
-)
+from .facts import message_of, moment, plain
+from .run import COLLECTION, SCHEMA
 from .text import (
     BAD,
     GOOD,

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_text
+from .facts import HIDDEN, NOT_ATTEMPTED, OUTCOMES, UNREACHABLE, message_of, moment, overall, plain, totals
 
 SCHEMA = 1
 
@@ -24,25 +23,6 @@ BUILD = f"{COLLECTION}nix_build"
 COPY = f"{COLLECTION}nix_copy"
 DEPLOYS = (*SWITCHES, BUILD, COPY)
 
-NOT_ATTEMPTED = "not-attempted"
-UNREACHABLE = "unreachable"
-HIDDEN = "hidden"
-# The worst first: a host with several systems is reported by the worst of them.
-OUTCOMES = (
-    "unknown",
-    "failed",
-    "rolled-back",
-    "awaiting-confirmation",
-    UNREACHABLE,
-    NOT_ATTEMPTED,
-    "tested",
-    "committed",
-    "dry-activated",
-    "copied",
-    "built",
-    HIDDEN,
-    "unchanged",
-)
 # The fields of a switch's result to keep, with their defaults.
 _FIELDS: dict[str, Any] = {
     "kind": "",
@@ -260,64 +240,9 @@ def _without_activation(run: HostRun, failure: Mapping[str, Any] | None, stopped
     return (NOT_ATTEMPTED if stopped or not run.progress else run.progress), ""
 
 
-def totals(hosts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """Return the number of hosts by outcome and by other properties."""
-    found = list(hosts)
-    return {
-        "hosts": len(found),
-        **{outcome: sum(host["outcome"] == outcome for host in found) for outcome in OUTCOMES},
-        "changed": sum(bool(host["changed"]) for host in found),
-        "reboot-required": sum(bool(host["reboot_required"]) for host in found),
-        "failed-task": sum(host["failed_task"] is not None for host in found),
-    }
-
-
-def overall(hosts: Iterable[Mapping[str, Any]]) -> str:
-    """Return one word for a whole run: the worst outcome."""
-    found = list(hosts)
-    outcomes = {host["outcome"] for host in found}
-    if outcomes & {"unknown", "failed"} or any(
-        host["failed_task"] and not host["failed_task"]["unreachable"] for host in found
-    ):
-        return "failed"
-    for outcome in ("rolled-back", "awaiting-confirmation"):
-        if outcome in outcomes:
-            return outcome
-    if UNREACHABLE in outcomes or any(host["failed_task"] for host in found):
-        return UNREACHABLE
-    return "incomplete" if NOT_ATTEMPTED in outcomes else "ok"
-
-
 def _items(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     """Return the results of a loop, or the only one."""
     items = result.get("results")
     if isinstance(items, list) and "outcome" not in result:
         return [item for item in items if isinstance(item, Mapping)]
     return [result]
-
-
-def message_of(result: Mapping[str, Any]) -> str:
-    """Return the message of a failed task of ours; nothing hidden by no_log."""
-    if "censored" in result:
-        return "hidden by no_log"
-    # Ansible's prefix of the message of a lost host.
-    return clean_text(str(result.get("msg") or "").removeprefix("Task failed: "))
-
-
-def plain(value: Any) -> Any:
-    """Return a copy without Ansible's own types, which break JSON and comparisons; texts are cleaned."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, bool) or value is None:
-        return value
-    for simple in (int, float):
-        if isinstance(value, simple):
-            return simple(value)
-    return clean_text(str(value))
-
-
-def moment(seconds: float) -> str:
-    """Format seconds since the epoch as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 
-from .run import OUTCOMES
+from .facts import OUTCOMES
 
 WIDTH = 100
 GOOD, CHANGED, BAD, WARN = "good", "changed", "bad", "warn"

@@ -18,12 +18,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.query imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import arguments_literal
 
-from .fleet import (
-    FileFleet,
-    Fleet,
-    fleet_from,
-    fleet_words,
-)
+from .fleet import FileFleet, Fleet
+from .fleet_words import fleet_from, fleet_words
 from .listing import FleetListing
 from .outputs import STEP
 

@@ -30,14 +30,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribut
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal
 
 from .access import access_literal
-from .fleet import (
-    AUTO,
-    FORMATS,
-    FlakeFleet,
-    Fleet,
-    fleet_from,
-    fleet_words,
-)
+from .fleet import AUTO, FlakeFleet, Fleet
+from .fleet_words import FORMATS, fleet_from, fleet_words
 
 STEP = Step.READ_OPTIONS
 SOURCES = ("flake", "file", "expr", "fleet", "drv_path", "store_path")

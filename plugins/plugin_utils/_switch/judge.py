@@ -12,10 +12,8 @@ from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
-    HealthCheck,
-    run_health_checks,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.run import run_health_checks
 
 from .follow import (
     LONG_POLL_SECONDS,

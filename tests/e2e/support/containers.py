@@ -93,7 +93,7 @@ def _first_process(container: str) -> _First | None:
         _started(int(number)),
         (
             *("sh", "-c", JOIN, "join", *groups, "--"),
-            *("setpriv", f"--bounding-set={','.join(('-all', *kept))}"),
+            *("setpriv", "--groups=0", f"--bounding-set={','.join(('-all', *kept))}"),
             *("nsenter", f"--target={number}", *SPACES),
             *("env", "--ignore-environment", "HOME=/root", *_environment(json.loads(environment))),
         ),

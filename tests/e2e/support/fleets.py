@@ -18,7 +18,8 @@ from lab import REPOSITORY, nix_environment, run
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.evaluate import Answers, evaluate
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import Limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import Fleet, fleet_from
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import Fleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet_words import fleet_from
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.listing import FleetListing, read_fleet
 
 FIXTURES = REPOSITORY / "tests/fixtures"

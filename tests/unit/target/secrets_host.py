@@ -17,7 +17,7 @@ from typing import Any
 
 from guard_host import Completed, Host
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.task import place_secrets, secrets_task
 
 # The user who runs the tests is root here.

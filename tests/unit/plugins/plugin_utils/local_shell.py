@@ -13,7 +13,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks imp
     HealthCheck,
     parse_health_checks,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 
 
 def option(**given: Any) -> dict[str, Any]:

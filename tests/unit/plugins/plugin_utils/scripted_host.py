@@ -14,10 +14,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks imp
     HealthCheck,
     parse_health_checks,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    HostUnreachable,
-    RemoteResult,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 
 OLD, NEW = (f"/nix/store/{letter * 32}-system" for letter in "ab")
 LOST = "lost"

@@ -29,7 +29,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands imp
     command_script,
     read_commands,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.plan import Plan
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.about import about_host
 

@@ -23,7 +23,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import back 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.back import Wanted, copy_back
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.transport import Transport
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import NixResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import BuildGraph
 

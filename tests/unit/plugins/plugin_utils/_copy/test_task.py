@@ -30,10 +30,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.commands imp
     command_script,
     read_commands,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    HostUnreachable,
-    RemoteResult,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import NixResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
     ActivityType,

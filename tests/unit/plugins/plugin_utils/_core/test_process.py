@@ -18,12 +18,8 @@ import pytest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core import process as _nix_process
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.memory import peak_memory_mib
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import (
-    Command,
-    Outcome,
-    ParentWatch,
-    run_all,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.parent import ParentWatch
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import Command, Outcome, run_all
 
 # Seconds that anything in these tests may take before it counts as hanging.
 PATIENCE_SECONDS = 20.0

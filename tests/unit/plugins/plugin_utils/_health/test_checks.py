@@ -19,13 +19,12 @@ import pytest
 from local_shell import LocalShell, checks, option
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
-    HealthResult,
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthResult, total_budget
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.on_host import (
     host_checks,
     parse_host_output,
-    run_health_checks,
-    total_budget,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.run import run_health_checks
 
 SHELLS = [
     pytest.param(

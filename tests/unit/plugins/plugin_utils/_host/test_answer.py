@@ -25,13 +25,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.install imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, read_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.refusal import raise_refusal
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, read_status
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import parse_host_output
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.on_host import parse_host_output
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import (
     AnswerLost,
     key_of,
     parse_answer,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.trusted import parse_trusted_keys
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import parse_path_info
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.wire import (

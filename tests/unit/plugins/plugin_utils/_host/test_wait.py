@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host import connection as _connection
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host import input_file as _input_file
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host import wait as _wait
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     HostUnreachable,
@@ -141,7 +142,7 @@ def test_a_wait_within_another_ends_first() -> None:
 
 def test_to_clean_up_takes_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection without standard input is given a file, which is removed over the same connection."""
-    monkeypatch.setattr(_connection, "CLEAN_UP_SECONDS", 1)
+    monkeypatch.setattr(_input_file, "CLEAN_UP_SECONDS", 1)
     action = Action('case $0 in "umask "*) ;; *) exec sleep 600 ;; esac')
     action.has_pipelining = False
     begin = time.monotonic()

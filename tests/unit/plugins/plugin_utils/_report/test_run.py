@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.facts import OUTCOMES
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.run import (
     BUILD,
     COPY,
-    OUTCOMES,
     SWITCHES,
     RunReport,
 )

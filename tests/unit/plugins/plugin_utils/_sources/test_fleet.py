@@ -21,11 +21,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.access import access_literal
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.adapter import adapter_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import (
-    FORMATS,
     NO_ACCESS,
     OUTPUTS,
     FileFleet,
     FlakeFleet,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet_words import (
+    FORMATS,
     fleet_from,
     fleet_words,
 )

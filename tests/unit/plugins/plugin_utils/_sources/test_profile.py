@@ -12,7 +12,8 @@ from typing import cast
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits import Limits
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest, NixResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.access import access_literal
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import FlakeFleet, fleet_from
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import FlakeFleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet_words import fleet_from
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.profile import other_systems
 
 LIMITS = Limits(memory_mib=4096, evaluators=1)

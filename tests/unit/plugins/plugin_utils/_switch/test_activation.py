@@ -14,13 +14,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_recor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import kind_named
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
-    HealthCheck,
-)
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    HostUnreachable,
-    RemoteResult,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.activation import Switch
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import (
     summary_line,

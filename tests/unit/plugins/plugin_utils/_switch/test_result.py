@@ -11,7 +11,7 @@ from scripted_host import NEW, OLD, answer
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import read_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus, read_status
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import parse_answer
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.follow import Followed
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import (
     check_result,

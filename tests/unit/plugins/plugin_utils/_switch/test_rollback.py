@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import ProbeResult, read_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import parse_answer
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteResult
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.rollback import (
     Chosen,
     choose_generation,
