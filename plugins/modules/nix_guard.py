@@ -117,7 +117,7 @@ where:
   returned: failure
   type: str
 step:
-  description: What was being done when it failed.
+  description: The step that failed.
   returned: failure
   type: str
   sample: install the guard
@@ -126,7 +126,7 @@ cause:
   returned: failure
   type: str
 remedy:
-  description: What to do about it, as far as that is known.
+  description: How to fix it, if known.
   returned: failure
   type: str
 output:

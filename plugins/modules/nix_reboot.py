@@ -102,6 +102,7 @@ step:
   description: The step that failed.
   returned: failure
   type: str
+  sample: reboot
 cause:
   description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
   returned: failure

@@ -64,4 +64,26 @@ noted:
   description: The values of O(note).
   returned: success
   type: dict
+where:
+  description: The machine where the failure occurred, V(controller) or the name of a host.
+  returned: failure
+  type: str
+step:
+  description: The step that failed.
+  returned: failure
+  type: str
+  sample: reach the host
+cause:
+  description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
+  returned: failure
+  type: str
+remedy:
+  description: How to fix it, if known.
+  returned: failure
+  type: str
+output:
+  description: The end of the programs' output.
+  returned: failure
+  type: list
+  elements: str
 """

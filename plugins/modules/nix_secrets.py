@@ -209,7 +209,7 @@ where:
   returned: failure
   type: str
 step:
-  description: What was being done when it failed.
+  description: The step that failed.
   returned: failure
   type: str
   sample: place the secrets
@@ -218,7 +218,7 @@ cause:
   returned: failure
   type: str
 remedy:
-  description: What to do about it, as far as that is known.
+  description: How to fix it, if known.
   returned: failure
   type: str
 output:
