@@ -21,12 +21,11 @@ import fcntl
 import json
 import os
 import tempfile
-import time
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from .errors import NixferryError, Step
-from .parent import ParentWatch
+from .lock import wait_for_lock
 
 # Seconds until the holder of the lock must have ended; it only returns its result, unless the task is repeated
 # (`until`).
@@ -60,22 +59,18 @@ def add_findings(
     which results are registered is that in which this returns. The same process may call it again.
     Raises ``NixferryError`` when another process holds the lock for more than ``timeout`` seconds.
     """
+    expired = NixferryError(
+        f"the result lock timeout expired: the same task of another host has not ended for {timeout:.0f} seconds",
+        step=Step.RETURN_RESULT,
+        remedy="Run it again; if it hangs again, without the keyword `until`.",
+    )
     # A lock of the process, not of the open file, which all processes share.
-    deadline = time.monotonic() + timeout
-    watch = ParentWatch()
-    while True:
-        with contextlib.suppress(BlockingIOError, PermissionError):
-            fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        if time.monotonic() > deadline:
-            raise NixferryError(
-                f"the result lock timeout expired: the same task of another host has not ended for "
-                f"{timeout:.0f} seconds",
-                step=Step.RETURN_RESULT,
-                remedy="Run it again; if it hangs again, without the keyword `until`.",
-            )
-        watch.check()
-        time.sleep(LOCK_POLL_SECONDS)
+    wait_for_lock(
+        lambda: fcntl.lockf(memory, fcntl.LOCK_EX | fcntl.LOCK_NB),
+        timeout=timeout,
+        poll=LOCK_POLL_SECONDS,
+        expired=expired,
+    )
     everything: dict[str, dict[str, Any]] = {}
     # A process that was killed while writing leaves a partial value.
     with contextlib.suppress(ValueError):

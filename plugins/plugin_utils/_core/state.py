@@ -11,17 +11,14 @@ import fcntl
 import hashlib
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from .errors import NixferryError, Step
-from .parent import ParentWatch
+from .lock import wait_for_lock
 
 # Seconds that another process with the same task may take, and between two checks of its lock.
 LOCK_TIMEOUT_SECONDS = 3600.0
-
-
 LOCK_POLL_SECONDS = 0.2
 
 
@@ -62,33 +59,21 @@ def locked(
         yield
         return
     try:
-        _wait_for_lock(descriptor, waiting, timeout)
+        expired = NixferryError(
+            f"the lock timeout expired: another process has been busy with the same build for {timeout:.0f} seconds",
+            step=Step.WAIT_FOR_BUILD,
+            remedy="Look for another ansible-playbook that builds the same, and end it or wait for it.",
+        )
+        wait_for_lock(
+            lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB),
+            timeout=timeout,
+            poll=LOCK_POLL_SECONDS,
+            expired=expired,
+            waiting=waiting,
+        )
         yield
     finally:
         os.close(descriptor)
-
-
-def _wait_for_lock(descriptor: int, waiting: Callable[[], None], timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    watch = ParentWatch()
-    told = False
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if not told:
-                waiting()
-                told = True
-            if time.monotonic() > deadline:
-                raise NixferryError(
-                    f"the lock timeout expired: another process has been busy with the same build for "
-                    f"{timeout:.0f} seconds",
-                    step=Step.WAIT_FOR_BUILD,
-                    remedy="Look for another ansible-playbook that builds the same, and end it or wait for it.",
-                ) from None
-            watch.check()
-            time.sleep(LOCK_POLL_SECONDS)
 
 
 def file_name(text: str) -> str:

@@ -18,7 +18,6 @@ from kinds import (
     await_end_of_guard,
     build,
     controller_at_work,
-    copy_closures,
     materialise,
     outcomes,
     switch_play,
@@ -81,7 +80,7 @@ def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Site:
     paths = build(source, {name: f"darwinConfigurations.{name}.system" for name in SYSTEMS})
     host = lab.hosts["fresh1"]
     host.make_anew()
-    copy_closures(host, list(paths.values()))
+    host.copy_closure(*paths.values())
     return Site(host, paths)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kinds import await_end_of_guard, build, copy_closures, materialise, outcomes
+from kinds import await_end_of_guard, build, materialise, outcomes
 from lab import REPOSITORY, Lab, LabHost, run
 from project import Project
 
@@ -90,7 +90,7 @@ def test_examples(lab: Lab, project: Project, flake: Path) -> None:
         host.execute(f"useradd --create-home --shell /bin/bash --groups nix-users --password '*' {user}")
     # No user here is trusted with what is not signed.
     attributes = {user: f'homeConfigurations."{user}@fresh1".activationPackage' for user in USERS}
-    copy_closures(host, list(build(flake / "home-manager", attributes).values()))
+    host.copy_closure(*build(flake / "home-manager", attributes).values())
     described = yaml.safe_load(inventory)
     hosts = yaml.safe_load((lab.directory / "inventory.yml").read_text())["lab"]
     address = {**hosts["vars"], **hosts["hosts"]["fresh1"]}

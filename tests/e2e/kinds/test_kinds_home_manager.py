@@ -21,7 +21,6 @@ from kinds import (
     await_end_of_guard,
     build,
     controller_at_work,
-    copy_closures,
     materialise,
     outcomes,
     switch_play,
@@ -143,7 +142,7 @@ def site(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Site:
     for user in USERS:
         host.execute(f"useradd --create-home --shell /bin/bash --groups nix-users --password '*' {user}")
     host.execute("loginctl enable-linger ben")
-    copy_closures(host, list(paths.values()))
+    host.copy_closure(*paths.values())
     return Site(host, paths, source)
 
 

@@ -10,12 +10,11 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import containers
 import yaml
 from lab import REPOSITORY, LabHost, nix_environment, run, wait_until
 from plays import SWITCH
@@ -39,20 +38,6 @@ def build(source: Path, attributes: Mapping[str, str]) -> dict[str, str]:
     argv = ["nix-build", "--no-out-link", "--quiet", str(source), *selected]
     paths = run(argv, environment=nix_environment()).stdout.split()
     return dict(zip(attributes, paths, strict=True))
-
-
-def copy_closures(host: LabHost, paths: Sequence[str]) -> None:
-    """Put several closures into the host's store in one go."""
-    environment = nix_environment()
-    closure = run(["nix-store", "--query", "--requisites", *paths], environment=environment).stdout.split()
-    with subprocess.Popen(
-        ["nix-store", "--export", *closure], stdout=subprocess.PIPE, env={**os.environ, **environment}
-    ) as export:
-        argv = containers.command(host.container, "nix-store", "--import")
-        subprocess.run(
-            argv, stdin=export.stdout, stdout=subprocess.DEVNULL, check=True, timeout=PHASE_DEADLINE
-        )
-    assert export.returncode == 0
 
 
 def switch_play(hosts: str, *tasks: Mapping[str, Any], **play: Any) -> list[Any]:

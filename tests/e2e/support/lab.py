@@ -184,12 +184,11 @@ class LabHost:
         run(self.start_command)
         self.wait_ready()
 
-    def copy_closure(self, store_path: str) -> None:
-        """Put a store path and all it refers to into the host's store."""
+    def copy_closure(self, *store_paths: str) -> None:
+        """Put store paths and all they refer to into the host's store."""
         environment = nix_environment()
-        paths = run(
-            ["nix-store", "--query", "--requisites", store_path], environment=environment
-        ).stdout.split()
+        requisites = ["nix-store", "--query", "--requisites", *store_paths]
+        paths = run(requisites, environment=environment).stdout.split()
         with subprocess.Popen(
             ["nix-store", "--export", *paths], stdout=subprocess.PIPE, env={**os.environ, **environment}
         ) as export:

@@ -6,13 +6,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from typing import Any
 
 import pytest
 from fault_rows import Fault
+from kinds import controller_at_work
 from lab import REPOSITORY, LabHost, nix_environment, run, wait_until
 from plays import SWITCH, task_play
 from project import PlaybookRun, Project
@@ -107,26 +105,14 @@ def test_power_cut_without_a_boot_loader(
     settings["health_checks"][0]["retries"] = 60
     if phase == "activating":
         settings["activate_command"] += "; case $SYSTEM in *-3) sleep 600 ;; esac"
-    argv, environment = project.prepare(task_play(host.name, "nix_switch", settings))
-    with subprocess.Popen(
-        argv,
-        cwd=project.directory,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as controller:
-        try:
-            wait_until(
-                lambda: phase in host.ask("cat /var/lib/nixferry/activations/*/phase"),
-                deadline=PHASE_DEADLINE,
-                what=phase,
-            )
-            wait_until(lambda: host.http("/version") == (200, "3"), deadline=PHASE_DEADLINE, what="version 3")
-            host.power_cut()
-        finally:
-            os.killpg(controller.pid, signal.SIGKILL)
+    with controller_at_work(project, task_play(host.name, "nix_switch", settings)):
+        wait_until(
+            lambda: phase in host.ask("cat /var/lib/nixferry/activations/*/phase"),
+            deadline=PHASE_DEADLINE,
+            what=phase,
+        )
+        wait_until(lambda: host.http("/version") == (200, "3"), deadline=PHASE_DEADLINE, what="version 3")
+        host.power_cut()
     host.power_on()
     wait_until(lambda: host.http("/version") == (200, "1"), deadline=PHASE_DEADLINE, what="version 1 again")
     wait_until(
