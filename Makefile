@@ -134,7 +134,7 @@ test-unit: venv-unit ## Unit tests: seconds, neither Nix nor network (K=expressi
 # Shell code runs the same under any ansible-core, and so do tools: once is enough.
 test-unit-newest: venv-newest
 	@if [ -x $(VENV_NEWEST)/bin/python ]; then \
-		$(TOOLS)/run-tests.sh $(VENV_NEWEST)/bin/python tests/unit --ignore tests/unit/target --ignore tests/unit/tools \
+		NIXFERRY_TEST_AGAIN=1 $(TOOLS)/run-tests.sh $(VENV_NEWEST)/bin/python tests/unit --ignore tests/unit/target --ignore tests/unit/tools \
 			$(PARALLEL) $(PYTEST_SELECTION); \
 	else \
 		echo "Left out: the newest ansible-core needs Python 3.12 or later next to this one, none was found."; \

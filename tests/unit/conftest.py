@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,3 +23,19 @@ settings.load_profile("nixferry")
 def pytest_xdist_auto_num_workers() -> int:
     """Twice as many as processors: half of the time, tests wait for processes that they have started."""
     return 2 * (os.cpu_count() or 1)
+
+
+# Rooms of plugin_utils whose code imports ansible-core. For the others the newest one is only another Python version.
+KNOW_ANSIBLE = ("_ansible", "_host", "_health")
+TURNS = 3
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the tests of rooms that do not know ansible-core take turns in the run under the newest one."""
+    if os.environ.get("NIXFERRY_TEST_AGAIN") != "1":
+        return
+    rooms = Path(__file__).parent / "plugins/plugin_utils"
+    for item in items:
+        if item.path.is_relative_to(rooms) and item.path.parent.name not in KNOW_ANSIBLE:
+            item.add_marker(pytest.mark.takes_turns(TURNS, among="rooms again", whole_file=True))

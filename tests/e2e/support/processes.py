@@ -14,6 +14,7 @@ from pathlib import Path
 
 # How many times as long the tests wait on a machine that is busy with other work.
 PATIENCE = float(os.environ.get("NIXFERRY_TEST_PATIENCE") or 1)
+POLL_SECONDS = 0.2  # between two looks at a condition
 COMMAND_DEADLINE = 120  # seconds for one command of a test
 
 
@@ -23,7 +24,7 @@ def wait_until(condition: Callable[[], bool], *, deadline: float, what: str) -> 
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {deadline} s")
-        time.sleep(0.1)
+        time.sleep(POLL_SECONDS)
 
 
 def nix_environment() -> dict[str, str]:
