@@ -226,16 +226,16 @@ where:
   returned: failure
   type: str
 step:
-  description: What was being done when it failed.
+  description: The step that failed.
   returned: failure
   type: str
-  sample: sign
+  sample: publish
 cause:
   description: The cause of the failure. The message begins with the host and the step, and ends with the remedy.
   returned: failure
   type: str
 remedy:
-  description: What to do about it, as far as that is known.
+  description: How to fix it, if known.
   returned: failure
   type: str
 output:

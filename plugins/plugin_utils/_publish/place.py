@@ -17,13 +17,12 @@ import contextlib
 import fcntl
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import ParentWatch
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.lock import wait_for_lock
 
 from .web import Web, refusal
 
@@ -172,26 +171,18 @@ def _sync_directory(directory: Path) -> None:
 
 
 def _wait_for(descriptor: int, mode: int, name: str, waiting: Callable[[], None]) -> None:
-    deadline = time.monotonic() + LOCK_SECONDS
-    watch = ParentWatch()
-    told = False
-    while True:
-        try:
-            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if not told:
-                waiting()
-                told = True
-            if time.monotonic() > deadline:
-                raise NixferryError(
-                    f"the lock timeout expired: another process has held {name} for {LOCK_SECONDS:.0f} seconds",
-                    step=STEP,
-                    remedy="Look for another ansible-playbook that publishes or collects garbage, and end it or wait "
-                    "for it.",
-                ) from None
-            watch.check()
-            time.sleep(LOCK_POLL_SECONDS)
+    expired = NixferryError(
+        f"the lock timeout expired: another process has held {name} for {LOCK_SECONDS:.0f} seconds",
+        step=STEP,
+        remedy="Look for another ansible-playbook that publishes or collects garbage, and end it or wait for it.",
+    )
+    wait_for_lock(
+        lambda: fcntl.flock(descriptor, mode | fcntl.LOCK_NB),
+        timeout=LOCK_SECONDS,
+        poll=LOCK_POLL_SECONDS,
+        expired=expired,
+        waiting=waiting,
+    )
 
 
 class HttpPlace:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import FlakeFleet, fleet_from
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet import FlakeFleet
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet_words import fleet_from
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.local import local_reference
 
 
