@@ -7,9 +7,9 @@
 #
 # VENV is the virtual environment whose ansible-core supplies ansible-test. All tests run. Code is compiled by every
 # Python version that is installed here, and imported by the oldest, the newest and one that choose.py chooses: each
-# needs an environment of its own. With "again", which says that another ansible-core has run all tests already, what
-# judges files without knowing ansible-core is left out, and with every other commit all of it. All this only with
-# NIXFERRY_TEST_PART=1: otherwise nothing is left out. The run fails too when a test did not run because a program that it wants is missing.
+# needs an environment of its own. The linters have their turn with one of three commits. With "again", which says that
+# another ansible-core has run all tests already, what judges files without knowing ansible-core is left out, and with
+# every other commit all of it. All this only with NIXFERRY_TEST_PART=1: otherwise nothing is left out. The run fails too when a test did not run because a program that it wants is missing.
 #
 # ansible-test insists on a path that ends in ansible_collections/NAMESPACE/NAME, on a git repository and on a home
 # directory that it fills with virtual environments. All of that lies under .build/sanity.
@@ -80,14 +80,23 @@ newest=$(echo "$versions" | tail -n 1)
 # shellcheck disable=SC2046,SC2086 # version numbers
 imported_by=$(printf '%s\n' "$oldest" "$newest" $("$venv/bin/python" "$choose" "sanity $core" $versions) | sort -u -V)
 
-# Tests that judge files by themselves: one ansible-core is as good as another.
+# Whether it is a topic's turn, of so many commits one: is_turn TOPIC CHOICE... where the first choice is the turn.
+is_turn() {
+    topic=$1
+    shift
+    "$venv/bin/python" "$choose" "$topic" "$@" | grep -qx "$1"
+}
+
 left_out=
-if [ -n "$again" ] && [ "${NIXFERRY_TEST_PART-}" = 1 ]; then
-    left_out="pylint pep8 yamllint shellcheck pslint changelog line-endings shebang symlinks
-        no-illegal-filenames no-smart-quotes no-assert no-get-exception replace-urlopen use-argspec-type-path"
-    # This version of pylint and of its plugins gets its turn.
-    if [ "$("$venv/bin/python" "$choose" pylint once once once once twice)" = twice ]; then
-        left_out=${left_out#pylint }
+if [ "${NIXFERRY_TEST_PART-}" = 1 ]; then
+    # `make lint` judges the same files by ruff, yamllint and ShellCheck.
+    if ! is_turn "sanity linters $core" lint later still-later; then
+        left_out="pylint pep8 yamllint shellcheck"
+    fi
+    # These judge files by themselves: one ansible-core is as good as another.
+    if [ -n "$again" ]; then
+        left_out="${left_out:-pep8 yamllint shellcheck} pslint changelog line-endings shebang symlinks
+            no-illegal-filenames no-smart-quotes no-assert no-get-exception replace-urlopen use-argspec-type-path"
     fi
 fi
 
