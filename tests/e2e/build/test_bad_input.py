@@ -26,6 +26,7 @@ def failure(run: PlaybookRun, host: LabHost) -> str:
     assert isinstance(message, str)
     assert host.name in message
     assert "What to do" in message
+    assert len(message.splitlines()) <= 5, message
     return message
 
 

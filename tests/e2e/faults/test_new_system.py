@@ -49,6 +49,8 @@ def test_new_system(fault: Fault, host: str, name: str, says: str) -> None:
     report = fault.deploy({"version": "2", **FAULTS[name]})
     assert says in report["msg"]
     assert "What to do" in report["msg"]
+    assert len(report["msg"].splitlines()) <= 5, report["msg"]
+    assert not any(len(line) > 20 and line in report["msg"] for line in report["log"]), report["msg"]
     assert report["reboot_required"] == (name == "needs_reboot_to_switch")
     fault.assert_settled(report, outcome="rolled-back")
 
