@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import 
 
 NOT_ATTEMPTED = "not-attempted"
 UNREACHABLE = "unreachable"
+# Ansible's own check of a role's variables, whose errors may quote them.
+VALIDATION = "ansible.builtin.validate_argument_spec"
 HIDDEN = "hidden"
 # The worst first: a host with several systems is reported by the worst of them.
 OUTCOMES = (
@@ -67,6 +70,16 @@ def message_of(result: Mapping[str, Any]) -> str:
         return "hidden by no_log"
     # Ansible's prefix of the message of a lost host.
     return clean_text(str(result.get("msg") or "").removeprefix("Task failed: "))
+
+
+def invalid_variables(result: Mapping[str, Any]) -> str:
+    """Return which variables of a role are not valid; their values may be secret."""
+    said = " ".join(map(str, result.get("argument_errors") or ()))
+    specification = result.get("argument_spec_data") or {}
+    names = [str(name) for name in specification if re.search(rf"\b{re.escape(str(name))}\b", said)]
+    if not names:
+        return ""
+    return f"not valid: {', '.join(names)}. The task that checks the arguments says why, in `argument_errors`"
 
 
 def plain(value: Any) -> Any:

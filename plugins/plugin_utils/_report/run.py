@@ -13,7 +13,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .facts import HIDDEN, NOT_ATTEMPTED, OUTCOMES, UNREACHABLE, message_of, moment, overall, plain, totals
+from .facts import (
+    HIDDEN,
+    NOT_ATTEMPTED,
+    OUTCOMES,
+    UNREACHABLE,
+    VALIDATION,
+    invalid_variables,
+    message_of,
+    moment,
+    overall,
+    plain,
+    totals,
+)
 
 SCHEMA = 1
 
@@ -125,7 +137,11 @@ class RunReport:
             self.host(host).failure = {
                 "task": task,
                 "unreachable": status == UNREACHABLE,
-                "message": message_of(result) if ours or status == UNREACHABLE else "",
+                "message": invalid_variables(result)
+                if action == VALIDATION
+                else message_of(result)
+                if ours or status == UNREACHABLE
+                else "",
                 "step": str(result.get("step", "")) if ours else "",
                 "ours": ours,
             }

@@ -44,6 +44,7 @@ def test_an_ordinary_deploy_has_a_heading_for_each_step(stage: Stage, role: str)
     assert own == steps, done.output
     assert len(told) <= len(steps) + (2 if role == "nixos" else 0), done.output
     assert "End here" not in done.output
+    assert done.output.count("Validating arguments") == 1, done.output
 
 
 def test_the_task_in_which_a_host_without_a_build_fails_says_so(stage: Stage) -> None:

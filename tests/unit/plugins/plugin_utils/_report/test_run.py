@@ -242,6 +242,26 @@ def test_a_later_task_of_ours_that_fails_says_why() -> None:
     assert "a: would be committed, but then" in text(report)
 
 
+def test_variables_that_are_not_valid_are_named_without_their_values() -> None:
+    run = run_of("a")
+    failed = {
+        "failed": True,
+        "msg": "Validation of arguments failed: hunter2",
+        "argument_errors": [
+            "argument 'nixos_secrets' is of type str, 'hunter2' cannot be converted to a dict"
+        ],
+        "argument_spec_data": {
+            "nixos_secrets": {"type": "dict"},
+            "nixos_secrets_storage": {},
+            "nixos_flake": {},
+        },
+    }
+    run.task_ends("a", "ansible.builtin.validate_argument_spec", "Validating", "failed", failed, 1002.0)
+    told = text(run.report(1010.0, ["a"]))
+    assert "a: not valid: nixos_secrets. The task" in told
+    assert "hunter2" not in told
+
+
 def test_a_task_of_ours_before_the_deploy_says_why() -> None:
     run = run_of("a")
     why = "a: read the options failed: the role nixos is not told what to build"
