@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,7 @@ def test_skipped(): pytest.skip("why not")
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout with the tools and with steps of its own."""
-    for name in ("run-steps.sh", "report_tests.py", "choose.py"):
+    for name in ("run-steps.sh", "report_tests.py", "choose.py", "turns.py"):
         target = tmp_path / "tests/tools" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(TOOLS / name, target)
@@ -91,6 +92,8 @@ def test_steps_side_by_side_and_one_after_the_other(checkout: Path) -> None:
     assert lines[-1] == "2 passed, 0 failed, 1 skipped"
     assert "Failed: bad" in lines
     summary = (checkout / ".build/steps/summary").read_text().splitlines()
+    if Path("/proc/stat").exists():
+        assert re.fullmatch(r"\(processors\) +\d+ s", summary.pop())
     outcomes = sorted((line.split()[0], line.split()[1], line.split()[3]) for line in summary)
     assert outcomes == [
         ("bad", "FAILED", "s"),
