@@ -35,6 +35,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.steps impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.task import switch_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import (
     LOST_PEERS,
+    lost_before,
     lost_peers,
     refuse_unsuitable,
     strategy_of,
@@ -70,9 +71,12 @@ class ActionModule(NixferryAction):
             return {**result, "failed": result.get("outcome") != Outcome.UNCHANGED}
         refuse_unsuitable(strategy_of(self._task), options["action"], rolls_back=options["rollback"])
         try:
-            lost = lost_peers(peers, self.batch) if options["step"] == "activate" else None
-            if lost is not None:
-                return {**deferred(lost.result(shell.host)), LOST_PEERS: True}
+            if options["step"] == "activate":
+                earlier = lost_before(peers, options["peer_steps"], self.variables.get("hostvars", {}))
+                lost = lost_peers(peers, self.batch, earlier)
+                if lost is not None:
+                    # The fault of a host that is lost itself is named first.
+                    return {**deferred(lost.result(shell.host)), LOST_PEERS: self.subject not in earlier}
             return deferred(self._step(options, guard, progress))
         except NixferryError as error:
             return deferred(error.result(shell.host))

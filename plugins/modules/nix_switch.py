@@ -153,6 +153,15 @@ options:
     type: list
     elements: str
     default: []
+  peer_steps:
+    description:
+      - With O(peers) and O(step=activate), the names of variables in which earlier tasks of the deploy have registered
+        their results, for each host on its own.
+      - Nothing is activated if one of the peers has failed or was unreachable there. Without this, a host that Ansible
+        keeps in the play all the same, because of C(ignore_unreachable) or a C(rescue), does not count as lost.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: nixferry.deploy.nix_transaction
   - module: nixferry.deploy.nix_build

@@ -64,6 +64,7 @@ STEP_OPTIONS: dict[str, dict[str, Any]] = {
     "take_back": {"type": "bool", "default": False},
     "timeout_hold": {"type": "int", "default": 600},
     "peers": {"type": "list", "elements": "str", "default": []},
+    "peer_steps": {"type": "list", "elements": "str", "default": []},
 }
 
 # A deliberate roll back replaces any revision, so it takes no such options.

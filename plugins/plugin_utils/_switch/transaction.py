@@ -106,9 +106,33 @@ def _first_line(result: Mapping[str, Any]) -> str:
     return lines[0].partition(": ")[2] or lines[0] if lines else ""
 
 
-def lost_peers(peers: Sequence[str], present: Collection[str]) -> NixferryError | None:
-    """Return the error of a host that must not begin because some ``peers`` are not in ``present``, or ``None``."""
-    lost = [peer for peer in peers if peer not in present]
+def lost_before(
+    peers: Sequence[str], steps: Sequence[str], variables: Mapping[str, Mapping[str, Any]]
+) -> frozenset[str]:
+    """Return the ``peers`` that have failed, or were unreachable, in an earlier step of the deploy.
+
+    With ``ignore_unreachable``, and in a block with ``rescue``, Ansible keeps them in the play. ``steps`` name the
+    variables in which these steps are registered, and ``variables`` are those of each host.
+    """
+    return frozenset(
+        peer
+        for peer in peers
+        if peer in variables and any(_is_lost(variables[peer].get(step)) for step in steps)
+    )
+
+
+def _is_lost(result: object) -> bool:
+    return isinstance(result, Mapping) and bool(result.get("unreachable") or result.get("failed"))
+
+
+def lost_peers(
+    peers: Sequence[str], present: Collection[str], lost_earlier: Collection[str] = ()
+) -> NixferryError | None:
+    """Return the error of a host that must not begin because some ``peers`` are lost, or ``None``.
+
+    Lost are those that are not in ``present``, or in ``lost_earlier``.
+    """
+    lost = [peer for peer in peers if peer not in present or peer in lost_earlier]
     if not lost:
         return None
     named = ", ".join(lost[:HOSTS_NAMED]) + (

@@ -34,6 +34,7 @@ STAND_IN = """
 import json, os
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import lost_before
 
 
 class ActionModule(ActionBase):
@@ -45,6 +46,10 @@ class ActionModule(ActionBase):
         task = self._task.name.partition("; ")[0]
         entry = {"host": task_vars["inventory_hostname"], "task": task, "action": name}
         entry["options"] = self._task.args
+        if "peer_steps" in self._task.args:
+            peers, steps = self._task.args["peers"], self._task.args["peer_steps"]
+            lost = sorted(lost_before(peers, steps, task_vars["hostvars"]))
+            entry["options"] = {**self._task.args, "found lost": lost}
         with open(os.environ["STAGE_RECORD"], "a") as record:
             record.write(json.dumps(entry, default=str) + "\\n")
         answers = task_vars.get("answers", {})

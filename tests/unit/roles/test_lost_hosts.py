@@ -144,6 +144,24 @@ def test_a_transaction_knows_about_an_offline_host(stage: Stage) -> None:
     assert set(done.options["well"][SWITCH]["peers"]) == {"offline", "well"}
 
 
+@pytest.mark.parametrize("rescued", [False, True], ids=["ignored", "rescued"])
+def test_a_transaction_notices_hosts_that_stay_in_the_play(stage: Stage, rescued: bool) -> None:
+    """Nothing is activated if a host is lost before, whether or not Ansible goes on with that host."""
+    together = {**SECRETS, "nixos_transaction": True, "group": "together"}
+    answer = {"failed": True} if rescued else AWAY
+    bad = {f"bad_{number}": {COPY: answer, CHECKS: answer, STAGE_SECRETS: answer} for number in range(3)}
+    for number, answers in enumerate(bad.values()):
+        for step in (COPY, CHECKS, STAGE_SECRETS)[:number]:
+            del answers[step]
+    hosts = {"well": together, **{name: {**together, "answers": answers} for name, answers in bad.items()}}
+    role = {"ansible.builtin.include_role": {"name": "nixferry.deploy.nixos"}}
+    after = {"name": GO_ON, "ansible.legacy.command": "true"}
+    tasks = [{"block": [role], "rescue": [after]}] if rescued else [role]
+    play = {"hosts": "together", "ignore_unreachable": not rescued, "tasks": tasks}
+    done = stage.run([play], hosts)
+    assert done.options["well"][SWITCH]["found lost"] == sorted(bad), done.output
+
+
 def built_for(done: Performance, group: str) -> list[str]:
     """The hosts that the only build of a group was for."""
     (built,) = [

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import (
     decide,
+    lost_before,
     lost_peers,
     refuse_unsuitable,
     strategy_of,
@@ -113,6 +114,21 @@ def test_lost_peers() -> None:
     error = lost_peers(["web1", "web2"], ("web1",))
     assert error is not None
     assert "nothing was activated here, since the transaction has lost web2" in error.text("web1")
+
+
+def test_peers_that_ansible_keeps_in_the_play_may_be_lost() -> None:
+    variables = {
+        "web1": {"copied": {"failed": False}, "checked": {"unreachable": False}},
+        "web2": {"copied": {"failed": False}, "checked": {"unreachable": True}},
+        "web3": {"copied": {"failed": True, "msg": "no space"}},
+        "web4": {"copied": "a word", "other": {"failed": True}},
+    }
+    hosts = [*variables, "web5"]
+    lost = lost_before(hosts, ["copied", "checked"], variables)
+    assert lost == {"web2", "web3"}
+    error = lost_peers(hosts, hosts, lost)
+    assert error is not None
+    assert "the transaction has lost web2, web3" in error.text("web1")
 
 
 def test_a_transaction_needs_hosts_that_wait_and_can_go_back() -> None:
