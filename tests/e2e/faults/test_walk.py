@@ -66,13 +66,17 @@ def walk(fault: Fault, directory: Path, history: list[str]) -> None:
 
         for begin in range(0, STEPS, len(HOSTS)):
             failures = [error for error in threads.map(take, steps[begin : begin + len(HOSTS)]) if error]
-            if failures:
-                raise failures[0]
+            raise_all(failures)
             assert_status_agrees(fault, walkers)
         last = [Step(STEPS + number, name, "deploy") for number, name in enumerate(HOSTS)]
         failures = [error for error in threads.map(take, last) if error]
-        if failures:
-            raise failures[0]
+        raise_all(failures)
+
+
+def raise_all(failures: list[AssertionError]) -> None:
+    """Name all hosts: what they have in common, such as a busy machine, tells more than one of them."""
+    if failures:
+        raise AssertionError("\n".join(map(str, failures)))
 
 
 def assert_status_agrees(fault: Fault, walkers: dict[str, Walker]) -> None:

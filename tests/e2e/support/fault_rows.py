@@ -323,7 +323,7 @@ class Fault:
         toplevel = next(path for path in toplevels if path != running)
         if not self.host.has_path(toplevel):
             self.host.copy_closure(toplevel)
-        options = {"timeout_activation": 60, "timeout_confirm": 60}
+        options = {"timeout_activation": 180, "timeout_confirm": 60}
         report = self.switch(toplevel, **options)
         assert report.get("outcome") == "committed", f"the next deploy: {report}"
         state = look(self.host)

@@ -15,7 +15,7 @@ from typing import Any
 from lab import LabHost, wait_until
 
 HOLDS = "/run/lab-holds"
-REACH_DEADLINE = 90  # seconds until a deploy must have come to a place
+REACH_DEADLINE = 180  # seconds until a deploy must have come to a place
 
 # Before Nix' own programs on the search path of logins and of the guard.
 COPY = "copy"  # the first path of the closure is about to be received
