@@ -46,10 +46,31 @@ pause() {
     until passed "$pause_until"; do nap; done
 }
 
-# bounded SECONDS COMMAND...: limit a program that asks the service manager, which may hang
+BOUNDED_GRACE=2   # seconds between SIGTERM and SIGKILL
+
+# bounded SECONDS COMMAND...: run a program without input, such as one that asks the service manager, which may hang. Kill it
+# when the time is over, and fail. `timeout` would not do: macOS lacks it, and it waits for a program that ignores SIGTERM.
 bounded() {
-    if have timeout; then timeout "$@"; else
-        shift
-        "$@"
-    fi
+    bounded_until=$(in_seconds "$1")
+    shift
+    "$@" </dev/null &
+    bounded_process=$!
+    end_in_time "$bounded_process" "$bounded_until" </dev/null >/dev/null 2>&1 3>&- &
+    bounded_watch=$!
+    wait "$bounded_process"
+    bounded_code=$?
+    { kill "$bounded_watch" && wait "$bounded_watch"; } 2>/dev/null
+    return "$bounded_code"
+}
+
+# It also ends when the process does, should the one that waits for it be killed.
+end_in_time() { # PROCESS MOMENT
+    NAPS=10
+    until passed "$2"; do
+        nap
+        kill -0 "$1" || return
+    done
+    kill -TERM "$1"
+    pause "$BOUNDED_GRACE"
+    kill -KILL "$1"
 }
