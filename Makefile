@@ -56,7 +56,7 @@ help: ## Show this list
 # --- set-up -----------------------------------------------------------------------------------------------------
 
 setup: ## Install programs and Python packages that the other targets need
-	@$(TOOLS)/ensure-programs.sh python git ssh shellcheck nix docker busybox mmdebstrap
+	@$(TOOLS)/ensure-programs.sh python git ssh shellcheck nix docker busybox mmdebstrap mke2fs
 	@$(MAKE) --no-print-directory --jobs 2 venv-test venv-newest link
 
 venv-demo:
@@ -148,7 +148,7 @@ test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m faults $(PARALLEL_FAULTS) $(PYTEST_SELECTION)
 
 lab-programs:
-	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap
+	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap mke2fs
 
 lab: venv-test link lab-programs ## Start the hosts of the lab, for experiments; "make clean" removes them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-playbook tests/lab/up.yml

@@ -19,6 +19,7 @@ packages_of() {
     docker) echo "docker.io" ;;
     busybox) echo "busybox-static" ;;
     mmdebstrap) echo "mmdebstrap debian-archive-keyring" ;;
+    mke2fs) echo "e2fsprogs" ;;
     ssh) echo "openssh-client" ;;
     git | shellcheck | podman) echo "$1" ;;
     *)
@@ -33,6 +34,7 @@ present() {
     python) "$(dirname "$0")/find-python.sh" default >/dev/null 2>&1 ;;
     # Debian 13 and Ubuntu split the client and the engine into two packages.
     docker) command -v docker >/dev/null 2>&1 && [ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v dockerd)" ] ;;
+    mke2fs) [ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v mke2fs)" ] ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }

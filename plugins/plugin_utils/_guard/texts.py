@@ -35,7 +35,8 @@ REASONS = {
     "aborted": "`{journal}` on the host shows what the new system said while it ran.",
     "commit_failed": "The boot loader could not be installed: look for a full or unmounted /boot in `log`.",
     "commit_timeout": "Find out what hangs when the boot loader is installed, or raise timeout_activation.",
-    "state_unwritable": "Make room on the file system of the guard's state directory on the host, then deploy again.",
+    "state_unwritable": "Make room on the file system of the guard's state directory on the host, or replace the disk "
+    "if it answers with I/O errors (`dmesg`), then deploy again.",
     "guard_killed": "Something killed the guard on the host; `{journal}` there says whether memory ran out. Then "
     "deploy again.",
     "interrupted": "The host went down before the deploy was confirmed; the old system is running. Deploy again.",

@@ -46,7 +46,11 @@ for path in /nix/var/nix/gcroots/nixferry/* /etc/systemd/system/nixferry-* /run/
     case $path in *.garbage.*) continue ;; esac
     if [ -e "$path" ] || [ -L "$path" ]; then say left "$path"; fi
 done
-for process in $(grep -lszE '^/var/lib/nixferry/activations/.*/guard.sh$' /proc/[0-9]*/cmdline); do
+for copy in /run/nixferry/copies/activations/*; do
+    # It is kept until the disk has taken the end of the record.
+    if [ -d "$copy" ] && [ ! -d "/run/nixferry/unsaved/activations/${{copy##*/}}" ]; then say left "$copy"; fi
+done
+for process in $(grep -lszE '^/(var/lib|run)/nixferry/(copies/)?activations/.*/guard.sh$' /proc/[0-9]*/cmdline); do
     say left "the process ${{process%/cmdline}}: $(tr '\\0' ' ' <"$process" 2>/dev/null)"
 done
 exit 0

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guard_disk import obey_permissions, set_writable
 from guard_host import Host, make_host
 
 # In memory where that exists: the guard makes sure that its state reaches the disk, which takes a while.
@@ -51,3 +52,11 @@ def host(request: pytest.FixtureRequest) -> Iterator[Host]:
         yield made
         made.kill_everything()
         print(made.story())  # noqa: T201 - pytest shows it when a test fails
+
+
+@pytest.fixture
+def plain(host: Host) -> Iterator[Host]:
+    """A host whose guard obeys the permissions of files, as root does not."""
+    obey_permissions(host)
+    yield host
+    set_writable(host, True)

@@ -44,7 +44,7 @@ while :; do
     case $1 in
         --unit=*) unit=${1#*=}; echo "$unit" >>"$HOST/units" ;;
         --on-active=*) timer=$((${1#*=} * NIXFERRY_SECOND)) ;;
-        -p) case $2 in ExecStopPost=*) stop_post=${2#*=} ;; esac; shift ;;
+        -p) case $2 in ExecStopPost=*) stop_post=${2#*=} stop_post=${stop_post#-} ;; esac; shift ;;
         --*) ;;
         *) break ;;
     esac

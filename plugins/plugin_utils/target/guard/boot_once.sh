@@ -21,11 +21,10 @@ reboot_instead() {
 }
 
 activate_by_reboot() {
-    if ! enter_phase activating || ! save_result boot_prepared 1; then
+    if ! enter_phase activating || ! save_result boot_prepared 1 || ! durable; then
         roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi
-    durable
     run_program_when_free "$(request timeout_activation)" prepare_boot abortable
     if ! judge_preparation || ! mark_entry; then
         roll_back "$REASON" "$MESSAGE"
@@ -78,12 +77,11 @@ mark_entry() {
         return 1
     fi
     # From here on the next boot may start the new system.
-    if ! save_result rebooting forth; then
+    if ! save_result rebooting forth || ! durable; then
         forget_reboot
         REASON=state_unwritable MESSAGE="cannot write to the state directory $STATE"
         return 1
     fi
-    durable
     if ! boot_once "$new_entry" >>"$(log_place)" 2>&1; then
         forget_reboot
         MESSAGE="the boot loader cannot be told to boot the entry $new_entry once"
@@ -106,6 +104,7 @@ resume_activation() {
     keep "$DIR/dead_man" "$(in_seconds "$(longest_duration)")"
     keep "$DIR/reports_by" "$(in_seconds "$START_DEADLINE")"
     keep "$DIR/boot" "$(boot_identity)"
+    copy_record
     if ! begin_work >>"$(log_place)" 2>&1; then begin_work_alone; fi
     await_worker || note "the guard did not report after the reboot"
 }
@@ -160,8 +159,8 @@ await_end_of_boot() {
                 REASON=boot_failed MESSAGE="the new system came up in maintenance mode"
                 return 1
                 ;;
-            *) return 0 ;;
         esac
+            *) return 0 ;;
         if is_there "$DIR/abort"; then
             REASON=aborted MESSAGE=$(abort_message)
             return 1

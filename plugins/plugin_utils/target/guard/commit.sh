@@ -39,17 +39,22 @@ await_confirmation() {
     done
 }
 
+# Only the flush tells whether the record has reached the disk.
+begin_commit() {
+    save_result commit_begun 1 && enter_phase committing || return
+    announce_deploy
+    durable
+}
+
 commit() {
     if ! may_commit; then
         roll_back "$REASON" "$MESSAGE"
         return
     fi
-    if ! save_result commit_begun 1 || ! enter_phase committing; then
+    if ! begin_commit; then
         roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi
-    announce_deploy
-    durable
     OUTCOME=0
     if kind_has commit; then
         run_program_when_free "$(request timeout_activation)" commit
@@ -66,7 +71,9 @@ commit() {
     else
         record_deploy
         remember_secrets
-        durable
-        end_activation committed
+        on_disk "$STATE"
+        if is_system_durable; then end_activation committed; else
+            roll_back commit_failed "the disk did not take the commit: its I/O fails"
+        fi
     fi
 }

@@ -16,6 +16,7 @@ end_activation() {
     release_lock
     remove_boot_unit
     disarm_dead_man
+    forget_copy "$ID"
 }
 
 # The old system runs again, but its network may still be down. Then a reboot into it may help.

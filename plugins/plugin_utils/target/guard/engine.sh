@@ -68,7 +68,20 @@ run_activation() {
 rescue_activation() {
     kill_program
     load_activation
-    roll_back "$1" "$2"
+    if can_read_record; then roll_back "$1" "$2"; else end_unreadable; fi
+}
+
+can_read_record() {
+    for needed in request/toplevel request/profile old/system old/toplevel old/profile_link result/commit_begun; do
+        if is_unreadable "$DIR/$needed"; then return 1; fi
+    done
+}
+
+# Nothing tells what the activation was and what it has done. A guess could undo what was committed.
+end_unreadable() {
+    set_result reason interrupted
+    set_result message "the record of the interrupted deploy cannot be read, so nothing was undone: $UNREADABLE"
+    end_activation failed
 }
 
 # Finish or undo what an activation of an earlier boot began. Only changes of the guard are undone: a third party may
@@ -83,6 +96,10 @@ recover_activation() {
         return
     fi
     load_activation
+    if ! can_read_record; then
+        end_unreadable
+        return
+    fi
     if [ -z "$TOPLEVEL" ] || [ -z "$PROFILE" ]; then
         # The record reaches the disk before anything is activated. Without a complete one nothing was.
         set_result reason interrupted

@@ -152,7 +152,7 @@ restrict_request() {
 # complete when it gets its name.
 refuse_other_activation() {
     own_record=$STATE/activations/$(arg id)
-    if [ -d "$own_record" ] && { [ "$(get "$own_record/request/kind")" != "$INSTALLED_KIND" ] ||
+    if is_there "$own_record/request" && { [ "$(get "$own_record/request/kind")" != "$INSTALLED_KIND" ] ||
         [ "$(get "$own_record/request/profile")" != "$INSTALLED_PROFILE" ]; }; then
         error no_activation "this host knows no activation $(arg id)"
     fi
@@ -161,6 +161,10 @@ refuse_other_activation() {
 # The version that began an activation ends it, whatever was installed since.
 hand_over() {
     own_program=$STATE/activations/$(arg id)/guard.sh
+    if ! cat "$own_program" >/dev/null 2>&1; then
+        find_text "$own_program"
+        own_program=$FOUND
+    fi
     if [ ! -f "$own_program" ] || ! is_ours "$own_program"; then return 0; fi
     printf '%s' "${REQUEST#"$NEWLINE"}" | "$NIXFERRY_SH" "$own_program" answer >&3 3>&-
     exit

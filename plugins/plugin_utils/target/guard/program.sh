@@ -31,8 +31,10 @@ run_program() {
     (
         unset LC_ALL
         export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM OLD_BOOT_DEFAULT PROFILE
-        export_variables "$DIR/request/variables"
-        own_session "$NIXFERRY_SH" "$DIR/guard.sh" driver "${KIND}_$2" </dev/null >>"$run_log" 2>&1
+        find_text "$DIR/request/variables"
+        export_variables "$FOUND"
+        find_text "$DIR/guard.sh"
+        own_session "$NIXFERRY_SH" "$FOUND" driver "${KIND}_$2" </dev/null >>"$run_log" 2>&1
     ) 3>&- &
     run_process=$!
     run_start=$(process_start "$run_process")

@@ -53,6 +53,10 @@ leave_running() {
 
 # Point the profile link at exactly the old generation again, and remove the generation that the guard made.
 restore_profile() {
+    if is_unknown "$PROFILE" || is_unknown "$PROFILE/"; then
+        incomplete "the profile $PROFILE cannot be read: $UNKNOWN"
+        return 0
+    fi
     profile_link=$(link_of "$PROFILE")
     if [ "$profile_link" = "$(old profile_link)" ]; then
         make_sure_of_old_generation

@@ -192,7 +192,8 @@ record_activation() {
     else
         install_boot_unit
     fi
-    durable
+    if ! durable; then abandon state_unwritable "cannot write to the state directory $STATE"; fi
+    copy_record
 }
 
 write_record() {

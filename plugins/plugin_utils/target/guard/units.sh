@@ -17,20 +17,24 @@ longest_duration() {
 
 # Start the dead-man first. When the guard's main process ends, by any signal, ExecStopPost takes over.
 start_units() {
+    find_text "$DIR/guard.sh"
+    guard_file=$FOUND
     run_unit "nixferry-$ID-deadman" --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" \
-        --timer-property=AccuracySec=1s --timer-property=IgnoreOnIsolate=yes "$NIXFERRY_SH" "$DIR/guard.sh" rescue || return 1
-    stop_post="ExecStopPost=$NIXFERRY_SH $DIR/guard.sh stopped"
+        --timer-property=AccuracySec=1s --timer-property=IgnoreOnIsolate=yes "$NIXFERRY_SH" "$guard_file" rescue || return 1
+    # The copy may be gone when the activation has ended.
+    stop_post="ExecStopPost=-$NIXFERRY_SH $guard_file stopped"
     # Before systemd 240 no service type reports a program that could not be started.
     run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)" \
-        --service-type=exec "$NIXFERRY_SH" "$DIR/guard.sh" run 2>/dev/null ||
-        run_unit "nixferry-$ID" -p "$stop_post" "$NIXFERRY_SH" "$DIR/guard.sh" run
+        --service-type=exec "$NIXFERRY_SH" "$guard_file" run 2>/dev/null ||
+        run_unit "nixferry-$ID" -p "$stop_post" "$NIXFERRY_SH" "$guard_file" run
 }
 
 begin_work() { if has_service_manager; then start_units; else begin_work_alone; fi; }
 
 begin_work_alone() {
+    find_text "$DIR/guard.sh"
     for detached_verb in watch run; do
-        own_session "$NIXFERRY_SH" "$DIR/guard.sh" "$detached_verb" </dev/null >>"$(log_place)" 2>&1 3>&- &
+        own_session "$NIXFERRY_SH" "$FOUND" "$detached_verb" </dev/null >>"$(log_place)" 2>&1 3>&- &
     done
 }
 

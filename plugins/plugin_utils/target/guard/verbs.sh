@@ -8,7 +8,7 @@
 # Load the activation that a verb is about, and record the contact for reboot_if_unreachable.
 use_named_activation() {
     use_activation "$(arg id)"
-    if [ ! -f "$DIR/phase" ]; then error no_activation "this host knows no activation $ID"; fi
+    if ! is_there "$DIR/phase"; then error no_activation "this host knows no activation $ID"; fi
     keep "$STATE/contact" "$(now)"
     save_unsaved 2>/dev/null
 }
@@ -96,7 +96,7 @@ verb_recover() {
     answer_ends
 }
 
-# --- detached processes, called as `sh <activation>/guard.sh VERB` -----------------------------------------------
+# --- detached processes, called as `sh <activation>/guard.sh VERB`, or by the copy of it --------------------------
 
 verb_run() {
     if claim_unfinished; then
@@ -107,7 +107,7 @@ verb_run() {
 
 # Roll back if the guard is gone. Called by its unit when it stops, and regularly by the dead-man.
 verb_rescue() {
-    if is_final "$(phase)" || [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; then
+    if has_ended || [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; then
         disarm_dead_man
         return
     fi
@@ -131,8 +131,9 @@ verb_rescue() {
 # Called when the guard's unit stops, for any reason. The rescue gets its own unit: this one counts as a job of the
 # service manager until it returns, and some programs wait until no job is left.
 verb_stopped() {
-    if is_final "$(phase)"; then return; fi
-    run_unit "nixferry-$ID-rescue" "$NIXFERRY_SH" "$DIR/guard.sh" rescue || verb_rescue
+    if has_ended; then return; fi
+    find_text "$DIR/guard.sh"
+    run_unit "nixferry-$ID-rescue" "$NIXFERRY_SH" "$FOUND" rescue || verb_rescue
 }
 
 # Called at a boot before the activation has ended. A later deploy may have recovered it already.
@@ -152,8 +153,8 @@ verb_undo() { if claim_unfinished; then recover_activation; fi; }
 
 # The dead-man on hosts without a service manager. It ends when an administrator deletes the record.
 verb_watch() {
-    until is_there "$DIR/worker" || [ ! -d "$DIR" ] || passed "$(get "$DIR/dead_man")"; do nap; done
-    until is_final "$(phase)" || [ ! -d "$DIR" ]; do
+    until is_there "$DIR/worker" || is_deleted "$DIR" || passed "$(get "$DIR/dead_man")"; do nap; done
+    until has_ended || is_deleted "$DIR"; do
         verb_rescue
         pause 1
     done
@@ -179,6 +180,8 @@ main() {
             DIR=${0%/*}
             ID=${DIR##*/}
             use_state "${DIR%/activations/*}"
+            if [ "$STATE" = "$COPIES" ]; then use_state "$(state_directory)"; fi
+            use_activation "$ID"
             if [ "$1" = driver ]; then
                 run_driver "$2"
                 exit

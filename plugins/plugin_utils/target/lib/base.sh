@@ -62,13 +62,13 @@ state_directory() {
 }
 
 # Only root has a directory that every boot empties; /run/user/<id> goes away when the user logs out. UNSAVED is the place
-# for what the disk does not take (lib/files.sh); empty where there is none.
-# shellcheck disable=SC2034 # other parts read LOCKS and UNSAVED
+# for what the disk does not take, COPIES that for what it may not give back (lib/files.sh); empty where there is none.
+# shellcheck disable=SC2034 # other parts read LOCKS, UNSAVED and COPIES
 use_state() {
     STATE=$1
     if is_root && [ -d "$ROOT/run" ]; then
-        LOCKS=$ROOT/run/nixferry UNSAVED=$ROOT/run/nixferry/unsaved
+        LOCKS=$ROOT/run/nixferry UNSAVED=$ROOT/run/nixferry/unsaved COPIES=$ROOT/run/nixferry/copies
     else
-        LOCKS=$STATE UNSAVED=${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/nixferry/unsaved}
+        LOCKS=$STATE UNSAVED=${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/nixferry/unsaved} COPIES=''
     fi
 }

@@ -6,9 +6,23 @@
 # Read and replace small files as a whole, and flush them to the disk. A disk may stop taking files at any time: it is full,
 # has no free inodes, became read-only, or answers with errors. What must not get lost then is kept in main memory, below
 # $UNSAVED, by the same name as below $STATE. There it is read until the disk takes the file again.
+# A disk that answers with errors may give nothing back either. So while an activation is under way, its record and its
+# program have a copy in main memory, below $COPIES. There they are read, as long as nothing newer is unsaved.
 
 # put FILE TEXT: replace FILE as a whole. If the disk takes no more, use what the record reserves.
-put() { put_on_disk "$@" && drop_unsaved "$1"; }
+put() { put_on_disk "$@" && drop_unsaved "$1" && put_copy "$@"; }
+
+# A copy that cannot be replaced goes: the file on the disk is newer.
+put_copy() {
+    find_copy "$1"
+    [ -n "$COPY_FILE" ] && [ -d "${COPY_FILE%/*}" ] || return 0
+    put_once "$COPY_FILE" "$2" 2>/dev/null || rm -f "$COPY_FILE"
+}
+
+drop_copy() {
+    find_copy "$1"
+    if [ -n "$COPY_FILE" ] && [ -e "$COPY_FILE" ]; then rm -f "$COPY_FILE"; fi
+}
 
 put_on_disk() { put_once "$@" || put_spare "$@" || { make_room && { put_once "$@" || put_spare "$@"; }; }; }
 
@@ -37,18 +51,21 @@ keep() {
     [ -n "$UNSAVED_FILE" ] && mkdir -p "${UNSAVED_FILE%/*}" && put_once "$UNSAVED_FILE" "$2"
 }
 
-# append FILE LINE: like `keep`
+# append FILE LINE: like `keep`. Such a file has no copy.
 append() {
+    drop_copy "$1"
     find_text "$1"
     if printf '%s\n' "$2" 2>/dev/null >>"$FOUND"; then return 0; fi
-    append_before=$(get "$1")
+    append_before=$(get "$1" 2>/dev/null)
     keep "$1" "${append_before:+$append_before
 }$2"
+    drop_copy "$1"
 }
 
 # Remove FILE. Where that is impossible it counts as empty.
 drop() {
     drop_unsaved "$1"
+    drop_copy "$1"
     rm -f "$1" 2>/dev/null || keep "$1" ''
 }
 
@@ -65,16 +82,46 @@ find_unsaved() {
     fi
 }
 
+# The same for its copy
+find_copy() {
+    COPY_FILE=
+    if [ -n "${COPIES:-}" ]; then
+        case $1 in "$STATE"/activations/*) COPY_FILE=$COPIES/${1#"$STATE"/} ;; esac
+    fi
+}
+
 # Set FOUND to the place of FILE's present text.
 find_text() {
     find_unsaved "$1"
+    find_copy "$1"
     FOUND=$1
-    if [ -n "$UNSAVED_FILE" ] && [ -e "$UNSAVED_FILE" ]; then FOUND=$UNSAVED_FILE; fi
+    if [ -n "$UNSAVED_FILE" ] && [ -e "$UNSAVED_FILE" ]; then
+        FOUND=$UNSAVED_FILE
+    elif [ -n "$COPY_FILE" ] && [ -e "$COPY_FILE" ]; then
+        FOUND=$COPY_FILE
+    fi
 }
+
+# What cannot be read is not empty, and not missing either. `ls` and `cat` tell; the tests of the shell do not.
+# is_unreadable FILE: is there something to read that cannot be read? Sets UNREADABLE to why.
+is_unreadable() {
+    find_text "$1"
+    UNREADABLE=$(cat "$FOUND" 2>&1 >/dev/null) && return 1
+    is_error "$UNREADABLE"
+}
+
+# is_unknown PATH: can it not be told whether PATH exists? A link itself counts. Sets UNKNOWN to why.
+is_unknown() {
+    UNKNOWN=$(ls -d "$1" 2>&1 >/dev/null) && return 1
+    is_error "$UNKNOWN"
+}
+
+# is_error TEXT: is it the words of another error than of a file that does not exist?
+is_error() { case $1 in *"No such file"* | *"Not a directory"*) false ;; esac; }
 
 is_there() {
     find_text "$1"
-    [ -e "$FOUND" ]
+    [ -e "$FOUND" ] || [ -e "$1" ]
 }
 
 # A plain write is enough here: the directory gets its name only when it is complete.
@@ -84,11 +131,14 @@ write() { printf '%s\n' "$2" >"$1"; }
 make_room() { [ -n "${DIR:-}" ] && [ -e "$DIR/room" ] && rm -f "$DIR/room"; }
 
 # Print a small file, or nothing. Called so often that starting a program each time would take too long.
+# What is in main memory goes as soon as the disk has it, also between two steps of this function.
 get() {
     find_text "$1"
-    [ -f "$FOUND" ] || return 0
-    while IFS= read -r got_line || [ -n "$got_line" ]; do printf '%s\n' "$got_line"; done <"$FOUND"
+    if [ "$FOUND" != "$1" ] && { print_lines <"$FOUND"; } 2>/dev/null; then return 0; fi
+    if [ -f "$1" ]; then print_lines <"$1"; fi
 }
+
+print_lines() { while IFS= read -r got_line || [ -n "$got_line" ]; do printf '%s\n' "$got_line"; done; }
 
 # After damage to the disk the file may contain anything.
 first_line() {
@@ -113,13 +163,27 @@ resolved() {
 }
 
 # Flush to the disk what has to survive a power cut: the record, the profile and the boot default, which may lie on
-# different file systems.
+# different file systems. Fails if the record may not survive.
 durable() {
+    on_disk "$STATE"
+    durable_result=$?
+    is_system_durable
+    return "$durable_result"
+}
+
+# The same without the record. Fails if the profile or the boot default may not survive.
+is_system_durable() {
     durable_profile=${PROFILE-}
-    for durable_place in "$STATE" "${durable_profile%/*}" "$ROOT/boot"; do
-        if [ -d "$durable_place" ] && ! sync -f "$durable_place" 2>/dev/null; then
-            sync
-            return
-        fi
-    done
+    on_disk "${durable_profile%/*}" && on_disk "$ROOT/boot"
+}
+
+# on_disk PLACE: flush its file system. A write may have seemed to succeed, and only the flush tells that it did not. Where
+# `sync` knows no -f it flushes everything, and tells nothing.
+on_disk() {
+    if [ -z "$1" ] || { [ ! -d "$1" ] && ! is_unknown "$1"; }; then return 0; fi
+    flush_said=$(sync -f "$1" 2>&1) && return 0
+    case $flush_said in
+        *"nput/output error"* | *"I/O error"* | *"o space left"* | *"uota exceeded"* | *"ead-only file system"*) return 1 ;;
+    esac
+    sync
 }

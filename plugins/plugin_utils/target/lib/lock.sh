@@ -62,6 +62,7 @@ claim_unfinished() {
                 if [ $? -eq 1 ]; then return 1; fi
             fi
             ;;
+        *) put_copy "$DIR/worker" "$(first_line "$DIR/worker")" ;;
     esac
-    ! is_final "$(phase)"
+    ! has_ended
 }

@@ -75,6 +75,12 @@ is_phase() {
 
 is_final() { case $1 in committed | rolled-back | failed) true ;; *) false ;; esac; }
 
+# Has the activation ended, as far as can be told? One whose phase cannot be read may have been committed, and is left alone.
+has_ended() {
+    ended_phase=$(phase 2>/dev/null)
+    is_final "$ended_phase" || { [ -z "$ended_phase" ] && is_unreadable "$DIR/phase"; }
+}
+
 # Fails if a power cut would forget the new phase.
 enter_phase() {
     append "$DIR/history" "$1 $(date +%s) $(($(now) / NIXFERRY_SECOND))"
@@ -82,6 +88,7 @@ enter_phase() {
     if [ "$(phase)" = "$1" ]; then return 0; fi
     if [ -f "$DIR/phases/$1" ] && mv -f "$DIR/phases/$1" "$DIR/phase"; then
         drop_unsaved "$DIR/phase"
+        put_copy "$DIR/phase" "$1"
     elif ! put "$DIR/phase" "$1"; then
         keep "$DIR/phase" "$1"
         return 1
@@ -145,6 +152,8 @@ prepare_state() {
     if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
         error state_unwritable "cannot make the state directory $STATE"
     fi
+    # An interrupted activation must not be overlooked.
+    if ! ls "$STATE/activations" >/dev/null; then error state_unwritable "cannot read the state directory $STATE"; fi
     # Enough for the program and for the room that the record reserves
     if ! printf "%$((2 * ROOM_BYTES))s" '' >"$STATE/test.$$"; then
         rm -f "$STATE/test.$$"
@@ -154,12 +163,45 @@ prepare_state() {
     save_unsaved
 }
 
+# --- in main memory -------------------------------------------------------------------------------------------------
+
+# Copy what an activation reads, so that it ends well whatever becomes of the disk. On a full /run there is no copy.
+copy_record() {
+    [ -n "$COPIES" ] && mkdir -p "$COPIES/activations" && copied_to=$COPIES/activations/$ID || return 0
+    rm -rf "$copied_to"
+    if ! {
+        mkdir "$copied_to.new" && (cd "$DIR" && for copied in request old result phase boot dead_man reports_by guard.sh; do
+            if [ -e "$copied" ]; then cp -R "$copied" "$copied_to.new" || exit; fi
+        done) && mv "$copied_to.new" "$copied_to"
+    } 2>/dev/null; then
+        rm -rf "$copied_to.new"
+    fi
+}
+
+# forget_copy ID: once the disk has the end of the record
+forget_copy() {
+    if [ -z "$COPIES" ] || [ ! -d "$COPIES/activations/${1:?}" ]; then return 0; fi
+    if on_disk "$STATE" && is_final "$(first_line "$STATE/activations/$1/phase")"; then
+        rm -rf "$COPIES/activations/$1"
+    fi
+}
+
+# Is the record deleted? On a disk that answers with errors it only seems to be.
+is_deleted() { # RECORD
+    [ ! -d "$1" ] || return 1
+    is_deleted_names=$(ls -1 "$STATE/activations" 2>/dev/null) || return 1
+    ! names_line "$is_deleted_names" "${1##*/}"
+}
+
+# names_line LINES LINE: is LINE one of the LINES?
+names_line() { case "$NEWLINE$1$NEWLINE" in *"$NEWLINE$2$NEWLINE"*) ;; *) false ;; esac; }
+
 # Write to the disk what it did not take before, of activations that have ended. The phase comes last.
 save_unsaved() {
     for unsaved_record in "${UNSAVED:-/nonexistent}"/activations/*; do
         if [ ! -d "$unsaved_record" ]; then continue; fi
         saved_record=$STATE/activations/${unsaved_record##*/}
-        if [ -d "$saved_record" ]; then
+        if ! is_deleted "$saved_record"; then
             if ! is_final "$(get "$saved_record/phase")" || owner_lives "$saved_record/worker" ||
                 owner_lives "$unsaved_record/worker"; then continue; fi
             for unsaved_file in "$unsaved_record"/result/* "$unsaved_record/notes" "$unsaved_record/history" "$unsaved_record/phase"; do
@@ -169,6 +211,12 @@ save_unsaved() {
             give_back_room "$saved_record"
         fi
         rm -rf "$unsaved_record"
+    done
+    for copied_record in "${COPIES:-/nonexistent}"/activations/*; do
+        if [ ! -d "$copied_record" ] || owner_lives "$copied_record/worker"; then continue; fi
+        if is_deleted "$STATE/activations/${copied_record##*/}"; then rm -rf "$copied_record"; else
+            forget_copy "${copied_record##*/}"
+        fi
     done
 }
 
@@ -182,7 +230,9 @@ activations() {
 worker_lives() {
     if owner_lives "$DIR/worker"; then return 0; fi
     find_unsaved "$DIR/worker"
-    [ -n "$UNSAVED_FILE" ] && owner_lives "$UNSAVED_FILE"
+    if [ -n "$UNSAVED_FILE" ] && owner_lives "$UNSAVED_FILE"; then return 0; fi
+    find_copy "$DIR/worker"
+    [ -n "$COPY_FILE" ] && owner_lives "$COPY_FILE"
 }
 
 # Does a process work on the activation?
@@ -196,8 +246,8 @@ interrupted_activations() {
     for found_id in $(activations); do
         (
             use_activation "$found_id"
+            if ! is_there "$DIR/phase" || has_ended || is_attended; then exit; fi
             found_phase=$(phase 2>/dev/null)
-            if [ ! -f "$DIR/phase" ] || is_final "$found_phase" || is_attended; then exit; fi
             if [ -z "$found_phase" ] || is_phase "$found_phase"; then echo "$found_id"; fi
         )
     done

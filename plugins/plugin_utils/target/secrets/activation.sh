@@ -44,11 +44,10 @@ longest_secrets() { if [ -n "$(request secrets)" ]; then echo $((2 * UNIT_DEADLI
 place_new_secrets() {
     new_secrets=$(request secrets)
     if [ -z "$new_secrets" ]; then return 0; fi
-    if ! complete_set "$new_secrets" || ! keep_before "$new_secrets" || ! save_result secrets_begun 1; then
+    if ! complete_set "$new_secrets" || ! keep_before "$new_secrets" || ! save_result secrets_begun 1 || ! durable; then
         REASON=secrets MESSAGE="the current secrets could not be kept for a roll back"
         return 1
     fi
-    durable
     if ! place_set "$new_secrets" || ! put "$STATE/secrets/current" "$new_secrets"; then
         REASON=secrets MESSAGE="the secrets could not be put into place"
         return 1

@@ -9,59 +9,16 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from guard_disk import MOST_SHELLS, assert_usable_again, names, set_writable
 from guard_host import SHELLS, Host, changed_program, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import GUARD_PARTS, target_text
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
-# The `id` of busybox is built in, so that its guard cannot take itself for root's here.
-MOST_SHELLS = pytest.mark.parametrize("host", ["dash", "bash"], indirect=True)
-NOBODY = 65534
-
-
-@pytest.fixture
-def plain(host: Host) -> Iterator[Host]:
-    """A host whose guard obeys the permissions of files, as root does not."""
-    if os.geteuid() == 0:
-        if shutil.which("setpriv") is None:
-            pytest.skip("setpriv is not installed, and root may write to every directory")
-        for path in (host.directory, *host.directory.rglob("*")):
-            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
-        drop = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups"
-        shell = SHELLS[host.shell].removeprefix("exec ")
-        host.program(
-            "guard-shell",
-            f'#!/bin/sh\ncase $(/usr/bin/id -u) in 0) exec {drop} {shell} "$@" ;; esac\nexec {shell} "$@"\n',
-        )
-    yield host
-    set_writable(host, True)
-
-
-def set_writable(host: Host, writable: bool) -> None:
-    """Whether the state directory takes files. Permissions stand in for a disk that became read-only."""
-    for path in (host.state, *host.state.rglob("*")):
-        usual = 0o700 if path.is_dir() else 0o600
-        path.chmod(usual if writable else usual & 0o500)
-
-
-def names(host: Host) -> tuple[str, str, str]:
-    """What runs, what boots, and what the profile leads to."""
-    return Path(host.current).name, Path(host.boots).name, Path(host.profile_target).name
-
-
-def assert_usable_again(host: Host, activation_id: str) -> None:
-    """The next deploy works, and the record of the last one gets to the disk."""
-    set_writable(host, True)
-    done = host.deploy(host.toplevel("next"))
-    assert done.phase == "committed"
-    assert names(host) == ("next", "next", "next")
-    assert (host.record(activation_id) / "phase").read_text() == "rolled-back\n"
-    assert not list((host.directory / "run/nixferry/unsaved").glob("activations/*"))
 
 
 @MOST_SHELLS

@@ -20,7 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
-SHORT = 3500
+SHORT = 3700
 
 
 def program_file(host: Host) -> Path:

@@ -319,7 +319,7 @@ def test_what_the_next_boot_needs_reaches_the_disk_in_order(host: Host) -> None:
     home = str(host.directory)
     synced = [line.removeprefix(home) for line in (host.directory / "synced").read_text().splitlines()]
     before, after = "system-1-link old", "system-2-link new"
-    assert synced[-7:] == [
+    assert synced[-8:] == [
         f"/var/lib/nixferry {before} committing",
         f"/profiles {before} committing",
         f"/boot {before} committing",
@@ -327,6 +327,8 @@ def test_what_the_next_boot_needs_reaches_the_disk_in_order(host: Host) -> None:
         f"/var/lib/nixferry {after} committing",
         f"/profiles {after} committing",
         f"/boot {after} committing",
+        # Only then is the copy of the record in main memory forgotten.
+        f"/var/lib/nixferry {after} committed",
     ]
 
 
