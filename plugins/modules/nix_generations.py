@@ -119,7 +119,7 @@ reboot_reasons:
   type: list
   elements: str
 failed_units:
-  description: The failed systemd units.
+  description: The failed systemd units; one entry C(unknown...) with the reason if systemd does not tell them.
   returned: success
   type: list
   elements: str

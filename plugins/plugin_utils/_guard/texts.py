@@ -64,6 +64,11 @@ ERRORS = {
         Step.START,
         "Deploy with reboot: never, or with the action boot and reboot the host yourself. Nothing was changed.",
     ),
+    "units_unknown": (
+        Step.START,
+        "Run `systemctl list-units --state=failed` on the host: a service manager that does not answer cannot tell "
+        "whether a deploy is healthy. Nothing was changed.",
+    ),
     "no_nix": (
         Step.START,
         "Install Nix on the host, or name the directory of its programs there in the host's variable "

@@ -93,8 +93,13 @@ write_keys() { # FILE WORDS
 # The daemon reads its configuration when it starts. A daemon that does not run starts on demand.
 restart_daemon() {
     if have systemctl && [ -d "$ROOT/run/systemd/system" ]; then
-        if ! systemctl is-active --quiet nix-daemon.service; then return 0; fi
-        systemctl reset-failed nix-daemon.service nix-daemon.socket 2>/dev/null
+        bounded "$RESTART_DEADLINE" systemctl is-active --quiet nix-daemon.service
+        case $? in
+            0) ;;
+            3 | 4) return 0 ;; # inactive, or no such unit
+            *) return 1 ;;
+        esac
+        bounded "$RESTART_DEADLINE" systemctl reset-failed nix-daemon.service nix-daemon.socket 2>/dev/null
         bounded "$RESTART_DEADLINE" systemctl restart nix-daemon.service
     elif have launchctl; then
         launchctl kickstart -k system/org.nixos.nix-daemon

@@ -171,6 +171,21 @@ def test_the_daemon_is_restarted_if_it_runs(host: Host) -> None:
         manage(host, SECOND)
 
 
+@pytest.mark.usefixtures("configuration")
+@pytest.mark.parametrize(("code", "works"), [(3, True), (4, True), (1, False), (137, False)])
+def test_a_daemon_of_which_nothing_is_known_is_not_taken_for_a_stopped_one(
+    host: Host, code: int, works: bool
+) -> None:
+    """3 is the exit code for an inactive unit, 4 for none of that name. Others say nothing about the unit."""
+    (host.directory / "run/systemd/system").mkdir(parents=True)
+    host.program("systemctl", f"#!/bin/sh\nexit {code}\n")
+    if works:
+        manage(host, FIRST)
+    else:
+        with pytest.raises(NixferryError, match="did not start again"):
+            manage(host, FIRST)
+
+
 def test_a_secret_key_is_neither_taken_nor_shown() -> None:
     secret = f"deploy-1:{base64.b64encode(bytes(64)).decode()}"
     with pytest.raises(NixferryError, match="'deploy-1' is not a valid public key") as error:

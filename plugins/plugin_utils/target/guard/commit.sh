@@ -22,7 +22,7 @@ await_confirmation() {
             return 1
         fi
         if ! settle; then
-            REASON=failed_units MESSAGE="units failed after the activation: $(listed "$NEW_FAILED")"
+            REASON=failed_units MESSAGE=$(units_message "units failed after the activation")
             return 1
         fi
         # The controller may have asked for more time (verb_hold).

@@ -7,8 +7,12 @@
 
 # judge_units EXIT_CODE: fail if units that have failed are a reason to roll back
 judge_units() {
-    compare_failed_units
-    if [ "$1" = 0 ] && watches_services && [ -n "$NEW_FAILED" ]; then NEW_FAILED=$(only_failed); fi
+    if ! compare_failed_units; then
+        if [ "$(request failed_units)" != ignore ]; then return 1; fi
+        note "ignored as asked: $UNITS_PROBLEM"
+        return 0
+    fi
+    if [ "$1" = 0 ] && watches_services && [ -n "$NEW_FAILED" ]; then NEW_FAILED=$(only_failed || echo "$NEW_FAILED"); fi
     set_result failed_units "$NEW_FAILED"
     note_ignored
     if [ -z "$NEW_FAILED" ]; then
@@ -60,7 +64,7 @@ judge_activation() {
     case $OUTCOME in
         0)
             if [ -z "$KIND_CHECK_UNITS" ] || judge_units 0; then return 0; fi
-            REASON=failed_units MESSAGE="units failed: $(listed "$NEW_FAILED")"
+            REASON=failed_units MESSAGE=$(units_message "units failed")
             ;;
         "$KIND_EXIT_FAILED_UNITS")
             if was_cut_short; then
@@ -68,7 +72,7 @@ judge_activation() {
             elif judge_units "$OUTCOME"; then
                 return 0
             else
-                REASON=failed_units MESSAGE="units failed (exit code $OUTCOME): $(listed "$NEW_FAILED")"
+                REASON=failed_units MESSAGE=$(units_message "units failed (exit code $OUTCOME)")
             fi
             ;;
         timeout)

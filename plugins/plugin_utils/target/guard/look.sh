@@ -72,8 +72,14 @@ has_said() { [ -n "$RUN_BEGAN" ] && tail -c "+$((RUN_BEGAN + 1))" "$DIR/log" | g
 
 # Services that ran before the activation and do not run now
 stopped_services() {
-    if [ ! -s "$DIR/old/services_active" ]; then return 0; fi
-    grep -vxF -e "$(service_states | active_services)" "$DIR/old/services_active"
+    active_before=$(old services_active)
+    if [ -z "$active_before" ]; then return 0; fi
+    if ! active_now=$(service_states); then
+        echo "(unknown, since $UNITS_SILENT)"
+        return
+    fi
+    active_now=$(printf '%s\n' "$active_now" | active_services)
+    printf '%s\n' "$active_before" | grep -vxF -e "$active_now"
 }
 
 # Reads what service_states prints. The last line keeps the list from being empty: for some greps an empty list matches

@@ -19,7 +19,7 @@ verb_probe() {
     say generation "$(generation_of "$PROFILE")"
     say_generations "$PROFILE"
     say_deployed "$PROFILE"
-    say_lines failed_unit "$(failed_units)"
+    say_lines failed_unit "$(failed_units || echo "unknown, since $UNITS_SILENT")"
     say_lines reboot_reason "$(reboot_reasons "$KIND_BOOTED" "$(resolved "$PROFILE")" "$KIND_CURRENT")"
     if lock_lives "$LOCKS/lock"; then
         read_owner "$LOCKS/lock"

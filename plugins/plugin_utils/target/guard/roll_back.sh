@@ -176,7 +176,7 @@ restore_running_system() {
     if [ -n "$RESTORE_PROBLEM" ]; then
         incomplete "$RESTORE_PROBLEM$(named_lock)"
     elif [ "$OUTCOME" != 0 ]; then
-        note "exit code $OUTCOME of the roll back; failed units: $(listed "$(failed_units)")"
+        note "exit code $OUTCOME of the roll back; failed units: $(listed "$(failed_units || echo unknown)")"
     fi
 }
 
@@ -225,6 +225,7 @@ removal_problem() {
 
 # systemd does not start units again that have failed too often, not even for the old system. Reset them.
 forget_failures() {
+    if [ -z "$(result failed_units)" ] || ! has_units; then return 0; fi
     # shellcheck disable=SC2046 # names of units
-    if [ -n "$(result failed_units)" ]; then ask_units reset-failed -- $(result failed_units); fi
+    bounded "$UNITS_DEADLINE" systemctl "$(manager_scope)" reset-failed -- $(result failed_units) 2>/dev/null
 }

@@ -10,9 +10,6 @@
 
 # --- units that have failed -----------------------------------------------------------------------------------------
 
-# names_unit LINES UNIT: is UNIT one of the LINES?
-names_unit() { case "$NEWLINE$1$NEWLINE" in *"$NEWLINE$2$NEWLINE"*) ;; *) false ;; esac; }
-
 # is_ignored UNIT: does one of the patterns match it? Names are also compared as they are, since `\` escapes in patterns.
 is_ignored() (
     set -f
@@ -25,14 +22,18 @@ is_ignored() (
 
 # Set NEW_FAILED to the units that have failed since the activation began, and NEW_IGNORED to those of which the request
 # says that they do not count. FLAPPING are services that systemd restarts again and again: they may run whenever the
-# guard looks.
+# guard looks. Fails with UNITS_PROBLEM if that cannot be told.
 compare_failed_units() {
     failed_before=$(old failed_units)
-    NEW_FAILED='' NEW_IGNORED=''
+    NEW_FAILED='' NEW_IGNORED='' UNITS_PROBLEM=''
+    if ! all_failed=$(failed_units); then
+        UNITS_PROBLEM=$UNITS_SILENT
+        return 1
+    fi
     # Names may contain a backslash.
     set -f
-    for now_failed in $(failed_units) ${FLAPPING:-}; do
-        if names_unit "$failed_before$NEWLINE$NEW_FAILED$NEWLINE$NEW_IGNORED" "$now_failed"; then continue; fi
+    for now_failed in $all_failed ${FLAPPING:-}; do
+        if names_line "$failed_before$NEWLINE$NEW_FAILED$NEWLINE$NEW_IGNORED" "$now_failed"; then continue; fi
         if is_ignored "$now_failed"; then
             NEW_IGNORED="$NEW_IGNORED${NEW_IGNORED:+$NEWLINE}$now_failed"
         else
@@ -48,10 +49,16 @@ note_ignored() {
     note "failed units are ignored as asked: $(listed "$NEW_IGNORED")"
 }
 
+# units_message WORDS: the reason for a roll back: the failed units behind WORDS, or that they are not known
+units_message() {
+    if [ -n "$UNITS_PROBLEM" ]; then echo "$UNITS_PROBLEM"; else echo "$1: $(listed "$NEW_FAILED")"; fi
+}
+
 # Those of NEW_FAILED that systemd will not start again by itself
 only_failed() {
-    ask_units list-units --state=failed --plain --no-legend --no-pager --full | while read -r only_failed_unit _; do
-        if names_unit "$NEW_FAILED" "$only_failed_unit"; then echo "$only_failed_unit"; fi
+    failed_for_good=$(units_in failed) || return
+    for only_failed_unit in $NEW_FAILED; do
+        if names_line "$failed_for_good" "$only_failed_unit"; then echo "$only_failed_unit"; fi
     done
 }
 
@@ -73,8 +80,7 @@ begin_settling() {
     if watches_services; then
         services_before=$NEWLINE$(old services)$NEWLINE
         failed_before=$(old failed_units)
-        look_at_services
-        SETTLING=$watched_services
+        if look_at_services; then SETTLING=$watched_services; else SETTLING=unknown; fi
     fi
     if [ -z "$SETTLING" ]; then
         end_settling
@@ -94,9 +100,11 @@ end_settling() {
 }
 
 # Set watched_services to lines "NAME RESTARTS", RESTLESS_SERVICES to those of them that start or stop, and
-# WAITING_SERVICES to those that systemd will start again.
+# WAITING_SERVICES to those that systemd will start again. Fails if they are not known.
 look_at_services() {
-    watched_services=$NEWLINE RESTLESS_SERVICES='' WAITING_SERVICES=''
+    watched_services='' RESTLESS_SERVICES='' WAITING_SERVICES=''
+    services_now=$(service_states) || return
+    watched_services=$NEWLINE
     while IFS= read -r service_line; do
         property InvocationID "$service_line"
         service_id=$VALUE
@@ -111,7 +119,7 @@ look_at_services() {
             *) continue ;;
         esac
         service_name=${service_line%% *}
-        if names_unit "$failed_before" "$service_name"; then continue; fi
+        if names_line "$failed_before" "$service_name"; then continue; fi
         property NRestarts "$service_line"
         service_restarts=${VALUE:-0}
         property SubState "$service_line"
@@ -123,7 +131,7 @@ look_at_services() {
         esac
         RESTLESS_SERVICES="$RESTLESS_SERVICES $service_name"
     done <<EOT
-$(service_states)
+$services_now
 EOT
     if [ "$watched_services" = "$NEWLINE" ]; then watched_services=''; fi
 }
@@ -138,12 +146,16 @@ restarts_by_itself() (
     [ "${VALUE:-0}" -gt 0 ] && [ "$service_restarts" -ge "$VALUE" ]
 )
 
-# Look at the services. Fails if units have failed, with their names in NEW_FAILED.
+# Look at the services. Fails if units have failed, with their names in NEW_FAILED, or if they are not known (UNITS_PROBLEM).
 settle() {
     if [ -z "$SETTLING" ] || ! passed "${next_look:-0}"; then return 0; fi
     # Once a second: what happens between two looks shows in the number of restarts.
     next_look=$(in_seconds 1)
-    look_at_services
+    if ! look_at_services; then
+        if ! passed "$settle_until"; then return 0; fi
+        UNITS_PROBLEM=$UNITS_SILENT
+        return 1
+    fi
     # The number of restarts also shows a service that runs whenever the guard looks.
     restarted_now=$(restarted_services)
     restarts_before=$watched_services
@@ -157,7 +169,10 @@ settle() {
     if [ -z "$settled" ] && passed "$settle_until"; then
         settled=1 FLAPPING=$flapping_services
     fi
-    compare_failed_units
+    if ! compare_failed_units; then
+        if passed "$settle_until"; then return 1; fi
+        return 0
+    fi
     if [ -z "$settled" ] && ! has_failed_for_good; then return 0; fi
     if [ -n "$RESTLESS_SERVICES" ]; then note "still starting or stopping after the activation:$RESTLESS_SERVICES"; fi
     note_ignored
@@ -179,7 +194,7 @@ restarted_services() {
 # A service that waits for its next attempt may still succeed.
 has_failed_for_good() {
     for settle_failed in $NEW_FAILED; do
-        if ! names_unit "$WAITING_SERVICES" "$settle_failed"; then return 0; fi
+        if ! names_line "$WAITING_SERVICES" "$settle_failed"; then return 0; fi
     done
     false
 }

@@ -174,7 +174,12 @@ abandon() {
 record_activation() {
     DIR=$STATE/new
     rm -rf "$DIR"
-    if ! { mkdir -p "$DIR/request" "$DIR/old" "$DIR/result" && prepare_phases && write_record; }; then
+    # Nothing could be compared with what is not known.
+    if ! failed_before=$(failed_units) || ! states_before=$(service_states); then
+        abandon units_unknown "$UNITS_SILENT (systemctl list-units, systemctl show)"
+    fi
+    if ! { mkdir -p "$DIR/request" "$DIR/old" "$DIR/result" && prepare_phases &&
+        write_record "$failed_before" "$states_before"; }; then
         abandon state_unwritable "cannot write to the state directory $STATE"
     fi
     if ! mv "$DIR" "$STATE/activations/$ID"; then abandon state_unwritable "cannot write to $STATE/activations"; fi
@@ -196,7 +201,7 @@ record_activation() {
     copy_record
 }
 
-write_record() {
+write_record() { # FAILED_UNITS SERVICE_STATES
     for field in kind activate_command action specialisation \
         timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units ignored_units settle reboot \
         reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback; do
@@ -220,8 +225,8 @@ write_record() {
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
         { ! reboot_is_due || write_planned_reboot; } &&
         write_secrets_record &&
-        failed_units >"$DIR/old/failed_units" &&
-        service_states >"$DIR/old/services" &&
+        write "$DIR/old/failed_units" "$1" &&
+        write "$DIR/old/services" "$2" &&
         active_services <"$DIR/old/services" >"$DIR/old/services_active" &&
         put_program "$DIR/guard.sh" &&
         keep_room &&

@@ -91,9 +91,15 @@ remove_boot_unit() {
 # For a reboot inside the activation: after it, this unit starts the guard again. Prints the problem if it fails.
 install_reboot_unit() {
     for kept in "$STATE" "$ROOT/etc/systemd"; do
-        case $(findmnt --noheadings --output FSTYPE --target "$kept" 2>/dev/null) in
+        kept_on=$(findmnt --noheadings --output FSTYPE --target "$kept" 2>/dev/null) ||
+            kept_on=$(stat -f -c %T "$kept" 2>/dev/null)
+        case $kept_on in
             tmpfs | ramfs)
                 echo "$kept is in main memory, so a reboot would erase the guard"
+                return 1
+                ;;
+            '')
+                echo "it cannot be told whether a reboot would erase $kept"
                 return 1
                 ;;
         esac

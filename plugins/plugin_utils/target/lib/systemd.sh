@@ -12,7 +12,7 @@ UNIT_VARIABLES='PATH HOME USER LOGNAME SUDO_USER LOCALE_ARCHIVE NIX_REMOTE NIX_S
 # A user's service manager ends with the last login, unless it lingers.
 has_service_manager() {
     have systemd-run && [ -d "$ROOT/run/systemd/system" ] || return 1
-    is_root || { [ -e "$ROOT/var/lib/systemd/linger/$(id -un)" ] && systemctl --user show-environment >/dev/null 2>&1; }
+    is_root || { [ -e "$ROOT/var/lib/systemd/linger/$(id -un)" ] && bounded 30 systemctl --user show-environment >/dev/null 2>&1; }
 }
 
 manager_scope() { if is_root; then echo --system; else echo --user; fi; }
@@ -32,7 +32,7 @@ run_unit() {
         eval "value=\${$variable-}"
         if [ -n "$value" ]; then set -- "--setenv=$variable=$value" "$@"; fi
     done
-    systemd-run "$@"
+    bounded 60 systemd-run "$@"
 }
 
 unit_environment() {
@@ -61,26 +61,48 @@ others_in_units() {
 
 # --- units of the system that is activated --------------------------------------------------------------------------
 
-# Ask the service manager of the kind's units: the system's, or the user's. Prints nothing without one.
-ask_units() {
-    have systemctl && [ -d "$ROOT/run/systemd/system" ] || return 0
-    bounded 30 systemctl "$(manager_scope)" "$@" 2>/dev/null
+# "No unit" is not "unknown": systemctl may crash, hang, be killed, or find no way to the service manager, and prints nothing
+# then. All functions below fail in that case.
+UNITS_DEADLINE=30   # seconds until the service manager must have answered
+UNITS_PAUSE=1       # seconds between two questions: it drops its callers when it executes itself again
+# shellcheck disable=SC2034 # guard/settle.sh reads it, and others
+UNITS_SILENT='the service manager does not tell the states of units'
+
+# Is there a service manager for the kind's units? That of a user comes and goes with logins.
+has_units() {
+    have systemctl && [ -d "$ROOT/run/systemd/system" ] || return 1
+    is_root || [ -e "${XDG_RUNTIME_DIR:-/run/user/$USER_ID}/systemd/private" ]
 }
 
-# Print units that have failed or fail repeatedly, except the guard's own.
-failed_units() {
-    have systemctl && [ -d "$ROOT/run/systemd/system" ] || return 0
-    if is_root; then scope=--system; else scope=--user; fi
-    bounded 30 systemctl "$scope" list-units --state=failed,auto-restart --plain --no-legend --no-pager --full \
-        2>/dev/null | while read -r failed_unit _; do
-        case $failed_unit in nixferry-* | '') ;; *) echo "$failed_unit" ;; esac
+# ask_units WORD...: ask the service manager of the kind's units: the system's, or the user's. Set UNITS_SAID to the answer,
+# which is empty without a service manager. Ask again in case of a failure.
+ask_units() {
+    UNITS_SAID=
+    has_units || return 0
+    units_until=$(in_seconds "$UNITS_DEADLINE")
+    until UNITS_SAID=$(bounded "$(seconds_until "$units_until")" systemctl "$(manager_scope)" "$@" 2>/dev/null); do
+        UNITS_SAID=
+        if [ "$(seconds_until "$units_until")" -le "$UNITS_PAUSE" ]; then return 1; fi
+        pause "$UNITS_PAUSE"
     done
 }
+
+# units_in STATES: print the units in these states, except the guard's own
+units_in() {
+    ask_units list-units --state="$1" --plain --no-legend --no-pager --full || return
+    printf '%s\n' "$UNITS_SAID" | while read -r unit_found _; do
+        case $unit_found in nixferry-* | '') ;; *) echo "$unit_found" ;; esac
+    done
+}
+
+# Print units that have failed or fail repeatedly.
+failed_units() { units_in failed,auto-restart; }
 
 # Print a line "NAME PROPERTY=VALUE..." for each loaded service but the guard's own
 service_states() {
     ask_units show --property=Id --property=ActiveState --property=SubState --property=InvocationID \
-        --property=NRestarts '*.service' | {
+        --property=NRestarts '*.service' || return
+    printf '%s\n' "$UNITS_SAID" | {
         service='' values=''
         while IFS= read -r shown || [ -n "$shown" ]; do
             case $shown in
@@ -99,7 +121,10 @@ service_states() {
 say_service() { case $1 in nixferry-* | '') ;; *) printf '%s\n' "$1$2" ;; esac; }
 
 # Print a line "NAME ID" for each service that was started. Each start has its own id.
-service_ids() { service_states | sed -n 's/^\([^ ]*\) .*InvocationID=\([^ ]\{1,\}\).*/\1 \2/p'; }
+service_ids() {
+    service_ids_from=$(service_states) || return
+    printf '%s\n' "$service_ids_from" | sed -n 's/^\([^ ]*\) .*InvocationID=\([^ ]\{1,\}\).*/\1 \2/p'
+}
 
 # property NAME LINE: set VALUE to the property in a line of service_states; empty if it is missing
 property() {

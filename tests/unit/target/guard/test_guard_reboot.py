@@ -429,3 +429,15 @@ def test_third_system_that_was_booted_is_told(machine: Machine) -> None:
     ended = host.ended(started.activation_id)
     assert (ended.phase, ended.reason, ended.other_system) == ("failed", "boot_failed", third), host.story()
     assert host.current == third
+
+
+def test_boot_that_cannot_be_asked_about_is_not_confirmed(machine: Machine) -> None:
+    """The new system may still be starting, or be stuck: no word from systemd is not the word that it runs."""
+    host = machine.host
+    started = machine.start(machine.system("new"), timeout_activation=20)
+    machine.wait_until_down()
+    host.program("systemctl", "#!/bin/sh\nexit 1\n")
+    assert machine.boots() == "new"
+    machine.wait_until_down()
+    back = host.status(started.activation_id)
+    assert (back.phase, back.reason) == ("rolling-back", "activation_timeout")
