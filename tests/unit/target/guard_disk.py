@@ -22,8 +22,7 @@ def obey_permissions(host: Host) -> None:
     if os.geteuid() == 0:
         if shutil.which("setpriv") is None:
             pytest.skip("setpriv is not installed, and root may write to every directory")
-        for path in (host.directory, *host.directory.rglob("*")):
-            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+        own(host)
         drop = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups"
         shell = SHELLS[host.shell].removeprefix("exec ")
         host.program(
@@ -32,8 +31,17 @@ def obey_permissions(host: Host) -> None:
         )
 
 
+def own(host: Host) -> None:
+    """Give all files of the host to the user that its guard is."""
+    if os.geteuid() == 0:
+        for path in (host.directory, *host.directory.rglob("*")):
+            os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+
+
 def set_writable(host: Host, writable: bool) -> None:
     """Whether the state directory takes files. Permissions stand in for a disk that became read-only."""
+    if not host.state.exists():
+        return
     for path in (host.state, *host.state.rglob("*")):
         usual = 0o700 if path.is_dir() else 0o600
         path.chmod(usual if writable else usual & 0o500)

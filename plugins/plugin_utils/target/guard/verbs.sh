@@ -187,6 +187,7 @@ main() {
                 exit
             fi
             exec 3>/dev/null
+            make_memory_place
             "verb_$1"
             # The unit must not count as failed because the last file to remove was missing.
             exit 0
@@ -195,6 +196,7 @@ main() {
             # Nothing but the answer goes to standard output.
             exec 3>&1 1>&2
             use_state "$(state_directory)"
+            use_memory_place
             answer_begins
             read_request
             # shellcheck disable=SC2034 # guard/place.sh reads it

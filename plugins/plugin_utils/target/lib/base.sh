@@ -69,6 +69,9 @@ use_state() {
     if is_root && [ -d "$ROOT/run" ]; then
         LOCKS=$ROOT/run/nixferry UNSAVED=$ROOT/run/nixferry/unsaved COPIES=$ROOT/run/nixferry/copies
     else
-        LOCKS=$STATE UNSAVED=${XDG_RUNTIME_DIR:+$XDG_RUNTIME_DIR/nixferry/unsaved} COPIES=''
+        LOCKS=$STATE UNSAVED='' COPIES=''
+        if [ -n "${XDG_RUNTIME_DIR:-}" ] && [ -w "$XDG_RUNTIME_DIR" ]; then
+            UNSAVED=$XDG_RUNTIME_DIR/nixferry/unsaved
+        fi
     fi
 }

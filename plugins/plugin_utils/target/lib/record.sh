@@ -165,6 +165,22 @@ prepare_state() {
 
 # --- in main memory -------------------------------------------------------------------------------------------------
 
+# A user without a runtime directory, as with become and no login, has a directory where every user may make one. It counts
+# only if it belongs to this user: from then on no other one can replace it.
+memory_place() { echo "$ROOT/dev/shm/nixferry-$USER_ID"; }
+
+use_memory_place() {
+    if is_root || [ -n "$UNSAVED" ]; then return 0; fi
+    if is_ours "$(memory_place)" 2>/dev/null; then UNSAVED=$(memory_place)/unsaved; fi
+}
+
+# Called by the processes that outlive the login.
+make_memory_place() {
+    if is_root || [ -n "$UNSAVED" ] || [ ! -k "$ROOT/dev/shm" ]; then return 0; fi
+    mkdir "$(memory_place)" 2>/dev/null
+    use_memory_place
+}
+
 # Copy what an activation reads, so that it ends well whatever becomes of the disk. On a full /run there is no copy.
 copy_record() {
     [ -n "$COPIES" ] && mkdir -p "$COPIES/activations" && copied_to=$COPIES/activations/$ID || return 0

@@ -8,12 +8,15 @@ Permissions stand in for the errors; a real disk that dies is in tests/e2e/fault
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from guard_disk import MOST_SHELLS, assert_usable_again, names, set_writable
+from guard_disk import MOST_SHELLS, NOBODY, assert_usable_again, names, own, set_writable
 from guard_host import Host, wait_for
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import profile_kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import GuardRefusal
 
 HALF_WAY = "touch $HOST/half; until [ -e $HOST/lost ]; do sleep 0.03; done"
@@ -104,6 +107,51 @@ def test_profile_that_cannot_be_read_is_no_third_party_s(plain: Host) -> None:
     assert f"the profile {plain.profile} cannot be read" in ended.message
     assert "third party" not in ended.message
     assert Path(plain.current).name == "old"
+
+
+@MOST_SHELLS
+@pytest.mark.parametrize("foreign", [False, True], ids=["free", "taken by another user"])
+def test_user_without_a_runtime_directory_whose_home_becomes_read_only(plain: Host, foreign: bool) -> None:
+    """As with become and no login. The activation was rolled back, but counted as interrupted for ever."""
+    host = plain
+    if foreign and os.geteuid() != 0:
+        pytest.skip("only root can give a directory to another user")
+    host.program("id", "#!/bin/sh\ncase $1 in -[ug]) exec /usr/bin/id $1 ;; *) echo ann ;; esac\n")
+    memory = host.directory / "dev/shm"
+    memory.mkdir(parents=True)
+    memory.chmod(0o1777)
+    place = memory / f"nixferry-{NOBODY if os.geteuid() == 0 else os.geteuid()}"
+    if foreign:
+        place.mkdir(mode=0o777)
+    profile = host.directory / "home/.local/state/nix/profiles/app"
+    profile.parent.mkdir(parents=True)
+    own(host)
+    if foreign:
+        os.chown(place, 0, 0)
+    kind = replace(profile_kind("echo $PROFILE >>$HOST/activated"), profile="~/.local/state/nix/profiles/app")
+    assert host.deploy(host.toplevel("first"), kind=kind).phase == "committed"
+    started = host.start(host.toplevel("new"), kind=kind, timeout_confirm=20)
+    assert host.awaited(started.activation_id).phase == "awaiting-confirmation"
+    state = host.directory / "home/.local/state/nixferry"
+    paths = [path for path in (state, *state.rglob("*")) if path.is_dir()]
+    for path in paths:
+        path.chmod(0o500)
+    ended = host.ended(started.activation_id)
+    for path in paths:
+        path.chmod(0o700)
+    if foreign:
+        # What another user could change is not believed.
+        assert (ended.phase, ended.interrupted) == ("awaiting-confirmation", True)
+        assert list(place.iterdir()) == []
+        # Its dead-man ends it as soon as the home takes files again.
+        wait_for(lambda: host.status(started.activation_id).final, "the end of the activation")
+    else:
+        assert (ended.phase, ended.reason, ended.interrupted) == ("rolled-back", "not_confirmed", False)
+        assert "takes no files" in ended.message
+    done = host.deploy(host.toplevel("next"), kind=kind)
+    assert done.phase == "committed"
+    assert os.path.realpath(profile).endswith("/next")
+    assert (state / "activations" / started.activation_id / "phase").read_text() == "rolled-back\n"
 
 
 @MOST_SHELLS
