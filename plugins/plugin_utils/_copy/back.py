@@ -8,8 +8,9 @@ As in the other direction (``_copy/transport.py``), either ``nix copy`` runs ove
 travel through the connection. Ansible reads the output of commands as text, so there they travel as base64.
 
 The build host may be hostile. The contents of what it has built are its word: nothing shows that they are what the
-derivation would make. But it can only give outputs of the derivations that were to be built, or of those that they
-need: the controller knows their paths (``Wanted``), imports by name, and never a path that was not wanted.
+derivation would make, unless the derivation names their hash (``fixed.py``). But it can only give outputs of the
+derivations that were to be built, or of those that they need: the controller knows their paths (``Wanted``), imports by
+name, and never a path that was not wanted.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import secrets
 import shlex
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -50,6 +51,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import 
 
 from .explain import CopyError, explain
 from .export import Exported, read_export
+from .fixed import Fixed, expect_content, fixed_outputs
 from .options import PIECE_BYTES, groups
 from .signed import CACHE_INFO, Proof, description, hash_part, parse_proofs
 from .store import NIX_COMMAND, TargetStore
@@ -92,10 +94,13 @@ def copy_back(shell: RemoteShell, wanted: Wanted, *, nix: Nix, timeout: float | 
     back = _CopyBack(shell, wanted, nix, deadline)
     with back.kept():
         absent = back.absent()
+        fixed = back.fixed(absent)
         if transport is Transport.SSH:
-            back.by_ssh(absent)
+            # Nix would take them without a look. They refer to nothing, and others may refer to them.
+            back.by_stream(list(fixed), fixed)
+            back.by_ssh([path for path in absent if path not in fixed])
         else:
-            back.by_stream(absent)
+            back.by_stream(absent, fixed)
     back.verify()
 
 
@@ -141,13 +146,20 @@ class _CopyBack:
                 raise _refused(f"wants to add {_named(foreign)}, which the build does not make")
         return absent
 
+    def fixed(self, absent: Sequence[str]) -> dict[str, Fixed]:
+        """Return those of ``absent`` of which the controller knows the hash."""
+        graph = self._wanted.graph
+        if graph is None:
+            return {}
+        return fixed_outputs(self._nix, absent, graph.requisites, step=STEP, timeout=self._seconds_left())
+
     def by_ssh(self, absent: Sequence[str]) -> None:
         """Let Nix copy exactly ``absent``: of a closure, the host would say what it contains."""
         with ssh_program(self._shell, "exec nix-store --serve --write", compress=False) as directory:
             for some in batches(absent):
                 self._import(f"ssh://{TARGET_ALIAS}", some, {"PATH": search_path_with(directory)})
 
-    def by_stream(self, absent: Sequence[str]) -> None:
+    def by_stream(self, absent: Sequence[str], fixed: Mapping[str, Fixed]) -> None:
         """Fetch exports through the connection, and let Nix read ``absent`` by name from a cache made of them.
 
         ``nix-store --import`` would take whatever an export contains.
@@ -170,7 +182,11 @@ class _CopyBack:
                     most = sum(item.nar_size + TRAILER_MOST_BYTES for item in group)
                     self._fetch(paths, file, most)
                     file.seek(0)
-                    _make_cache(Path(cache), file, read_export(file, paths, step=STEP), proofs)
+                    exported = read_export(file, paths, step=STEP)
+                    for each in exported:
+                        if each.path in fixed:
+                            expect_content(file, each, fixed[each.path], step=STEP)
+                    _make_cache(Path(cache), file, exported, proofs)
                 for some in batches(paths):
                     self._import(f"file://{cache}", some, {})
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from archives import export_of, nar_of_directory, nar_of_file, nar_of_link
+from archives import text as word
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -40,6 +41,7 @@ NARS = {
     EVIL: nar_of_file(b"evil"),
     SOURCE: nar_of_file(b"source"),
 }
+NARS_OF_BUILD = {path: NARS[path] for path in (LIBRARY, SYSTEM)}
 SIGNATURE = "cache-1:AAAA=="
 NIX_STORE = """#!/bin/sh
 here=$(dirname "$0")
@@ -102,6 +104,7 @@ class Here:
         self.given: dict[str, tuple[bytes, list[str]]] = {}
         self.refers: list[str] = []
         self.options: list[str] = []
+        self.derivations: dict[str, str] = {}
 
     def run(self, arguments: Sequence[str], **_limits: object) -> NixResult:
         match arguments:
@@ -109,6 +112,9 @@ class Here:
                 return NixResult(0, "\n".join(path for path in paths if path not in self.valid), "", ())
             case ["nix-store", "--query", "--requisites", *paths]:
                 return NixResult(0, "\n".join([*paths, *self.refers]), "", ())
+            case ["nix", "store", "cat", path]:
+                text = self.derivations.get(path, 'Derive([("out","/nix/store/x","","")],[],')
+                return NixResult(0, text, "", ())
             case ["nix", "copy", "--no-recursive", *rest]:
                 begin = rest.index("--from")
                 self.options = rest[:begin]
@@ -236,6 +242,81 @@ def test_an_output_that_refers_to_something_else_is_refused(shell: Shell) -> Non
     here.refers = [SOURCE, EVIL]
     with pytest.raises(NixferryError, match=f"refers to {EVIL}, which the build does not need"):
         bring(shell, here)
+
+
+FETCH = f"/nix/store/{'e' * 32}-library.drv"
+FETCHED = BuildGraph(frozenset({DERIVATION, FETCH, SOURCE}), GRAPH.outputs)
+CONTENTS = bytes(range(256)) * 2
+
+
+def knows_hash(algorithm: str, hashed: bytes, path: str = LIBRARY) -> Here:
+    """A controller whose derivation of the library says what its output hashes to."""
+    here = Here()
+    digest = hashlib.new(algorithm.removeprefix("r:"), hashed).hexdigest()
+    here.derivations[FETCH] = f'Derive([("out","{path}","{algorithm}","{digest}")],[],[],"builtin","",[],[])'
+    return here
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "hashed"),
+    [
+        ("r:sha256", NARS[LIBRARY]),
+        ("r:sha1", NARS[LIBRARY]),
+        ("sha256", CONTENTS),
+        ("sha512", CONTENTS),
+        ("md5", CONTENTS),
+    ],
+)
+@pytest.mark.parametrize("transport", [Transport.STREAM, Transport.SSH])
+def test_a_source_is_compared_with_the_hash_in_its_derivation(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, algorithm: str, hashed: bytes, transport: Transport
+) -> None:
+    monkeypatch.setattr(_copy_back, "choose_transport", lambda _shell: transport)
+    # What is not fixed comes from Nix itself over ssh.
+    monkeypatch.setattr(_copy_back._CopyBack, "by_ssh", lambda back, absent: back._nix.valid.extend(absent))
+    shell.has([LIBRARY, SYSTEM])
+    shell.sends(export_of({LIBRARY: NARS[LIBRARY]} if transport is Transport.SSH else NARS_OF_BUILD))
+    assert bring(shell, knows_hash(algorithm, hashed), graph=FETCHED)[LIBRARY] == NARS[LIBRARY]
+
+    other = knows_hash(algorithm, hashed + b"!")
+    with pytest.raises(NixferryError, match=f"the content of {LIBRARY} has the hash"):
+        bring(shell, other, graph=FETCHED)
+    assert (other.given, other.valid) == ({}, [])
+
+
+@pytest.mark.parametrize(
+    ("nar", "algorithm", "why"),
+    [
+        (nar_of_directory({"a": nar_of_file(CONTENTS)}), "sha256", "is not a file"),
+        (nar_of_link("/etc/passwd"), "sha256", "is not a file"),
+        (nar_of_file(CONTENTS), "text:sha256", "cannot be compared here"),
+        (nar_of_file(CONTENTS), "git:sha1", "cannot be compared here"),
+    ],
+)
+def test_a_source_that_cannot_be_compared_is_refused(
+    shell: Shell, nar: bytes, algorithm: str, why: str
+) -> None:
+    shell.sends(export_of({LIBRARY: nar, SYSTEM: NARS[SYSTEM]}))
+    here = knows_hash("sha256", CONTENTS)
+    here.derivations[FETCH] = here.derivations[FETCH].replace('"sha256"', f'"{algorithm}"')
+    with pytest.raises(NixferryError, match=why):
+        bring(shell, here, graph=FETCHED)
+    assert here.given == {}
+
+
+def test_a_source_refers_to_nothing(shell: Shell) -> None:
+    shell.sends(export_of({LIBRARY: NARS[LIBRARY], SYSTEM: NARS[SYSTEM]}, [SOURCE]))
+    with pytest.raises(NixferryError, match=f"is a fixed output, and refers to {SOURCE}"):
+        bring(shell, knows_hash("sha256", CONTENTS), graph=FETCHED)
+
+
+def test_a_program_is_hashed_by_its_contents(shell: Shell) -> None:
+    """Between its type and its contents is one more word."""
+    marked = word("executable") + word("")
+    program = NARS[LIBRARY].replace(word("regular"), word("regular") + marked)
+    shell.sizes({LIBRARY: len(program), SYSTEM: len(NARS[SYSTEM])})
+    shell.sends(export_of({LIBRARY: program, SYSTEM: NARS[SYSTEM]}))
+    assert bring(shell, knows_hash("sha256", CONTENTS), graph=FETCHED)[LIBRARY] == program
 
 
 def test_without_a_derivation_signatures_are_needed(shell: Shell) -> None:
