@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ansible.utils.display import Display
+
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
     PROGRESS_OPTION,
     NixferryAction,
@@ -17,6 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options impo
     CopyRequest,
     CopyResult,
     diff_text,
+    most_listed,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.task import copy_closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
@@ -41,6 +44,7 @@ ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "check_sigs": {"type": "bool", "default": False},
     "retries": {"type": "int", "default": 3},
     "timeout": {"type": "int", "default": 7200},
+    "list_paths": {"type": "bool", "default": False},
     "progress": PROGRESS_OPTION,
 }
 
@@ -83,7 +87,8 @@ class ActionModule(NixferryAction):
         paths = options["paths"] if build is None else [built_toplevel(self.subject, build)]
         request = request_from(options, paths, dry_run=bool(self._task.check_mode))
         copied = copy_closure(shell, request, nix=Nix(), progress=progress)
-        result = {"failed": False, **copied.facts()}
+        most = most_listed(every=options["list_paths"], verbosity=Display().verbosity)
+        result = {"failed": False, **copied.facts(most=most)}
         if self._task.diff and copied.changed:
             result["diff"] = {"prepared": diff_text(copied)}
         return result

@@ -103,6 +103,13 @@ options:
       - While paths are streamed, it is checked after every piece.
     type: int
     default: 7200
+  list_paths:
+    description:
+      - Whether RV(missing), RV(copied), RV(substituted) and RV(unbuilt) contain every path. That may be thousands.
+      - With V(false) each of them contains the first 20, unless Ansible runs with C(-vvv). The numbers beside them
+        are those of all paths.
+    type: bool
+    default: false
 notes:
   - The user on the host (the become user, with O(ignore:become)) must be allowed to add paths. C(root) always is.
     Otherwise there are three ways. Use O(ignore:become), sign the paths with a key that the host trusts, or put the
@@ -151,7 +158,7 @@ transport:
   type: str
   sample: ssh
 missing:
-  description: The paths that the host lacked, in check mode too.
+  description: The paths that the host lacked, in check mode too; see O(list_paths).
   returned: success
   type: list
   elements: dict
@@ -163,22 +170,30 @@ missing:
       description: Its size as a NAR, in bytes, which is close to its size on disk.
       type: int
   sample: [{"path": "/nix/store/9kgsvx4rbddk4gkkv7bmz7dgj4nsa8rg-web-1.0", "nar_size": 4711}]
+missing_paths:
+  description: The number of paths that the host lacked.
+  returned: success
+  type: int
 copied:
-  description: The paths that were sent; in check mode those that would be.
+  description: The paths that were sent; in check mode those that would be. See O(list_paths).
   returned: success
   type: list
   elements: str
 copied_paths:
-  description: The number of paths in RV(copied).
+  description: The number of paths that were sent.
   returned: success
   type: int
 substituted:
-  description: The paths that the host fetched from its own substituters.
+  description: The paths that the host fetched from its own substituters; see O(list_paths).
   returned: success
   type: list
   elements: str
+substituted_paths:
+  description: The number of paths that the host fetched from its own substituters.
+  returned: success
+  type: int
 nar_size:
-  description: The total size of RV(copied) in bytes, uncompressed.
+  description: The total size of all paths that were sent, in bytes, uncompressed.
   returned: success
   type: int
 attempts:
@@ -188,10 +203,14 @@ attempts:
 unbuilt:
   description:
     - The paths that the controller has not built yet, in check mode. They are in RV(missing) with size 0.
-    - Without check mode such a path is an error.
+    - Without check mode such a path is an error. See O(list_paths).
   returned: success
   type: list
   elements: str
+unbuilt_paths:
+  description: The number of paths that the controller has not built yet, in check mode.
+  returned: success
+  type: int
 where:
   description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure

@@ -14,6 +14,10 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import size_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
 
+# The paths in each list of a result. A first copy has thousands, which Ansible keeps, prints and sends on.
+LISTED_PATHS = 20
+# The verbosity (-vvv) at which they are all listed.
+FULL_VERBOSITY = 3
 # Ansible holds the input of a command in memory as a whole, and serves several hosts at once.
 PIECE_BYTES = 32 * 1024 * 1024
 # An exported path is its NAR and a trailer with the names of its references.
@@ -77,22 +81,33 @@ class CopyResult:
         wanted = set(self.copied)
         return sum(item.nar_size for item in self.missing if item.path in wanted)
 
-    def facts(self) -> dict[str, Any]:
-        """Return the result for Ansible, always with the same keys."""
-        missing = {item.path for item in self.missing}
+    def facts(self, *, most: int | None = LISTED_PATHS) -> dict[str, Any]:
+        """Return the result for Ansible, always with the same keys.
+
+        Each list has the first ``most`` paths, or all of them for ``None``.
+        """
         copied = set(self.copied)
+        substituted = sorted({item.path for item in self.missing} - copied)
         return {
             "changed": self.changed,
             "failed": False,
             "transport": self.transport,
-            "missing": [{"path": item.path, "nar_size": item.nar_size} for item in self.missing],
-            "copied": list(self.copied),
+            "missing": [{"path": item.path, "nar_size": item.nar_size} for item in self.missing[:most]],
+            "missing_paths": len(self.missing),
+            "copied": list(self.copied[:most]),
             "copied_paths": len(copied),
-            "substituted": sorted(missing - copied),
+            "substituted": substituted[:most],
+            "substituted_paths": len(substituted),
             "nar_size": self.nar_size,
             "attempts": self.attempts,
-            "unbuilt": list(self.unbuilt),
+            "unbuilt": list(self.unbuilt[:most]),
+            "unbuilt_paths": len(self.unbuilt),
         }
+
+
+def most_listed(*, every: bool, verbosity: int) -> int | None:
+    """Return how many paths each list of a result has at most, ``None`` for all of them."""
+    return None if every or verbosity >= FULL_VERBOSITY else LISTED_PATHS
 
 
 def diff_text(result: CopyResult) -> str:

@@ -18,6 +18,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options impo
     CopyResult,
     diff_text,
     groups,
+    most_listed,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item, batches, parse_path_info
 
@@ -94,6 +95,23 @@ def test_what_the_host_fetched_itself_was_not_copied() -> None:
     assert facts["nar_size"] == 150
     assert facts["substituted"] == [A]
     assert facts["missing"][0] == {"path": A, "nar_size": 3 * MIB}
+
+
+def test_the_result_of_a_big_copy_is_counts_and_the_first_paths() -> None:
+    paths = [f"/nix/store/{number:032}-part" for number in range(3000)]
+    items = tuple(Item(path, 7) for path in paths)
+    big = CopyResult("ssh", missing=items, copied=tuple(paths[:2000]), unbuilt=tuple(paths[2000:]))
+    facts = big.facts()
+    assert facts["missing"] == [{"path": path, "nar_size": 7} for path in paths[:20]]
+    assert (facts["copied"], facts["unbuilt"]) == (paths[:20], paths[2000:2020])
+    assert facts["substituted"] == paths[2000:2020]
+    counts = [facts[f"{name}_paths"] for name in ("missing", "copied", "substituted", "unbuilt")]
+    assert counts == [3000, 2000, 1000, 1000]
+    assert facts["nar_size"] == 14000
+    assert [most_listed(every=False, verbosity=number) for number in (0, 2, 3)] == [20, 20, None]
+    everything = big.facts(most=most_listed(every=True, verbosity=0))
+    assert (len(everything["missing"]), everything["copied"]) == (3000, paths[:2000])
+    assert set(everything) == set(facts)
 
 
 def test_the_diff_lists_paths_and_sizes() -> None:
