@@ -207,7 +207,9 @@ def test_an_abort_says_why() -> None:
     host = Host(AWAITING, answer("abort", "rolled-back", reason="aborted", message="aborted: web2 is ill"))
     result = settle(host, "abort", EARLIER)
     assert (result["outcome"], result["changed"], result["failed"]) == ("rolled-back", True, False)
-    assert result["msg"] == f"web1: deploy failed: it was rolled back to {OLD}: web2 is ill"
+    told, remedy = result["msg"].splitlines()
+    assert told == f"web1: deploy failed: it was rolled back to {OLD}: web2 is ill"
+    assert remedy.startswith("What to do: Correct what failed on the hosts that are named")
 
 
 def test_what_is_committed_is_not_aborted() -> None:
