@@ -29,7 +29,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.parent import ParentWatch
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.process import Command, run_all
 
-from .log_stream import LogEvent
+from .log_stream import LogEvent, is_error
 from .result import (
     LogReader,
     NixResult,
@@ -98,6 +98,11 @@ class Nix:
         other = copy.copy(self)
         other._on_event = on_event
         return other
+
+    def trying(self) -> Nix:
+        """Return the same programs for a question that may fail: its errors do not reach the listener."""
+        told = self._on_event
+        return self.listening(lambda event: None if told is None or is_error(event) else told(event))
 
     def command_line(self, arguments: Sequence[str]) -> list[str]:
         """Return ``arguments``, whose first is the program, with the general options of this program."""

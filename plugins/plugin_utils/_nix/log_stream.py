@@ -23,6 +23,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import 
 )
 
 PREFIX = "@nix "
+# The prefix of the reason of a failure.
+ERROR = "error:"
 # The prefix of a warning.
 WARNING = "warning:"
 # The prefix of what Nix says while another process holds it up (PathLocks::lockPaths in src/libstore/pathlocks.cc,
@@ -117,6 +119,11 @@ class PlainLine:
 
 
 LogEvent = Message | Start | Stop | Result | PlainLine
+
+
+def is_error(event: LogEvent) -> bool:
+    """Return True for a message that says why Nix fails. What Nix code prints has the same level."""
+    return isinstance(event, Message) and event.text.startswith(ERROR)
 
 
 def parse_line(line: str) -> LogEvent | None:

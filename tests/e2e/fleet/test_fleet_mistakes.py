@@ -51,6 +51,18 @@ BROKEN = {
     ),
     "number": ("3", r"network\.nix is a number, but a fleet is an attribute set of hosts"),
     "empty": ("{ }", "the fleet file is an empty set"),
+    "network": (
+        "{\n network = 3; web1 = { }; }",
+        r"`network` at .*network\.nix:2 is a number, but in the format nixops it is an attribute set",
+    ),
+    "meta": (
+        "{\n meta = [ ]; web1 = { }; }",
+        r"`meta` at .*network\.nix:2 is a list, but in the format colmena it is an attribute set",
+    ),
+    "resources": (
+        f"{{ {PACKAGES} resources = 3; web1 = {{ }}; }}",
+        r"`resources` at .* is a number, but in the format nixops it is an attribute set",
+    ),
     "packages": (
         "{ network.nixpkgs = { }; web1 = { }; }",
         "network.nixpkgs should be a package set or a path",
@@ -100,6 +112,35 @@ def test_a_wrong_host_is_named_and_leaves_the_others_alone(network: Path, name: 
     for error in (listing.errors["web1"], answers["web1"]):
         assert isinstance(error, NixferryError)
         assert re.search(expected, error.cause), error.cause
+
+
+# What is wrong with the one host of a file, and what is said of it.
+NO_HOSTS = {
+    "defaults": (
+        f"{{ {PACKAGES} defaults = 3; web1 = {{ }}; }}",
+        "`defaults` is a number, but in the format nixops it is a NixOS module",
+    ),
+    "nixus": (
+        "{ config.nodes.web1 = 3; options = { }; }",
+        "host 'web1' is a number, but in the format nixus it is a node of nixus",
+    ),
+    "profiles": (
+        '{ deploy.nodes.web1 = { hostname = "a"; profiles = 3; }; }',
+        r"`deploy\.nodes\.web1\.profiles` is a number, but in the format deploy-rs it is an attribute set",
+    ),
+    "profile": (
+        '{ deploy.nodes.web1 = { hostname = "a"; profiles.system = [ ]; }; }',
+        "profile 'system' is a list, but in the format deploy-rs it is a set with `path`",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NO_HOSTS)
+def test_what_is_not_a_host_is_told_in_words(network: Path, name: str) -> None:
+    text, expected = NO_HOSTS[name]
+    listing = listing_of(fleet_in(write_network(network, text), "network.nix"))
+    assert list(listing.errors) == ["web1"]
+    assert re.search(expected, listing.errors["web1"].cause), listing.errors["web1"].cause
 
 
 # A fleet file of each format whose hosts have a module.

@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # colmena: `meta` (or `network`), `defaults`, and hosts; a file, or the output `colmena` of a flake.
-{ value, located, module, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
+{ value, defaults, located, module, sources, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
 
 let
   inherit (builtins) attrNames elem filter head isAttrs isList isPath listToAttrs map mapAttrs;
@@ -47,7 +47,7 @@ let
             if lib.versionAtLeast (lib.version or lib.nixpkgsVersion) "22.11pre" then lib.mkBefore (packages.config or { })
             else lib.mkOptionDefault (packages.config or { });
         })
-        (located packages.lib file (value.defaults or { }))
+        (located packages.lib file (defaults value))
       ] ++ map (each: located packages.lib file (module name each)) modules ++ extra names name ++ added;
       specialArgs = { inherit name; nodes = unchecked; } // (meta.specialArgs or { }) // (meta.nodeSpecialArgs.${name} or { });
     };

@@ -17,7 +17,7 @@ let
   toHost = name: node:
     let
       where = "deploy.nodes.${name}.profiles";
-      profiles = node.profiles or { };
+      profiles = setsOf { all = "`${where}`"; one = "profile"; each = "a set with `path`"; } (node.profiles or { });
       system = profiles.system or { };
       # A setting of a profile overrides that of its node, which overrides the global one.
       setting = profile: attribute: default:

@@ -84,18 +84,24 @@ let
     else
       throw "file 'nixpkgs' was not found in the Nix search path, where it is looked for since ${
         if where == null then "there is no ${section}.${attribute} in ${concatStringsSep ", " (map (source: source.name) sources)}${
-          if format != null then "" else ", which was taken for a file of ${chosen}. If it was written for another tool, name it with the option `format`"}"
+          if format != null then "" else ", which was taken for a file of ${chosen}. ${another}"}"
         else "`${section}` has no `${attribute}` at ${where}"}";
 
-  # The value of a host as a module. It is checked when the host is evaluated.
-  module = name: value:
+  another = "If the file was written for another tool, name it with the option `format`";
+  # What is wrong with the value of `name`, which should be `wanted`.
+  mistaken = name: value: wanted: throw "${name} is ${parts.shape value}, but in the format ${chosen} it is ${wanted}. ${another}";
+
+  # The value of a host as a module, and that of `defaults`. They are checked when a host is evaluated.
+  module = name: moduleOf "host '${name}'" "a host";
+  defaults = value: moduleOf "`defaults`" "it" (value.defaults or { });
+  moduleOf = name: role: value:
     let
       what = if isAttrs value && !(value ? __functor) then parts.shape value else null;
       usable = isAttrs value || isFunction value || isPath value || (isString value && substring 0 1 value == "/");
     in
     if usable && what == null then value
     else
-      throw "host '${name}' is ${if what == null then parts.shape value else what}, but in the format ${chosen} a host is a NixOS module: a set, a function, or the path of a file with one. If the file was written for another tool, name it with the option `format`${
+      throw "${name} is ${if what == null then parts.shape value else what}, but in the format ${chosen} ${role} is a NixOS module: a set, a function, or the path of a file with one. ${another}${
         if what == "one configuration that has been evaluated already" then ": `nixos` is a set of such configurations" else ""}";
 
   # A module with the file that has it, for messages of the module system; "": none. The module stays as deep as it is:
@@ -109,23 +115,34 @@ let
       lib.setFunctionArgs (found: placed (value found)) (lib.functionArgs value)
     else value;
 
-  # The values of `set`, each of which must be a set itself; `what` describes what it should be.
+  # The values of `set`, each of which must be a set itself; `what` describes all of them, one, and what each should be.
   setsOf = what: set:
-    let otherwise = "If this was written for another tool than ${chosen}, name it with the option `format`"; in
-    if !isAttrs set then throw "${what.all} is ${parts.shape set}, but it should be an attribute set. ${otherwise}"
+    if !isAttrs set then mistaken what.all set "an attribute set"
     else
       mapAttrs
         (name: value:
           if isAttrs value then value
-          else throw "host '${name}' is ${parts.shape value}, but it should be ${what.each}. ${otherwise}")
+          else mistaken "${what.one or "host"} '${name}'" value what.each)
         set;
 
+  # What a file has beside its hosts has to be a set before an attribute is taken for missing in it.
+  settings = { nixops = [ "network" "resources" ]; morph = [ "network" ]; colmena = [ "meta" "network" ]; }.${chosen} or [ ];
+  settled = source:
+    let
+      wrong = filter (name: source.value ? ${name} && !isAttrs source.value.${name}) settings;
+      name = head wrong;
+      where = place name [ source.value ];
+    in
+    if first ? __schema || wrong == [ ] then source
+    else mistaken "`${name}` at ${toString where}" source.value.${name} "an attribute set";
+
   fleet = formats.${chosen} {
-    inherit arguments call chosen located module searched setsOf sources system;
+    inherit arguments call chosen defaults located module searched setsOf system;
+    sources = map settled sources;
     inherit (parts) deployment keys lean nixpkgs unwrap;
     options = arguments: parts.options (arguments // { inherit (parts) key-options; });
     value =
-      if length sources == 1 then first
+      if length sources == 1 then (settled (head sources)).value
       else throw "${concatStringsSep ", " (map (source: source.name) sources)}: only a NixOps network is made of several files";
     purely = files == [ ];
     inherit extra added;

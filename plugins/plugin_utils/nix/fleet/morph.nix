@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # morph: `network` with pkgs, lib, evalConfig and specialArgs, `defaults`, and hosts.
-{ value, located, module, sources, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
+{ value, defaults, located, module, sources, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
 
 let
   inherit (builtins) attrNames head listToAttrs map mapAttrs removeAttrs typeOf isString;
@@ -21,7 +21,7 @@ let
     specialArgs = network.specialArgs or { };
     modules = [
       { _file = file; imports = [ (module name value.${name}) ]; }
-      (located lib file (value.defaults or { }))
+      (located lib file (defaults value))
       {
         _file = "nixferry.deploy: what morph adds to every host";
         key = "nixferry.deploy/morph";

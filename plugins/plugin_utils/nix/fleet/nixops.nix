@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # NixOps 1.7 and 2.0: one or several network files, or `nixopsConfigurations` of a flake.
-{ arguments, call, located, module, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
+{ arguments, call, defaults, located, module, sources, system, purely, deployment, extra, keys, nixpkgs, options, ssh-access, searched, chosen, lean, ... }:
 
 let
   inherit (builtins)
@@ -70,7 +70,7 @@ let
             modules = concatMap
               (network: if hasAttr name network then [{ imports = [ (module name (getAttr name network)) ]; inherit (network) _file; }] else [ ])
               networks
-            ++ map (network: located lib network._file network.defaults)
+            ++ map (network: located lib network._file (defaults network))
               (concatMap (network: if network ? defaults then [ network ] else [ ]) networks)
             ++ [ (common nodes name) ] ++ extra names name ++ added;
           }

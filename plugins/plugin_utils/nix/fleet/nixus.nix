@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # nixus: the file has already evaluated everything; its result contains its configuration.
-{ value, added, ssh-access, ... }:
+{ value, added, setsOf, ssh-access, ... }:
 
 let
   inherit (builtins) attrNames filter isAttrs listToAttrs map mapAttrs;
@@ -68,5 +68,6 @@ if !(value ? config.nodes) || !isAttrs value.config.nodes then
 else {
   meta = { description = ""; options = { }; };
   places = filter isAttrs (value.options.nodes.definitions or [ ]);
-  hosts = mapAttrs toHost config.nodes;
+  hosts = mapAttrs toHost
+    (setsOf { all = "`config.nodes`"; each = "a node of nixus"; } config.nodes);
 }

@@ -19,7 +19,7 @@ let
       ssh_access = if kind == "nixos" then ssh-access name config else null;
     } // { inherit kind; };
   configOf = system:
-    system.config or (throw "a host in the format nixos is a NixOS configuration, with an attribute `config`, but there is a set that has ${builtins.concatStringsSep ", " (builtins.attrNames system)}");
+    system.config or (throw "a host in the format nixos is a NixOS configuration, with an attribute `config`, but there is a set with the attributes [ ${toString (builtins.attrNames system)} ]");
   # The declarations of a system cost less than its values. Most systems declare nothing that is asked for here.
   leanConfigOf = system:
     if kind != "nixos" || !(system ? options && system ? config) then configOf system

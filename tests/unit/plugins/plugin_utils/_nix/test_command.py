@@ -168,6 +168,22 @@ def test_events_reach_the_listener(fake: FakeProgram) -> None:
     assert events == [Message(1, "careful"), PlainLine("plain")]
 
 
+def test_errors_of_a_trial_do_not_reach_the_listener(fake: FakeProgram) -> None:
+    events: list[LogEvent] = []
+    script = (
+        f"{log_line(0, 'trace: said')}; {log_line(0, 'error: not there')}; {log_line(1, 'careful')}; exit 1"
+    )
+    nix = fake("nix", script, on_event=events.append)  # type: ignore[call-arg]
+    result = nix.trying().run_many([NixRequest(("nix",))], step="build", parallel=1)[0]
+    assert events == [Message(1, "trace: said"), Message(1, "careful")]
+    assert result.error(step="build").cause == "not there"
+    # The other ones, and those without a listener, are as they were.
+    nix.run(["nix"], step="build", check=False)
+    assert Message(0, "error: not there") in events
+    silent = fake("nix", script).trying()
+    assert silent.run(["nix"], step="build", check=False).return_code == 1
+
+
 def test_a_missing_nix_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command.USUAL_DIRECTORIES",
