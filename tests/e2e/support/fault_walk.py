@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from background import in_background
+from bad_disk import FSYNC, WRITE, Disk, bad_disk
 from fault_deploys import FAILING_CHECK, last_result
 from fault_rows import FINAL
 from fault_state import HostState, look
@@ -59,6 +60,7 @@ KINDS = {
     "collection": 2,
     "read-only": 2,
     "no inodes": 2,
+    "I/O errors": 2,
 }
 STRIKES = ("power cut", "controller killed", "guard killed")
 STATE = "/var/lib/nixferry"
@@ -88,8 +90,10 @@ cp -a /run/few/. {STATE}/
 umount /run/few
 """,
 }
+# The disk of the guard's state directory refuses writes: see bad_disk.
+DYING = "I/O errors"
 # What happens while the health checks are held
-MEANWHILE = ("third party", "collection", *BREAK)
+MEANWHILE = ("third party", "collection", DYING, *BREAK)
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,8 @@ class Walker:
     seed: str
     state: HostState = field(init=False)
     """What the host was like after the last step, or after what a third party has done during this one."""
+    disk: Disk = field(init=False)
+    """The one that the state directory lies on during some steps."""
     unsaved: set[str] = field(default_factory=set, init=False)
     """Activations whose end may be recorded in main memory only, until the next deploy or the next power cut."""
 
@@ -189,6 +195,13 @@ class Walker:
         if not step.place:
             with in_background(self.project, play) as controller:
                 return last_result(controller.finish())
+        if step.kind != DYING:
+            return self._run_held(play, step)
+        # With the disk goes the record of this deploy.
+        with bad_disk(self.host, STATE) as self.disk:
+            return self._run_held(play, step)
+
+    def _run_held(self, play: list[Any], step: Step) -> dict[str, Any] | None:
         hold(self.host, step.place)
         with in_background(self.project, play) as controller:
             wait_reached(self.host, step.place)
@@ -217,6 +230,8 @@ class Walker:
         before = self.state
         if step.kind in BREAK:
             self.host.execute(BREAK[step.kind])
+        elif step.kind == DYING:
+            self.disk.breaks(WRITE, FSYNC)
         elif step.kind == "third party":
             self.host.install_system(
                 self.project.build(self.host.name, {"version": f"{self.seed}-{step.number}-third"})
@@ -257,7 +272,7 @@ class Walker:
         if not step.place and step.kind not in ("rollback",):
             good = {"test": "tested", "bad": "", "unhealthy": ""}.get(step.kind, "committed")
             assert outcome == good or (not good and outcome in ("rolled-back", "failed")), report
-        if step.kind in BREAK:
+        if step.kind in (DYING, *BREAK):
             # Without inodes the guard has what it needs. What a power cut would forget is not committed.
             committed = step.healthy and step.kind == "no inodes"
             assert outcome == ("committed" if committed else "rolled-back"), report
