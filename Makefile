@@ -98,11 +98,12 @@ demo: ## Deploy, break and roll back one host on this machine
 	@$(MAKE) --no-print-directory venv-demo link
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh
 
-# Where its path has a space, the demonstration finds what the Makefile and the scripts do not quote.
-demo-check: venv-demo
+# In a directory whose path has a space, the demonstrations find what the Makefile, the scripts and the lab do not quote.
+demo-check: venv-test
 	@$(BIN)/python $(TOOLS)/export_tree.py ".build/demo check"
 	@ln -sfn ../../$(VENV) ".build/demo check/$(VENV)"
 	@$(MAKE) --no-print-directory -C ".build/demo check" demo
+	@$(MAKE) --no-print-directory -C ".build/demo check" demo-fleet
 
 demo-fleet: venv-test link lab-programs ## The same with a fleet of hosts in containers
 	@PATH="$(CURDIR)/$(BIN):$$PATH" demo/run.sh fleet
@@ -116,7 +117,7 @@ export NIXFERRY_TEST_PART ?= $(if $(K),,1)
 
 # Linters and packages use one processor; what starts hosts waits for them half of the time.
 STEPS := setup lint,install-check+docs+test-unit-newest,test-unit \
-	sanity+sanity-newest,molecule+demo-check+demo-fleet,test-faults test-e2e
+	sanity+sanity-newest,molecule+demo-check,test-faults test-e2e
 
 test: ## All kinds of tests; of the matrix of versions and shells, the part that is this commit's turn
 	@status=0; \

@@ -102,9 +102,9 @@ class Fleet:
         common = [
             "  HostName 127.0.0.1",
             "  User root",
-            f"  IdentityFile {self.directory}/ssh_key",
+            f'  IdentityFile "{self.directory}/ssh_key"',
             "  IdentitiesOnly yes",
-            f"  UserKnownHostsFile {self.directory}/known_hosts",
+            f'  UserKnownHostsFile "{self.directory}/known_hosts"',
         ]
         lines = []
         for host in self.hosts:

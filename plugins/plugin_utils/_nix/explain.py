@@ -166,7 +166,7 @@ REMEDIES = (
         "set `build_on: target`, or enable emulation.",
     ),
     Cause(
-        (r"cannot connect to socket at [^\n]*: permission denied",),
+        (r"daemon-socket/socket'?[^\n]*: permission denied",),
         remedy="This user may not talk to the Nix daemon: on Debian and Ubuntu add the user to the group nix-users and "
         "log in anew; elsewhere see `allowed-users` in nix.conf.",
     ),

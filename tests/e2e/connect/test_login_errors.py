@@ -97,7 +97,7 @@ REFUSALS = {
         "ssh-keyscan",
     ),
     "changed-host-key": Refusal(
-        {"ansible_ssh_common_args": '-o UserKnownHostsFile="{{ other_known_hosts }}"'},
+        {"ansible_ssh_common_args": "-o 'UserKnownHostsFile=\"{{ other_known_hosts }}\"'"},
         "unreachable",
         "the host shows another key than the one that is known",
         "ssh-keygen -R",

@@ -73,7 +73,7 @@ def project(lab: Lab, host: LabHost, tmp_path_factory: pytest.TempPathFactory) -
     }
     project.write("group_vars/all.yml", json.dumps(passwords))
     key = {"ansible_ssh_private_key_file": str(lab.directory / "ssh_key")}
-    known = f'-o UserKnownHostsFile="{lab.directory / "known_hosts"}" -o IdentitiesOnly=yes'
+    known = f"-o 'UserKnownHostsFile=\"{lab.directory / 'known_hosts'}\"' -o IdentitiesOnly=yes"
     here = {"ansible_host": "127.0.0.1", "ansible_port": host.ssh_port}
     for name in hosts:
         lab_has = {**here, **key, "ansible_ssh_common_args": known}
@@ -86,7 +86,7 @@ def project(lab: Lab, host: LabHost, tmp_path_factory: pytest.TempPathFactory) -
             text = re.sub("Port 2222", f"Port {host.ssh_port}", text)
             text = re.sub("10.0.0.6", f"localhost\n  HostKeyAlias {host.container}", text)
             text = re.sub("~/.ssh/jump_key", f'"{lab.directory / "ssh_key"}"', text)
-            config.write_text(f"{text}Host *\n  UserKnownHostsFile {lab.directory / 'known_hosts'}\n")
+            config.write_text(f'{text}Host *\n  UserKnownHostsFile "{lab.directory / "known_hosts"}"\n')
             lab_has = {**key, "ansible_ssh_common_args": f"-F {config}"}
         if name in CONTAINERS:
             lab_has = {"ansible_host": host.container}
@@ -131,7 +131,7 @@ def test_passwords_that_the_command_line_names_files_of(project: Project, host: 
         "ansible_port": host.ssh_port,
         "ansible_user": "admin",
         "ansible_become": True,
-        "ansible_ssh_common_args": f'-o UserKnownHostsFile="{project.lab.directory / "known_hosts"}"',
+        "ansible_ssh_common_args": f"-o 'UserKnownHostsFile=\"{project.lab.directory / 'known_hosts'}\"'",
     }
     project.write("inventory.yml", json.dumps({"nixos": {"hosts": {"web10": variables}}}))
     play = [{"hosts": "web10", "gather_facts": False, "tasks": [{"nixferry.deploy.nix_generations": {}}]}]

@@ -24,7 +24,7 @@ PUBLISHED = "https://github.com/nixferry/nixferry.deploy"
 CHECKOUT = "/srv/nixferry.deploy"
 IMAGE_DEADLINE = 900  # seconds to build an image: it is bootstrapped from the distribution's mirror
 BOOT_DEADLINE = 60  # seconds until the machine must be up
-SCRIPT_DEADLINE = 900  # seconds for one script, which may install packages
+SCRIPT_DEADLINE = 1800  # seconds for one script, which may install packages
 # What pip is told on this machine and has to be told on the other one.
 PIP_SETTINGS = ("cert", "extra-index-url", "index-url", "proxy", "timeout", "trusted-host")
 CERTIFICATES = "/etc/lab-certificates.pem"

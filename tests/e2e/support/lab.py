@@ -83,7 +83,8 @@ class LabHost:
 
     def ssh_command(self, user: str = "root") -> list[str]:
         options = {
-            "UserKnownHostsFile": self.directory / "known_hosts",
+            # A list of files: ssh splits the value at spaces.
+            "UserKnownHostsFile": f'"{self.directory / "known_hosts"}"',
             "StrictHostKeyChecking": "yes",
             "IdentitiesOnly": "yes",
             "BatchMode": "yes",

@@ -98,7 +98,7 @@ class TestEnsurePrograms:
 class TestOrdinaryUserWithoutDaemon:
     def test_it_is_told_what_to_install(self, machine: Machine) -> None:
         machine.program("id", "case $1 in -un) echo ann ;; *) echo 1000 ;; esac")
-        machine.program("nix-instantiate", f'echo "{NO_DAEMON}" >&2; exit 1')
+        machine.program("nix-store", f'echo "{NO_DAEMON}" >&2; exit 1')
         done = machine.run("tests/tools/check-nix.sh")
         assert done.returncode == 1
         assert NO_DAEMON in done.stderr
@@ -106,14 +106,14 @@ class TestOrdinaryUserWithoutDaemon:
         assert "usermod --append --groups nix-users ann\n" in done.stderr
 
     def test_who_may_use_nix_is_told_nothing(self, machine: Machine) -> None:
-        machine.program("nix-instantiate", "echo 1")
+        machine.program("nix-store", "echo /nix/store/x")
         done = machine.run("tests/tools/check-nix.sh")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
     def test_nothing_of_the_demonstration_is_done(self, machine: Machine) -> None:
         for name in ("git", "nix", "busybox"):
             machine.program(name)
-        machine.program("nix-instantiate", f'echo "{NO_DAEMON}" >&2; exit 1')
+        machine.program("nix-store", f'echo "{NO_DAEMON}" >&2; exit 1')
         done = machine.run("make", "--no-print-directory", "demo", NIXFERRY_NO_INSTALL="1")
         assert done.returncode != 0
         assert NO_DAEMON in done.stderr

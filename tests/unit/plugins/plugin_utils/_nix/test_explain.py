@@ -187,7 +187,16 @@ def test_a_very_long_message_is_cut() -> None:
         ("error: the group 'nixbld' specified in 'build-users-group' does not exist", "nix-setup-systemd"),
         (
             "error: cannot connect to socket at '/nix/var/nix/daemon-socket/socket': Permission denied",
-            "nix-users",
+            "may not talk to the Nix daemon",
+        ),
+        # Debian's Nix 2.8 and 2.26, for a user who is not in the group nix-users.
+        (
+            "error: getting status of /nix/var/nix/daemon-socket/socket: Permission denied",
+            "may not talk to the Nix daemon",
+        ),
+        (
+            "error: getting status of '/nix/var/nix/daemon-socket/socket': Permission denied",
+            "may not talk to the Nix daemon",
         ),
         ("error: opening lock file '/nix/var/nix/db/big-lock': Permission denied", "with a daemon"),
         (
