@@ -79,12 +79,16 @@ def measure(arguments: argparse.Namespace, directory: Path) -> list[Record]:
         race = Race(fleet.start(arguments.lab_name, max(sizes)), taking_part, directory)
         for scenario in arguments.scenario or SCENARIOS:
             for hosts in sizes:
-                part = race.run(scenario, hosts, arguments.repetitions)
+                part = race.begin(scenario, hosts)
                 records += part
-                print(f"\n{scenario}, {arguments.repetitions} repetitions")
-                print("\n".join([report.table(part), *report.aim(part)]), flush=True)
-                document = {"machine": facts, "records": [report.as_json(record) for record in records]}
-                (directory / "results.json").write_text(json.dumps(document, indent=1) + "\n")
+                try:
+                    race.run(part, arguments.repetitions)
+                finally:
+                    # After an interruption as well: what has been measured is worth a look.
+                    print(f"\n{scenario}, {arguments.repetitions} repetitions")
+                    print("\n".join([report.table(part), *report.aim(part)]), flush=True)
+                    document = {"machine": facts, "records": [report.as_json(record) for record in records]}
+                    (directory / "results.json").write_text(json.dumps(document, indent=1) + "\n")
     finally:
         if not arguments.keep_lab:
             fleet.stop(arguments.lab_name)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,8 @@ ONE_CHANGE = "one change"
 SCENARIOS = (NO_OP, ONE_CHANGE)
 
 CLOSE_DEADLINE = 10  # seconds to close one multiplexed connection
+# A contestant that ends in one of these has failed; the others go on.
+FAILURES = (BenchmarkError, OSError, subprocess.SubprocessError)
 
 
 @dataclass
@@ -51,23 +53,39 @@ class Race:
         fleet.write_ssh_config(self.ssh_config)
         self._versions = 0
 
-    def run(self, scenario: str, hosts: int, repetitions: int) -> list[Record]:
-        """Let everybody do ``scenario`` to the first ``hosts`` hosts: once to look, then ``repetitions`` times.
+    def begin(self, scenario: str, hosts: int) -> list[Record]:
+        """Return an empty record of ``scenario`` with the first ``hosts`` hosts for each contestant."""
+        return [Record(contestant, scenario, hosts) for contestant in self.contestants]
+
+    def run(self, records: Sequence[Record], repetitions: int) -> None:
+        """Let each contestant of ``records`` deploy: once to look, then ``repetitions`` times.
 
         In each repetition the next contestant begins, so that neither the order nor a drift of the machine's
-        speed favours no contestant. A contestant that fails is left out from then on.
+        speed favours one of them. A contestant that fails is left out from then on.
         """
-        records = [Record(contestant, scenario, hosts) for contestant in self.contestants]
-        unchanged = self._build(hosts) if scenario == NO_OP else None
-        if unchanged is not None:
-            self._settle(unchanged)
+        scenario, hosts = records[0].scenario, records[0].hosts
+        unchanged = None
+        if scenario == NO_OP:
+            try:
+                unchanged = self._build(hosts)
+                self._settle(unchanged)
+            except FAILURES as error:
+                for record in records:
+                    record.failure = f"the hosts were not prepared: {headline(error)}"
         for repetition in range(repetitions + 1):
             shift = repetition % len(records)
-            for record in records[shift:] + records[:shift]:
+            for record in [*records[shift:], *records[:shift]]:
                 if not record.failure:
-                    self._once(record, unchanged, inspect=repetition == 0)
+                    self._try(record, unchanged, inspect=repetition == 0)
             say(f"{scenario}, {hosts} hosts: {repetition} of {repetitions} repetitions")
-        return records
+
+    def _try(self, record: Record, unchanged: Systems | None, *, inspect: bool) -> None:
+        try:
+            self._once(record, unchanged, inspect=inspect)
+        except FAILURES as error:
+            record.failure = headline(error)
+        if record.failure:
+            say(f"{record.contestant.name}: {record.failure}")
 
     def _once(self, record: Record, unchanged: Systems | None, *, inspect: bool) -> None:
         wanted = unchanged or self._build(record.hosts)
@@ -91,8 +109,8 @@ class Race:
             if wrong:
                 record.failure = f"not deployed to {', '.join(wrong)}, see {log}"
         if record.failure:
-            say(f"{record.contestant.name}: {record.failure}")
-        elif inspect:
+            return
+        if inspect:
             record.memory = outcome.memory or 0
             record.sessions = witness.sessions_since(cursor)
         else:
@@ -130,11 +148,29 @@ class Race:
             yield Deployment(wanted, self.ssh_config, self.fleet.ansible_config, work, control)
         finally:
             for socket in control.iterdir():
-                close = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
-                subprocess.run(close, capture_output=True, check=False, timeout=CLOSE_DEADLINE)
+                close_connection(socket)
             reap_orphans()
-            shutil.rmtree(control)
-            shutil.rmtree(work)
+            remove(control)
+            remove(work)
+
+
+def close_connection(socket: Path) -> None:
+    """Ask the ssh master behind ``socket`` to end; one that does not answer is left alone."""
+    close = ["ssh", "-o", f"ControlPath={socket}", "-O", "exit", "any"]
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(close, capture_output=True, check=False, timeout=CLOSE_DEADLINE)
+
+
+def remove(directory: Path) -> None:
+    """Remove ``directory`` with all that is in it; an ssh master may remove its own socket at the same time."""
+    shutil.rmtree(directory, ignore_errors=True)
+    if directory.exists():
+        say(f"could not remove {directory}")
+
+
+def headline(error: BaseException) -> str:
+    """Return the first line of an error's text: a table has no room for more."""
+    return str(error).partition("\n")[0]
 
 
 def say(text: str) -> None:
