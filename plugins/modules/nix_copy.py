@@ -22,6 +22,7 @@ description:
   - An interrupted attempt continues with the paths that had not arrived.
   - The host needs C(sh) and Nix, and no Python. C(gunzip) as well when O(compress=true) and the paths are streamed.
 extends_documentation_fragment:
+  - nixferry.deploy._transfer
   - nixferry.deploy._progress
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -50,72 +51,18 @@ options:
       - The result of M(nixferry.deploy.nix_build), for this host or for many. The task copies its toplevel for this
         host. If the build failed for this host, the task fails with the build's own message.
     type: dict
-  from:
-    description:
-      - The address of the Nix store to copy from, if it is not the controller's.
-      - The host itself reads a binary cache (V(https://...), V(s3://...), V(file:///...)), so it needs access to it.
-      - The controller reads another machine (V(ssh://user@machine), V(ssh-ng://...)), with the ssh settings of the user
-        who runs ansible-playbook. The paths pass through the controller. If they are then streamed, they are stored
-        there as well.
-    type: str
   to_root:
     description:
       - A directory on the host with a store below it, for instance V(/mnt) with C(/mnt/nix/store) during the
         installation of a system. It is created if it does not exist.
     type: path
-  substitute_on_destination:
-    description:
-      - Whether the host may fetch paths from its own substituters. Only the rest is sent.
-      - Substituters that do not answer are skipped after a few seconds.
-      - Without effect with O(from) a binary cache, and on the controller itself.
-    type: bool
-    default: true
-  compress:
-    description:
-      - Whether to compress the transfer. Useful on slow links only.
-      - With V(false), C(ssh) follows its settings. The default C(ssh_args) of Ansible contain C(-C), which compresses.
-      - With V(true), a C(ssh) connection that does not compress is not used. The copy opens another one that does,
-        unless the login needs a password.
-        unless the login needs a password.
-    type: bool
-    default: false
-  check_sigs:
-    description:
-      - Whether the host accepts only paths that are signed by one of its C(trusted-public-keys).
-      - With V(false), paths are accepted unchecked. The host's Nix grants this to C(root) and its C(trusted-users)
-        only. Other users can copy signed paths only, whatever is set here.
-      - An export of Nix carries no signatures, so with V(true) streamed paths travel as a small binary cache. An
-        untrusted user needs that for every connection but C(ssh).
-    type: bool
-    default: false
-  retries:
-    description:
-      - The number of further attempts after a broken connection. The pauses between them grow from one second to half a
-        minute.
-      - Errors that another attempt cannot fix fail at once, such as a full disk, a missing signature or permission, a
-        path that does not exist, or a login that the host refuses. So does a host that cannot be reached at the
-        beginning.
-    type: int
-    default: 3
-  timeout:
-    description:
-      - The timeout for the whole task in seconds. V(0) means no limit.
-      - While paths are streamed, it is checked after every piece.
-    type: int
-    default: 7200
-  list_paths:
-    description:
-      - Whether RV(missing), RV(copied), RV(substituted) and RV(unbuilt) contain every path. That may be thousands.
-      - With V(false) each of them contains the first 20, unless Ansible runs with C(-vvv). The numbers beside them
-        are those of all paths.
-    type: bool
-    default: false
 notes:
   - The user on the host (the become user, with O(ignore:become)) must be allowed to add paths. C(root) always is.
     Otherwise there are three ways. Use O(ignore:become), sign the paths with a key that the host trusts, or put the
     paths into a binary cache among the host's C(substituters).
   - Do not combine it with O(ignore:delegate_to), as the host of the task is the destination.
 seealso:
+  - module: nixferry.deploy.nix_deploy
   - module: nixferry.deploy.nix_build
   - module: nixferry.deploy.nix_switch
 author:

@@ -52,7 +52,6 @@ class HostPlace:
             source=None,
             root=None,
             substitute=True,
-            compress=False,
             check_signatures=False,
             retries=COPY_RETRIES,
             timeout=None if deadline is None else max(1, int(deadline - time.monotonic())),

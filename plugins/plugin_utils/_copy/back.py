@@ -155,7 +155,7 @@ class _CopyBack:
 
     def by_ssh(self, absent: Sequence[str]) -> None:
         """Let Nix copy exactly ``absent``: of a closure, the host would say what it contains."""
-        with ssh_program(self._shell, "exec nix-store --serve --write", compress=False) as directory:
+        with ssh_program(self._shell, "exec nix-store --serve --write", compress=None) as directory:
             for some in batches(absent):
                 self._import(f"ssh://{TARGET_ALIAS}", some, {"PATH": search_path_with(directory)})
 

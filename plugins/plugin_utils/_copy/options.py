@@ -7,13 +7,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import size_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import Item
 
+from .explain import STEP
+
+TRANSFER_OPTIONS: dict[str, dict[str, Any]] = {
+    "from": {"type": "str"},
+    "substitute_on_destination": {"type": "bool", "default": True},
+    "compress": {"type": "bool"},
+    "check_sigs": {"type": "bool", "default": False},
+    "retries": {"type": "int", "default": 3},
+    "timeout": {"type": "int", "default": 7200},
+    "list_paths": {"type": "bool", "default": False},
+}
 # The paths in each list of a result. A first copy has thousands, which Ansible keeps, prints and sends on.
 LISTED_PATHS = 20
 # The verbosity (-vvv) at which they are all listed.
@@ -30,19 +43,21 @@ class CopyRequest:
     """What to copy, and how.
 
     ``source`` is the address of a Nix store, None for the controller's. ``root`` is a directory on the host
-    that has the store as ``root/nix/store``. ``compress`` False leaves that to the connection. ``retries`` are
-    further attempts after the first. ``timeout`` is in seconds for everything; None means unlimited.
+    that has the store as ``root/nix/store``. ``compress`` None leaves that to the size and the link. ``retries`` are
+    further attempts after the first. ``timeout`` is in seconds for everything; None means unlimited. ``absent`` says
+    that the host most likely lacks ``paths``, so that it is not asked for them alone.
     """
 
     paths: tuple[str, ...]
     source: str | None = None
     root: str | None = None
     substitute: bool = True
-    compress: bool = False
+    compress: bool | None = None
     check_signatures: bool = False
     retries: int = 3
     timeout: float | None = None
     dry_run: bool = False
+    absent: bool = False
 
     @property
     def source_is_ssh(self) -> bool:
@@ -53,6 +68,30 @@ class CopyRequest:
     def host_fetches(self) -> bool:
         """Return True if the host itself reads the source, a binary cache."""
         return self.source is not None and not self.source_is_ssh
+
+
+def copy_request(
+    options: Mapping[str, Any], paths: Sequence[str], *, dry_run: bool, absent: bool = False
+) -> CopyRequest:
+    """Return the typed request for validated ``options``. Raises ``NixferryError`` for a wrong path or number."""
+    for name in ("retries", "timeout"):
+        if options[name] < 0:
+            raise NixferryError(f"`{name}` must not be negative", step=STEP)
+    root = options.get("to_root")
+    if root is not None and not root.startswith("/"):
+        raise NixferryError(f"`to_root` must be an absolute path, not {root!r}", step=STEP)
+    return CopyRequest(
+        paths=tuple(dict.fromkeys(parse_store_path(path, step=STEP).path for path in paths)),
+        source=options["from"] or None,
+        root=None if root is None or root.rstrip("/") == "" else root,
+        substitute=options["substitute_on_destination"],
+        compress=options["compress"],
+        check_signatures=options["check_sigs"],
+        retries=options["retries"],
+        timeout=options["timeout"] or None,
+        dry_run=dry_run,
+        absent=absent,
+    )
 
 
 @dataclass(frozen=True)

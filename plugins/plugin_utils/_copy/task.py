@@ -4,8 +4,8 @@
 # Private to this collection: it can change at any time, without notice.
 """Copy store paths and their closures from the controller or another store to the host of a task.
 
-It takes one round trip if there is nothing to do. Otherwise it takes a second one for the list of missing paths, and
-then one of these transports (``_transport.choose_transport``):
+It takes one round trip if there is nothing to do. Otherwise it takes a second one for the list of missing paths, which
+is the first if the host most likely lacks all, and then one of these transports (``transport.choose_transport``):
 
 - ``ssh``: ``nix copy`` over Ansible's own ssh connection and with its privilege escalation;
 - ``stream``: exported paths through any other connection;
@@ -41,6 +41,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import 
 )
 
 from .explain import STEP, CopyError, explain
+from .link import compression_for
 from .options import CopyRequest, CopyResult, count_text
 from .store import (
     NIX_COMMAND,
@@ -79,11 +80,13 @@ class _Copy:
         self.target = TargetStore(shell, request.root)
         self.deadline = None if request.timeout is None else time.monotonic() + request.timeout
         self.attempts = 0
+        # Whether the connection for ssh compresses, see ssh_command_line.
+        self.compress: bool | None = None
         # In the order of transfer, without duplicates of further attempts.
         self.copied: dict[str, None] = {}
 
     def run(self) -> CopyResult:
-        absent = self.target.missing(self.request.paths)
+        absent = self.request.paths if self.request.absent else self.target.missing(self.request.paths)
         if not absent:
             return CopyResult(transport="none")
         transport = choose_transport(self.shell)
@@ -92,6 +95,9 @@ class _Copy:
         future = self.unbuilt(absent) if self.request.dry_run else ()
         built = [path for path in absent if path not in future]
         wanted = (*self.wanted(built, on_host), *(Item(path, 0) for path in future))
+        if not wanted:
+            # It was taken to be missing, and is not.
+            return CopyResult(transport="none")
         name = "fetch" if self.request.host_fetches else transport.value
         result = CopyResult(name, missing=wanted, copied=tuple(item.path for item in wanted), unbuilt=future)
         if self.request.dry_run:
@@ -101,6 +107,9 @@ class _Copy:
             self.retried(lambda: self.by_host(absent))
             return replace(result, attempts=self.attempts)
         if transport is Transport.SSH:
+            self.compress = self.request.compress
+            if self.compress is None:
+                self.compress = compression_for(self.shell, result.nar_size)
             self.retried(lambda: self.by_ssh(absent))
         else:
             self.by_stream(absent, wanted)
@@ -167,19 +176,30 @@ class _Copy:
         if self.request.substitute:
             options.append("--substitute-on-destination")
         nix = self.nix.listening(self.note)
-        with ssh_program(self.shell, f"exec {remote}", compress=self.request.compress) as directory:
-            for arguments in self.installables(absent):
-                result = nix.run(
-                    ["nix", "copy", *options, *arguments],
-                    step=STEP,
-                    timeout=self.seconds_left(),
-                    extra_environment={"PATH": search_path_with(directory)},
-                    check=False,
-                )
-                if result.timed_out:
-                    raise timeout_expired()
-                if result.return_code != 0:
-                    raise self.explained(result)
+
+        def copy() -> None:
+            with ssh_program(self.shell, f"exec {remote}", compress=self.compress) as directory:
+                for arguments in self.installables(absent):
+                    result = nix.run(
+                        ["nix", "copy", *options, *arguments],
+                        step=STEP,
+                        timeout=self.seconds_left(),
+                        extra_environment={"PATH": search_path_with(directory)},
+                        check=False,
+                    )
+                    if result.timed_out:
+                        raise timeout_expired()
+                    if result.return_code != 0:
+                        raise self.explained(result)
+
+        try:
+            copy()
+        except CopyError:
+            if self.request.compress is not None or self.compress is None or self.copied:
+                raise
+            # It was the choice of this task, not of the user, to log in once more, and the host may not allow it.
+            self.compress = None
+            copy()
 
     def by_stream(self, absent: Sequence[str], wanted: Sequence[Item]) -> None:
         """Send exactly the missing paths, through the connection itself."""
@@ -206,7 +226,7 @@ class _Copy:
             stream = Stream(
                 self.target,
                 self.nix,
-                compress=self.request.compress,
+                compress=bool(self.request.compress),
                 on_event=self.progress.event,
                 seconds_left=self.seconds_left,
                 check_signatures=self.request.check_signatures,

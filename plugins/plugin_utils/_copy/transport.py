@@ -121,11 +121,12 @@ done
 
 
 @contextlib.contextmanager
-def ssh_program(shell: RemoteShell, remote: str, *, compress: bool) -> Iterator[Path]:
+def ssh_program(shell: RemoteShell, remote: str, *, compress: bool | None) -> Iterator[Path]:
     """Yield a directory for Nix's search path, with a program ``ssh`` that runs the sh text ``remote`` on the host.
 
     ``remote`` must end in ``exec``; it runs with the privileges of the task, after the search path was
-    extended. The directory is removed when the block is left. It contains no secret.
+    extended. ``compress`` is that of ``ssh_command_line``. The directory is removed when the block is left. It contains
+    no secret.
     """
     marker = f"nixferry-{secrets.token_hex(8)}"
     script = f"{shell.search_path}{EXTEND_SEARCH_PATH}; echo {marker}; {remote}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.run import r
 LOCAL_QUESTION_SECONDS = 10
 # A separate connection notices after this many seconds times three that the host is gone.
 SERVER_ALIVE_SECONDS = 15
+# Words of ssh(1)'s flags that take no argument, with -C among them.
+_FLAGS_WITH_C = re.compile(r"-(?=[^C]*C)[46AaCfGgKkMNnqsTtVvXxYy]+")
 
 
 def login_password_given(connection: Any) -> bool:
@@ -24,12 +27,12 @@ def login_password_given(connection: Any) -> bool:
     return bool(connection.get_option("password") or connection._play_context.password)
 
 
-def ssh_command_line(connection: Any, *, compress: bool = False) -> list[str]:
+def ssh_command_line(connection: Any, *, compress: bool | None = None) -> list[str]:
     """Return the command line of Ansible's ssh connection, up to and including the host name.
 
-    With ``compress`` it is a connection with compression: one of its own, where the open one has none and the
-    login needs no password. Nothing may ask a question: a multiplexed connection that has died must fail and be
-    opened again by Ansible.
+    ``compress`` tells whether that connection compresses: it is one of its own, where the open one does otherwise and
+    the login needs no password. None leaves it to ssh's settings. Nothing may ask a question: a multiplexed
+    connection that has died must fail and be opened again by Ansible.
     """
     program = str(connection.get_option("ssh_executable"))
     built = [word.decode("utf-8", "surrogateescape") for word in connection._build_command(program, "ssh")]
@@ -41,10 +44,26 @@ def ssh_command_line(connection: Any, *, compress: bool = False) -> list[str]:
     last = ["-o", f"ServerAliveInterval={SERVER_ALIVE_SECONDS}"]
     host = str(connection.get_option("host") or connection._play_context.remote_addr)
     command = [program, *first, *arguments, *last]
-    if compress and not login_password_given(connection) and not _compresses([*command, host]):
+    if (
+        compress is not None
+        and not login_password_given(connection)
+        and compress != compresses([*command, host])
+    ):
         # Compression is a property of the connection: the multiplexed one cannot change it.
-        command[1:1] = ["-o", "ControlPath=none", "-o", "Compression=yes"]
+        own = ["-o", "ControlPath=none", "-o", f"Compression={'yes' if compress else 'no'}"]
+        command[1:] = [*own, *(command[1:] if compress else without_flag_c(command[1:]))]
     return [*command, host]
+
+
+def without_flag_c(arguments: Sequence[str]) -> list[str]:
+    """Return ``arguments`` of ssh without the flag ``-C``, which wins over a setting, also in a word of several."""
+    kept = []
+    for word in arguments:
+        if _FLAGS_WITH_C.fullmatch(word) is None:
+            kept.append(word)
+        elif word.replace("C", "") != "-":
+            kept.append(word.replace("C", ""))
+    return kept
 
 
 def _close_password_pipe(connection: Any) -> None:
@@ -55,8 +74,8 @@ def _close_password_pipe(connection: Any) -> None:
     connection.sshpass_pipe = None
 
 
-def _compresses(command: Sequence[str]) -> bool:
-    """Whether ssh would ask for compression."""
+def compresses(command: Sequence[str]) -> bool:
+    """Whether ssh would ask for compression with ``command`` of ``ssh_command_line``."""
     # OpenSSH 10 prints UNKNOWN for -C.
     return ssh_setting(command, "compression") not in (None, "no")
 

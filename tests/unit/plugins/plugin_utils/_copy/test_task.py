@@ -482,7 +482,7 @@ class TestSsh:
         self.remote: list[str] = []
 
         class Program:
-            def __init__(self, _shell: object, remote: str, *, compress: bool) -> None:
+            def __init__(self, _shell: object, remote: str, *, compress: bool | None) -> None:
                 outer.remote.append(f"{remote} compress={compress}")
 
             def __enter__(self) -> Path:
@@ -509,7 +509,7 @@ class TestSsh:
         )  # fmt: skip
         assert scene.nix.environments[-1]["PATH"].startswith("/program:")
         assert self.remote[0].startswith("exec nix-store --option connect-timeout 5")
-        assert self.remote[0].endswith("--serve --write compress=False")
+        assert self.remote[0].endswith("--serve --write compress=None")
         assert self.remote[1] == "removed"
         assert (result.transport, result.attempts, scene.host.round_trips) == ("ssh", 1, 2)
 
@@ -549,6 +549,38 @@ class TestSsh:
         assert first == ("nix", "copy", "--to", "ssh-ng://nixferry-target", TOP)
         assert second == ("nix", "copy", "--to", "ssh-ng://nixferry-target", "--derivation", DERIVATION)
         assert self.remote[0] == "exec nix-daemon --stdio --store '/mnt/a b' compress=True"
+
+    @pytest.mark.parametrize("chosen", [True, False])
+    def test_the_link_is_not_measured_when_compression_was_chosen(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch, chosen: bool
+    ) -> None:
+        monkeypatch.setattr(_copy, "compression_for", lambda _shell, _size: not chosen)
+        scene.nix.copy = self.copy_all(scene)
+        scene.copy(compress=chosen)
+        assert self.remote[0].endswith(f" compress={chosen}")
+
+    def test_a_fast_link_is_not_compressed(self, scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+        sizes: list[int] = []
+        monkeypatch.setattr(_copy, "compression_for", lambda _shell, size: bool(sizes.append(size)))
+        scene.nix.copy = self.copy_all(scene)
+        result = scene.copy()
+        assert self.remote[0].endswith(" compress=False")
+        assert sizes == [sum(item.nar_size for item in result.missing)]
+
+    def test_the_open_connection_is_used_where_no_other_login_works(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_copy, "compression_for", lambda _shell, _size: False)
+        answers = [
+            lambda arguments: finished(arguments, stderr="Permission denied (publickey).", code=1),
+            self.copy_all(scene),
+        ]
+        scene.nix.copy = lambda arguments: answers.pop(0)(arguments)  # pylint: disable=unnecessary-lambda
+        result = scene.copy()
+        assert (result.attempts, scene.host.reconnects) == (1, 0)
+        assert [line.rpartition(" ")[2] for line in self.remote] == [
+            "compress=False", "removed", "compress=None", "removed"
+        ]  # fmt: skip
 
     def test_a_broken_connection_is_opened_anew(self, scene: Scene) -> None:
         answers = [

@@ -124,15 +124,19 @@ class TestCommandLine:
     @pytest.mark.parametrize(
         ("arguments", "compress", "expected", "own"),
         [
+            ("", None, "no", False),
+            ("-C", None, "yes", False),
             ("", False, "no", False),
-            ("-C", False, "yes", False),
+            ("-C", False, "no", True),
+            ("-4Cv", False, "no", True),
+            ("-o Compression=yes", False, "no", True),
             ("-C", True, "yes", False),
             ("-o Compression=yes", True, "yes", False),
             ("-o Compression=no", True, "yes", True),
             ("", True, "yes", True),
         ],
     )
-    def test_compression(self, arguments: str, compress: bool, expected: str, own: bool) -> None:
+    def test_compression(self, arguments: str, compress: bool | None, expected: str, own: bool) -> None:
         connection = ssh_connection(ssh_args=f"{self.OPEN} {arguments}")
         command = ssh_command_line(connection, compress=compress)
         # For -C, OpenSSH 10 prints UNKNOWN.
@@ -145,6 +149,11 @@ class TestCommandLine:
         command = ssh_command_line(connection, compress=True)
         assert value_of(command, "compression") == "no"
         assert value_of(command, "controlpath") != ""
+
+    def test_only_the_flag_for_compression_goes(self) -> None:
+        kept = ["-o", "ProxyCommand=x -C y", "-F", "C", "-4v", "-i", "/C", "-oControlPath=C"]
+        arguments = [*kept[:4], "-C", "-4Cv", *kept[5:], "-CC"]
+        assert _ssh.without_flag_c(arguments) == kept
 
     @pytest.mark.parametrize("mechanism", ["sshpass", "ssh_askpass"])
     def test_a_password_appears_nowhere(self, mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
