@@ -9,30 +9,23 @@ from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.options import base_directory
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import (
-    BUILD_OPTION,
-    KNOWN_LATER,
-    built_revision,
-    built_toplevel,
-    is_known_later,
-)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard, guard_on
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Action
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import (
     REVISION_OPTIONS,
-    STEP,
     STEP_OPTIONS,
     SWITCH_OPTIONS,
     check_seconds,
-    start_request,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.outcome import Outcome
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import unknown_result
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.steps import deferred, settle_host
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.task import switch_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.system import (
+    SYSTEM_OPTIONS,
+    Activation,
+    wanted_system,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import (
     LOST_PEERS,
     lost_before,
@@ -50,12 +43,7 @@ class ActionModule(NixferryAction):
             **SWITCH_OPTIONS,
             **REVISION_OPTIONS,
             **STEP_OPTIONS,
-            "toplevel": {"type": "str"},
-            "build": BUILD_OPTION,
-            "action": {"type": "str", "choices": list(map(str, Action)), "default": str(Action.SWITCH)},
-            "specialisation": {"type": "str", "default": ""},
-            "rollback": {"type": "bool", "default": True},
-            "secrets": {"type": "str", "default": "", "no_log": False},
+            **SYSTEM_OPTIONS,
         },
         "mutually_exclusive": [("toplevel", "build")],
     }
@@ -88,36 +76,18 @@ class ActionModule(NixferryAction):
 
     def _activate(self, options: dict[str, Any], guard: Guard, progress: Progress) -> dict[str, Any]:
         """Activate and check; with step all also confirm and commit, or roll back."""
-        hold = int(options["timeout_hold"]) if options["step"] == "activate" else 0
-        if options["step"] == "activate":
-            check_seconds("timeout_hold", hold)
-        toplevel = options["toplevel"]
-        revision, repository = options["revision"], options["repository"] or ""
-        if options["build"] is not None:
-            if self._task.check_mode and is_known_later(self.subject, options["build"]):
-                return unknown_result(options["action"], KNOWN_LATER)
-            toplevel = built_toplevel(self.subject, options["build"])
-            built, checkout = built_revision(self.subject, options["build"])
-            revision, repository = revision or built, repository or checkout
-        if toplevel is None:
-            raise NixferryError("one of `toplevel` and `build` is required", step=STEP)
-        if not repository:
-            repository = base_directory(str(self._loader.get_basedir()))
-        request = start_request(
+        activation = Activation(
             options,
-            toplevel,
-            Action(options["action"]),
-            options["specialisation"],
-            revision=revision,
-            environment=self.environment(),
-        )
-        return switch_host(
             guard,
-            request,
-            options["health_checks"],
             progress,
+            base=base_directory(str(self._loader.get_basedir())),
+            environment=self.environment(),
             check_mode=bool(self._task.check_mode),
             diff_mode=bool(self._task.diff),
-            repository=repository,
-            hold=hold,
         )
+        hold = 0
+        if options["step"] == "activate":
+            hold = int(options["timeout_hold"])
+            check_seconds("timeout_hold", hold)
+        wanted = wanted_system(options, self.subject, check_mode=activation.check_mode)
+        return activation.run(wanted, hold=hold)

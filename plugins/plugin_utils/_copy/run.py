@@ -33,7 +33,8 @@ def copy_to_host(
 ) -> dict[str, Any]:
     """Copy the missing paths of the closures of ``paths`` to the host, or in check mode report them.
 
-    ``verbosity`` is that of Ansible. ``absent`` says that the host most likely lacks ``paths``. Raises ``NixferryError``.
+    ``verbosity`` is that of Ansible. ``absent`` says that the host most likely lacks ``paths``. Raises
+    ``NixferryError``.
     """
     request = copy_request(options, paths, dry_run=check_mode, absent=absent)
     copied = copy_closure(shell, request, nix=Nix(), progress=progress)

@@ -31,6 +31,11 @@ def built_revision(host: str, build: Mapping[str, Any]) -> tuple[str, str]:
     return str(own.get("revision") or ""), str(own.get("repository") or "")
 
 
+def built_newly(host: str, build: Mapping[str, Any]) -> bool:
+    """Return True if the build had to make or fetch something for ``host``."""
+    return bool(_own_part(host, build).get("built"))
+
+
 def built_toplevel(host: str, build: Mapping[str, Any]) -> str:
     """Return the toplevel of ``host`` in a result of ``nix_build``, for that host alone or for many.
 

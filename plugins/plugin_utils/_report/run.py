@@ -30,7 +30,8 @@ from .facts import (
 SCHEMA = 1
 
 COLLECTION = "nixferry.deploy."
-SWITCHES = (f"{COLLECTION}nix_switch", f"{COLLECTION}nix_rollback")
+DEPLOY = f"{COLLECTION}nix_deploy"
+SWITCHES = (f"{COLLECTION}nix_switch", f"{COLLECTION}nix_rollback", DEPLOY)
 BUILD = f"{COLLECTION}nix_build"
 COPY = f"{COLLECTION}nix_copy"
 DEPLOYS = (*SWITCHES, BUILD, COPY)
@@ -163,7 +164,7 @@ class RunReport:
             if status == "failed":
                 self.build_failures[self.batch] = {"step": result.get("step"), "message": message_of(result)}
             self._built(host, result)
-        elif action == COPY:
+        elif action == COPY or (action == DEPLOY and "outcome" not in result and "transfer" in result):
             if status == "ok":
                 run.progress = "copied"
         elif result.get("outcome") in OUTCOMES:

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,32 @@ class TaskResult:
     action: str
     result: dict[str, Any]
 
+    @property
+    def parts(self) -> tuple[TaskResult, ...]:
+        """A deploy in one task as its parts, the copy and the switch; any other task as it is."""
+        if not self.action.endswith("nix_deploy"):
+            return (self,)
+        switch = dict(self.result)
+        copied, differences = switch.pop("transfer", None), switch.pop("diff", [])
+        found = []
+        if copied is not None:
+            about = {"diff": differences[0]} if copied["changed"] and differences else {}
+            found.append(
+                replace(self, status="ok", action="nix_copy", result={**copied, "failed": False, **about})
+            )
+        elif self.status == "unreachable" or switch.get("step") == "copy":
+            found.append(replace(self, action="nix_copy"))
+        if "outcome" in switch:
+            switch["changed"] = switch["outcome"] in ("committed", "tested")
+        if "outcome" in switch or (self.status in ("failed", "unreachable") and switch.get("step") != "copy"):
+            about = (
+                {"diff": differences[-1] if isinstance(differences, list) else differences}
+                if differences
+                else {}
+            )
+            found.append(replace(self, action="nix_switch", result={**switch, **about}))
+        return tuple(found) or (self,)
+
 
 @dataclass(frozen=True)
 class PlaybookRun:
@@ -46,7 +72,8 @@ class PlaybookRun:
         """Results of all tasks whose name or action ends with `task` (role prefixes do not matter)."""
         return [
             entry
-            for entry in self.results
+            for whole in self.results
+            for entry in ((whole,) if task == "nix_deploy" else whole.parts)
             if (entry.task.endswith(task) or entry.action.endswith(task)) and host in (None, entry.host)
         ]
 

@@ -30,11 +30,21 @@ REAL = "assert|debug|fail|import_role|import_tasks|include_role|include_tasks|me
 BUILTIN = re.compile(rf"^( +)ansible\.builtin\.(?!(?:{REAL}):)(\w+):", re.MULTILINE)
 DOCKER = re.compile(r"^( +)community\.docker\.(\w+):", re.MULTILINE)
 OWN_ACTION = re.compile(r"^ +nixferry\.deploy\.(\w+):", re.MULTILINE)
+# Options that tests give a part of nix_deploy in module_defaults.
+INHERITED = ("compress", "retries", "timeout_reboot", "specialisation", "timeout_hold", "settle")
 STAND_IN = """
 import json, os
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.defaults import defaults_of
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.phases import PHASES, selected_phases
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.transaction import lost_before
+
+# A deploy stands for one task a phase.
+PARTS = {
+    "copy": ("nix_copy", "Copy the missing paths to the host"),
+    "activate": ("nix_switch", "Activate the system, and roll back if it is not healthy"),
+}
 
 
 class ActionModule(ActionBase):
@@ -42,25 +52,37 @@ class ActionModule(ActionBase):
 
     def run(self, tmp=None, task_vars=None):
         name = self._task.action.rpartition(".")[2]
-        # The rest of a name says which hosts have failed before.
-        task = self._task.name.partition("; ")[0]
-        entry = {"host": task_vars["inventory_hostname"], "task": task, "action": name}
-        entry["options"] = self._task.args
-        if "peer_steps" in self._task.args:
-            peers, steps = self._task.args["peers"], self._task.args["peer_steps"]
-            lost = sorted(lost_before(peers, steps, task_vars["hostvars"]))
-            entry["options"] = {**self._task.args, "found lost": lost}
+        if name != "nix_deploy":
+            # The rest of a name says which hosts have failed before.
+            return self.play(name, self._task.name.partition("; ")[0], self._task.args, task_vars)
+        tags = self._templar.template(list(self._task.tags))
+        run_tags, skip_tags = task_vars["ansible_run_tags"], task_vars["ansible_skip_tags"]
+        result = {"changed": False, "failed": False}
+        for phase in selected_phases(self._task.args.get("phases", PHASES), tags, run_tags, skip_tags):
+            action, title = PARTS[phase]
+            fqcn = "nixferry.deploy." + action
+            inherited = defaults_of(self._task, self._templar, [fqcn], os.environ["STAGE_OPTIONS"].split())
+            result = self.play(action, title, {**inherited, "step": "all", **self._task.args}, task_vars)
+            if result["failed"]:
+                break
+        return result
+
+    def play(self, name, title, args, task_vars):
+        entry = {"host": task_vars["inventory_hostname"], "task": title, "action": name, "options": args}
+        if "peer_steps" in args:
+            lost = sorted(lost_before(args["peers"], args["peer_steps"], task_vars["hostvars"]))
+            entry["options"] = {**args, "found lost": lost}
         with open(os.environ["STAGE_RECORD"], "a") as record:
             record.write(json.dumps(entry, default=str) + "\\n")
         answers = task_vars.get("answers", {})
-        answer = answers.get(task.rpartition(" : ")[2], answers.get(name, {}))
+        answer = answers.get(title.rpartition(" : ")[2], answers.get(name, {}))
         if answer.get("unreachable"):
             raise AnsibleConnectionFailure(f"{name}: no route to host")
         ran = {"rc": 0, "stdout": "", "stderr": "", "stdout_lines": []}
         result = {"changed": False, "failed": False, **ran, **answer}
         if name == "nix_build":
             built = {}
-            for host in self._task.args["sources"]:
+            for host in args["sources"]:
                 answers = task_vars["hostvars"][host].get("answers", {})
                 if answers.get(name, {}).get("unreachable"):
                     raise AnsibleConnectionFailure(f"{name}: no route to host")
@@ -68,13 +90,13 @@ class ActionModule(ActionBase):
             failed = [host for host, part in built.items() if part["failed"]]
             result = {"changed": False, "failed": False, "hosts": built, "failed_hosts": failed}
         # As the real ones do, they report what the task that built for all hosts did not fail for.
-        if name in ("nix_copy", "nix_switch") and self._task.args.get("build", {}).get("failed"):
-            result = {**result, **self._task.args["build"]}
+        if name in ("nix_copy", "nix_switch") and args.get("build", {}).get("failed"):
+            result = {**result, **args["build"]}
         if name == "nix_switch" and not result["failed"]:
-            begins = self._task.args["step"] == "activate"
+            begins = args["step"] == "activate"
             result["outcome"] = "awaiting-confirmation" if begins else "committed"
         if name == "nix_transaction":
-            outcomes = {part.get("outcome") for part in self._task.args["results"].values()}
+            outcomes = {part.get("outcome") for part in args["results"].values()}
             result = {**result, "decision": "confirm", "reason": "", "settled": outcomes <= {"committed"}}
         return result
 """
@@ -154,6 +176,7 @@ class Stage:
                 "ANSIBLE_FORKS": str(4 * (os.cpu_count() or 1)),
                 "ANSIBLE_LOCAL_TEMP": str(self.directory / "tmp"),
                 "ANSIBLE_NOCOLOR": "1",
+                "STAGE_OPTIONS": " ".join(INHERITED),
                 "STAGE_RECORD": str(record),
             },
             capture_output=True,

@@ -15,11 +15,10 @@ from stage import Stage
 HEADING = re.compile(r"^TASK \[(?:nixferry\.deploy\.)?(?:\w+ : )?(.*?)\] \*", re.MULTILINE)
 READ = "Read what each host is built from"
 BUILD = "Build the systems of all hosts together"
-COPY = "Copy the missing paths to the host"
-SWITCH = "Activate the system, and roll back if it is not healthy"
+DEPLOY = "Copy and activate the system, and roll back if it is not healthy"
 ROLES: dict[str, tuple[dict[str, Any], list[str]]] = {
-    "nixos": ({}, [READ, BUILD, COPY, SWITCH]),
-    "profile": ({"profile_kind": "home-manager"}, [READ, BUILD, COPY, SWITCH]),
+    "nixos": ({}, [READ, BUILD, DEPLOY]),
+    "profile": ({"profile_kind": "home-manager"}, [READ, BUILD, DEPLOY]),
 }
 
 
@@ -35,14 +34,10 @@ def test_an_ordinary_deploy_has_a_heading_for_each_step(stage: Stage, role: str)
     done = stage.run([{"hosts": "all", "roles": [f"nixferry.deploy.{role}"]}], hosts, shows_skipped=True)
     assert done.return_code == 0, done.output
     told = headings(done.output)
-    # What is skipped is one task before the activation and one after it, whatever can be asked for.
-    asked = [
-        "Run the pre-deploy checks and prepare the secrets",
-        "Settle the transaction, place the other secrets",
-    ]
-    own = [name for name in told if not name.startswith(tuple(asked))]
+    # What is skipped is one task, whatever can be asked for.
+    own = [name for name in told if name != "Run the steps that have to be apart, and collect garbage"]
     assert own == steps, done.output
-    assert len(told) <= len(steps) + (2 if role == "nixos" else 0), done.output
+    assert len(told) <= len(steps) + (1 if role == "nixos" else 0), done.output
     assert "End here" not in done.output
     assert done.output.count("Validating arguments") == 1, done.output
 
@@ -54,4 +49,4 @@ def test_the_task_in_which_a_host_without_a_build_fails_says_so(stage: Stage) ->
     }
     done = stage.run([{"hosts": "all", "roles": ["nixferry.deploy.nixos"]}], hosts)
     assert done.failed == {"bad"}, done.output
-    assert f"{COPY}; report the failed build of bad" in headings(done.output), done.output
+    assert f"{DEPLOY}; report the failed build of bad" in headings(done.output), done.output

@@ -19,7 +19,9 @@ from ansible.utils.plugin_docs import get_docstring
 from stage import Stage
 
 REPOSITORY = Path(__file__).parents[3]
-STEPS = ("build_together", "copy", "activate")
+STEPS = ("build_together", "deploy")
+# To the parts of a deploy in one task the defaults of both actions apply.
+PARTS = {"nix_deploy": ("nix_copy", "nix_switch")}
 # The tasks that read a role's variables: those of the role profile are for a good part those of the role nixos.
 TASKS = {
     "nixos": sorted((REPOSITORY / "roles/nixos/tasks").glob("*.yml")),
@@ -47,7 +49,8 @@ def calls(role: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
             for name, given in task.items():
                 action = name.removeprefix("nixferry.deploy.")
                 if action != name:
-                    yield action, given
+                    for part in PARTS.get(action, (action,)):
+                        yield part, given
 
 
 def options_of(action: str) -> set[str]:

@@ -513,6 +513,18 @@ class TestSsh:
         assert self.remote[1] == "removed"
         assert (result.transport, result.attempts, scene.host.round_trips) == ("ssh", 1, 2)
 
+    def test_what_the_host_most_likely_lacks_takes_one_question(self, scene: Scene) -> None:
+        scene.nix.copy = self.copy_all(scene)
+        result = scene.copy(absent=True)
+        assert (result.transport, scene.host.round_trips) == ("ssh", 1)
+        assert [item.path for item in result.missing] == [LIBC, WEB, TOP]
+
+    def test_what_was_taken_to_be_missing_and_is_not(self, scene: Scene) -> None:
+        scene.host.valid = [LIBC, WEB, TOP]
+        result = scene.copy(absent=True)
+        assert (result.transport, result.changed, scene.host.round_trips) == ("none", False, 1)
+        assert not [call for call in scene.nix.calls if call[1] == "copy"]
+
     def test_what_nix_says_it_copied_is_what_was_copied(self, scene: Scene) -> None:
         def copy(arguments: Sequence[str]) -> NixResult:
             for path in (WEB, TOP):

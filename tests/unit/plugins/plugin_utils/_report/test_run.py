@@ -24,7 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.text impor
     summary_lines,
 )
 
-SWITCH, ROLLBACK = SWITCHES
+SWITCH, ROLLBACK, DEPLOY = SWITCHES
 
 
 def run_of(*hosts: str, batch: tuple[str, ...] = ()) -> RunReport:
@@ -52,6 +52,29 @@ def switch(run: RunReport, host: str, outcome: str, **fields: Any) -> None:
 
 def outcomes(report: dict[str, Any]) -> dict[str, str]:
     return {name: host["outcome"] for name, host in report["hosts"].items()}
+
+
+@pytest.mark.parametrize(
+    ("status", "result", "expected"),
+    [
+        ("ok", {"transfer": {"copied_paths": 3}, "changed": True}, "copied"),
+        ("ok", {"transfer": {"copied_paths": 3}, **switched("committed")}, "committed"),
+        ("ok", switched("unchanged"), "unchanged"),
+        ("failed", {"transfer": {"copied_paths": 3}, **switched("rolled-back")}, "rolled-back"),
+        ("failed", {"failed": True, "step": "copy", "msg": "web: copy failed: no room"}, "failed"),
+    ],
+    ids=["copy only", "committed", "nothing to do", "rolled back", "copy failed"],
+)
+def test_a_deploy_in_one_task_is_told_as_its_parts_are(
+    status: str, result: dict[str, Any], expected: str
+) -> None:
+    run = run_of("web")
+    end(run, "web", DEPLOY, status, **result)
+    report = run.report(1010.0, {"web"} if status == "failed" else ())
+    assert outcomes(report) == {"web": expected}
+    assert report["hosts"]["web"]["changed"] is bool(result.get("changed"))
+    if status == "failed":
+        assert report["hosts"]["web"]["message"] == result["msg"]
 
 
 def text(report: dict[str, Any]) -> str:
