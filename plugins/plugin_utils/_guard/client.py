@@ -78,11 +78,20 @@ class Guard:
         """
         return read_status(self._ask("start", request_fields(request)))
 
-    def status(self, activation_id: str, *, wait_while: Iterable[str] = (), seconds: int = 0) -> GuardStatus:
-        """Return the status of an activation; the host waits up to ``seconds`` while its phase is in ``wait_while``."""
-        return self._about(
-            activation_id, "status", {"wait_while": " ".join(wait_while), "seconds": str(seconds)}
-        )
+    def status(
+        self,
+        activation_id: str,
+        *,
+        wait_while: Iterable[str] = (),
+        seconds: int = 0,
+        within: int | None = None,
+    ) -> GuardStatus:
+        """Return the status of an activation; the host waits up to ``seconds`` while its phase is in ``wait_while``.
+
+        Without an answer ``within`` that many seconds the host counts as unreachable.
+        """
+        values = {"wait_while": " ".join(wait_while), "seconds": str(seconds)}
+        return self._about(activation_id, "status", values, within=within)
 
     def hold(self, activation_id: str, *, seconds: int) -> GuardStatus:
         """Extend the deadline of the confirmation to ``seconds`` from now.
@@ -111,12 +120,23 @@ class Guard:
         """Finish or undo an activation whose status says ``interrupted``."""
         return self._about(activation_id, "recover", {})
 
-    def _about(self, activation_id: str, verb: str, values: Mapping[str, str]) -> GuardStatus:
+    def _about(
+        self, activation_id: str, verb: str, values: Mapping[str, str], *, within: int | None = None
+    ) -> GuardStatus:
         check_id(activation_id)
-        return read_status(self._ask(verb, iter({"id": activation_id, **values}.items()), activation_id))
+        fields = iter({"id": activation_id, **values}.items())
+        return read_status(self._ask(verb, fields, activation_id, within=within))
 
-    def _ask(self, verb: str, values: Iterator[tuple[str, str]], activation_id: str = "") -> Answer:
-        answer = self._send(verb, list(values), activation_id)
+    def _ask(
+        self,
+        verb: str,
+        values: Iterator[tuple[str, str]],
+        activation_id: str = "",
+        *,
+        within: int | None = None,
+    ) -> Answer:
+        fields = list(values)
+        answer = self._send(verb, fields, activation_id, within or patience(verb, fields))
         raise_refusal(answer)
         return answer
 
@@ -125,13 +145,11 @@ class Guard:
     def _over(self, shell: RemoteShell) -> Guard:
         return Guard(shell, self.program)
 
-    def _send(self, verb: str, values: Sequence[tuple[str, str]], activation_id: str) -> Answer:
+    def _send(self, verb: str, values: Sequence[tuple[str, str]], activation_id: str, seconds: int) -> Answer:
         lines = request_lines(self.program.name, verb, iter(values))
         for whole in (False, True):
             script = guard_script(self.program, verb, lines, activation_id=activation_id, whole=whole)
-            answer = parse_answer(
-                verb, self.shell.run(script, step=Step(verb), seconds=patience(verb, values))
-            )
+            answer = parse_answer(verb, self.shell.run(script, step=Step(verb), seconds=seconds))
             if answer.text("guard") != _MISSING:
                 return answer
         raise answer.broken("it lacks the program that it has just been sent")
@@ -147,7 +165,9 @@ class InstalledGuard(Guard):
     def _over(self, shell: RemoteShell) -> Guard:
         return InstalledGuard(shell, self.path)
 
-    def _send(self, verb: str, values: Sequence[tuple[str, str]], _activation_id: str) -> Answer:
+    def _send(
+        self, verb: str, values: Sequence[tuple[str, str]], _activation_id: str, seconds: int
+    ) -> Answer:
         program = shlex.quote(self.path)
         # Root needs no sudo, and may have none.
         command = f'if [ "$(id -u)" = 0 ]; then exec {program}; else exec sudo -n {program}; fi'
@@ -155,7 +175,7 @@ class InstalledGuard(Guard):
             f"/bin/sh -c {shlex.quote(command)}",
             data=installed_request(verb, values),
             step=Step(verb),
-            seconds=patience(verb, values),
+            seconds=seconds,
         )
         if result.return_code != 0 and ANSWER_BEGIN not in result.stdout:
             raise self._no_answer(result, Step(verb))

@@ -116,6 +116,11 @@ class RemoteShell:
         return self.transport == SSH_TRANSPORT
 
     @property
+    def keeps_bounds(self) -> bool:
+        """Whether a command ends when its time is up: not if the connection plugin waits inside a library in C."""
+        return self.transport.rpartition(".")[2] not in NETWORK_TRANSPORTS
+
+    @property
     def becomes(self) -> bool:
         """Whether scripts run as another user than the one who logs in."""
         become = self.connection.become

@@ -21,7 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Reboot
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Phase, Reboot
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck, total_budget
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
@@ -38,6 +38,11 @@ from .reboot import time_for_reboots
 
 # The revision on the host may have changed at each attempt, when others deploy at the same time.
 START_ATTEMPTS = 3
+# The phases in which a wait over the open connection makes sense, its length, and the share of the time to confirm that
+# it may take. Twice as long may pass until the connection counts as cut.
+BRIEFLY = (Phase.PREPARED, Phase.ACTIVATING)
+BRIEF_SECONDS = 10
+BRIEF_SHARE = 6
 # The guard watches services for so many times `settle` (target/guard/settle.sh).
 SETTLE_PATIENCE = 5
 
@@ -76,6 +81,7 @@ class Switch:
             status = self._start()
         except (HostUnreachable, AnswerLost) as error:
             status = self._started_all_the_same(error)
+        status = self._wait_briefly(status)
         # A task that holds runs the checks once more before it confirms.
         judge = Judge(self._follower, self.checks, self.hold and self.hold + total_budget(self.checks))
         wait = self.longest_wait()
@@ -87,6 +93,30 @@ class Switch:
             hold=bool(self.hold),
         )
         return self._log_in_once_more(followed)
+
+    def _wait_briefly(self, status: GuardStatus) -> GuardStatus:
+        """Wait over the open connection: if the activation is quick, the only login after it is the one that proves it.
+
+        An activation may cut that connection without a sign. Therefore the wait leaves most of the time in which a
+        confirmation may come to fresh logins.
+        """
+        seconds = min(BRIEF_SECONDS, self.request.timeout_confirm // BRIEF_SHARE)
+        if (
+            status.phase not in BRIEFLY
+            or self.request.reboot != Reboot.NEVER
+            or seconds == 0
+            or not self.guard.shell.keeps_bounds
+        ):
+            return status
+        try:
+            return self._follower.heard(
+                self.guard.status(
+                    self.request.activation_id, wait_while=BRIEFLY, seconds=seconds, within=2 * seconds
+                )
+            )
+        except NixferryError:
+            # Fresh logins find out what that means.
+            return status
 
     def longest_wait(self) -> int:
         """Seconds until the host has reached a final phase by its own deadlines, with a margin."""

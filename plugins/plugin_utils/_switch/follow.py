@@ -96,10 +96,11 @@ class Follower:
                 )
                 return Followed(status, self.health, trouble)
             try:
-                with self.guard.fresh() as fresh:
-                    status = self.wait(fresh)
+                if trouble is not None or status.interrupted or status.phase != Phase.AWAITING_CONFIRMATION:
+                    with self.guard.fresh() as fresh:
+                        status = self.wait(fresh)
                 if status.phase == Phase.AWAITING_CONFIRMATION:
-                    # This login may be older than the end of the activation. Only a fresh one counts.
+                    # The login that told it may be older than the end of the activation. Only a fresh one counts.
                     with self.guard.fresh() as fresh:
                         status = my_turn(fresh)
                     if hold and status.phase == Phase.AWAITING_CONFIRMATION:

@@ -42,6 +42,7 @@ class Host:
 
     host = "web1"
     address = "127.0.0.1"
+    keeps_bounds = True
 
     def __init__(self, *play: tuple[str, str]) -> None:
         self.play = list(play)

@@ -80,9 +80,65 @@ def test_the_confirmation_comes_over_a_fresh_login() -> None:
     )
     result = switch(host)
     assert (result["outcome"], result["changed"], result["failed"]) == ("committed", True, False)
-    assert host.log[1:] == [("status", True), ("confirm", True)]
-    # The wait may have begun before the new system was active: another login than that confirms.
+    # Only the confirmation needs a login that is younger than the activation.
+    assert host.log[1:] == [("status", False), ("confirm", True)]
+    assert host.logins == [0, 0, 1]
+
+
+def test_a_slow_activation_is_waited_for_over_a_fresh_login() -> None:
+    host = Host(
+        answer("start", "activating"),
+        answer("status", "activating"),
+        answer("status", "awaiting-confirmation"),
+        answer("confirm", "committed"),
+    )
+    assert switch(host)["outcome"] == "committed"
+    # That wait may have begun before the new system was active: another login than that confirms.
+    assert host.log[1:] == [("status", False), ("status", True), ("confirm", True)]
+    assert host.logins == [0, 0, 1, 2]
+
+
+def test_a_connection_that_the_activation_cuts_costs_a_small_part_of_the_time_to_confirm() -> None:
+    host = Host(
+        answer("start", "activating"),
+        ("status", LOST),
+        answer("status", "awaiting-confirmation"),
+        answer("confirm", "committed"),
+    )
+    limits: list[int] = []
+    run = host.run
+
+    def noted(script: str, *, seconds: int, **others: Any) -> RemoteResult:
+        limits.append(seconds)
+        return run(script, **others)
+
+    host.run = noted  # type: ignore[method-assign,assignment]
+    assert switch(host, timeout_confirm=30)["outcome"] == "committed"
+    assert limits[1] == 10
+    assert host.log[1:] == [("status", False), ("status", True), ("confirm", True)]
+
+
+@pytest.mark.parametrize("reason", ["little time", "reboot", "a library in C"])
+def test_where_a_cut_connection_would_cost_too_much_only_fresh_logins_wait(reason: str) -> None:
+    host = Host(
+        answer("start", "activating"),
+        answer("status", "awaiting-confirmation"),
+        answer("confirm", "committed"),
+    )
+    host.keeps_bounds = reason != "a library in C"
+    request = {"little time": {"timeout_confirm": 5}, "reboot": {"reboot": "if-required"}}.get(reason, {})
+    assert switch(host, **request)["outcome"] == "committed"
     assert host.logins == [0, 1, 2]
+
+
+def test_an_interrupted_activation_is_recovered_and_not_confirmed() -> None:
+    host = Host(
+        answer("start", "activating"),
+        answer("status", "awaiting-confirmation", interrupted="1"),
+        answer("status", "awaiting-confirmation", interrupted="1"),
+        answer("recover", "rolled-back", reason="guard_killed", message="the guard was killed"),
+    )
+    assert switch(host)["outcome"] == "rolled-back"
 
 
 def test_checks_that_fail_abort_and_name_themselves() -> None:

@@ -78,7 +78,6 @@ def test_start_whose_answer_the_reboot_has_swallowed_is_followed() -> None:
         AWAY,
         AWAY,
         answer("status", "awaiting-confirmation", reboot="done"),
-        answer("status", "awaiting-confirmation", reboot="done"),
         answer("confirm", "committed", reboot="done"),
     )
     assert switch(host, reboot="if-required")[0]["outcome"] == "committed"
@@ -117,7 +116,8 @@ def _away_from(host: Host, answers: int) -> Any:
 
 def test_host_that_reboots_when_out_of_reach_is_shown_that_it_is_not() -> None:
     host = Host(
-        answer("start", "awaiting-confirmation"),
+        answer("start", "activating"),
+        answer("status", "activating"),
         answer("status", "rolled-back", reason="not_confirmed"),
         answer("status", "rolled-back", reason="not_confirmed"),
     )
@@ -128,7 +128,8 @@ def test_host_that_reboots_when_out_of_reach_is_shown_that_it_is_not() -> None:
 
 def test_host_that_was_out_of_reach_is_waited_for() -> None:
     host = Host(
-        answer("start", "awaiting-confirmation"),
+        answer("start", "activating"),
+        answer("status", "activating"),
         answer("status", "rolled-back", reason="not_confirmed"),
         AWAY,
         AWAY,
