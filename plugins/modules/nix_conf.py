@@ -147,7 +147,11 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._nix.conf import (
     with_settings,
     without_include,
 )
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix.daemon import older_than, service
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.daemon import (
+    DaemonError,
+    older_than,
+    service,
+)
 from ansible_collections.nixferry.deploy.plugins.module_utils._nix.edit import (
     Change,
     EditError,
@@ -294,7 +298,15 @@ class Settings:
                 f"The configuration of this system makes nix.conf, so nothing was changed. Not in effect: "
                 f"{', '.join(missing)}. Import the module that is returned as `snippet`."
             )
-        found = service(self.module)
+        try:
+            found = service(self.module)
+        except DaemonError as error:
+            # A later run sees that the daemon is older than the file.
+            self.module.fail_json(
+                msg=f"The settings are in {self.file}. Whether the daemon has to be restarted is unknown: {error}.",
+                remedy="Run `systemctl status nix-daemon` on the host, and then this task again.",
+                changed=bool(changed),
+            )
         # An interrupted run that did not restart the daemon leaves nothing to change.
         stale = not generated and found.running and (before != after or older_than(self.file))
         result = {

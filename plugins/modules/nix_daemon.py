@@ -88,7 +88,10 @@ def main():
         },
         supports_check_mode=True,
     )
-    found = service(module)
+    try:
+        found = service(module)
+    except DaemonError as error:
+        module.fail_json(msg=f"The Nix daemon: {error}.", remedy=REMEDIES["systemd"])
     again = module.params["state"] == "restarted"
     result = {"manager": found.manager, "service": found.name}
     if not found.name or (found.running and not again):

@@ -168,7 +168,11 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._builders.machines
     parse,
 )
 from ansible_collections.nixferry.deploy.plugins.module_utils._builders.probe import parsed_store
-from ansible_collections.nixferry.deploy.plugins.module_utils._nix.daemon import service
+from ansible_collections.nixferry.deploy.plugins.module_utils._nix.daemon import (
+    DaemonError,
+    Service,
+    service,
+)
 from ansible_collections.nixferry.deploy.plugins.module_utils._nix.edit import EditError, read_text
 from ansible_collections.nixferry.deploy.plugins.module_utils._nix.here import (
     EXPERIMENTAL,
@@ -253,7 +257,11 @@ def described(module, nix):
         problems.append(str(error))
         values = {}
     managed_by = manager(options["config_dir"])
-    found = service(module)
+    try:
+        found = service(module)
+    except DaemonError as error:
+        problems.append(str(error))
+        found = Service("systemd", "", False)
     store = store_of(nix)
     multi_user = bool(daemon_socket())
     system = values.get("system", "")

@@ -17,6 +17,7 @@ UNIT = "nix-daemon.service"
 # Upstream's and nix-darwin's, Determinate's
 LABELS = ("org.nixos.nix-daemon", "systems.determinate.nix-daemon")
 PLISTS = "/Library/LaunchDaemons"
+BOOTED_BY_SYSTEMD = "/run/systemd/system"  # sd_booted(3)
 RESTART_DEADLINE = 60  # seconds until a started daemon must answer
 _ETIME = re.compile(r"^\s*(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)\s+(.*)$")
 
@@ -32,20 +33,34 @@ class Service(NamedTuple):
 
 
 class DaemonError(Exception):
-    """The daemon cannot be started."""
+    """The daemon cannot be started, or its manager does not answer."""
 
 
 def service(module: Any) -> Service:
-    """Return this machine's service for the daemon. Only macOS has launchctl."""
+    """Return this machine's service for the daemon. Only macOS has launchctl.
+
+    Raises ``DaemonError`` if systemd does not answer.
+    """
     launchctl = module.get_bin_path("launchctl")
     if launchctl:
         return _launchd(launchctl)
     systemctl = module.get_bin_path("systemctl")
-    if systemctl and Path("/run/systemd/system").is_dir():
-        known = run([systemctl, "cat", UNIT]).status == 0
-        active = run([systemctl, "is-active", "--quiet", UNIT]).status == 0
-        return Service("systemd", UNIT if known else "", active)
+    if systemctl and Path(BOOTED_BY_SYSTEMD).is_dir():
+        return _systemd(systemctl)
     return Service("", "", False)
+
+
+def _systemd(systemctl: str) -> Service:
+    """Raise ``DaemonError`` if systemd does not answer: no answer is not that there is no such unit."""
+    done = run([systemctl, "show", "--property=LoadState", "--property=ActiveState", UNIT])
+    states = dict(line.partition("=")[::2] for line in done.stdout.splitlines() if "=" in line)
+    if done.status != 0 or "LoadState" not in states:
+        said = (done.stderr or done.stdout).strip() or f"it ended with {done.status}"
+        raise DaemonError(f"systemd does not tell whether {UNIT} runs: {said}")
+    known = states["LoadState"] != "not-found"
+    # As `systemctl is-active` judges it.
+    active = states.get("ActiveState") in ("active", "reloading")
+    return Service("systemd", UNIT if known else "", active)
 
 
 def _launchd(launchctl: str) -> Service:
