@@ -77,6 +77,7 @@ class Web:
         self.address = address.rstrip("/")
         self.is_file = parts.scheme == "file"
         self._directory = Path(unquote(parts.path))
+        self._opener = urllib.request.build_opener()
         self._login = _login_of(netrc_file, parts.hostname, step) if netrc_file and not self.is_file else ""
 
     def get(self, name: str, *, limit: int) -> Answer:
@@ -116,7 +117,7 @@ class Web:
         if self._login:
             request.add_unredirected_header("Authorization", self._login)
         try:
-            with urllib.request.urlopen(request, timeout=REQUEST_SECONDS) as response:  # noqa: S310
+            with self._opener.open(request, timeout=REQUEST_SECONDS) as response:
                 length = response.headers.get("Content-Length") or ""
                 return Answer(
                     # PUT answers with 200, 201 or 204, which all mean that it was done.

@@ -24,7 +24,8 @@ from typing import Any, cast
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lab import REPOSITORY, nix_environment, run, wait_until
+from lab import REPOSITORY, nix_environment, run
+from processes import wait_until
 from project import PlaybookRun, Project
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.literal import nix_literal

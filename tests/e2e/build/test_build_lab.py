@@ -11,7 +11,8 @@ import secrets
 import subprocess
 from typing import Any
 
-from lab import LabHost, wait_until
+from lab import LabHost
+from processes import wait_until
 from project import PlaybookRun, Project
 
 FLEET = """

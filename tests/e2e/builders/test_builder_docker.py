@@ -21,8 +21,9 @@ import yaml
 from builder_pair import execute, run_module
 from foreign_systems import SYSTEMS
 from hosts import CONTROLLERS
-from lab import REPOSITORY, Lab, run, wait_until
+from lab import REPOSITORY, Lab, run
 from plays import BUILD, defaults, deploy_play
+from processes import wait_until
 from workstation import FOREIGN, SOCKET, Workstation, local_play
 
 RUN_DEADLINE = 900  # seconds for a run with the role, which builds an image and tries a builder out

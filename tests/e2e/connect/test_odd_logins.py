@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, LabHost, nix_environment, run, wait_until
+from lab import Lab, LabHost, nix_environment, run
+from processes import wait_until
 from project import PlaybookRun, Project, make_project
 from ways import CANARY, add_hosts, add_user
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fault_rows import Fault
 from fault_systems import FAULTS, script
-from lab import wait_until
+from processes import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from fault_rows import Fault
 from fault_systems import FAILS, FAULTS
-from lab import LabHost, wait_until
+from lab import LabHost
+from processes import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -12,8 +12,8 @@ import pytest
 from background import in_background
 from fault_rows import Fault
 from fault_systems import FAULTS
-from lab import wait_until
 from plays import SWITCH, deploy_play
+from processes import wait_until
 
 pytestmark = pytest.mark.faults
 

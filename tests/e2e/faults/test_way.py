@@ -20,9 +20,10 @@ from background import in_background
 from fault_deploys import PHASES, TURNS, HeldDeploy, last_result
 from fault_rows import LOGIN_DEADLINE, TIMEOUTS, Fault
 from holds import activation_of, hold, install_holds, patient_system, release
-from lab import LabHost, wait_until
+from lab import LabHost
 from lab import run as run_program
 from plays import SWITCH
+from processes import wait_until
 from project import PlaybookRun, make_project
 
 pytestmark = pytest.mark.faults

@@ -25,8 +25,9 @@ from kinds import (
     outcomes,
     switch_play,
 )
-from lab import Lab, LabHost, wait_until
+from lab import Lab, LabHost
 from plays import SWITCH, task_play
+from processes import wait_until
 from project import Project
 
 USERS = ("ann", "ben")

@@ -18,7 +18,8 @@ from typing import Any, cast
 import pytest
 from background import in_background
 from cache_server import CacheServer, serving
-from lab import nix_environment, run, wait_until
+from lab import nix_environment, run
+from processes import wait_until
 from project import PlaybookRun, Project
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError

@@ -20,8 +20,9 @@ from typing import Any
 import pytest
 import yaml
 from guides import beside, guide_blocks
-from lab import REPOSITORY, Lab, LabHost, nix_environment, run, wait_until
+from lab import REPOSITORY, Lab, LabHost, nix_environment, run
 from plays import SWITCH, deploy_play, task_play
+from processes import wait_until
 from project import PlaybookRun, Project, make_project
 from ways import CANARY, Lookout, add_hosts, add_user, files_with_passwords, traces_on
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lab import PATIENCE, wait_until
+from lab import PATIENCE
+from processes import wait_until
 from project import PlaybookRun, Project
 
 END_DEADLINE = 150  # seconds until a playbook that is waited for must have ended

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import export_tree
 import yaml
-from lab import LAB_WORK, REPOSITORY, run, wait_until
+from lab import LAB_WORK, REPOSITORY, run
+from processes import wait_until
 
 PUBLISHED = "https://github.com/nixferry/nixferry.deploy"
 CHECKOUT = "/srv/nixferry.deploy"

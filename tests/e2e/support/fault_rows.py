@@ -32,8 +32,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fault_state import HostState, look
-from lab import PATIENCE, Lab, LabHost, wait_until
+from lab import PATIENCE, Lab, LabHost
 from plays import SWITCH, task_play
+from processes import wait_until
 from project import Project
 
 # Short, so that the tests are; a real host gets minutes. In seconds.

@@ -19,7 +19,8 @@ from fault_rows import FINAL
 from fault_state import HostState, look
 from fault_systems import FAULTS
 from holds import CHECK, CHECKING, START, hold, install_holds, release, wait_reached
-from lab import PATIENCE, LabHost, wait_until
+from lab import PATIENCE, LabHost
+from processes import wait_until
 from project import Project
 
 SETTLE_DEADLINE = 120.0  # seconds from the end of a step until the host must have come to rest

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab import LabHost, wait_until
+from lab import LabHost
+from processes import wait_until
 
 HOLDS = "/run/lab-holds"
 REACH_DEADLINE = 180  # seconds until a deploy must have come to a place

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lab import REPOSITORY, LabHost, nix_environment, run, wait_until
+from lab import REPOSITORY, LabHost, nix_environment, run
 from plays import SWITCH
+from processes import wait_until
 from project import PlaybookRun, Project
 
 PHASE_DEADLINE = 60  # seconds until a deploy or a roll back must have got somewhere

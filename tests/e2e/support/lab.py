@@ -20,7 +20,6 @@ from pathlib import Path
 
 import containers
 from processes import COMMAND_DEADLINE, PATIENCE, nix_environment, run
-from processes import wait_until as wait_until  # tests find it here
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LAB_WORK = REPOSITORY / ".build" / "lab"

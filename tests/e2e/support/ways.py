@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from lab import COMMAND_DEADLINE, Lab, LabHost, run, wait_until
+from lab import COMMAND_DEADLINE, Lab, LabHost, run
+from processes import wait_until
 from project import Project
 
 # Every password of these tests begins with this: one word to look for. Each worker of a parallel run has its own, since

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from fault_rows import Fault
 from kinds import controller_at_work
-from lab import REPOSITORY, LabHost, nix_environment, run, wait_until
+from lab import REPOSITORY, LabHost, nix_environment, run
 from plays import SWITCH, task_play
+from processes import wait_until
 from project import PlaybookRun, Project
 
 PROFILE = "/nix/var/nix/profiles/web"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from fault_systems import FAULTS
-from lab import BOOT_DIRECTORY, REPOSITORY, SYSTEM_PROFILE, Lab, LabHost, nix_environment, run, wait_until
+from lab import BOOT_DIRECTORY, REPOSITORY, SYSTEM_PROFILE, Lab, LabHost, nix_environment, run
+from processes import wait_until
 from project import Project
 
 PLAY: list[Any] = [

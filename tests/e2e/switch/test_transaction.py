@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from lab import LabHost, wait_until
+from lab import LabHost
 from plays import BROKEN_BUILD, SWITCH, defaults, deploy_play
+from processes import wait_until
 from project import PlaybookRun, Project
 
 HOSTS = "web1,web2,web3"
