@@ -182,7 +182,8 @@ def test_hosts_that_build_for_themselves_do_not_lose_sight_of_their_own(
     assert run.result(SWITCH, "web1")["outcome"] == "committed"
     assert web1.http("/version") == (200, "own")
     assert {entry.status for entry in run.results if entry.host == "web3"} >= {"unreachable"}
-    assert "web2: build failed" in run.result(SWITCH, "web2")["msg"]
+    assert "web2: build failed" in run.result("nix_build", "web2")["msg"]
+    assert not run.find(SWITCH, "web2")
     assert web2.http("/version") == (200, "stock")
 
 

@@ -158,4 +158,4 @@ def test_system_of_before_2025_has_a_part_for_the_user_who_called_sudo(site: Sit
     await_end_of_guard(site.host)
     ran = project.run_playbook(switch_play("fresh1", site.options("v1"), site.options("old_style")))
     assert outcomes(ran, "fresh1") == ["committed", "rolled-back"], str(ran)
-    assert "become root with sudo" in ran.result(SWITCH)["msg"]
+    assert "become root with sudo" in "\n".join(ran.result(SWITCH)["log"])

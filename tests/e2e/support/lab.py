@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import http.client
 import json
 import os
 import subprocess
@@ -101,7 +102,8 @@ class LabHost:
                 return answer.status, answer.read().decode().strip()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode(errors="replace")
-        except OSError:
+        except (OSError, http.client.HTTPException):
+            # The second one: the service ended in the middle of an answer.
             return 0, ""
 
     def current_system(self) -> str:
