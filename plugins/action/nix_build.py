@@ -18,7 +18,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.options imp
     SPECIFICATION,
     build_options,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import STEP
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise import STEP, without_log
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.result import task_result
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import TargetRealiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import BuildTask, Realiser
@@ -58,6 +58,8 @@ class ActionModule(NixferryAction):
         batch = self.batch if several and not options["all_hosts"] else ()
         batch = (self.subject,) if options["build_on"] == ON_TARGET else batch
         result = task_result(builds, share, warnings=said.texts, full_plan=options["full_plan"], batch=batch)
+        if self._task.no_log:
+            result = without_log(result)
         self._warn(*task.warnings)
         if several and not result["failed"] and result["failed_hosts"]:
             says = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import (
@@ -31,6 +31,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import 
 )
 
 STEP = Step.BUILD
+# Before the last line of a failed builder's log, which ends the message.
+LOG_END = "; its log ends with: "
 TIMEOUT_NAME = "the timeout for the build"
 
 
@@ -188,6 +190,15 @@ def _realise_once(
     return blamed, unexplained
 
 
+def without_log(value: Any) -> Any:
+    """Return a result, or a text in it, without what a builder has printed: Ansible shows ``msg`` even with no_log."""
+    if isinstance(value, str):
+        return "\n".join(line.partition(LOG_END)[0] for line in value.split("\n"))
+    if isinstance(value, Mapping):
+        return {key: [] if key == "output" else without_log(each) for key, each in value.items()}
+    return value
+
+
 def failure_of(
     target: Target, result: NixResult, own: Sequence[Failure], log_tail: Sequence[str]
 ) -> NixferryError:
@@ -201,13 +212,13 @@ def failure_of(
         return result.error(step=STEP, deadline_name=TIMEOUT_NAME)
     first = own[0]
     message = first.reason if first.derivation in first.reason else f"{first.derivation}: {first.reason}"
-    last = next((line.strip() for line in reversed(log_tail) if line.strip()), "")
-    if last and last not in message:
-        message += f"; its log ends with: {last}"
     if first.derivation != target.derivation:
         message += f"; {target.derivation} needs it"
     if len(own) > 1:
         message += f"; and {len(own) - 1} more failed: " + ", ".join(each.derivation for each in own[1:])
+    last = next((line.strip() for line in reversed(log_tail) if line.strip()), "")
+    if last and last not in message:
+        message += f"{LOG_END}{last}"
     return NixferryError(
         message,
         step=STEP,

@@ -118,8 +118,8 @@ def test_fleets_evaluate_to_the_same(fleets: Path, jobs: Jobs, name: str) -> Non
     assert not jobs.warnings
     if STAND_IN:
         (run,) = jobs.runs
-        # 4 GiB for two, a quarter for everything else: half a GiB for a host that is just being evaluated.
-        assert run[run.index("--workers") :][:4] == ["--workers", "2", "--max-memory-size", "1024"]
+        # 4 GiB, a quarter of it for everything else, and for each of two what a further host costs on top.
+        assert run[run.index("--workers") :][:4] == ["--workers", "2", "--max-memory-size", "896"]
 
 
 def test_what_goes_wrong_is_said_as_without_it(tmp_path: Path, jobs: Jobs) -> None:

@@ -20,6 +20,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise imp
     realise,
     target_of,
     target_of_store_path,
+    without_log,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import (
@@ -162,11 +163,21 @@ def test_a_host_fails_for_its_own_dependency_and_shows_its_log() -> None:
     errors = realised(nix, "web1", "web2", logs=logs)
     assert set(errors) == {"web1"}
     error = errors["web1"]
-    why = f"builder for '{dependency}' failed with exit code 1; its log ends with: undefined reference"
-    assert error.cause == f"{why}; {store('web1.drv')} needs it"
+    why = f"builder for '{dependency}' failed with exit code 1; {store('web1.drv')} needs it"
+    assert error.cause == f"{why}; its log ends with: undefined reference"
     assert error.output == ["undefined reference"]
     assert dependency in error.remedy
     assert error.step == "build"
+
+
+def test_without_its_log_a_failure_quotes_no_builder() -> None:
+    nix = Store(broken=[store("web1.drv")], logs={store("web1.drv"): "one\ncanary; and more\n"})
+    result = realised(nix, "web1")["web1"].result("web1")
+    assert "canary" in result["msg"]
+    silent = without_log({"hosts": {"web1": result}, "failed": True})
+    assert "canary" not in str(silent)
+    assert silent["hosts"]["web1"]["remedy"] == result["remedy"]
+    assert "What to do: See in `output`" in silent["hosts"]["web1"]["msg"]
 
 
 def test_a_log_that_did_not_come_by_is_read_from_the_store() -> None:
