@@ -23,9 +23,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.cache imp
     remedy_of,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.closure import (
-    Checked,
-    Fault,
-    Wrong,
+    blame_proxy,
     check_closures,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.web import Web
@@ -54,21 +52,21 @@ class ActionModule(NixferryAction):
         named = options["paths"] or built_toplevels(self.subject, options["build"] or {})
         paths = list(dict.fromkeys(parse_store_path(path, step=VERIFY_STEP).path for path in named))
         if not paths:
-            raise NixferryError("there is no path to look for", step=VERIFY_STEP)
+            raise NixferryError("neither `paths` nor `build` names a store path", step=VERIFY_STEP)
         keys = checked_public_keys(options["public_keys"], step=VERIFY_STEP)
         progress.phase(f"looking at {options['url']}")
 
-        def look(address: str, roots: list[str]) -> Checked:
-            return check_closures(
-                self._web(address, options),
-                roots,
-                keys=keys,
-                contents=options["contents"],
-                on_tick=progress.tick,
-            )
-
-        checked = look(options["url"], paths)
-        wrong = [self._judged(each, options) for each in checked.wrong]
+        checked = check_closures(
+            self._web(options["url"], options),
+            paths,
+            keys=keys,
+            contents=options["contents"],
+            on_tick=progress.tick,
+        )
+        wrong = list(checked.wrong)
+        if options["origin"]:
+            origin = self._web(options["origin"], options)
+            wrong = [blame_proxy(each, origin, keys, options["contents"]) for each in wrong]
         return {
             "changed": False,
             "failed": False,
@@ -90,15 +88,3 @@ class ActionModule(NixferryAction):
     def _web(self, address: str, options: dict[str, Any]) -> Web:
         netrc_file = self.controller_file(options["netrc_file"]) if options["netrc_file"] else None
         return Web(public_address(address), netrc_file=netrc_file, step=VERIFY_STEP)
-
-    def _judged(self, wrong: Wrong, options: dict[str, Any]) -> Wrong:
-        """Return what is wrong with a path; a proxy is to blame if the origin has what it does not give."""
-        if not options["origin"] or wrong.fault not in (Fault.ABSENT, Fault.NO_CONTENT, Fault.UNSIGNED):
-            return wrong
-        keys = checked_public_keys(options["public_keys"], step=VERIFY_STEP)
-        there = check_closures(
-            self._web(options["origin"], options), [wrong.path], keys=keys, contents=options["contents"]
-        )
-        if wrong.path not in there.found:
-            return wrong
-        return Wrong(wrong.path, Fault.STALE, f"{options['origin']} has it, {options['url']}: {wrong.fault}")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
@@ -97,16 +98,18 @@ class ActionModule(NixferryAction):
         to = options["to"] or ""
         if to not in ("", PREVIOUS) and _SERIAL.fullmatch(to) is None:
             raise NixferryError(f"`to` must be {PREVIOUS} or a serial, not {to!r}", step=STEP)
+        toplevels = self._toplevels(options)
+        cache = self._cache(options)
         request = PublishRequest(
-            toplevels=self._toplevels(options),
-            cache=self._cache(options),
+            toplevels=toplevels,
+            cache=cache,
             channel=self._channel(options),
             to=to,
             renew=options["renew"],
             verify=options["verify"],
             timeout=options["timeout"],
             dry_run=bool(self._task.check_mode),
-            about=self._about(options),
+            about=self._about(options, toplevels, cache),
         )
         nix = Nix(on_event=progress.event, on_tick=progress.tick)
         published = publish(request, nix=nix, progress=progress)
@@ -177,11 +180,10 @@ class ActionModule(NixferryAction):
             keep=options["keep"],
         )
 
-    def _about(self, options: dict[str, Any]) -> dict[str, Any]:
+    def _about(self, options: dict[str, Any], hosts: Iterable[str], cache: Cache) -> dict[str, Any]:
         """Return what the index says besides the hosts: where the closures are, and what they were built from."""
-        cache = options["public_url"] or public_address(options["cache"])
-        about: dict[str, Any] = {"cache": {"url": cache}}
+        about: dict[str, Any] = {"cache": {"url": cache.public}}
         if options["build"] is not None:
-            revisions = {built_revision(name, options["build"])[0] for name in self._toplevels(options)}
+            revisions = {built_revision(host, options["build"])[0] for host in hosts}
             about["revisions"] = sorted(filter(None, revisions))
         return about

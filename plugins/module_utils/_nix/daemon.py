@@ -51,7 +51,7 @@ def service(module: Any) -> Service:
 
 
 def _systemd(systemctl: str) -> Service:
-    """Raise ``DaemonError`` if systemd does not answer: no answer is not that there is no such unit."""
+    """Raise ``DaemonError`` if systemd does not answer: its silence does not mean that the unit is absent."""
     done = run([systemctl, "show", "--property=LoadState", "--property=ActiveState", UNIT])
     states = dict(line.partition("=")[::2] for line in done.stdout.splitlines() if "=" in line)
     if done.status != 0 or "LoadState" not in states:

@@ -87,7 +87,7 @@ def check_closures(
     wrong: list[Wrong] = []
     seen = dict.fromkeys(roots)
     with ThreadPoolExecutor(PARALLEL) as threads:
-        waiting = {threads.submit(_check, web, path, keys, contents) for path in seen}
+        waiting = {threads.submit(check_path, web, path, keys, contents) for path in seen}
         while waiting:
             done, waiting = wait(waiting, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
             on_tick()
@@ -101,7 +101,7 @@ def check_closures(
                 unseen = [path for path in result.references if path not in seen]
                 seen.update(dict.fromkeys(unseen))
                 if len(wrong) < FAULTS_KEPT:
-                    new.update(threads.submit(_check, web, path, keys, contents) for path in unseen)
+                    new.update(threads.submit(check_path, web, path, keys, contents) for path in unseen)
             if len(wrong) >= FAULTS_KEPT:
                 for future in waiting:
                     future.cancel()
@@ -110,7 +110,17 @@ def check_closures(
     return Checked(found, tuple(sorted(wrong, key=lambda each: each.path)))
 
 
-def _check(web: Web, path: str, keys: Sequence[str], contents: bool) -> NarInfo | Wrong:
+def blame_proxy(wrong: Wrong, origin: Web, keys: Sequence[str], contents: bool) -> Wrong:
+    """Return what is wrong with a path: a proxy is to blame if ``origin``, the cache behind it, has the path."""
+    if wrong.fault not in (Fault.ABSENT, Fault.NO_CONTENT, Fault.UNSIGNED):
+        return wrong
+    if isinstance(check_path(origin, wrong.path, keys, contents), Wrong):
+        return wrong
+    return Wrong(wrong.path, Fault.STALE, f"{origin.address} has it, the proxy says: {wrong.fault}")
+
+
+def check_path(web: Web, path: str, keys: Sequence[str], contents: bool) -> NarInfo | Wrong:
+    """Check one path without its references; see ``check_closures``."""
     answer = web.get(f"{parse_store_path(path).hash}.narinfo", limit=NARINFO_BYTES)
     if not answer.found:
         return Wrong(path, _fault(answer, Fault.ABSENT), answer.told())

@@ -46,7 +46,7 @@ def _first_by_asking(nix: Nix, root: FlakeRoot, wanted: Sequence[str]) -> str:
     """Return the first output that exists. ``builtins.getFlake`` knows no other inputs than those of the flake."""
     for name in wanted:
         request = replace(root, prefix=name, adapter=_IS_OUTPUT).value_request()
-        # A flake without this output is no failure that the user should read of.
+        # A flake without this output is not a failure that the user should read of.
         result = nix.trying().run_many([request], step=STEP, parallel=1)[0]
         if result.return_code != 0:
             error = result.error(step=STEP)

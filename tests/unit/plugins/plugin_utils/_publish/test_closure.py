@@ -21,6 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.closure i
     FAULTS_KEPT,
     Checked,
     Fault,
+    blame_proxy,
     check_closures,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.web import Web
@@ -115,6 +116,21 @@ def test_what_a_host_would_not_get_is_told_apart(
         refuse_wrong(cache, checked)
     assert "No pointer was written." in raised.value.remedy
     assert len(raised.value.text("host").splitlines()) <= 5
+
+
+@pytest.mark.parametrize(("at_origin", "fault"), [(True, Fault.STALE), (False, Fault.ABSENT)])
+def test_a_proxy_is_blamed_only_for_what_its_origin_has(
+    scene: Scene, tmp_path: Path, at_origin: bool, fault: Fault
+) -> None:
+    """The path alone is asked for there: what it refers to has a verdict of its own."""
+    if not at_origin:
+        scene.cache.description(scene.top).unlink()
+    with serving(tmp_path) as proxy:
+        proxy.faults[scene.top[11:43]] = 404
+        (wrong,) = check_closures(Web(f"{proxy.url}/cache"), [scene.top], keys=[KEY.public]).wrong
+    judged = blame_proxy(wrong, Web(f"{scene.server.url}/cache"), [KEY.public], contents=True)
+    assert (judged.path, judged.fault) == (scene.top, fault)
+    assert not [request for request in scene.server.requests if scene.deep[11:43] in request]
 
 
 def test_a_server_that_is_not_there(scene: Scene) -> None:
