@@ -121,6 +121,8 @@ class ProbeResult:
     """Whether the request's ``reboot`` would make the host reboot into it."""
     reboot_problem: str
     """Why the host could not; empty if it could."""
+    boot_default_problem: str
+    """Why a commit would not change what boots by default; empty if it would, or if nothing would be committed."""
     unchanged: bool
     """Whether the requested path already runs and boots."""
     closure_current: tuple[tuple[str, int], ...] = field(metadata=_closure("closure_current"))

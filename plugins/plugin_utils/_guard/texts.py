@@ -64,6 +64,11 @@ ERRORS = {
         Step.START,
         "Deploy with reboot: never, or with the action boot and reboot the host yourself. Nothing was changed.",
     ),
+    "no_boot_default": (
+        Step.START,
+        "Let the host boot what is installed, or deploy with the action test, which leaves the boot default alone. "
+        "Nothing was changed.",
+    ),
     "units_unknown": (
         Step.START,
         "Run `systemctl list-units --state=failed` on the host: a service manager that does not answer cannot tell "

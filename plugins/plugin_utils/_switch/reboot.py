@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Reboots inside an activation, as the controller sees and reports them."""
+"""Reboots inside an activation and what boots by default, as the controller sees and reports them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests im
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.texts import ERRORS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import (
+    Action,
     Phase,
     Reboot,
     RebootProgress,
@@ -54,8 +55,15 @@ def lost_text(status: GuardStatus) -> str:
     )
 
 
-def check_reboot(probe: ProbeResult) -> None:
-    """Raise ``NixferryError`` when the host would have to reboot inside the activation and cannot."""
+def check_boot(probe: ProbeResult, action: str) -> None:
+    """Raise ``NixferryError`` when a commit would not change what boots, or a reboot is due and not possible."""
+    if probe.boot_default_problem and action in (Action.SWITCH, Action.BOOT):
+        step, remedy = ERRORS["no_boot_default"]
+        raise NixferryError(
+            f"the new system would not become the boot default: {probe.boot_default_problem}",
+            step=step,
+            remedy=remedy,
+        )
     if probe.reboot and probe.reboot_problem:
         step, remedy = ERRORS["no_reboot"]
         raise NixferryError(

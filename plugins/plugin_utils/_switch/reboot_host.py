@@ -18,7 +18,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 from .options import kind_of, start_request
-from .reboot import check_reboot
+from .reboot import check_boot
 from .result import check_result
 from .task import switch_host
 
@@ -59,7 +59,7 @@ def reboot_host(
             force=True,
         )
     )
-    check_reboot(probe)
+    check_boot(probe, Action.SWITCH)
     return _foretold(probe, options, target)
 
 

@@ -28,7 +28,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import 
 
 from .activation import Switch
 from .outcome import Outcome
-from .reboot import check_reboot
+from .reboot import check_boot
 from .result import (
     check_result,
     prepared_diff,
@@ -64,7 +64,7 @@ def switch_host(
     probe = probe_host(guard, request, dry_activate=diff_mode)
     difference = compare_closures(probe, request.toplevel) if not probe.unchanged else None
     if check_mode:
-        check_reboot(probe)
+        check_boot(probe, request.action)
         if not probe.unchanged and request.action != Action.DRY_ACTIVATE and probe.deployed is not None:
             revisions.allow(probe.deployed)
         result = check_result(probe, request.toplevel, request.action, difference)

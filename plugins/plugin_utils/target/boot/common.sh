@@ -12,3 +12,40 @@ BOOT_DIRECTORY=/boot
 init_of() { tr -s '\000 \t"' '\n' <"$1" | sed -n 's|^init=\(/.*\)/init$|\1|p' | head -n 1; }
 
 without_nul() { if [ -e "$1" ]; then tr -d '\000' <"$1"; fi; }
+
+# --- the file systems that a boot loader reads ----------------------------------------------------------------------
+
+# place_options TABLE PLACE: set OPTIONS to the mount options that a table of file systems (proc(5), fstab(5)) has for a
+# place; empty if it has none. A later mount hides an earlier one.
+place_options() {
+    OPTIONS=''
+    [ -r "$1" ] || return 0
+    while read -r _ table_place _ table_options _; do
+        if [ "$table_place" = "$2" ]; then OPTIONS=$table_options; fi
+    done <"$1"
+}
+
+# Print why what a boot loader reads could not be written; nothing if it can, as far as is known.
+boot_places_problem() {
+    for boot_place in $BOOT_PLACES; do
+        # What is mounted on demand is mounted now.
+        ls "$ROOT$boot_place" >/dev/null 2>&1
+        place_options "$PROC/mounts" "$ROOT$boot_place"
+        case ,$OPTIONS, in
+            *,ro,*)
+                echo "$boot_place is mounted read-only"
+                return
+                ;;
+            ,,) ;;
+            *) continue ;;
+        esac
+        place_options "$ROOT/etc/fstab" "$boot_place"
+        case ,$OPTIONS, in
+            ,, | *,noauto,*) ;;
+            *)
+                echo "$boot_place is not mounted, although /etc/fstab names it"
+                return
+                ;;
+        esac
+    done
+}

@@ -8,7 +8,14 @@
 # emptied by GRUB itself before it boots. GRUB can write that block on plain disks only ("Environment block" in its
 # manual); elsewhere it would boot the new system again and again, so there it is not even tried.
 
+# A menu that waits for a human being would keep the host down after a crash (boot.loader.timeout = null).
+# GRUB does not replay the journal of ext4: after a reset it may see the menu as it was before the last installation, which
+# boots the old system.
+
 GRUB_WRITABLE='ext2 ext3 ext4 vfat'
+
+# boot.loader.grub.default = "saved" is the administrator's choice, and is not told apart from other unknown defaults.
+grub_override() { :; }
 
 grub_problem() {
     grub_device=$(findmnt --noheadings --output SOURCE --target "$ROOT$BOOT_DIRECTORY/grub" 2>/dev/null)
@@ -19,6 +26,8 @@ grub_problem() {
         echo "its GRUB is not set up to boot an entry just once (next_entry)"
     elif grep -q '^ *savedefault' "$ROOT$BOOT_DIRECTORY/grub/grub.cfg" || [ -z "$(grub_default)" ]; then
         echo "its GRUB boots by default the entry booted last (boot.loader.grub.default), so it cannot boot one just once"
+    elif grep -q '^ *set timeout=-' "$ROOT$BOOT_DIRECTORY/grub/grub.cfg"; then
+        echo "its GRUB waits in its menu for a key (boot.loader.timeout), so after a crash the host would not come back"
     else
         case " $GRUB_WRITABLE " in
             *" $grub_file_system "*) ;;

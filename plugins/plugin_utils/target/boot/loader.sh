@@ -3,7 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The boot loader, as far as the guard needs it. Every driver below has the same five functions:
+# The boot loader, as far as the guard needs it. Every driver below has the same six functions:
+#   NAME_override         print what chooses the boot default instead of what a system installs; nothing if nothing does
 #   NAME_problem          print why it cannot boot an entry just once; nothing if it can
 #   NAME_entry SYSTEM     print the name of the entry that boots SYSTEM; nothing without one
 #   NAME_default          print the system that boots by default; nothing if unknown
@@ -15,18 +16,30 @@
 boot_loader() {
     if without_nul "$(efi_variable LoaderInfo)" | grep -q systemd-boot; then
         echo systemd_boot
-    elif [ -e "$ROOT$BOOT_DIRECTORY/grub/grub.cfg" ]; then
+    # A menu of GRUB may be left from before systemd-boot, which cannot be told without the variables.
+    elif [ -e "$ROOT$BOOT_DIRECTORY/grub/grub.cfg" ] && ! efi_is_hidden; then
         echo grub
     fi
 }
 
+# Print why a commit would not decide what boots by default; nothing if it would, as far as is known.
+boot_choice_problem() {
+    LOADER=$(boot_loader)
+    if [ -z "$LOADER" ]; then return; fi
+    default_problem=$(boot_places_problem)
+    echo "${default_problem:-$("${LOADER}_override")}"
+}
+
 boot_once_problem() {
     LOADER=$(boot_loader)
-    if [ -z "$LOADER" ]; then
+    if [ -n "$LOADER" ]; then
+        once_problem=$(boot_choice_problem)
+        echo "${once_problem:-$("${LOADER}_problem")}"
+    elif efi_is_hidden; then
+        echo "its EFI variables cannot be read ($EFI_VARIABLES is not mounted), so its boot loader is unknown"
+    else
         echo "its boot loader is neither systemd-boot nor GRUB, so no entry can be booted just once"
-        return
     fi
-    "${LOADER}_problem"
 }
 
 boot_entry() { "$(boot_loader)_entry" "$1"; }

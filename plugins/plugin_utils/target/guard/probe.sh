@@ -35,6 +35,7 @@ probe_toplevel() {
     TOPLEVEL=$1
     if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
         say toplevel_valid 0
+        say boot_default_problem "$(boot_default_hindrance)"
         return
     fi
     say toplevel_valid 1
@@ -48,9 +49,12 @@ probe_toplevel() {
     say_lines toplevel_reboot_reason "$(reboot_reasons "$KIND_BOOTED" "$SYSTEM" "$KIND_CURRENT")"
     if [ "$(arg force)" != 1 ] && is_unchanged; then
         say unchanged 1
-    elif reboot_is_due; then
-        say reboot planned
-        say reboot_problem "$(reboot_problem)"
+    else
+        say boot_default_problem "$(boot_default_hindrance)"
+        if reboot_is_due; then
+            say reboot planned
+            say reboot_problem "$(reboot_problem)"
+        fi
     fi
     if [ "$(arg closure)" = 1 ]; then say_closure closure_toplevel "$TOPLEVEL"; fi
     if [ "$(arg dry_activate)" = 1 ]; then dry_activate dry_activate_exit_code dry_activate_log; fi

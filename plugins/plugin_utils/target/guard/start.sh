@@ -46,6 +46,7 @@ verb_start() {
         release_lock
         error profile_unwritable "the user $(id -un) may not change the profile $PROFILE"
     fi
+    check_boot_default
     check_revision
     check_staged_secrets
     if reboot_is_due; then
@@ -97,6 +98,19 @@ may_set_profile() {
         writable_directory=${writable_directory%/*}
     done
     [ -d "${writable_directory:-/}" ] && [ -w "${writable_directory:-/}" ]
+}
+
+# A system that is committed and does not boot would be half a deploy.
+check_boot_default() {
+    default_hindrance=$(boot_default_hindrance)
+    if [ -z "$default_hindrance" ]; then return 0; fi
+    release_lock
+    error no_boot_default "the new system would not become the boot default: $default_hindrance"
+}
+
+# Print why the requested action would not change what boots, as it should; nothing if it would.
+boot_default_hindrance() {
+    if [ -n "$KIND_HAS_BOOT_DEFAULT" ] && [ "$(arg action)" != test ]; then boot_choice_problem; fi
 }
 
 use_kind_asked_for() {

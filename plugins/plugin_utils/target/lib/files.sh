@@ -162,6 +162,9 @@ resolved() {
     )
 }
 
+# Where NixOS puts boot entries and the EFI system partition (boot.loader.efi.efiSysMountPoint)
+BOOT_PLACES='/boot /boot/efi /efi'
+
 # Flush to the disk what has to survive a power cut: the record, the profile and the boot default, which may lie on
 # different file systems. Fails if the record may not survive.
 durable() {
@@ -174,7 +177,8 @@ durable() {
 # The same without the record. Fails if the profile or the boot default may not survive.
 is_system_durable() {
     durable_profile=${PROFILE-}
-    on_disk "${durable_profile%/*}" && on_disk "$ROOT/boot"
+    on_disk "${durable_profile%/*}" || return
+    for durable_place in $BOOT_PLACES; do on_disk "$ROOT$durable_place" || return; done
 }
 
 # on_disk PLACE: flush its file system. A write may have seemed to succeed, and only the flush tells that it did not. Where

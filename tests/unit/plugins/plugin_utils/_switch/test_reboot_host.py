@@ -91,3 +91,10 @@ def test_what_cannot_be_booted_is_refused_before_anything_happens() -> None:
         reboot(Host(probe()), kind="darwin")
     with pytest.raises(NixferryError, match="no EFI variables"):
         reboot(Host(probe(), probe(reboot="planned", reboot_problem="no EFI variables")), check_mode=True)
+
+
+def test_check_mode_tells_that_the_boot_default_is_not_ours() -> None:
+    due = probe(reboot_reason="kernel")
+    later = probe(toplevel_valid="1", toplevel_system=OLD, boot_default_problem="a variable chooses it")
+    with pytest.raises(NixferryError, match="would not become the boot default: a variable chooses it"):
+        reboot(Host(due, later), check_mode=True)
