@@ -24,6 +24,8 @@ class Kind:
     """The default profile link, the same as in the driver (KIND_PROFILE); empty: it must be given."""
     has_boot_default: bool = False
     """Whether a boot loader decides what runs after a power cut. Only such a kind can be booted just once."""
+    has_units: bool = False
+    """Whether a system brings units of systemd with it, so that the journal says what went on."""
     flake_output: str = ""
     flake_attribute: str = ""
     """The toplevel below ``<flake>#<flake_output>.<name>``; empty: the output itself is the toplevel."""
@@ -38,6 +40,7 @@ KINDS: dict[str, Kind] = {
             "nixos",
             "/nix/var/nix/profiles/system",
             has_boot_default=True,
+            has_units=True,
             flake_output="nixosConfigurations",
             flake_attribute="config.system.build.toplevel",
         ),
@@ -50,12 +53,14 @@ KINDS: dict[str, Kind] = {
         Kind(
             "home-manager",
             "~/.local/state/nix/profiles/home-manager",
+            has_units=True,
             flake_output="homeConfigurations",
             flake_attribute="activationPackage",
         ),
         Kind(
             "system-manager",
             "/nix/var/nix/profiles/system-manager-profiles/system-manager",
+            has_units=True,
             flake_output="systemConfigs",
         ),
         Kind("profile"),

@@ -13,7 +13,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Answer, decode_answer
 
-from .texts import REASONS
+from .texts import REASONS, REASONS_WITHOUT_UNITS
 from .words import Phase
 
 # What the guard puts in front of the reason of an abort.
@@ -149,7 +149,9 @@ class GuardStatus:
             return remedy
         # The host names them, and the user may paste the command.
         units = "".join(f" --unit {shlex.quote(unit)}" for unit in self.failed_units)
-        return REASONS.get(self.reason, "").format(journal=self.journal, log_path=self.log_path, units=units)
+        known = KINDS.get(self.kind)
+        reasons = REASONS if known is None or known.has_units else REASONS_WITHOUT_UNITS
+        return reasons.get(self.reason, "").format(journal=self.journal, log_path=self.log_path, units=units)
 
 
 def read_status(answer: Answer) -> GuardStatus:

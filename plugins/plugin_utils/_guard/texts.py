@@ -42,6 +42,15 @@ REASONS = {
     "interrupted": "The host went down before the deploy was confirmed; the old system is running. Deploy again.",
 }
 
+# Those of kinds of systems without units, about which the journal of the host has nothing to say.
+REASONS_WITHOUT_UNITS = {
+    **REASONS,
+    "not_confirmed": "A fresh login failed: look at its network and its sshd. If it is only slow, raise "
+    "timeout_confirm.",
+    "aborted": "See in `log` what the new system said while it ran. The whole log is on the host: {log_path}.",
+    "guard_killed": "Something killed the guard on the host; see whether memory ran out there. Then deploy again.",
+}
+
 ERRORS = {
     "bad_request": (Step.GUARD, "This is a bug in nixferry.deploy: please report it."),
     "state_unwritable": (

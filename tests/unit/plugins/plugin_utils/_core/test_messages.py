@@ -79,6 +79,9 @@ def test_an_error_without_a_remedy_of_its_own_has_that_of_its_step(
     assert result["remedy"] in result["msg"]
 
 
+WITHOUT_UNITS = ("darwin", "profile")
+
+
 def ends() -> Iterator[tuple[str, dict[str, str]]]:
     for reason in REASONS:
         why = {
@@ -111,6 +114,17 @@ def test_every_end_of_an_activation(phase: str, fields: dict[str, str]) -> None:
     if fields["reason"] == "failed_units" and "failed_unit" in fields and phase == "rolled-back":
         assert "--unit web.service`" in result["remedy"]
         assert result["msg"].partition("\n")[0].count("web.service") == 1
+
+
+@pytest.mark.parametrize("reason", sorted(set(REASONS) - {"failed_units"}))
+@pytest.mark.parametrize("kind", WITHOUT_UNITS)
+def test_a_kind_without_units_has_no_journal(kind: str, reason: str) -> None:
+    fields = {"reason": reason, "message": "it was so", "kind": kind, "log_path": "/var/lib/nixferry/x/log"}
+    _verb, text = answer("status", "rolled-back", **fields)
+    result = switch_result("web1", Followed(read_status(parse_answer("status", RemoteResult(0, text, "")))))
+    assert_told(result["msg"])
+    # Only a kind with a boot default reboots inside a deploy.
+    assert "journalctl" not in result["msg"] or reason == "boot_failed"
 
 
 def test_a_name_that_the_host_made_up_is_quoted_in_a_command() -> None:
