@@ -44,7 +44,8 @@ class ActionModule(NixferryAction):
         try:
             if options["all_hosts"]:
                 progress.phase("listing the hosts")
-                found = every_host(options, Nix(working_directory=directory, on_event=said.event), directory)
+                nix = Nix(working_directory=directory, on_event=said.event)
+                found = every_host(options, nix, directory, said)
                 options = {**options, "hosts": list(found.names)}
             task = self._task_for(options, self.subject, directory, progress)
             task.evaluation_warnings = said

@@ -240,9 +240,8 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             return found
         said = EvaluationWarnings()
         try:
-            listing = read_fleet(
-                Nix(working_directory=options.directory, on_event=said.event), options.fleet, timeout=timeout
-            )
+            nix = Nix(working_directory=options.directory, on_event=said.event)
+            listing = read_fleet(nix, options.fleet, timeout=timeout, said=said)
         except NixferryError:
             for text in said.texts:
                 self.display.warning(f"{path}: {shown(text)}")

@@ -184,7 +184,7 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no t
         )
         attributes = data_attributes(source, paths, host, directory=directory)
         try:
-            values = evaluate_data(nix, attributes, timeout=given["timeout"] or None)
+            values = evaluate_data(nix, attributes, timeout=given["timeout"] or None, said=said)
         finally:
             for text in said.texts:
                 Display().warning(f"nix_eval: {shown(text)}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.listing import read_fleet
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import STEP, source_from
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.variables import left_out
@@ -25,11 +26,13 @@ class EveryHost:
     left_out: Mapping[str, str]
 
 
-def every_host(options: Mapping[str, Any], nix: Nix, directory: str) -> EveryHost:
+def every_host(
+    options: Mapping[str, Any], nix: Nix, directory: str, said: EvaluationWarnings | None = None
+) -> EveryHost:
     """Return the hosts of ``fleet`` in a task's options. Relative paths are relative to ``directory``.
 
-    A host that cannot be read is among them: its build says why. Raises ``NixferryError`` if the fleet as a whole
-    cannot be read, or has no hosts.
+    ``said`` is what listens to ``nix``. A host that cannot be read is among the hosts: its build says why. Raises
+    ``NixferryError`` if the fleet as a whole cannot be read, or has no hosts.
     """
     given = [name for name in ("hosts", "sources") if options[name] is not None]
     if given or not options["fleet"]:
@@ -37,7 +40,7 @@ def every_host(options: Mapping[str, Any], nix: Nix, directory: str) -> EveryHos
             f"`all_hosts` goes with `fleet`{f', and not with `{given[0]}`' if given else ''}", step=STEP
         )
     fleet = source_from(options, ("fleet",)).fleet_in(directory, write_lock_file=False)
-    listing = read_fleet(nix, fleet, timeout=options["timeout"] or None)
+    listing = read_fleet(nix, fleet, timeout=options["timeout"] or None, said=said)
     absent = left_out(listing)
     names = tuple(name for name in (*listing.hosts, *listing.errors) if name not in absent)
     if not names:

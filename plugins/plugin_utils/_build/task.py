@@ -183,6 +183,7 @@ class BuildTask:
     ) -> dict[str, Target | NixferryError]:
         targets: dict[str, Target | NixferryError] = {}
         places = FlakePlaces(self.nix, STEP)
+        places.in_warnings((attribute.root for attribute in attributes.values()), self.evaluation_warnings)
         for host, answer in answers.items():
             root = attributes[host].root
             if isinstance(answer, Evaluation):

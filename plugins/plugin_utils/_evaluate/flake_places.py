@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings
 
 from .attribute import FlakeRoot, Root
 
@@ -43,6 +45,11 @@ class FlakePlaces:
     def in_error(self, root: Root, error: NixferryError) -> NixferryError:
         """Return ``error`` with the places in its message relative to the flake. Nix's own output stays as it is."""
         return error.with_(cause=self.in_text(root, error.cause))
+
+    def in_warnings(self, roots: Iterable[Root], said: EvaluationWarnings) -> None:
+        """Rewrite the places in ``said``, which the evaluation of ``roots`` has warned of."""
+        for root in dict.fromkeys(roots):
+            said.rewrite(lambda text, root=root: self.in_text(root, text))  # type: ignore[misc]
 
     def _copy(self, root: FlakeRoot) -> str:
         """Return the directory that Nix evaluates; empty if Nix does not say."""

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from .log_stream import LogEvent, Message, PlainLine
 from .text import without_margin
@@ -54,6 +55,10 @@ class EvaluationWarnings:
             self._texts[text] = None
         else:
             self._left_out += 1
+
+    def rewrite(self, told: Callable[[str], str]) -> None:
+        """Replace each text by what ``told`` returns for it."""
+        self._texts = dict.fromkeys(map(told, self._texts))
 
     @property
     def texts(self) -> list[str]:

@@ -25,8 +25,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribut
     file_attribute,
     split_attribute_path,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.flake_places import FlakePlaces
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import code_remedy
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings
 
 from .source import Source
 
@@ -42,9 +44,16 @@ def data_attributes(source: Source, paths: Sequence[str], host: str, *, director
     return [_attribute(source, path, host, directory) for path in paths]
 
 
-def evaluate_data(nix: Nix, attributes: Sequence[Attribute], *, timeout: float | None) -> list[Any]:
+def evaluate_data(
+    nix: Nix,
+    attributes: Sequence[Attribute],
+    *,
+    timeout: float | None,
+    said: EvaluationWarnings | None = None,
+) -> list[Any]:
     """Return the values at ``attributes``, in this order. One process evaluates those below the same root.
 
+    Places in ``said``, which listens to ``nix``, become those in the flake, as they do in errors.
     Raises ``NixferryError`` if one of them cannot be evaluated or is not data.
     """
     groups: dict[Root, dict[str, AttributePath]] = {}
@@ -52,8 +61,15 @@ def evaluate_data(nix: Nix, attributes: Sequence[Attribute], *, timeout: float |
         groups.setdefault(attribute.root, {})[str(number)] = attribute.path
     deadline = None if timeout is None else time.monotonic() + timeout
     answers: dict[str, Any] = {}
+    places = FlakePlaces(nix, STEP)
     for root, paths in groups.items():
-        answers.update(_ask(nix, replace(root.request(paths, data=True), deadline=deadline), paths))
+        try:
+            answers.update(_ask(nix, replace(root.request(paths, data=True), deadline=deadline), paths))
+        except NixferryError as error:
+            raise places.in_error(root, error) from None
+        finally:
+            if said is not None:
+                places.in_warnings([root], said)
     return [answers[str(number)] for number in range(len(attributes))]
 
 

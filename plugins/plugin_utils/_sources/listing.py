@@ -19,6 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.limits i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.places import with_places
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.explain import code_remedy
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.warnings import EvaluationWarnings
 
 from .fleet import Fleet
 from .outputs import STEP
@@ -57,9 +58,12 @@ class FleetListing:
         return cls(tuple(data["words"]), str(data["format"]), data["meta"], data["hosts"])
 
 
-def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> FleetListing:
+def read_fleet(
+    nix: Nix, fleet: Fleet, *, timeout: float | None = None, said: EvaluationWarnings | None = None
+) -> FleetListing:
     """List the hosts of ``fleet``. A host that cannot be read does not affect the others.
 
+    Places in ``said``, which listens to ``nix``, become those in the fleet's flake, as they do in errors.
     Raises ``NixferryError`` if the fleet as a whole cannot be read.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
@@ -69,6 +73,9 @@ def read_fleet(nix: Nix, fleet: Fleet, *, timeout: float | None = None) -> Fleet
         listing = _read_fleet(nix, fleet, deadline)
     except NixferryError as error:
         raise places.in_error(root, error) from None
+    finally:
+        if said is not None:
+            places.in_warnings([root], said)
     errors = {name: places.in_error(root, error) for name, error in listing.errors.items()}
     return replace(listing, errors=errors)
 

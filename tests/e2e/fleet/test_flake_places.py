@@ -21,15 +21,16 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 FLAKE = """
 {
   outputs = { self }: {
-    deploy.nodes = import ./nodes.nix;
+    deploy.nodes = import ./nodes.nix self;
   };
 }
 """
 NODES = """
+self:
 let toplevel = derivation { name = "nixos-system"; system = "x86_64-linux"; builder = "/bin/sh"; }; in
 {
   web1 = {
-    hostname = "192.0.2.1";
+    hostname = builtins.trace "evaluation warning: replace what ${self}/nodes.nix:3 says" "192.0.2.1";
     profiles.system.path = derivation {
       name = "activatable-nixos-system"; system = "x86_64-linux"; builder = "/bin/sh"; inherit toplevel;
     };
@@ -91,8 +92,9 @@ def test_places_are_those_of_the_flake(flake: Path, tmp_path: Path) -> None:
         timeout=CHECK_DEADLINE,
         check=False,
     )
-    assert "works  web1: 192.0.2.1, read as deploy-rs at nodes.nix:4;" in done.stdout, (
+    assert "works  web1: 192.0.2.1, read as deploy-rs at nodes.nix:5;" in done.stdout, (
         done.stdout + done.stderr
     )
+    assert "evaluation warning: replace what nodes.nix:3 says" in done.stderr
     assert "no such luck" in done.stdout
     assert "-source/" not in done.stdout.partition('"output":')[0]
