@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Refuse misspelt variables of a role. Documented in plugins/modules/nix_role_variables.py."""
+"""Refuse misspelt variables of a role and wrong values. Documented in plugins/modules/nix_role_variables.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action im
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables import (
     OWN_VARIABLES,
     refuse_sources,
+    refuse_values,
     refuse_variables,
+    role_variables,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
@@ -27,23 +29,28 @@ class ActionModule(NixferryAction):
             "role": {"type": "str", "required": True},
             "removed": {"type": "dict", "default": {}},
             "only_for": {"type": "str"},
+            "entry_point": {"type": "str", "default": "main"},
             "reach": {"type": "bool", "default": False},
             "note": {"type": "dict", "default": {}},
         },
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
-        """Compare the names of the host's variables with those of the role, and log in to the host if asked."""
+        """Compare the host's variables with the specification of the role, and log in to the host if asked."""
         del progress
+        role, entry_point = options["role"], options["entry_point"]
         refuse_variables(
-            options["role"],
+            role,
             self.variables,
             options["removed"],
             own=self._templar.template(self.variables.get(OWN_VARIABLES)) or (),
             only_for=options["only_for"],
         )
+        known = role_variables(role, entry_point)
+        values = {name: value for name, value in self.variables.items() if name in known}
+        refuse_values(role, self._templar.template(values), entry_point=entry_point)
         if "source" in options["note"]:
-            refuse_sources(options["role"], options["note"]["source"], SOURCES)
+            refuse_sources(role, options["note"]["source"], SOURCES)
         if options["reach"]:
             # A login that runs other commands only has been reached as well.
             shell.run("exit 0", step=Step.REACH)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_role_variables
-short_description: Refuse misspelt and removed variables of a role of this collection
+short_description: Refuse misspelt and removed variables of a role of this collection, and wrong values
 description:
   - Fails if the host has a variable that begins like those of the role and is nearly, but not quite, one of them, such
     as C(nixos_health_check) for C(nixos_health_checks). Ansible would ignore it in silence, and with it what the user
     asked for.
   - The same for the variables C(nixferry_...) of the playbooks and callbacks.
+  - Fails as well if a variable does not have the type that the specification of the role says. Ansible itself checks
+    that before, unless the role is imported with C(rolespec_validate) set to V(false), and shows the whole
+    specification.
   - The roles of this collection call it first. There is no need to call it elsewhere.
   - If a variable of your own has such a name, add the name to the list C(nixferry_own_variables).
   - Runs on the controller only. No host is contacted, unless O(reach) is set.
@@ -40,6 +43,10 @@ options:
     description:
       - Looks only for variables of O(removed) that are an option of this action now, and not for misspelt ones.
     type: str
+  entry_point:
+    description: The entry point of the role, whose variables are compared with their types.
+    type: str
+    default: main
   reach:
     description: Whether to log in to the host as well. If that fails the host is unreachable.
     type: bool

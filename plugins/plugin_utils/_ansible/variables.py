@@ -2,19 +2,22 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Refuse variables that a role would ignore in silence: misspelt ones, and those that it had once.
+"""Refuse variables that a role would ignore in silence, misspelt ones and those that it had once, and wrong values.
 
-Ansible checks the values of a role's variables, but not their names: a variable of another name is a variable of the
-user. So a name is refused only if it begins like those of the role and is nearly one of them.
+Ansible does not check the names of a role's variables: a variable of another name is a variable of the user. So a name
+is refused only if it begins like those of the role and is nearly one of them. Ansible checks the values, unless a play
+says ``rolespec_validate: false``, but shows the whole specification of the role with the first wrong one.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
@@ -40,15 +43,25 @@ PLAYBOOK_VARIABLES = frozenset(
 # How alike two names are at least, without their prefix, to be taken for the same: 1 is the same. "version" and
 # "revision" have 0.67, "timeout_activate" and "timeout_activation" 0.88.
 ALIKE = 0.8
+# How many wrong values a message tells, so that it stays short.
+TOLD = 4
 
 
-def role_variables(role: str) -> frozenset[str]:
-    """Return the names in the argument specification of a role of this collection, of all its entry points."""
+@functools.cache
+def _entry_points(role: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the argument specification of a role of this collection, by entry point."""
     specification = yaml_load((ROLES / role / "meta/argument_specs.yml").read_text(encoding="utf-8"))
+    entry_points: Mapping[str, Mapping[str, Any]] = specification["argument_specs"]
+    return entry_points
+
+
+def role_variables(role: str, entry_point: str | None = None) -> frozenset[str]:
+    """Return the names in the argument specification of a role of this collection, of one or of all entry points."""
     return frozenset(
         name
-        for entry_point in specification["argument_specs"].values()
-        for name in entry_point.get("options", {})
+        for each, specification in _entry_points(role).items()
+        if entry_point in (None, each)
+        for name in specification.get("options", {})
     )
 
 
@@ -101,6 +114,53 @@ def refuse_variables(
             )
     if causes:
         raise NixferryError(" ".join(causes), step=Step.READ_OPTIONS, remedy=remedy)
+
+
+def refuse_values(role: str, values: Mapping[str, Any], *, entry_point: str = "main") -> None:
+    """Raise ``NixferryError`` if one of these variables does not have the type that the role's specification says.
+
+    ``values`` are those of the variables of the entry point that are set, without templates in them. No message quotes
+    one: it may be a secret.
+    """
+    specification = _entry_points(role)[entry_point].get("options", {})
+    causes = [
+        cause
+        for name, option in specification.items()
+        for cause in _wrong(name, option, {name: values[name]} if name in values else {})
+    ]
+    if not causes:
+        return
+    more = "" if len(causes) <= TOLD else f"; and {len(causes) - TOLD} more"
+    raise NixferryError(
+        "; ".join(causes[:TOLD]) + more,
+        step=Step.READ_OPTIONS,
+        remedy="Correct the value where it is set. "
+        f"`ansible-doc --type role nixferry.deploy.{role}` describes every variable.",
+    )
+
+
+def _fits(name: str, option: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
+    """Return what Ansible's own validator says of one variable."""
+    return not ArgumentSpecValidator({name: option}).validate(given).error_messages
+
+
+def _wrong(name: str, option: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]:
+    """Say in one text what is wrong with the value of one variable, in none if it is right."""
+    # One at a time: only so is it known which of them an error is about.
+    if _fits(name, option, given):
+        return []
+    if not given:
+        return [f"{name} is required"]
+    known_type, elements = option.get("type", "str"), option.get("elements")
+    if not _fits(name, {"type": known_type}, given):
+        return [f"{name} is not a valid {known_type}"]
+    if "choices" in option:
+        return [f"{name} is not a valid choice, which is one of {', '.join(map(str, option['choices']))}"]
+    if elements and not _fits(name, {"type": known_type, "elements": elements}, given):
+        return [f"an element of {name} is not a valid {elements}"]
+    return [
+        f"{name} has other keys than its description says, lacks one, or has one that is not a valid value"
+    ]
 
 
 def refuse_sources(role: str, source: Mapping[str, Any], choices: Iterable[str]) -> None:

@@ -143,6 +143,10 @@ class Stage:
 
     directory: Path
 
+    def playbook(self, name: str) -> Path:
+        """One of the collection's own playbooks."""
+        return self.directory / f"ansible_collections/nixferry/deploy/playbooks/{name}.yml"
+
     def run(
         self,
         plays: Sequence[Mapping[str, Any]] | Path,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -16,12 +17,14 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables
     PLAYBOOK_VARIABLES,
     misspelt,
     refuse_sources,
+    refuse_values,
     refuse_variables,
     role_variables,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 
 REPOSITORY = Path(__file__).parents[5]
+CANARY = "canary-4711"
 ROLES = sorted(path.name for path in (REPOSITORY / "roles").iterdir())
 
 
@@ -112,3 +115,58 @@ def test_two_sources_exclude_each_other_by_the_names_of_their_variables() -> Non
         refuse_sources("nixos", {"flake": ".", "file": "x.nix"}, SOURCES)
     assert error.value.cause == "nixos_flake and nixos_file exclude each other"
     assert 'nixos_flake: ""' in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("role", "values", "cause"),
+    [
+        ("nixos", {"nixos_timeout_confirm": CANARY}, "nixos_timeout_confirm is not a valid int"),
+        ("nixos", {"nixos_secrets": CANARY}, "nixos_secrets is not a valid dict"),
+        ("nixos", {"nixos_rollback": CANARY}, "nixos_rollback is not a valid bool"),
+        (
+            "nixos",
+            {"nixos_action": CANARY},
+            "nixos_action is not a valid choice, which is one of switch, boot, ",
+        ),
+        ("nixos", {"nixos_health_checks": [CANARY]}, "an element of nixos_health_checks is not a valid dict"),
+        ("publish", {"publish_gates": [{"name": CANARY}]}, "publish_gates has other keys than"),
+        (
+            "publish",
+            {"publish_gates": [{"command": ["true"], CANARY: 1}]},
+            "publish_gates has other keys than",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_in_a_line_without_the_value(
+    role: str, values: dict[str, Any], cause: str
+) -> None:
+    with pytest.raises(NixferryError) as error:
+        refuse_values(role, {"nixos_flake": ".", **values})
+    assert error.value.cause.startswith(cause)
+    assert f"ansible-doc --type role nixferry.deploy.{role}" in error.value.remedy
+    message = error.value.result("web1")["msg"]
+    assert len(message.splitlines()) <= 5
+    assert len(message) < 600
+    assert CANARY not in str(error.value.result("web1"))
+
+
+def test_many_wrong_values_are_counted() -> None:
+    integers = [name for name in sorted(role_variables("nixos")) if "timeout" in name]
+    wrong = dict.fromkeys([*integers, "nixos_args", "nixos_secrets", "nixos_reboot"], "wrong")
+    with pytest.raises(NixferryError) as error:
+        refuse_values("nixos", wrong)
+    assert error.value.cause.endswith(f"; and {len(wrong) - 4} more")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_defaults_of_a_role_are_valid(role: str) -> None:
+    values = yaml.safe_load((REPOSITORY / f"roles/{role}/defaults/main.yml").read_text())
+    plain = {name: value for name, value in values.items() if "{{" not in str(value)}
+    assert plain
+    refuse_values(role, plain)
+
+
+def test_an_entry_point_checks_its_own_variables_only() -> None:
+    refuse_values("nixos", {"nixos_secrets": CANARY}, entry_point="rollback")
+    with pytest.raises(NixferryError, match="nixos_timeout_confirm"):
+        refuse_values("nixos", {"nixos_timeout_confirm": CANARY}, entry_point="rollback")
