@@ -5,7 +5,7 @@
 """A real nixpkgs and the tools whose fleet files are read, which the environment names; and each Nix that reads them.
 
 NIXPKGS_TREE names a checkout of nixpkgs of any age. FLEET_TOOLS names a directory with checkouts of the tools: colmena,
-morph, nixops and nixus. tests/fixtures/nixpkgs/README.md says how to get them.
+deploy-rs, morph, nixops and nixus. tests/fixtures/nixpkgs/README.md says how to get them.
 """
 
 from __future__ import annotations
