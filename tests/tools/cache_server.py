@@ -1,7 +1,9 @@
 # Copyright: (c) 2026, nixferry contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A web server on the loopback interface for tests of binary caches and pointers: GET, HEAD, PUT, and faults on demand.
+"""A web server for tests of binary caches and pointers, on the loopback interface or on a bridge to containers.
+
+It knows GET, HEAD, PUT, and faults on demand.
 
 It keeps files as nginx does with its WebDAV module: PUT answers 201 for a new file and 204 for a replaced one, a file
 is replaced when all of it has come, and what is absent is answered with 404.
@@ -21,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass
 class CacheServer:
-    """What the server keeps, and how it behaves.
+    """What the server keeps, and how it behaves. ``address`` is one of this machine.
 
     ``faults`` are HTTP statuses by a part of the path. ``stale`` are answers that a proxy in front would give, by path.
     ``login`` is ``user:password``. ``before_answer`` is called with method and path of each request.
@@ -29,6 +31,7 @@ class CacheServer:
 
     directory: Path
     port: int = 0
+    address: str = "127.0.0.1"
     faults: dict[str, int] = field(default_factory=dict)
     stale: dict[str, bytes] = field(default_factory=dict)
     login: str = ""
@@ -38,7 +41,7 @@ class CacheServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def file(self, path: str) -> Path:
         return self.directory / unquote(urlsplit(path).path).lstrip("/")
@@ -50,7 +53,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, kept: CacheServer) -> None:
         self.kept = kept
-        super().__init__(("127.0.0.1", kept.port), _Handler)
+        super().__init__((kept.address, kept.port), _Handler)
 
 
 class _Handler(BaseHTTPRequestHandler):

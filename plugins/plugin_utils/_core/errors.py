@@ -75,6 +75,8 @@ class Step(StrEnum):
     WAIT_FOR_GUARD = "wait for the guard"
     ASK_INSTALLED_GUARD = "ask the installed guard"
     INSTALL_GUARD = "install the guard"
+    INSTALL_PULL_AGENT = "install the pull agent"
+    READ_PULL_STATUS = "read the status of the pull agent"
     RETURN_RESULT = "return the result"
     WATCH_CONTROLLER = "watch the controller"
 
@@ -87,6 +89,7 @@ _VALUE = (
 STEP_REMEDIES = {
     Step.READ_OPTIONS: _OPTION,
     Step.INSTALL_GUARD: _OPTION,
+    Step.INSTALL_PULL_AGENT: _OPTION,
     Step.ASK_INSTALLED_GUARD: _OPTION,
     Step.CHOOSE_GENERATION: "Name another generation: the playbook nixferry.deploy.status shows those of a host.",
     Step.PASS_ARGUMENTS: _VALUE,

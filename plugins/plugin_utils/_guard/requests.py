@@ -69,6 +69,8 @@ class StartRequest:
     """Seconds that services which the activation has started must run after its end; 0: do not wait."""
     force: bool = False
     """Activate even when the host already runs and boots the toplevel."""
+    despite_pull: bool = False
+    """Activate even when a pull agent keeps the profile. The agent itself sets it."""
     roll_back_on_failure: bool = True
     """Whether a system that fails or is not confirmed is rolled back. If not, the activation ends ``failed`` and the
     system keeps running. Even then a failed commit is undone in the profile and the boot loader, and an activation

@@ -38,6 +38,7 @@ reboot_command text -
 reboot_if_unreachable flag =
 roll_back_on_failure flag =
 force flag =
+despite_pull flag =
 deployer line printable
 deploy name =
 revision token =

@@ -1,0 +1,102 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Install the agent with which a host pulls its systems. Documented in plugins/modules/nix_pull_agent.py."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import kind_named
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import guard_policy
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
+    HEALTH_CHECKS_OPTION,
+    parse_health_checks,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import checked_public_keys
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import (
+    KINDS_THAT_PULL,
+    REBOOT_CHOICES,
+    STEP,
+    AgentSettings,
+    agent_version,
+    checked_pointer_keys,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.install import (
+    install_script,
+    parse_installation,
+)
+
+
+class ActionModule(NixferryAction):
+    """``nix_pull_agent``: see the module of the same name for its documentation."""
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "url": {"type": "str"},
+            "channel": {"type": "str", "default": "stable"},
+            "host": {"type": "str"},
+            "public_keys": {"type": "list", "elements": "str", "no_log": False},
+            "pointer_keys": {"type": "list", "elements": "str", "no_log": False},
+            "kind": {"type": "str", "choices": list(KINDS_THAT_PULL), "default": "nixos"},
+            "profile": {"type": "path"},
+            "calendar": {"type": "str", "default": "*:0/10"},
+            "jitter": {"type": "int", "default": 480},
+            "windows": {"type": "list", "elements": "str", "default": []},
+            "reboot": {"type": "str", "choices": list(REBOOT_CHOICES), "default": "never"},
+            "reboot_windows": {"type": "list", "elements": "str", "default": []},
+            "min_serial": {"type": "int", "default": 0},
+            "min_free": {"type": "int", "default": 256},
+            "health_checks": HEALTH_CHECKS_OPTION,
+            "addresses": {"type": "list", "elements": "str", "default": []},
+            "timeout_activation": {"type": "int", "default": 300},
+            "timeout_confirm": {"type": "int", "default": 180},
+            "timeout_reach": {"type": "int", "default": 60},
+            "timeout_reboot": {"type": "int", "default": 600},
+            "metrics_directory": {"type": "path"},
+            "report_url": {"type": "str"},
+            "netrc": {"type": "str", "no_log": True},
+        },
+        "required_if": [("state", "present", ("url", "public_keys", "pointer_keys"))],
+    }
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
+        """Check and change the host in one round trip."""
+        settings = self._settings(options) if options["state"] == "present" else None
+        script = install_script(settings, dry_run=bool(self._task.check_mode), now=int(time.time()))
+        done = parse_installation(shell.run(script, step=STEP))
+        result: dict[str, Any] = {
+            "failed": False,
+            "changed": done.changed,
+            "changed_files": list(done.changed_files),
+            "version": agent_version() if settings else "",
+            "pointer_url": settings.pointer_url if settings else "",
+        }
+        if self._task.diff and done.changed:
+            result["diff"] = done.diff()
+        return result
+
+    def _settings(self, options: dict[str, Any]) -> AgentSettings:
+        kind = kind_named(options["kind"])
+        keys = checked_public_keys(options["public_keys"] or [], step=STEP)
+        return AgentSettings(
+            host=options["host"] or self.subject,
+            kind=kind,
+            profile=guard_policy(kind, str(options["profile"] or ""), keys).profile,
+            public_keys=tuple(keys),
+            pointer_keys=checked_pointer_keys(options["pointer_keys"]),
+            checks=parse_health_checks(options["health_checks"]),
+            **{
+                name: tuple(options[name]) if isinstance(options[name], list) else options[name]
+                for name in ("url", "channel", "calendar", "jitter", "windows", "reboot", "reboot_windows")
+            },
+            **{name: options[name] for name in ("min_serial", "min_free")},
+            **{name: options[name] for name in options if name.startswith("timeout_")},
+            addresses=tuple(options["addresses"]),
+            **{name: options[name] or "" for name in ("metrics_directory", "report_url", "netrc")},
+        )

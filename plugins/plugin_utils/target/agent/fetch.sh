@@ -1,0 +1,123 @@
+# shellcheck shell=sh
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Fetch, as a user without privileges in a sandbox: the pointer, and the closure that it names. What this program prints is
+# the pointer, which root trusts as little as the server. Nix fetches, so that the host needs no other program for it.
+# Settings: PULL_URL (of the pointer), PULL_ADDRESSES (to be reached after an activation), PULL_MIN_FREE (MiB).
+
+# Exit codes, of which root makes the outcome (agent/activate.sh)
+CODE_FORMAT=65 CODE_ABSENT=66 CODE_UNREACHABLE=69 CODE_DISK=73 CODE_CLOSURE=74 CODE_CLOCK=75 CODE_SIGNATURE=77 CODE_EXPIRED=78
+CODE_FOREIGN=79 CODE_REPLAYED=80
+FETCH_SECONDS=120   # for a small file, with Nix's own attempts
+REALISE_SECONDS=10800
+
+give_up() { # CODE MESSAGE
+    printf 'nixferry: %s\n' "$2" >&2
+    exit "$1"
+}
+
+make_fetch_work() {
+    FETCH_WORK=$(mktemp -d "${TMPDIR:-/tmp}/nixferry.XXXXXX") || give_up "$CODE_DISK" "no temporary directory can be made"
+    trap 'rm -rf "$FETCH_WORK"' EXIT
+    trap 'exit 1' HUP INT TERM
+    # A file that a server can make larger must have an end: the unit's limit applies to it (LimitFSIZE).
+    TMPDIR=$FETCH_WORK HOME=$FETCH_WORK
+    export TMPDIR HOME
+}
+
+# get_file URL: print the path of its content, which Nix has put into the store. Fail with the code.
+get_file() {
+    set -- "$1" "${CREDENTIALS_DIRECTORY:-/nonexistent}/netrc"
+    if [ -r "$2" ]; then set -- "$1" --option netrc-file "$2"; else set -- "$1"; fi
+    got_url=$1
+    shift
+    got_said=$(bounded "$FETCH_SECONDS" nix-prefetch-url --print-path --name nixferry-pointer \
+        --option connect-timeout 10 --option stalled-download-timeout 30 --option download-attempts 4 "$@" \
+        "$got_url" 2>"$FETCH_WORK/said") || {
+        tail -n 5 "$FETCH_WORK/said" >&2
+        if grep -q -e 'HTTP error 404' -e 'HTTP error 410' "$FETCH_WORK/said"; then return "$CODE_ABSENT"; fi
+        return "$CODE_UNREACHABLE"
+    }
+    printf '%s\n' "$got_said" | tail -n 1
+}
+
+# Set POINTER_FILE and POINTER_* to the pointer behind PULL_URL, or give up.
+get_pointer() {
+    POINTER_FILE=$(get_file "$PULL_URL") || give_up "$?" "the pointer $PULL_URL could not be fetched"
+    read_accepted
+    if ! read_pointer "$POINTER_FILE" "$FETCH_WORK"; then
+        if [ "$PROBLEM" = signature ]; then give_up "$CODE_SIGNATURE" "no trusted key has signed $PULL_URL"; fi
+        give_up "$CODE_FORMAT" "$PULL_URL is not a valid pointer"
+    fi
+}
+
+verb_fetch() {
+    make_fetch_work
+    get_pointer
+    if ! judge_pointer "$(date +%s)"; then
+        case $PROBLEM in
+            clock) give_up "$CODE_CLOCK" "$MESSAGE" ;;
+            expired) give_up "$CODE_EXPIRED" "$MESSAGE" ;;
+            foreign) give_up "$CODE_FOREIGN" "$MESSAGE" ;;
+            *) give_up "$CODE_REPLAYED" "$MESSAGE" ;;
+        esac
+    fi
+    realise
+    cat "$POINTER_FILE"
+}
+
+# Nix checks the signature of every path before the path becomes valid.
+realise() {
+    if nix-store --check-validity "$POINTER_TOPLEVEL" 2>/dev/null; then
+        keep_from_collection
+        return
+    fi
+    check_room
+    bounded "$REALISE_SECONDS" nix-store --realise "$POINTER_TOPLEVEL" --add-root "$STATE_DIRECTORY/next" >/dev/null ||
+        give_up "$CODE_CLOSURE" "the closure of $POINTER_TOPLEVEL could not be fetched: Nix says above why"
+}
+
+keep_from_collection() {
+    nix-store --realise "$POINTER_TOPLEVEL" --add-root "$STATE_DIRECTORY/next" >/dev/null ||
+        give_up "$CODE_CLOSURE" "$POINTER_TOPLEVEL could not be kept from the garbage collector"
+}
+
+# Nix prints `(1.50 MiB download, 12.30 MiB unpacked)`; newer versions choose the unit.
+check_room() {
+    room_needed=$(nix-store --realise --dry-run "$POINTER_TOPLEVEL" 2>&1 |
+        sed -n 's/.*(.* download, \([0-9]*\)\.[0-9]* \([KMGT]\)iB unpacked).*/\1 \2/p' | head -n 1)
+    room_number=${room_needed% *}
+    case $room_needed in
+        [0-9]*' K') room_number=$((room_number / 1024)) ;;
+        [0-9]*' M') ;;
+        [0-9]*' G') room_number=$((room_number * 1024 + 1024)) ;;
+        [0-9]*' T') room_number=$((room_number * 1048576 + 1048576)) ;;
+        # What Nix needs is not known: at least the reserve must be there.
+        *) room_number=0 ;;
+    esac
+    room_free=$(df -Pk "$ROOT/nix/store" | awk 'NR == 2 { print int($4 / 1024) }')
+    room_wanted=$((room_number + room_number / 5 + PULL_MIN_FREE))
+    if [ "${room_free:-0}" -lt "$room_wanted" ]; then
+        give_up "$CODE_DISK" "the store has ${room_free:-0} MiB free, and $room_wanted MiB are needed"
+    fi
+}
+
+# After an activation: can this host still find what to run next? Only with that it can be helped from afar.
+verb_reach() {
+    make_fetch_work
+    reach_until=$(in_seconds "$PULL_TIMEOUT_REACH")
+    while ! reaches_all; do
+        if passed "$reach_until"; then
+            give_up "$CODE_UNREACHABLE" "after the activation this was not reached within $PULL_TIMEOUT_REACH s: $reach_missed"
+        fi
+        pause 2
+    done
+}
+
+reaches_all() {
+    reach_missed=$PULL_URL
+    (get_pointer) || return 1
+    for reach_missed in $PULL_ADDRESSES; do get_file "$reach_missed" >/dev/null || return 1; done
+}
