@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 PATIENCE = float(os.environ.get("NIXFERRY_TEST_PATIENCE") or 1)
 POLL_SECONDS = 0.2  # between two looks at a condition
 COMMAND_DEADLINE = 120  # seconds for one command of a test
+WAKE_SECONDS = 5.0  # between two looks whether a program was stopped
 
 
 def wait_until(condition: Callable[[], bool], *, deadline: float, what: str) -> None:
@@ -48,20 +50,50 @@ def run(
     directory: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a program; raises AssertionError with its output when `check` and it fails."""
-    done = subprocess.run(
+    with subprocess.Popen(
         arguments,
-        input=input,
-        stdin=subprocess.DEVNULL if input is None else None,
-        capture_output=True,
-        check=False,
+        stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        timeout=timeout * PATIENCE,
         env={**os.environ, **(environment or {})},
         cwd=directory,
-    )
+    ) as process:
+        try:
+            output, errors = _communicate(process, input, timeout * PATIENCE)
+        except BaseException:
+            process.kill()
+            raise
+    done = subprocess.CompletedProcess(list(arguments), process.returncode, output, errors)
     if check and done.returncode != 0:
         raise AssertionError(
             f"{' '.join(arguments)} failed with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         )
     return done
+
+
+def _communicate(process: subprocess.Popen[str], input: str | None, timeout: float) -> tuple[str, str]:
+    """Send input and wait for the output; raises subprocess.TimeoutExpired after ``timeout`` seconds.
+
+    A host that shuts down stops all of its processes for a moment, to kill them one by one. `nsenter` stops with the
+    one that it has started there, and nothing would ever continue it.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        try:
+            return process.communicate(input, timeout=max(0.0, min(left, WAKE_SECONDS)))
+        except subprocess.TimeoutExpired:
+            if left <= WAKE_SECONDS:
+                raise
+            input = None
+            if _is_stopped(process.pid):
+                process.send_signal(signal.SIGCONT)
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
