@@ -79,15 +79,16 @@ def _communicate(process: subprocess.Popen[str], input: str | None, timeout: flo
     A host that shuts down stops all of its processes for a moment, to kill them one by one. `nsenter` stops with the
     one that it has started there, and nothing would ever continue it.
     """
+    given: str | None = input
     end = time.monotonic() + timeout
     while True:
         left = end - time.monotonic()
         try:
-            return process.communicate(input, timeout=max(0.0, min(left, WAKE_SECONDS)))
+            return process.communicate(given, timeout=max(0.0, min(left, WAKE_SECONDS)))
         except subprocess.TimeoutExpired:
             if left <= WAKE_SECONDS:
                 raise
-            input = None
+            given = None
             if _is_stopped(process.pid):
                 process.send_signal(signal.SIGCONT)
 

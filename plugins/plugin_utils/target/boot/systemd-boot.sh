@@ -25,8 +25,12 @@ efi_is_hidden() {
     for hidden_variable in "$ROOT$EFI_VARIABLES"/*; do [ ! -e "$hidden_variable" ] || return 1; done
 }
 
-# Print the text in a variable of the loader: UTF-16 behind four bytes of attributes. Names of entries are ASCII.
-efi_text() { if [ -e "$(efi_variable "$1")" ]; then tail -c +5 "$(efi_variable "$1")" | tr -d '\000'; fi; }
+# Print the content of a variable, which stands behind four bytes of attributes. Programs cannot seek in such a file.
+# shellcheck disable=SC2002 # a redirection is a file in which tail seeks
+efi_content() { if [ -e "$(efi_variable "$1")" ]; then cat "$(efi_variable "$1")" | tail -c +5; fi; }
+
+# Print the text in a variable: UTF-16. Names of entries are ASCII.
+efi_text() { efi_content "$1" | tr -d '\000'; }
 
 # loader_setting KEY: print the last value of a key in loader.conf
 loader_setting() {
@@ -51,8 +55,8 @@ systemd_boot_override() {
 systemd_boot_problem() {
     if ! have bootctl; then
         echo "bootctl was not found"
-    elif loader_features=$(od -An -tu1 -j4 -N1 "$(efi_variable LoaderFeatures)" 2>/dev/null) &&
-        [ $((${loader_features:-0} & ONE_SHOT_FEATURE)) = 0 ]; then
+    elif loader_features=$(efi_content LoaderFeatures | od -An -tu1 -N1) && [ -n "$loader_features" ] &&
+        [ $((loader_features & ONE_SHOT_FEATURE)) = 0 ]; then
         echo "its systemd-boot is too old to boot an entry just once (bootctl update)"
     elif grep -q " $EFI_VARIABLES [^ ]* ro[, ]" "$PROC/mounts" 2>/dev/null; then
         echo "its EFI variables are mounted read-only, so systemd-boot cannot be told to boot an entry just once"
