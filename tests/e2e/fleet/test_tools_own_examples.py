@@ -29,11 +29,28 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.fleet_wor
 
 # A pinned nixpkgs, as examples fetch it.
 FETCHED = re.compile(r"(?:builtins\.)?fetchTarball\s*(?:\{[^}]*\}|\"[^\"]*\")")
-# What the flake of deploy-rs imports.
-INPUTS = ("deploy-rs", "flake-utils", "systems", "flake-compat")
-with_deploy_rs = pytest.mark.skipif(
-    TREE is None or TOOLS is None or not all((TOOLS / name).is_dir() for name in INPUTS),
-    reason=f"NIXPKGS_TREE or FLEET_TOOLS names no checkout of nixpkgs or of {', '.join(INPUTS)}",
+# Examples that are flakes: the directory, a host with its address, and the derivation that the tool builds for it.
+FLAKES = {
+    "deploy-rs": (
+        "examples/system",
+        "example",
+        "localhost",
+        "deploy.nodes.example.profiles.system.path.drvPath",
+    ),
+    "colmena": (
+        "src/nix/hive/tests/makehive-flake",
+        "host-b",
+        "somehost.tld",
+        "colmenaHive.nodes.host-b.config.system.build.toplevel.drvPath",
+    ),
+}
+# What a tool calls flake-utils, and its inputs that no example evaluates.
+UTILS = {"deploy-rs": "utils", "colmena": "flake-utils"}
+UNUSED = {"deploy-rs": (), "colmena": ("stable", "nix-github-actions")}
+CHECKOUTS = (*FLAKES, "flake-utils", "systems", "flake-compat")
+with_flakes = pytest.mark.skipif(
+    TREE is None or TOOLS is None or not all((TOOLS / name).is_dir() for name in CHECKOUTS),
+    reason=f"NIXPKGS_TREE or FLEET_TOOLS names no checkout of nixpkgs or of {', '.join(CHECKOUTS)}",
 )
 
 
@@ -166,34 +183,57 @@ NIXPKGS = """
 """
 
 
-@with_deploy_rs
-def test_the_system_that_the_example_of_deploy_rs_activates(tmp_path: Path, by: Nix) -> None:
-    flake = tmp_path / "system"
-    shutil.copytree(f"{TOOLS}/deploy-rs/examples/system", flake)
-    (tmp_path / "nixpkgs").mkdir()
-    (tmp_path / "nixpkgs/flake.nix").write_text(NIXPKGS.format(tree=TREE))
-    (tmp_path / "nixpkgs/default.nix").write_text(f"import {TREE}\n")
-    inputs = {
-        "nixpkgs": f"path:{tmp_path}/nixpkgs",
-        "deploy-rs": f"path:{TOOLS}/deploy-rs",
-        "deploy-rs/nixpkgs": f"path:{tmp_path}/nixpkgs",
-        "deploy-rs/utils": f"path:{TOOLS}/flake-utils",
-        "deploy-rs/utils/systems": f"path:{TOOLS}/systems",
-        "deploy-rs/flake-compat": f"path:{TOOLS}/flake-compat",
+def flake_of(directory: Path, example: str) -> tuple[Path, dict[str, str]]:
+    """Lay out an example that is a flake, and what its inputs are replaced by. The tool is one of them."""
+    flake, nixpkgs = directory / "flake", directory / "nixpkgs"
+    shutil.copytree(f"{TOOLS}/{example}", flake)
+    nixpkgs.mkdir()
+    (nixpkgs / "flake.nix").write_text(NIXPKGS.format(tree=TREE))
+    (nixpkgs / "default.nix").write_text(f"import {TREE}\n")
+    tool = example.partition("/")[0]
+    utils = UTILS[tool]
+    return flake, {
+        "nixpkgs": f"path:{nixpkgs}",
+        tool: f"path:{TOOLS}/{tool}",
+        **{f"{tool}/{name}": f"path:{nixpkgs}" for name in ("nixpkgs", *UNUSED[tool])},
+        f"{tool}/{utils}": f"path:{TOOLS}/flake-utils",
+        f"{tool}/{utils}/systems": f"path:{TOOLS}/systems",
+        f"{tool}/flake-compat": f"path:{TOOLS}/flake-compat",
     }
+
+
+def evaluated(by: Nix, flake: Path, inputs: Mapping[str, str], attribute: str) -> str:
+    """What Nix itself says of an attribute that is a string."""
+    overrides = [word for pair in inputs.items() for word in ("--override-input", *pair)]
+    argv = [
+        "nix",
+        "eval",
+        "--impure",
+        "--no-write-lock-file",
+        "--raw",
+        f"path:{flake}#{attribute}",
+        *overrides,
+    ]
+    return by.run(argv, step=Step.EVALUATE).stdout
+
+
+@with_flakes
+@pytest.mark.parametrize("tool", FLAKES)
+def test_the_system_of_an_example_that_is_a_flake(tmp_path: Path, by: Nix, tool: str) -> None:
+    directory, host, address, attribute = FLAKES[tool]
+    flake, inputs = flake_of(tmp_path, f"{tool}/{directory}")
     fleet = fleet_from(
         [f"path:{flake}"], directory=str(tmp_path), override_inputs=inputs, impure=True, write_lock_file=False
     ).settled(by)
     listed = listing_of(fleet, by=by)
-    assert listed.format == "deploy-rs"
-    assert listed.hosts["example"]["target_host"] == "localhost"
-    ours = answers_of(fleet, "example", by=by)["example"]
+    assert listed.format == tool
+    assert listed.hosts[host]["target_host"] == address
+    ours = answers_of(fleet, host, by=by)[host]
     assert isinstance(ours, Evaluation), ours
-    # What deploy-rs builds is a wrapper around the system that it activates.
-    path = f"path:{flake}#deploy.nodes.example.profiles.system.path.drvPath"
-    overrides = [word for pair in inputs.items() for word in ("--override-input", *pair)]
-    argv = ["nix", "eval", "--impure", "--no-write-lock-file", "--raw", path, *overrides]
-    wrapper = by.run(argv, step=Step.EVALUATE).stdout
-    needed = by.run(["nix-store", "--query", "--references", wrapper], step=Step.EVALUATE).stdout.split()
-    systems = [each for each in needed if "-nixos-system-" in each and "-activate-" not in each]
-    assert systems == [ours.drv_path]
+    theirs = evaluated(by, flake, inputs, attribute)
+    if tool == "deploy-rs":
+        # What it builds is a wrapper around the system that it activates.
+        needed = by.run(["nix-store", "--query", "--references", theirs], step=Step.EVALUATE).stdout.split()
+        theirs, *more = [each for each in needed if "-nixos-system-" in each and "-activate-" not in each]
+        assert more == []
+    assert ours.drv_path == theirs
