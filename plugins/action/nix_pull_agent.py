@@ -27,7 +27,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import
     checked_pointer_keys,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.install import (
+    ORDERS,
     install_script,
+    order_script,
     parse_installation,
 )
 
@@ -37,7 +39,9 @@ class ActionModule(NixferryAction):
 
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "state": {"type": "str", "choices": ["present", "absent", *ORDERS], "default": "present"},
+            "hold_reason": {"type": "str", "default": "held by a deployer"},
+            "hold_seconds": {"type": "int", "default": 0},
             "url": {"type": "str"},
             "channel": {"type": "str", "default": "stable"},
             "host": {"type": "str"},
@@ -68,7 +72,12 @@ class ActionModule(NixferryAction):
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Check and change the host in one round trip."""
         settings = self._settings(options) if options["state"] == "present" else None
-        script = install_script(settings, dry_run=bool(self._task.check_mode), now=int(time.time()))
+        dry_run, now, order = bool(self._task.check_mode), int(time.time()), options["state"]
+        if order in ORDERS:
+            until = now + options["hold_seconds"] if options["hold_seconds"] else 0
+            script = order_script(order, until, options["hold_reason"], dry_run=dry_run)
+        else:
+            script = install_script(settings, dry_run=dry_run, now=now)
         done = parse_installation(shell.run(script, step=STEP))
         result: dict[str, Any] = {
             "failed": False,

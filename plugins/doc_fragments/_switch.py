@@ -101,6 +101,13 @@ options:
       - Seconds within which the host must go down for a reboot; the controller waits as long for its return.
     type: int
     default: 600
+  despite_pull:
+    description:
+      - Whether to activate a system on a host whose profile a pull agent keeps (M(nixferry.deploy.nix_pull_agent)).
+        Otherwise this is refused, unless the agent is held.
+      - At its next look the agent activates again what its pointer names.
+    type: bool
+    default: false
   reboot_if_unreachable:
     description:
       - Whether the host reboots, into the old system, if the controller cannot reach it even after the rollback.

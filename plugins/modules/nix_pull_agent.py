@@ -10,13 +10,15 @@ DOCUMENTATION = r"""
 module: nix_pull_agent
 short_description: Let a host pull its systems
 description:
-  - Installs an agent on a running host, which regularly fetches the pointer that M(nixferry.deploy.nix_publish) has signed
-    for this host, and then the system that it names. No deployer needs a login for that.
-  - A user without privileges fetches, in a sandbox. Root verifies the signature again, without a network, and has the guard
-    activate the system, the same program as for a deploy by push. It stays if the host still reaches its pointer and the
-    health checks pass. Otherwise the old system comes back, and the new one is not activated again until it is cleared.
-  - The host needs systemd 249 or later, C(ssh-keygen), and Nix with its daemon, whose configuration names the cache and its
-    key. It needs no Python.
+  - Installs an agent on a running host, which regularly fetches the pointer that M(nixferry.deploy.nix_publish) has
+    signed for this host, and then the system that it names. No deployer needs a login for that.
+  - A user without privileges fetches, in a sandbox. Root verifies the signature again, without a network, and has the
+    guard activate the system, the same program as for a deploy by push. It stays if the host still reaches its pointer
+    and the health checks pass. Otherwise the old system comes back, and the new one is not activated again until it is
+    cleared.
+  - The host needs systemd 249 or later, C(ssh-keygen), and Nix with its daemon, whose configuration names the cache and
+    its key. It needs no Python.
+  - Where the names of a service's users are not looked up (nss-systemd), the user C(nixferry-pull) is made.
   - On NixOS this is a bootstrap, with units in C(/etc/systemd/system.control). The module C(nixosModules.pull) of the
     collection's flake has the same agent for the configuration.
 extends_documentation_fragment:
@@ -32,10 +34,21 @@ attributes:
       - Shows the names of changed files.
 options:
   state:
-    description: With V(absent) the agent is removed. Its state stays, so that it goes on there if it comes back.
+    description:
+      - With V(absent) the agent is removed. Its state stays, so that it goes on there if it comes back.
+      - With V(held) an installed agent activates nothing, until V(released) or for O(hold_seconds).
+      - With V(cleared) it may activate again what it has kept back after a roll back.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, held, released, cleared]
     default: present
+  hold_reason:
+    description: Why the agent is held. The status says it.
+    type: str
+    default: held by a deployer
+  hold_seconds:
+    description: The seconds after which a hold ends; V(0) for a hold without an end.
+    type: int
+    default: 0
   url:
     description:
       - The address of the directory with the pointers, as the host reads it, C(https://), C(http://) or C(file://).

@@ -56,6 +56,7 @@ GUARD_PARTS = (
     "guard/boot_once.sh",
     "guard/engine.sh",
     "guard/status.sh",
+    "guard/pulled.sh",
     "guard/start.sh",
     "guard/probe.sh",
     "guard/installed.sh",

@@ -92,6 +92,11 @@ ERRORS = {
         Step.START,
         "The closure could not be protected from garbage collection. Nothing was changed.",
     ),
+    "pulled": (
+        Step.START,
+        "Publish it (nixferry.deploy.nix_publish). To push all the same, hold the agent first "
+        "(nixferry.deploy.nix_pull_agent with state: held), or set `despite_pull`. Nothing was changed.",
+    ),
     "lock_held": (Step.START, "Wait until the other deploy has ended, then run this one again."),
     "other_revision": (
         Step.START,

@@ -19,6 +19,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 from .agent import DIRECTORY, STEP, UNITS, AgentSettings, agent_files, agent_units
 
 PARTS = (*LIBRARY, "lib/own.sh", "agent/install.sh")
+ORDER_PARTS = (*LIBRARY, "agent/state.sh", "agent/order.sh")
+# What an installed agent can be told, and what that is for the program.
+ORDERS = ("held", "released", "cleared")
 # What an agent may have, whatever its settings are.
 FILES = ("agent", "guard", "allowed_signers", "profile", "checks", "netrc")
 _REMEDIES = {
@@ -28,6 +31,7 @@ _REMEDIES = {
     "no_ssh_keygen": "Install OpenSSH's client programs on the host: they verify pointers. Nothing was changed.",
     "no_daemon": "Install Nix with its daemon (a multi-user installation). Nothing was changed.",
     "no_user": "Create the system user nixferry-pull without a home and with the shell /bin/false.",
+    "no_agent": "Install it first (state: present), or look for the configuration that should have brought it.",
     "no_curl": "Install curl on the host, or give no `report_url`. Nothing was changed.",
     "no_directory": "Create it, or install node_exporter, which has a directory for such files. Nothing was changed.",
     "generated": "Change the options `nixferry.pull` of its configuration instead. Nothing was changed.",
@@ -78,6 +82,14 @@ def install_script(settings: AgentSettings | None, *, dry_run: bool, now: int) -
         **{f"UNIT_{_variable(name)}": text for name, text in units.items()},
     }
     return host_script(variables, PARTS)
+
+
+def order_script(order: str, until: int, reason: str, *, dry_run: bool) -> str:
+    """Return the script that gives an installed agent one of ``ORDERS``. A hold ends ``until``, 0 for never."""
+    text = "".join(character if " " <= character <= "~" else "?" for character in reason)[:500]
+    return host_script(
+        {"ORDER": order, "UNTIL": str(until), "REASON": text, "DRY_RUN": str(int(dry_run))}, ORDER_PARTS
+    )
 
 
 def _variable(name: str) -> str:

@@ -51,6 +51,7 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
     "reboot": {"type": "str", "choices": list(map(str, Reboot)), "default": str(Reboot.NEVER)},
     "timeout_reboot": {"type": "int", "default": 600},
     "reboot_if_unreachable": {"type": "bool", "default": False},
+    "despite_pull": {"type": "bool", "default": False},
     "guard": {"type": "path"},
     "progress": PROGRESS_OPTION,
 }
@@ -200,6 +201,7 @@ def start_request(
         deployer=deployer_name(),
         revision=revision,
         any_revision=bool(options.get("force", False)),
+        despite_pull=bool(options.get("despite_pull", False)),
         is_rollback=is_rollback,
         secrets=_secrets_of(options),
         environment=environment,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A publisher on this machine and a host that pulls from it: pointers and closures over HTTP, through the lab's bridge."""
+"""A publisher on this machine and a host that pulls from it: pointers and closures over HTTP, through a bridge."""
 
 from __future__ import annotations
 
@@ -117,6 +117,14 @@ class Pulling:
     def install(self, *arguments: str, **variables: Any) -> PlaybookRun:
         """Run the role."""
         return self.project.run_playbook(self.play(**variables), *arguments).assert_ok()
+
+    def first(self, **variables: Any) -> str:
+        """Install the agent and pull a first system; returns its store path."""
+        self.install(**variables)
+        toplevel = self.publish({"version": "2"})
+        found = self.pull()
+        assert found["outcome"] == "committed", found
+        return toplevel
 
     def run_id(self, unit: str = ACTIVATE) -> str:
         """What tells one run of a unit from another."""

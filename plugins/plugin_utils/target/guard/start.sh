@@ -10,6 +10,7 @@ verb_start() {
     ID=$(arg id)
     use_kind_asked_for
     check_toplevel
+    if [ "$(arg action)" != dry-activate ]; then refuse_pulled; fi
     if [ "$(arg action)" = dry-activate ]; then
         say phase none
         say action dry-activate

@@ -1,0 +1,66 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read the status of a host that pulls. Documented in plugins/modules/nix_pull_status.py."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, ClassVar
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.status import (
+    STEP,
+    PullStatus,
+    parse_status,
+    status_script,
+)
+
+
+class ActionModule(NixferryAction):
+    """``nix_pull_status``: see the module of the same name for its documentation."""
+
+    specification: ClassVar[dict[str, Any]] = {
+        "argument_spec": {
+            "wait_for_serial": {"type": "int"},
+            "timeout": {"type": "int", "default": 1800},
+            "delay": {"type": "int", "default": 10},
+        },
+    }
+
+    def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
+        """Look, and look again until the host has the serial."""
+        wanted = options["wait_for_serial"]
+        status = _look(shell)
+        if wanted is not None:
+            ends = time.monotonic() + options["timeout"]
+            while not status.has_reached(wanted):
+                if time.monotonic() + options["delay"] > ends:
+                    raise _late(status, wanted, options["timeout"])
+                time.sleep(max(1, options["delay"]))
+                status = _look(shell)
+        return {"failed": False, "changed": False, "pull": status.result()}
+
+
+def _look(shell: RemoteShell) -> PullStatus:
+    return parse_status(shell.run(status_script(), step=STEP))
+
+
+def _late(status: PullStatus, wanted: int, timeout: int) -> NixferryError:
+    if not status.pulls:
+        return NixferryError(
+            "no pull agent looks regularly on this host",
+            step=STEP,
+            remedy="Install it (nixferry.deploy.nix_pull_agent), or look at nixferry-pull.timer there.",
+        )
+    last = f"{status.outcome}: {status.message}" if status.message else status.outcome or "no run"
+    return NixferryError(
+        f"the timeout expired: after {timeout} s the host has serial {status.serial or 'none'}, not {wanted}; its last "
+        f"run ended with {last}",
+        step=STEP,
+        remedy="Raise `timeout` above the interval and the jitter of the agent; "
+        "`journalctl --unit 'nixferry-pull*'` on the host says what it does.",
+    )
