@@ -55,9 +55,12 @@
         }
         arguments;
 
-    # These two import a file, so that a system that gets one of them twice has it once.
+    # These import a file, so that a system that gets one of them twice has it once.
     # The option `nixferry.sshAccess`: which key may log in where, said once for all hosts that import it.
     nixosModules.sshAccess = { ... }: { imports = [ ./plugins/plugin_utils/nix/fleet/access.nix ]; };
+
+    # The options `nixferry.pull`: the agent of the role pull_agent, for a host's own configuration.
+    nixosModules.pull = { ... }: { imports = [ ./plugins/plugin_utils/nix/pull.nix ]; };
 
     # The option deployment.keys of NixOps, for NixOS: the secrets that nix_secrets places.
     nixosModules.keys = { ... }: { imports = [ ./plugins/plugin_utils/nix/keys.nix ]; };

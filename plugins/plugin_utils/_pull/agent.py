@@ -226,10 +226,13 @@ def agent_version() -> str:
     return hashlib.sha256(agent_text().encode()).hexdigest()[:16]
 
 
-def agent_program(settings: AgentSettings, directory: str = DIRECTORY) -> str:
-    """Return the program, whose other files lie in ``directory`` on the host; without the last newline."""
-    files = {name: f"{directory}/{name}" for name in ("allowed_signers", "guard", "checks")}
-    variables = {"PULL_VERSION": agent_version(), **settings.variables(program=files)}
+FILES_OF_PROGRAM = ("allowed_signers", "guard", "checks")
+
+
+def agent_program(settings: AgentSettings, files: Mapping[str, str] | None = None) -> str:
+    """Return the program, without the last newline. ``files`` are the paths of its other files on the host."""
+    places = files or {name: f"{DIRECTORY}/{name}" for name in FILES_OF_PROGRAM}
+    variables = {"PULL_VERSION": agent_version(), **settings.variables(program=places)}
     lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
     return "\n".join([BEGIN, *lines, "", agent_text()]).rstrip("\n")
 

@@ -36,7 +36,6 @@ def test_a_system_stays_if_it_is_healthy_and_can_still_fetch(puller: Pulling) ->
     host = puller.host
     good = host.current_system()
     restore = f"ip route del blackhole {puller.server.address} || true"
-    puller.build(version="2b", activationScripts={"route": restore})
     back = puller.publish({"version": "2b", "activationScripts": {"route": restore}})
     assert puller.pull()["outcome"] == "committed"
 
@@ -128,7 +127,7 @@ def test_hold_windows_and_pushes(puller: Pulling) -> None:
     assert not project.run_playbook(absent).assert_ok().changed(host.name)
     assert project.run_playbook(task_play(host.name, "nix_switch", push)).assert_ok()
     assert host.current_system() == pushed
-    assert host.ask("systemctl list-unit-files 'nixferry-*' --no-legend") == ""
+    assert host.ask("systemctl list-unit-files 'nixferry-*' --no-legend || true") == ""
 
 
 def test_killed_agents_power_cuts_and_full_disks(puller: Pulling) -> None:

@@ -70,6 +70,7 @@ refuse_for_now() {
     # What runs already, and boots, needs nothing; not even a window.
     if [ "$(answered unchanged)" = 1 ]; then
         rm -f "$PULL/tries"
+        retire_bootstrap
         conclude unchanged ''
     fi
     if is_kept_back "$WANTED_TOPLEVEL"; then
@@ -100,6 +101,17 @@ conclude_refusal() {
         not_signed) conclude not-signed "$refusal_text" ;;
         *) conclude refused-by-guard "$(answered error): $refusal_text" ;;
     esac
+}
+
+# The configuration of this system has an agent of its own: remove the units that the role has put in front of it.
+retire_bootstrap() {
+    retired_units=$ROOT/etc/systemd/system.control
+    [ -e "$retired_units/nixferry-pull.service" ] || return 0
+    case $(resolved "$ROOT/etc/systemd/system/nixferry-pull.service") in "$ROOT"/nix/store/*) ;; *) return 0 ;; esac
+    rm -f "$retired_units"/nixferry-pull*.service "$retired_units"/nixferry-pull.timer \
+        "$retired_units"/*.wants/nixferry-pull-resume.service "$retired_units"/*.wants/nixferry-pull.timer
+    bounded 60 systemctl daemon-reload >&2
+    bounded 60 systemctl restart nixferry-pull.timer >&2
 }
 
 # --- one activation -----------------------------------------------------------------------------------------------
@@ -172,6 +184,7 @@ record_end() {
     case $end_phase in
         committed)
             rm -f "$PULL/tries" "$PULL/under_way"
+            retire_bootstrap
             conclude committed "$(answered note)"
             ;;
         rolled-back)

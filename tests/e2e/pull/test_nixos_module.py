@@ -1,0 +1,129 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The NixOS module brings the same programs and units as the role: Nix makes the texts that Python makes."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+from lab import REPOSITORY, nix_environment, run
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import (
+    GuardPolicy,
+    installed_program,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.on_host import host_checks
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import (
+    DIRECTORY,
+    AgentSettings,
+    agent_program,
+    agent_units,
+)
+
+NIX = REPOSITORY / "plugins/plugin_utils/nix"
+FILES = {name: f"/nix/store/{'0' * 32}-{name}" for name in ("allowed_signers", "guard", "checks")}
+CHECKS = (
+    HealthCheck("unit", "web.service", "web", 0, 2, 10, {}),
+    HealthCheck("command", "test \"$x\" != 'a b'", "odd", 5, 1, 3, {}),
+)
+SETTINGS = AgentSettings(
+    host="web1",
+    channel="stable",
+    url="https://pointers.example.org",
+    kind=KINDS["nixos"],
+    profile=KINDS["nixos"].profile,
+    public_keys=("cache-1:AAAA", "cache-2:BBBB"),
+    pointer_keys=("ssh-ed25519 AAAAB", "ssh-ed25519 AAAAC"),
+    windows=("Sat,Sun 22:00-04:00", "02:00-03:00"),
+    checks=CHECKS,
+    timeout_confirm=600,
+)
+
+
+def evaluate(expression: str) -> Any:
+    argv = ["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]
+    return json.loads(run(argv, environment=nix_environment()).stdout)
+
+
+def nix(value: object) -> str:
+    """A Nix expression with this value, by way of JSON."""
+    text = json.dumps(json.dumps(value)).replace("${", "\\${")
+    return f"(builtins.fromJSON {text})"
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[str, Any]:
+    variables = [{"name": name, "value": value} for name, value in SETTINGS.variables(program=FILES).items()]
+    checks = [
+        {
+            "kind": check.kind,
+            "target": check.target,
+            "retries": check.retries,
+            "delay": check.delay,
+            "timeout": check.timeout,
+        }
+        for check in CHECKS
+    ]
+    policy = {
+        "kind": "nixos",
+        "profile": SETTINGS.profile,
+        "publicKeys": list(SETTINGS.public_keys),
+    }
+    values = {
+        "agent": f"{DIRECTORY}/agent",
+        "state": DIRECTORY,
+        "credentials": "",
+        "timeoutConfirm": "600",
+        "calendar": SETTINGS.calendar,
+        "jitter": str(SETTINGS.jitter),
+    }
+    return dict(
+        evaluate(
+            f"let texts = import {NIX}/pull-agent.nix; in {{ inherit (texts) version guardVersion; "
+            f"agent = texts.agent {nix(variables)}; guard = texts.guard {nix(policy)}; "
+            f"checks = texts.checks {nix(checks)}; signers = texts.signers {nix(list(SETTINGS.pointer_keys))}; "
+            f"units = texts.units {nix(values)}; }}"
+        )
+    )
+
+
+def test_programs_and_units_are_the_same_texts(texts: dict[str, Any]) -> None:
+    policy = GuardPolicy(SETTINGS.kind, SETTINGS.profile, SETTINGS.public_keys)
+    assert texts["agent"] == agent_program(SETTINGS, FILES)
+    assert texts["guard"] == installed_program(policy).rstrip("\n")
+    assert texts["checks"] == host_checks(CHECKS).rstrip("\n")
+    assert texts["signers"] == SETTINGS.signers()
+    assert texts["units"] == agent_units(SETTINGS)
+
+
+def test_the_options_are_those_of_the_role() -> None:
+    """With the same defaults, in the style of NixOS."""
+    spec = yaml.safe_load((REPOSITORY / "roles/pull_agent/meta/argument_specs.yml").read_text())
+    role = {
+        re.sub("_(.)", lambda found: found[1].upper(), name.removeprefix("pull_agent_")): option["default"]
+        for name, option in spec["argument_specs"]["main"]["options"].items()
+    }
+    # NixOS is told the content of a system, not an order; it has one profile, and a file for a secret.
+    for name in ("state", "holdReason", "holdSeconds", "kind", "profile"):
+        del role[name]
+    role["netrcFile"] = role.pop("netrc")
+    stub = (
+        "{ mkIf = condition: value: value; removeSuffix = _: text: text; mkOption = option: option; "
+        "types = { str = 0; int = 0; bool = 0; listOf = x: x; nullOr = x: x; enum = x: x; submodule = x: x; }; }"
+    )
+    module = evaluate(
+        f"let module = import {NIX}/pull.nix {{ lib = {stub}; pkgs = {{ }}; config = {{ "
+        'networking.hostName = ""; nixferry.pull = { }; }; }; in '
+        "builtins.mapAttrs (_: option: option.default) module.options.nixferry.pull"
+    )
+    assert module.pop("enable") is False
+    assert module.pop("caches") == []
+    assert module == role
