@@ -45,6 +45,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.task impo
     PublishRequest,
     publish,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.waves import (
+    reverts_of,
+    split_waves,
+)
 
 DAY_SECONDS = 86400
 _SERIAL = re.compile(r"[1-9][0-9]{0,14}")
@@ -60,6 +64,9 @@ class ActionModule(NixferryAction):
             "toplevels": {"type": "dict"},
             "hosts": {"type": "list", "elements": "str"},
             "to": {"type": "str"},
+            "revert": {"type": "dict"},
+            "waves": {"type": "list", "elements": "list", "default": []},
+            "wave": {"type": "int"},
             "cache": {"type": "str", "required": True},
             "cache_key": {"type": "path"},
             "public_url": {"type": "str"},
@@ -77,8 +84,8 @@ class ActionModule(NixferryAction):
             "timeout": {"type": "int", "default": 7200},
             "progress": PROGRESS_OPTION,
         },
-        "required_one_of": [("build", "toplevels", "to")],
-        "mutually_exclusive": [("build", "toplevels", "to")],
+        "required_one_of": [("build", "toplevels", "to", "revert")],
+        "mutually_exclusive": [("build", "toplevels", "to", "revert")],
         "required_by": {"to": ("hosts",)},
     }
 
@@ -98,10 +105,15 @@ class ActionModule(NixferryAction):
         to = options["to"] or ""
         if to not in ("", PREVIOUS) and _SERIAL.fullmatch(to) is None:
             raise NixferryError(f"`to` must be {PREVIOUS} or a serial, not {to!r}", step=STEP)
-        toplevels = self._toplevels(options)
+        reverts, left = reverts_of(options["revert"] or {})
+        toplevels = dict.fromkeys(reverts, "") if options["revert"] is not None else self._toplevels(options)
+        only, later = self._wave(options, list(toplevels))
         cache = self._cache(options)
         request = PublishRequest(
             toplevels=toplevels,
+            reverts=reverts,
+            only=only,
+            later=later,
             cache=cache,
             channel=self._channel(options),
             to=to,
@@ -113,10 +125,22 @@ class ActionModule(NixferryAction):
         )
         nix = Nix(on_event=progress.event, on_tick=progress.tick)
         published = publish(request, nix=nix, progress=progress)
-        result = {"failed": False, **published.facts()}
+        result = {"failed": False, **published.facts(), "not_reverted": left}
         if self._task.diff and published.written:
             result["diff"] = published.diff()
         return result
+
+    def _wave(
+        self, options: dict[str, Any], hosts: list[str]
+    ) -> tuple[frozenset[str] | None, frozenset[str]]:
+        """Return the hosts of the wave that is published, None for all hosts, and those of later waves."""
+        number = options["wave"]
+        if number is None:
+            return None, frozenset()
+        waves = split_waves(options["waves"], hosts, self.variables.get("groups") or {})
+        if not 0 <= number < len(waves):
+            raise NixferryError(f"`wave` must be from 0 to {len(waves) - 1}, not {number}", step=STEP)
+        return frozenset(waves[number]), frozenset(host for wave in waves[number + 1 :] for host in wave)
 
     def _toplevels(self, options: dict[str, Any]) -> dict[str, str]:
         """Return the store path for each host. A host whose build failed stops all: a publish is for all or none."""

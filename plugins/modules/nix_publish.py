@@ -37,7 +37,7 @@ options:
     description:
       - The result of M(nixferry.deploy.nix_build), for one host or for many.
       - If the build of one of the hosts failed, nothing is published.
-      - Exactly one of this, O(toplevels) and O(to) is required.
+      - Exactly one of this, O(toplevels), O(to) and O(revert) is required.
     type: dict
   toplevels:
     description: The store paths to publish, by host. They must be in the controller's store.
@@ -56,6 +56,26 @@ options:
         C(index.json) is needed.
       - The cache must still have the closures. They are verified, not copied.
     type: str
+  revert:
+    description:
+      - Take hosts back to what an earlier task has replaced, under a new serial number. Give RV(published) of that
+        task.
+      - A host whose system that task has not changed stays as it is, and so does one for which something else was
+        published since. See RV(not_reverted).
+    type: dict
+  waves:
+    description:
+      - Lists of hosts that get their pointers one list after the other. The hosts that no list names come last.
+      - An item is the name of a host or of a group in the inventory, or a share of all hosts such as V(10%).
+    type: list
+    elements: list
+    default: []
+  wave:
+    description:
+      - Write only the pointers of this wave, counted from V(0). The closures of all hosts are copied and verified
+        first.
+      - There is one wave more than lists in O(waves). The default is all hosts at once.
+    type: int
   cache:
     description:
       - The binary cache, as it is written to. An absolute path of a directory, C(file://), C(http://) or C(https://)
@@ -221,6 +241,15 @@ download_size:
   description: The bytes that a host without any of these paths would fetch.
   returned: success
   type: int
+pending:
+  description: With O(wave), the hosts of later waves whose pointers do not name their systems yet.
+  returned: success
+  type: list
+  elements: str
+not_reverted:
+  description: With O(revert), the hosts that stay as they are, each with the reason.
+  returned: success
+  type: dict
 where:
   description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure

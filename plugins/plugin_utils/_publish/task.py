@@ -32,6 +32,7 @@ from .pointers import (
     next_serial,
     read_index,
 )
+from .waves import Revert
 
 STEP = Step.PUBLISH
 PREVIOUS = "previous"
@@ -42,18 +43,30 @@ class PublishRequest:
     """What to publish.
 
     ``toplevels`` are the store paths by host. With ``to``, ``previous`` or a serial, they come from the channel's
-    history instead, for the hosts in ``toplevels``, whose values then do not count. ``about`` is added to the index.
+    history instead, for the hosts in ``toplevels``, whose values then do not count. ``reverts`` takes hosts back to
+    what an earlier publish has replaced, each by the serials of that. ``about`` is added to the index.
+
+    ``only`` are the hosts whose pointers are written, None for all; the closures of all go to the cache. ``later`` are
+    those of later waves.
     """
 
     toplevels: Mapping[str, str]
     cache: Cache
     channel: Channel
     to: str = ""
+    reverts: Mapping[str, Revert] = field(default_factory=dict)
+    only: frozenset[str] | None = None
+    later: frozenset[str] = frozenset()
     renew: bool = False
     verify: bool = True
     timeout: float | None = None
     dry_run: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether hosts get earlier systems, which the cache has already."""
+        return bool(self.to or self.reverts)
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,8 @@ class Published:
     before: Mapping[str, Pointer | None]
     after: Mapping[str, Pointer]
     checked: Checked | None
+    pending: tuple[str, ...] = ()
+    """The hosts of later waves whose pointers are due."""
 
     @property
     def written(self) -> list[str]:
@@ -89,6 +104,7 @@ class Published:
             "serial": max((self.after[host].serial for host in written), default=None),
             "verified_paths": len(self.checked.found) if self.checked else 0,
             "download_size": self.checked.download_size if self.checked else 0,
+            "pending": list(self.pending),
         }
 
     def diff(self) -> dict[str, str]:
@@ -144,22 +160,44 @@ class _Publish:
         now = int(time.time())
         serial = next_serial([pointer for pointer in before.values() if pointer], now)
         after: dict[str, Pointer] = {}
+        pending = []
         for host, toplevel in wanted.items():
             old = before[host]
-            if old is not None and not request.renew and not is_due(old, toplevel, now):
+            is_old = old is not None and not request.renew and not is_due(old, toplevel, now)
+            if request.only is not None and host not in request.only:
+                if host in request.later and not is_old:
+                    pending.append(host)
+                continue
+            if old is not None and is_old:
                 after[host] = old
                 continue
             after[host] = Pointer(host, self.channel.name, serial, now, now + self.channel.lifetime, toplevel)
-        published = Published(before, after, checked)
+        published = Published(before, after, checked, tuple(pending))
         if not request.dry_run:
             self.write(published)
         return published
 
     def wanted(self, before: Mapping[str, Pointer | None]) -> dict[str, str]:
         """Return the store path for each host."""
+        if self.request.reverts:
+            return {host: self.replaced(host, before[host]) for host in self.request.toplevels}
         if not self.request.to:
             return dict(self.request.toplevels)
         return {host: self.earlier(host, before[host]) for host in self.request.toplevels}
+
+    def replaced(self, host: str, current: Pointer | None) -> str:
+        """Return the path that an earlier publish has replaced; the present one if another publish came after it."""
+        revert = self.request.reverts[host]
+        if current is not None and current.serial != revert.written:
+            return current.toplevel
+        pointer = self.channel.kept(host, revert.previous)
+        if pointer is None:
+            raise NixferryError(
+                f"the pointer of {host} with serial {revert.previous} is not kept any more",
+                step=STEP,
+                remedy="Publish an earlier system with `to`, and keep more pointers with `keep`.",
+            )
+        return pointer.toplevel
 
     def earlier(self, host: str, current: Pointer | None) -> str:
         """Return the path of an earlier pointer: of that serial, or of the last one with another path than now."""
@@ -184,14 +222,14 @@ class _Publish:
         """Copy what is missing, and return what hosts will find; mend what can be mended, and refuse the rest."""
         request = self.request
         cache = request.cache
-        if not request.to:
+        if not request.goes_back:
             self.progress.phase(f"copying to {cache.public}")
             copy_to_cache(self.nix, cache, paths, timeout=request.timeout)
         if not request.verify:
             return None
         self.progress.phase(f"verifying {cache.public}")
         checked = verify_cache(cache, paths, progress=self.progress)
-        if Fault.ABSENT in faults(checked) and not request.to:
+        if Fault.ABSENT in faults(checked) and not request.goes_back:
             copy_to_cache(self.nix, cache, paths, timeout=request.timeout, ask_again=True)
             checked = verify_cache(cache, paths, progress=self.progress)
         if Fault.UNSIGNED in faults(checked) and cache.key is not None:

@@ -34,6 +34,9 @@ FLAKE = """
   };
 }
 """
+WEB2 = """
+    nixosConfigurations.web2 = self.nixosConfigurations.web1;
+"""
 
 
 def blocks(language: str) -> list[str]:
@@ -61,7 +64,7 @@ def test_the_page(tmp_path: Path) -> None:
 
     keys, back = blocks("console")
     shell("\n".join(line.removeprefix("$ ") for line in keys.splitlines()))
-    play, _github, _gitlab, replace_key, clean_up = guide_blocks(PAGE)
+    play, _github, _gitlab, in_waves, look, replace_key, clean_up = guide_blocks(PAGE)
     # The gate asks for nixpkgs' systems, and fetches nothing here.
     play = play.replace("/srv/www", str(www)).replace("https://cache.example.org", f"file://{www}/cache")
     project.write("publish.yml", play)
@@ -95,6 +98,27 @@ def test_the_page(tmp_path: Path) -> None:
     assert toplevel(pointer.read_text()) == toplevel(first) != toplevel(second)
     shell(to_a_serial.replace("1795225250", serial[1]) + " -e @gates.json")
     assert toplevel(pointer.read_text()) == toplevel(first)
+
+    # One wave that is not well, and then is. Its hosts ask a program of the user.
+    asked = project.write("are-they-well", '#!/bin/sh\n[ "$*" = web1 ]\n')
+    project.write("look.yml", look.replace("60", "1").replace("30", "0"))
+    project.write("inventory.yml", json.dumps({"nixos": {"hosts": {"web1": {}, "web2": {}}}}))
+    project.write("flake.nix", FLAKE.replace("nixosConfigurations.", WEB2 + "nixosConfigurations."))
+    waves = in_waves.replace("30", "0").replace("[canaries, 25%]", "[50%]")
+    project.write(
+        "waves.yml",
+        waves.replace("/srv/www", str(www)).replace("https://cache.example.org", f"file://{www}/cache"),
+    )
+    before = pointer.read_text()
+    refused = shell("ansible-playbook waves.yml", check=False)
+    assert "Wave 1 is not well" in refused
+    assert toplevel(pointer.read_text()) == toplevel(before)
+    assert pointer.read_text() != before
+    assert not pointer.with_name("web2").exists()
+    asked.chmod(0o755)
+    shell("ansible-playbook waves.yml")
+    assert toplevel(pointer.read_text()) == toplevel(second)
+    assert pointer.with_name("web2").exists()
 
     # The keys, in all steps, and the cache without what nothing points to.
     project.write("replace_key.yml", replace_key)

@@ -39,6 +39,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.task impo
     PublishRequest,
     publish,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.waves import reverts_of
 
 KEY = SigningKey("cache-1")
 DAY = 86400
@@ -304,6 +305,59 @@ def test_a_cache_that_has_lost_the_old_system_is_noticed(scene: Scene) -> None:
     with pytest.raises(NixferryError, match="absent"):
         scene.publish({"web1": ""}, to="previous")
     assert scene.pointer() == before
+
+
+def test_a_wave_writes_its_pointers_after_the_closures_of_all(scene: Scene) -> None:
+    scene.publish({"web1": "a", "web2": "b"})
+    waves = {"only": frozenset({"web1"}), "later": frozenset({"web2"})}
+    planned = scene.publish({"web1": "c", "web2": "d"}, dry_run=True, **waves)
+    first = scene.publish({"web1": "c", "web2": "d"}, **waves)
+    assert first.written == planned.written == ["web1"]
+    assert first.facts()["pending"] == planned.facts()["pending"] == ["web2"]
+    assert scene.nix.cache.description(store_path("d")).exists()
+    unchanged = scene.pointer("web2")
+    assert unchanged is not None
+    assert unchanged.toplevel == store_path("b")
+    assert scene.index()["hosts"]["web2"]["toplevel"] == store_path("b")
+
+    # An earlier wave is not due any more, and nothing waits for the last one, also if all are written anew.
+    last = scene.publish({"web1": "c", "web2": "d"}, only=frozenset({"web2"}), renew=True)
+    assert (last.written, last.pending) == (["web2"], ())
+    # A wave without hosts writes nothing.
+    none = scene.publish({"web1": "x"}, only=frozenset(), later=frozenset({"web1"}))
+    assert (none.written, none.pending) == ([], ("web1",))
+
+
+def test_a_wave_is_taken_back_to_what_it_replaced(scene: Scene) -> None:
+    scene.publish({"web1": "a", "web2": "b", "web3": "z"})
+    published = scene.publish({"web1": "c", "web2": "b", "web3": "y"})
+    # Another publisher has moved web3 on.
+    scene.publish({"web3": "w"})
+    copies = len(scene.nix.calls)
+    reverts, left = reverts_of(published.facts()["published"])
+    assert (sorted(reverts), list(left)) == (["web1", "web3"], ["web2"])
+    taken = scene.publish(dict.fromkeys(reverts, ""), reverts=reverts)
+    assert taken.written == ["web1"]
+    assert len(scene.nix.calls) == copies
+    now = {host: scene.pointer(host) for host in ("web1", "web2", "web3")}
+    assert [pointer and pointer.toplevel for pointer in now.values()] == [
+        store_path("a"),
+        store_path("b"),
+        store_path("w"),
+    ]
+    assert now["web1"] is not None
+    assert now["web1"].serial > published.after["web1"].serial
+    # Nothing to take back is not a mistake.
+    assert scene.publish({}, reverts={}).written == []
+
+
+def test_what_is_not_kept_cannot_be_taken_back_to(scene: Scene) -> None:
+    for name in ("a", "b"):
+        published = scene.publish({"web1": name})
+    reverts, _left = reverts_of(published.facts()["published"])
+    gone = {"web1": replace(reverts["web1"], previous=reverts["web1"].previous - 1)}
+    with pytest.raises(NixferryError, match="not kept any more"):
+        scene.publish({"web1": ""}, reverts=gone)
 
 
 def test_the_history_has_an_end(scene: Scene) -> None:
