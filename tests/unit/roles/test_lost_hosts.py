@@ -43,6 +43,8 @@ OTHERS: dict[str, tuple[dict[str, Any], str]] = {
         "Register the builder",
     ),
     "builder_docker": ({}, "Look for an engine"),
+    "cache_client": ({}, "Look at the Nix of the host"),
+    "cache_server": ({"cache_server_name": "cache.example.org"}, "Install nginx"),
 }
 
 
