@@ -26,6 +26,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._pins.task import 
     run_lock_task,
 )
 
+DAY_SECONDS = 86400
+
 
 class ActionModule(NixferryAction):
     """``nix_lock_update``: see the module of the same name for its documentation."""
@@ -37,6 +39,7 @@ class ActionModule(NixferryAction):
             "format": {"type": "str", "choices": ["auto", *PLACES], "default": "auto"},
             "inputs": {"type": "list", "elements": "str", "default": [], "aliases": ["pins"]},
             "state": {"type": "str", "choices": ["updated", "shown"], "default": "updated"},
+            "min_age_days": {"type": "int", "default": 0},
             "options": {"type": "dict", "default": {}},
             "timeout": {"type": "int", "default": 1800},
             "progress": PROGRESS_OPTION,
@@ -51,6 +54,7 @@ class ActionModule(NixferryAction):
             inputs=tuple(dict.fromkeys(options["inputs"])),
             update=options["state"] == "updated",
             timeout=options["timeout"] if options["timeout"] > 0 else None,
+            min_age=max(0, options["min_age_days"]) * DAY_SECONDS,
             check_mode=bool(self._task.check_mode),
         )
         settings = {str(name): setting_text(value) for name, value in options["options"].items()}

@@ -60,6 +60,14 @@ options:
     type: str
     choices: [updated, shown]
     default: updated
+  min_age_days:
+    description:
+      - How old a new revision must be. An input of a flake with a younger one, or with an input of its own that has
+        one, stays as it is, and is named in RV(held).
+      - The age is what the repository says, so this keeps mistakes away that others find in time, but no attacker.
+      - Not for niv and npins, whose files do not say how old a revision is.
+    type: int
+    default: 0
   options:
     description:
       - Settings of C(nix.conf) for this task. For access tokens use C(nix.conf) itself, since these settings are
@@ -177,6 +185,10 @@ inputs:
       changed: true
       updatable: true
       refusal: ""
+held:
+  description: The inputs that stay as they are because of O(min_age_days), each with the reason.
+  returned: success
+  type: dict
 notes:
   description: Problems that are not a failure, in sentences.
   returned: success

@@ -24,10 +24,14 @@ from .npins import NpinsSources
 from .pins import (
     STEP,
     Format,
+    LockFile,
+    Pin,
     chosen,
     pins_result,
     read_lock_file,
     summary,
+    too_young,
+    top_input,
     write_lock_file,
 )
 from .sources import Sources
@@ -38,7 +42,10 @@ PLACES = {"flake": "flake.lock", "npins": "npins/sources.json", "niv": "nix/sour
 
 @dataclass(frozen=True)
 class LockRequest:
-    """The file and the operation. ``timeout`` is in seconds."""
+    """The file and the operation. ``timeout`` is in seconds.
+
+    ``min_age`` is how old a new revision must be, in seconds; an input with a younger one is left as it is.
+    """
 
     path: Path
     format: str
@@ -46,6 +53,7 @@ class LockRequest:
     update: bool
     timeout: float | None
     check_mode: bool
+    min_age: int = 0
 
 
 def find_lock_file(path: Path, format: str) -> tuple[str, Path]:
@@ -85,6 +93,12 @@ def run_lock_task(
         raise NixferryError(f"flake.nix is missing beside {path}", step=STEP)
     if name != "flake" and not path.exists():
         raise NixferryError(f"{path} does not exist", step=STEP)
+    if name != "flake" and request.min_age:
+        raise NixferryError(
+            f"the files of {name} do not say how old a revision is",
+            step=STEP,
+            remedy="Leave out `min_age_days`, which is for flake.lock.",
+        )
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
     known = _format(name, nix(path.parent), deadline)
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
@@ -101,6 +115,9 @@ def run_lock_task(
         if request.update and (names or name == "flake"):
             text = known.updated(file, names)
         new = known.pins(type(file)(path, text))
+        held = too_young(old, new, request.min_age, now=time.time()) if request.update else {}
+        if held:
+            text, new = _without(held, known, file, old, new)
         if name == "flake":
             chosen(new, request.inputs, update=False)
         changed = type(file)(path, text).data() != file.data()
@@ -116,10 +133,20 @@ def run_lock_task(
         "format": name,
         "path": str(path),
         "inputs": pins_result(old, new, request.inputs),
+        "held": held,
         "notes": notes,
         "before": summary(old),
         "after": summary(new),
     }
+
+
+def _without(
+    held: Mapping[str, str], known: Format, file: LockFile, old: Mapping[str, Pin], new: Mapping[str, Pin]
+) -> tuple[str, dict[str, Pin]]:
+    """Return the text and the pins of an update that leaves the inputs in ``held`` as they are."""
+    rest = sorted({top_input(name) for name in new if old.get(name) != new[name]} - held.keys())
+    text = known.updated(file, rest) if rest else file.text
+    return text, known.pins(LockFile(file.path, text))
 
 
 def diff_of(result: Mapping[str, Any]) -> dict[str, str]:
