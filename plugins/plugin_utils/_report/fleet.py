@@ -27,6 +27,7 @@ from .text import (
 )
 
 STATUS = f"{COLLECTION}nix_generations"
+PULL = f"{COLLECTION}nix_pull_status"
 # The fields of a result to keep; all are None for a host that did not answer.
 STATUS_FIELDS = (
     "current",
@@ -74,6 +75,10 @@ class FleetStatus:
             message = "" if answered else message_of(result)
             self.hosts[host] = {"reachable": status != "unreachable", "message": message, **fields}
             self._take_runs(host, plain(result.get("history")) if answered else ())
+        elif action == PULL:
+            pull = plain(result.get("pull")) if status == "ok" else None
+            if pull and pull["installed"] and host in self.hosts:
+                self.hosts[host]["pull"] = pull
         elif status in ("failed", "unreachable") and host in self.hosts:
             told = message_of(result) if status == "unreachable" else "a task before it failed"
             self.hosts[host] = {"reachable": status != "unreachable", "message": told, **NO_ANSWER}
@@ -184,9 +189,24 @@ def _remarks(host: Mapping[str, Any]) -> list[str]:
         remarks.append(f"failed: {', '.join(host['failed_units'])}")
     if host["reboot_required"]:
         remarks.append(f"a reboot brings: {', '.join(host['reboot_reasons'] or ())}")
+    remarks += _pull_remarks(host.get("pull"))
     remarks += host["notes"] or ()
     if host["lock"]:
         remarks.append(f"being deployed to by {host['lock']}")
+    return remarks
+
+
+def _pull_remarks(pull: Mapping[str, Any] | None) -> list[str]:
+    """Return what the pull agent of a host has done last."""
+    if pull is None:
+        return []
+    age = "" if pull["pointer_age"] is None else f", issued {duration(pull['pointer_age'])} ago"
+    serial = f"serial {pull['serial']}{age}" if pull["serial"] is not None else "nothing yet"
+    outcome = pull["outcome"] or "no run yet"
+    said = f" ({pull['message']})" if pull["message"] else ""
+    remarks = [f"pulls{'' if pull['pulls'] else ' no more, its timer is stopped'}: {serial}: {outcome}{said}"]
+    if pull["quarantined"]:
+        remarks.append(f"not activated again before it is cleared: {', '.join(map(short_path, pull['quarantined']))}")
     return remarks
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +29,14 @@ def puller(web2: LabHost, project: Project, tmp_path: Path) -> Iterator[Pulling]
 def cut_off(puller: Pulling) -> str:
     """A snippet that takes the way to the publisher, and the way back to the old system gives it again."""
     return f"ip route add blackhole {puller.server.address}"
+
+
+def await_activation(puller: Pulling) -> None:
+    """Wait until the guard activates what the agent has asked for."""
+    phase = (
+        f"cat /var/lib/nixferry/activations/$(cut -d ' ' -f 1 {STATE}/under_way)/phase 2>/dev/null || true"
+    )
+    wait_until(lambda: puller.host.ask(phase) == "activating", deadline=60, what="the activation")
 
 
 def test_a_system_stays_if_it_is_healthy_and_can_still_fetch(puller: Pulling) -> None:
@@ -74,6 +81,8 @@ def test_a_system_stays_if_it_is_healthy_and_can_still_fetch(puller: Pulling) ->
     told = status.result("nix_pull_status")["pull"]
     assert (told["outcome"], told["serial"], told["pulls"]) == ("committed", puller.serial, True)
     assert (told["current"], len(told["quarantined"])) == (better, 2)
+    table = puller.project.run_named("nixferry.deploy.status", "--limit", host.name).assert_ok().stdout
+    assert f"serial {puller.serial}" in table
     late = puller.project.run_playbook(
         task_play(
             host.name, "nix_pull_status", {"wait_for_serial": puller.serial + 1, "timeout": 2, "delay": 1}
@@ -138,9 +147,7 @@ def test_killed_agents_power_cuts_and_full_disks(puller: Pulling) -> None:
     # The agent dies while the system is activated, and comes back: it judges what the guard has activated.
     slow = puller.publish({"version": "3", "activationScripts": {"slow": "sleep 6"}})
     earlier = puller.begin()
-    wait_until(
-        lambda: bool(host.ask(f"cat {STATE}/under_way 2>/dev/null || true")), deadline=60, what="the start"
-    )
+    await_activation(puller)
     host.execute(f"systemctl kill --signal=KILL {ACTIVATE}; systemctl start {ACTIVATE}")
     assert puller.end(earlier)["outcome"] == "committed"
     assert (host.current_system(), host.profile(), host.boot_default()) == (slow, slow, slow)
@@ -148,9 +155,7 @@ def test_killed_agents_power_cuts_and_full_disks(puller: Pulling) -> None:
     # Two at a time are one.
     puller.publish({"version": "4", "activationScripts": {"slow": "sleep 3"}})
     earlier = puller.begin()
-    wait_until(
-        lambda: bool(host.ask(f"cat {STATE}/under_way 2>/dev/null || true")), deadline=60, what="the start"
-    )
+    await_activation(puller)
     assert host.execute(f"{STATE}/agent activate", check=False).returncode == 75
     assert puller.end(earlier)["outcome"] == "committed"
     four = host.current_system()
@@ -158,10 +163,7 @@ def test_killed_agents_power_cuts_and_full_disks(puller: Pulling) -> None:
     # A power cut while it is activated: the old system boots, the next run says so and tries once more.
     puller.publish({"version": "5", "activationScripts": {"slow": "sleep 8"}})
     puller.begin()
-    wait_until(
-        lambda: bool(host.ask(f"cat {STATE}/under_way 2>/dev/null || true")), deadline=60, what="the start"
-    )
-    time.sleep(1)
+    await_activation(puller)
     host.power_cut()
     host.power_on()
     assert host.boot_default() == four

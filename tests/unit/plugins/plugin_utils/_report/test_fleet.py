@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.probe import read_probe
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import parse_answer
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.fleet import (
+    PULL,
     STATUS,
     FleetStatus,
     deploy_lines,
@@ -206,3 +207,25 @@ def test_the_deploys_of_the_fleet() -> None:
         f"  deploy:{first}  ann@laptop  11111111*  web1, web2",
     ]
     assert deploy_lines([]) == []
+
+
+def test_a_host_that_pulls_says_what_it_did() -> None:
+    pull = {
+        "installed": True,
+        "pulls": True,
+        "serial": 7,
+        "pointer_age": 7200,
+        "outcome": "rolled-back",
+        "message": "units failed",
+        "quarantined": [NEW],
+    }
+    fleet = fleet_of(web1={}, web2={}, web3={})
+    fleet.task_ends("web1", PULL, "ok", {"pull": pull})
+    fleet.task_ends("web2", PULL, "ok", {"pull": {**pull, "installed": False}})
+    fleet.task_ends("web3", PULL, "ignored", {"msg": "web3: garbled"})
+    assert lines(fleet)[5:] == [
+        "  web1: pulls: serial 7, issued 2h ago: rolled-back (units failed)",
+        f"  web1: not activated again before it is cleared: {'b' * 8}",
+    ]
+    assert fleet.report(NOW)["hosts"]["web1"]["pull"] == pull
+    assert "pull" not in fleet.report(NOW)["hosts"]["web2"]
