@@ -141,7 +141,8 @@ begin() {
 
 # Follow the activation to its end. A host that reboots meanwhile goes on in finish_under_way.
 follow() {
-    follow_until=$(in_seconds "$((2 * PULL_TIMEOUT_ACTIVATION + 2 * PULL_TIMEOUT_CONFIRM + 2 * PULL_TIMEOUT_ROLL_BACK + PULL_TIMEOUT_REBOOT + 300))")
+    in_seconds "$((2 * PULL_TIMEOUT_ACTIVATION + 2 * PULL_TIMEOUT_CONFIRM + 2 * PULL_TIMEOUT_ROLL_BACK + PULL_TIMEOUT_REBOOT + 300))"
+    follow_until=$MOMENT
     while :; do
         case $(answered phase) in
             committed | rolled-back | failed) record_end ;;

@@ -107,7 +107,8 @@ check_room() {
 # After an activation: can this host still find what to run next? Only with that it can be helped from afar.
 verb_reach() {
     make_fetch_work
-    reach_until=$(in_seconds "$PULL_TIMEOUT_REACH")
+    in_seconds "$PULL_TIMEOUT_REACH"
+    reach_until=$MOMENT
     while ! reaches_all; do
         if passed "$reach_until"; then
             give_up "$CODE_UNREACHABLE" "after the activation this was not reached within $PULL_TIMEOUT_REACH s: $reach_missed"

@@ -40,7 +40,8 @@ activate_by_reboot() {
 
 # The controller that started the activation gets its answer before the connection goes away.
 await_answer() {
-    answered_until=$(in_seconds "$START_DEADLINE")
+    in_seconds "$START_DEADLINE"
+    answered_until=$MOMENT
     begin_waiting
     while owner_lives "$LOCKS/lock" && [ "$OWNER_PID" != "$$" ] && ! passed "$answered_until"; do nap; done
 }
@@ -101,9 +102,12 @@ resume_activation() {
     if claim "$LOCKS/lock" lock_held_by_another; then put_once "$LOCKS/deployer" "$(request deployer)"; fi
     drop "$DIR/worker"
     drop "$DIR/child"
-    keep "$DIR/dead_man" "$(in_seconds "$(longest_duration)")"
-    keep "$DIR/reports_by" "$(in_seconds "$START_DEADLINE")"
-    keep "$DIR/boot" "$(boot_identity)"
+    in_seconds "$(longest_duration)"
+    keep "$DIR/dead_man" "$MOMENT"
+    in_seconds "$START_DEADLINE"
+    keep "$DIR/reports_by" "$MOMENT"
+    find_boot_identity
+    keep "$DIR/boot" "$BOOT_IDENTITY"
     copy_record
     if ! begin_work >>"$(log_place)" 2>&1; then begin_work_alone; fi
     await_worker || note "the guard did not report after the reboot"
@@ -150,7 +154,8 @@ come_back() {
 }
 
 await_end_of_boot() {
-    boot_until=$(in_seconds "$(request timeout_activation)")
+    in_seconds "$(request timeout_activation)"
+    boot_until=$MOMENT
     begin_waiting
     while has_service_manager; do
         # No word at all, or an unexpected one, is no proof.

@@ -8,7 +8,8 @@
 # Fails with REASON and MESSAGE.
 # shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
 await_confirmation() {
-    confirm_until=$(in_seconds "$(request timeout_confirm)")
+    in_seconds "$(request timeout_confirm)"
+    confirm_until=$MOMENT
     if ! put "$DIR/deadline" "$confirm_until" || ! enter_phase awaiting-confirmation; then
         REASON=state_unwritable MESSAGE="cannot write to the state directory $STATE"
         return 1

@@ -23,8 +23,8 @@ end_activation() {
 reboot_if_unreachable() {
     if ! wanted reboot_if_unreachable || [ "$(phase)" = committed ] || [ -n "$(result rebooted)" ]; then return 0; fi
     if [ -n "$(result other_system)" ]; then return 0; fi
-    alone_since=$(now)
-    alone_until=$(in_seconds "$(request timeout_confirm)")
+    in_seconds "$(request timeout_confirm)"
+    alone_since=$NOW alone_until=$MOMENT
     while ! passed "$alone_until"; do
         last_contact=$(get "$STATE/contact")
         if [ "${last_contact:-0}" -ge "$alone_since" ]; then return 0; fi

@@ -91,7 +91,7 @@ recover_activation() {
         resume_activation
         return
     fi
-    if [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then
+    if is_this_boot "$(get "$DIR/boot")"; then
         rescue_activation guard_killed "the guard was killed in the phase $(phase)"
         return
     fi

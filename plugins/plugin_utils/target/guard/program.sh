@@ -37,9 +37,11 @@ run_program() {
         own_session "$NIXFERRY_SH" "$FOUND" driver "${KIND}_$2" </dev/null >>"$run_log" 2>&1
     ) 3>&- &
     run_process=$!
-    run_start=$(process_start "$run_process")
+    find_process_start "$run_process"
+    run_start=$PROCESS_START
     keep "$DIR/child" "$run_process $run_start"
-    run_until=$(in_seconds "$1")
+    in_seconds "$1"
+    run_until=$MOMENT
     begin_waiting
     while alive "$run_process" "$run_start"; do
         if [ "${3:-}" = abortable ] && is_there "$DIR/abort"; then
@@ -64,12 +66,15 @@ size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
 # Like run_program, but try again while another activation holds the program's lock. Stop if the other one has switched
 # the host meanwhile: its system stays.
 run_program_when_free() {
-    when_free_until=$(in_seconds "$1")
+    in_seconds "$1"
+    when_free_until=$MOMENT
     while :; do
-        run_program "$(seconds_until "$when_free_until")" "$2" "${3:-}"
+        seconds_until "$when_free_until"
+        run_program "$TIME_LEFT" "$2" "${3:-}"
         if ! was_locked_out; then return; fi
         note "the program is locked by another activation (exit code $OUTCOME), trying again"
-        if [ "$(seconds_until "$when_free_until")" -le $((LOCKED_PAUSE + SHORTEST_TRY)) ]; then return; fi
+        seconds_until "$when_free_until"
+        if [ "$TIME_LEFT" -le $((LOCKED_PAUSE + SHORTEST_TRY)) ]; then return; fi
         pause "$LOCKED_PAUSE"
         if [ -n "$(other_system)$(other_profile)" ]; then return; fi
     done
@@ -81,7 +86,8 @@ kill_program() {
     { read -r child child_start <"$FOUND"; } 2>/dev/null || return 0
     if alive "$child" "$child_start"; then
         kill -TERM "-$child" 2>/dev/null || kill -TERM "$child" 2>/dev/null
-        kill_at=$(in_seconds "$KILL_GRACE")
+        in_seconds "$KILL_GRACE"
+        kill_at=$MOMENT
         while alive "$child" "$child_start" && ! passed "$kill_at"; do nap; done
     fi
     # The group outlives its leader if one of its processes ignored the signal.

@@ -85,7 +85,8 @@ number_of_generation() {
 # Returns only if the host has not gone down in time.
 reboot_now() {
     durable
-    down_until=$(in_seconds "$(request timeout_reboot)")
+    in_seconds "$(request timeout_reboot)"
+    down_until=$MOMENT
     bounded "$(request timeout_reboot)" "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
     begin_waiting
     until passed "$down_until"; do nap; done
@@ -96,7 +97,7 @@ reboot_now() {
 forget_reboot() { drop "$DIR/result/rebooting"; }
 
 # Has the host gone down and come up since the reboot began?
-has_rebooted() { [ -n "$(result rebooting)" ] && [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; }
+has_rebooted() { [ -n "$(result rebooting)" ] && ! is_this_boot "$(get "$DIR/boot")"; }
 
 new_was_booted() {
     [ -n "$(result boot_prepared)" ] && [ "$SYSTEM" != "$OLD_SYSTEM" ] &&

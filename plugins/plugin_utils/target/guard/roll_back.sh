@@ -127,13 +127,16 @@ boot_default_problem() {
 # may pass: a service manager that restarts itself drops its callers, a disk is full for a moment. Set RESTORE_PROBLEM to
 # what remains. All tries together have `timeout_roll_back`.
 restore_with() {
-    restore_until=$(in_seconds "$(request timeout_roll_back)")
+    in_seconds "$(request timeout_roll_back)"
+    restore_until=$MOMENT
     restore_try=1
     while :; do
-        run_program_when_free "$(seconds_until "$restore_until")" "$1"
+        seconds_until "$restore_until"
+        run_program_when_free "$TIME_LEFT" "$1"
         RESTORE_PROBLEM=$("$2")
+        seconds_until "$restore_until"
         if [ -z "$RESTORE_PROBLEM" ] || [ "$restore_try" -ge "$RESTORE_TRIES" ] || was_locked_out ||
-            [ "$(seconds_until "$restore_until")" -le $((RESTORE_PAUSE + SHORTEST_TRY)) ]; then return; fi
+            [ "$TIME_LEFT" -le $((RESTORE_PAUSE + SHORTEST_TRY)) ]; then return; fi
         note "$RESTORE_PROBLEM: trying again (try $restore_try of $RESTORE_TRIES)"
         pause "$RESTORE_PAUSE"
         # A third party's system stays.
@@ -227,5 +230,5 @@ removal_problem() {
 forget_failures() {
     if [ -z "$(result failed_units)" ] || ! has_units; then return 0; fi
     # shellcheck disable=SC2046 # names of units
-    bounded "$UNITS_DEADLINE" systemctl "$(manager_scope)" reset-failed -- $(result failed_units) 2>/dev/null
+    bounded "$UNITS_DEADLINE" systemctl "$MANAGER_SCOPE" reset-failed -- $(result failed_units) 2>/dev/null
 }

@@ -87,11 +87,15 @@ begin_settling() {
         return
     fi
     restarts_before=$watched_services
-    settle_until=$(in_seconds "$(longest_settling)")
+    in_seconds "$(longest_settling)"
+    settle_until=$MOMENT
     expect_quiet
 }
 
-expect_quiet() { quiet_until=$(in_seconds "$(settle_time)"); }
+expect_quiet() {
+    in_seconds "$(settle_time)"
+    quiet_until=$MOMENT
+}
 
 # A controller that asks for a hold waits for this file.
 end_settling() {
@@ -150,7 +154,8 @@ restarts_by_itself() (
 settle() {
     if [ -z "$SETTLING" ] || ! passed "${next_look:-0}"; then return 0; fi
     # Once a second: what happens between two looks shows in the number of restarts.
-    next_look=$(in_seconds 1)
+    in_seconds 1
+    next_look=$MOMENT
     if ! look_at_services; then
         if ! passed "$settle_until"; then return 0; fi
         UNITS_PROBLEM=$UNITS_SILENT

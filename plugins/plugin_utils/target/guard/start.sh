@@ -246,9 +246,12 @@ write_record() { # FAILED_UNITS SERVICE_STATES
         put_program "$DIR/guard.sh" &&
         keep_room &&
         printf %s "$START_NOTES" >"$DIR/notes" &&
-        write "$DIR/boot" "$(boot_identity)" &&
-        write "$DIR/dead_man" "$(in_seconds "$(longest_duration)")" &&
-        write "$DIR/reports_by" "$(in_seconds "$START_DEADLINE")" &&
+        find_boot_identity &&
+        write "$DIR/boot" "$BOOT_IDENTITY" &&
+        in_seconds "$(longest_duration)" &&
+        write "$DIR/dead_man" "$MOMENT" &&
+        in_seconds "$START_DEADLINE" &&
+        write "$DIR/reports_by" "$MOMENT" &&
         enter_phase prepared
 }
 

@@ -49,7 +49,8 @@ say_status() {
     if ! is_final "$status_phase" && ! is_attended; then
         say interrupted 1
     elif [ "$status_phase" = awaiting-confirmation ]; then
-        say seconds_left "$(seconds_until "$(get "$DIR/deadline")")"
+        seconds_until "$(get "$DIR/deadline")"
+        say seconds_left "$TIME_LEFT"
     fi
     say_lines note "$(get "$DIR/notes")"
     say_lines phase_time "$(get "$DIR/history")"

@@ -39,7 +39,8 @@ begin_work_alone() {
 }
 
 await_worker() {
-    detach_until=$(in_seconds "$START_DEADLINE")
+    in_seconds "$START_DEADLINE"
+    detach_until=$MOMENT
     begin_waiting
     until is_there "$DIR/worker"; do
         if passed "$detach_until"; then return 1; fi

@@ -9,13 +9,15 @@
 use_named_activation() {
     use_activation "$(arg id)"
     if ! is_there "$DIR/phase"; then error no_activation "this host knows no activation $ID"; fi
-    keep "$STATE/contact" "$(now)"
+    read_clock
+    keep "$STATE/contact" "$NOW"
     save_unsaved 2>/dev/null
 }
 
 # wait_while SECONDS PHASE...: until the phase is another one, or no process works on it any more
 wait_while() {
-    wait_until=$(in_seconds "${1:-0}")
+    in_seconds "${1:-0}"
+    wait_until=$MOMENT
     begin_waiting
     shift
     while ! passed "$wait_until"; do
@@ -66,7 +68,8 @@ verb_abort() {
 verb_hold() {
     use_named_activation
     if [ "$(phase)" != awaiting-confirmation ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
-    hold_until=$(in_seconds "$(arg seconds)")
+    in_seconds "$(arg seconds)"
+    hold_until=$MOMENT
     if ! { keep "$DIR/dead_man" "$(($(get "$DIR/dead_man") + hold_until - $(get "$DIR/deadline")))" &&
         keep "$DIR/held" "$hold_until" && keep "$DIR/deadline" "$hold_until"; }; then
         error state_unwritable "cannot write to $DIR"
@@ -78,7 +81,8 @@ verb_hold() {
 
 # All hosts of a transaction have to know whether the services stay up before one of them is confirmed.
 await_settled() {
-    settled_until=$(in_seconds "$(longest_settling)")
+    in_seconds "$(longest_settling)"
+    settled_until=$MOMENT
     begin_waiting
     until is_there "$DIR/settled" || [ "$(phase)" != awaiting-confirmation ] || passed "$settled_until"; do nap; done
 }
@@ -107,12 +111,12 @@ verb_run() {
 
 # Roll back if the guard is gone. Called by its unit when it stops, and regularly by the dead-man.
 verb_rescue() {
-    if has_ended || [ "$(get "$DIR/boot")" != "$(boot_identity)" ]; then
+    if has_ended || ! is_this_boot "$(get "$DIR/boot")"; then
         disarm_dead_man
         return
     fi
     # A host that shuts down boots the old boot default next. Activating now would only disturb the shutdown.
-    if has_service_manager && [ "$(bounded 30 systemctl "$(manager_scope)" is-system-running)" = stopping ]; then return; fi
+    if has_service_manager && [ "$(bounded 30 systemctl "$MANAGER_SCOPE" is-system-running)" = stopping ]; then return; fi
     # On a busy host the dead-man may look before the guard has reported. The guard has as long as `start` waits for it.
     reports_by=$(get "$DIR/reports_by")
     if ! is_there "$DIR/worker" && ! passed "${reports_by:-0}"; then return; fi
@@ -142,7 +146,7 @@ verb_boot() {
         resume_activation
         return
     fi
-    if is_final "$(phase)" || [ "$(get "$DIR/boot")" = "$(boot_identity)" ]; then return; fi
+    if is_final "$(phase)" || is_this_boot "$(get "$DIR/boot")"; then return; fi
     if (take_lock "$(request deployer)" anyway) && claim_unfinished; then recover_activation; fi
     # The unit must not show up as failed.
     return 0

@@ -17,15 +17,15 @@ read_owner() {
     case $OWNER_PID$OWNER_SINCE in '' | *[!0-9]*) return 1 ;; esac
 }
 
-owner_lives() {
-    read_owner "$1" && [ "$OWNER_BOOT" = "$(boot_identity)" ] && alive "$OWNER_PID" "$OWNER_START"
-}
+owner_lives() { read_owner "$1" && is_this_boot "$OWNER_BOOT" && alive "$OWNER_PID" "$OWNER_START"; }
 
 # claim FILE LIVES: claim FILE for this process unless `LIVES FILE` says that its owner is alive. Then fail, with the owner
 # in OWNER_*. Fail with 2 if no file can be written.
 claim() {
     claim_mine=$1.$ID.$$
-    printf '%s %s %s %s %s\n' "$ID" "$$" "$(process_start "$$")" "$(boot_identity)" "$(date +%s)" >"$claim_mine" || {
+    find_boot_identity
+    find_process_start "$$"
+    printf '%s %s %s %s %s\n' "$ID" "$$" "$PROCESS_START" "$BOOT_IDENTITY" "$(date +%s)" >"$claim_mine" || {
         rm -f "$claim_mine"
         return 2
     }

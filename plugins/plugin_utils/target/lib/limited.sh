@@ -15,7 +15,8 @@ LIMIT_DRAIN=1   # seconds for output after the end of a command
 # waited for.
 # shellcheck disable=SC2034 # the caller reads LIMITED and OUTPUT
 limited() {
-    limit_until=$(in_seconds "$1") LIMIT_BYTES=$2 LIMIT_WORK=$3
+    in_seconds "$1"
+    limit_until=$MOMENT LIMIT_BYTES=$2 LIMIT_WORK=$3
     shift 3
     rm -f "$LIMIT_WORK"/*
     # `cat` is killed when it does not see the end of the output. Then `tail` still prints what came.
@@ -48,7 +49,8 @@ end_limited() {
     read -r limited_child 2>/dev/null <"$LIMIT_WORK/child" || return 0
     if [ ! -e "$LIMIT_WORK/code" ]; then
         kill -TERM "-$limited_child" 2>/dev/null || kill -TERM "$limited_child" 2>/dev/null
-        limit_until=$(in_seconds "$LIMIT_GRACE")
+        in_seconds "$LIMIT_GRACE"
+        limit_until=$MOMENT
         begin_waiting
         until [ -e "$LIMIT_WORK/code" ] || passed "$limit_until"; do nap; done
         if [ ! -e "$LIMIT_WORK/code" ]; then kill -KILL "$limited_child" 2>/dev/null; fi
@@ -58,7 +60,8 @@ end_limited() {
 
 await_output() {
     for output_step in wait cut; do
-        limit_until=$(in_seconds "$LIMIT_DRAIN")
+        in_seconds "$LIMIT_DRAIN"
+        limit_until=$MOMENT
         begin_waiting
         until [ -e "$LIMIT_WORK/output" ] || passed "$limit_until"; do nap; done
         if [ -e "$LIMIT_WORK/output" ]; then return; fi

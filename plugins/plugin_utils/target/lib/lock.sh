@@ -8,7 +8,7 @@
 # Is the lock held? It outlives the process that took it: then it is held while the activation's worker lives.
 lock_lives() {
     if owner_lives "$1"; then return 0; fi
-    [ -n "$OWNER_ID" ] && [ "$OWNER_BOOT" = "$(boot_identity)" ] || return 1
+    [ -n "$OWNER_ID" ] && is_this_boot "$OWNER_BOOT" || return 1
     (
         use_activation "$OWNER_ID"
         ! is_final "$(phase)" && worker_lives

@@ -83,8 +83,11 @@ has_ended() {
 
 # Fails if a power cut would forget the new phase.
 enter_phase() {
-    append "$DIR/history" "$1 $(date +%s) $(($(now) / NIXFERRY_SECOND))"
-    echo "--- nixferry: $1, $(date)" >>"$(log_place)"
+    # What `date` prints without a format, behind the seconds since the epoch
+    phase_began=$(date '+%s %a %b %e %H:%M:%S %Z %Y')
+    read_clock
+    append "$DIR/history" "$1 ${phase_began%% *} $((NOW / NIXFERRY_SECOND))"
+    echo "--- nixferry: $1, ${phase_began#* }" >>"$(log_place)"
     if [ "$(phase)" = "$1" ]; then return 0; fi
     if [ -f "$DIR/phases/$1" ] && mv -f "$DIR/phases/$1" "$DIR/phase"; then
         drop_unsaved "$DIR/phase"
@@ -253,7 +256,7 @@ worker_lives() {
 
 # Does a process work on the activation?
 is_attended() {
-    owner_lives "$DIR/resumer" || { [ "$(get "$DIR/boot")" = "$(boot_identity)" ] && worker_lives; }
+    owner_lives "$DIR/resumer" || { is_this_boot "$(get "$DIR/boot")" && worker_lives; }
 }
 
 # Activations that have begun and that no process works on any more. A damaged record does not count: its activation may

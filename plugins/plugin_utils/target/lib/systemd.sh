@@ -15,9 +15,9 @@ has_service_manager() {
     is_root || { [ -e "$ROOT/var/lib/systemd/linger/$(id -un)" ] && bounded 30 systemctl --user show-environment >/dev/null 2>&1; }
 }
 
-manager_scope() { if is_root; then echo --system; else echo --user; fi; }
+if is_root; then MANAGER_SCOPE=--system; else MANAGER_SCOPE=--user; fi
 
-stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope)" --no-block stop "$1" 2>/dev/null; fi; }
+stop_unit() { if has_service_manager; then bounded 30 systemctl "$MANAGER_SCOPE" --no-block stop "$1" 2>/dev/null; fi; }
 
 # run_unit NAME OPTION... COMMAND...: start a transient unit, which a switch leaves alone: switch-to-configuration looks
 # at the files in /etc/systemd/system only, without default dependencies no other unit stops it, and `systemctl isolate`
@@ -26,7 +26,7 @@ stop_unit() { if has_service_manager; then bounded 30 systemctl "$(manager_scope
 run_unit() {
     unit_name=$1
     shift
-    set -- "$(manager_scope)" --unit="$unit_name" --description="nixferry: activation $ID" --quiet --no-ask-password \
+    set -- "$MANAGER_SCOPE" --unit="$unit_name" --description="nixferry: activation $ID" --quiet --no-ask-password \
         --collect -p DefaultDependencies=no -p IgnoreOnIsolate=yes -p KillMode=process "$@"
     for variable in $UNIT_VARIABLES; do
         eval "value=\${$variable-}"
@@ -79,11 +79,15 @@ has_units() {
 ask_units() {
     UNITS_SAID=
     has_units || return 0
-    units_until=$(in_seconds "$UNITS_DEADLINE")
-    until UNITS_SAID=$(bounded "$(seconds_until "$units_until")" systemctl "$(manager_scope)" "$@" 2>/dev/null); do
+    in_seconds "$UNITS_DEADLINE"
+    units_until=$MOMENT
+    TIME_LEFT=$UNITS_DEADLINE
+    until UNITS_SAID=$(bounded "$TIME_LEFT" systemctl "$MANAGER_SCOPE" "$@" 2>/dev/null); do
         UNITS_SAID=
-        if [ "$(seconds_until "$units_until")" -le "$UNITS_PAUSE" ]; then return 1; fi
+        seconds_until "$units_until"
+        if [ "$TIME_LEFT" -le "$UNITS_PAUSE" ]; then return 1; fi
         pause "$UNITS_PAUSE"
+        seconds_until "$units_until"
     done
 }
 

@@ -5,27 +5,55 @@
 #
 # The clock, waiting, and commands with a time limit.
 
-# Hundredths of a second on a clock that cannot be set; without /proc (macOS) on the wall clock.
+# These functions set a variable and print nothing: a $(...) would cost a process each time, and they are called often.
+
+NOW=0
+
+# Set NOW: hundredths of a second on a clock that cannot be set; without /proc (macOS) on the wall clock. It stays as it is
+# if the clock cannot be read.
 if [ -r "$PROC/uptime" ]; then
-    now() {
-        read -r now_uptime _ <"$PROC/uptime"
-        now_fraction=${now_uptime#*.}
-        echo $((${now_uptime%%.*} * 100 + 1$now_fraction - 100))
+    read_clock() {
+        read -r clock_uptime _ <"$PROC/uptime" || return 0
+        clock_fraction=${clock_uptime#*.}
+        NOW=$((${clock_uptime%%.*} * 100 + 1$clock_fraction - 100))
     }
 else
-    now() { echo "$(date +%s)00"; }
+    read_clock() { NOW=$(date +%s)00; }
 fi
 
 # Tests let a second last less than 100 hundredths.
 NIXFERRY_SECOND=${NIXFERRY_SECOND:-100}
 export NIXFERRY_SECOND
 
-in_seconds() { echo $(($(now) + $1 * NIXFERRY_SECOND)); }
+UNKNOWN_LIMIT=600 # seconds, where a damaged record does not tell how long something may take
 
-# seconds_until MOMENT: rounded up
-seconds_until() { echo $((($1 - $(now) + NIXFERRY_SECOND - 1) / NIXFERRY_SECOND)); }
+# Arithmetic with anything else ends the shell.
+is_number() {
+    case ${1#-} in
+        0) ;;
+        [1-9]*) case ${1#-} in *[!0-9]*) return 1 ;; esac ;;
+        *) return 1 ;;
+    esac
+}
 
-passed() { [ "$(now)" -ge "$1" ]; }
+# in_seconds SECONDS: set MOMENT to the time in so many seconds
+in_seconds() {
+    read_clock
+    if is_number "$1"; then MOMENT=$((NOW + $1 * NIXFERRY_SECOND)); else MOMENT=$((NOW + UNKNOWN_LIMIT * NIXFERRY_SECOND)); fi
+}
+
+# seconds_until MOMENT: set TIME_LEFT, rounded up
+# shellcheck disable=SC2034 # other parts read it
+seconds_until() {
+    read_clock
+    TIME_LEFT=0
+    if is_number "$1"; then TIME_LEFT=$((($1 - NOW + NIXFERRY_SECOND - 1) / NIXFERRY_SECOND)); fi
+}
+
+passed() {
+    read_clock
+    [ "$NOW" -ge "$1" ]
+}
 
 # Look often at first, since most waits are short, then less often. Tests set shorter naps.
 SHORT_NAP=0.03
@@ -42,7 +70,8 @@ nap() {
 }
 
 pause() {
-    pause_until=$(in_seconds "$1")
+    in_seconds "$1"
+    pause_until=$MOMENT
     until passed "$pause_until"; do nap; done
 }
 
@@ -51,7 +80,8 @@ BOUNDED_GRACE=2   # seconds between SIGTERM and SIGKILL
 # bounded SECONDS COMMAND...: run a program without input, such as one that asks the service manager, which may hang. Kill it
 # when the time is over, and fail. `timeout` would not do: macOS lacks it, and it waits for a program that ignores SIGTERM.
 bounded() {
-    bounded_until=$(in_seconds "$1")
+    in_seconds "$1"
+    bounded_until=$MOMENT
     shift
     "$@" </dev/null &
     bounded_process=$!

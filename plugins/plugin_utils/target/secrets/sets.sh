@@ -169,14 +169,15 @@ changed_units() {
 tell_units() {
     { have systemctl && [ -d "$ROOT/run/systemd/system" ]; } || return 0
     told_units=' '
-    tell_until=$(in_seconds "$UNIT_DEADLINE")
+    in_seconds "$UNIT_DEADLINE"
+    tell_until=$MOMENT
     changed_units "$1" | while read -r told_verb told_unit; do
         case $told_units in *" $told_unit "*) continue ;; esac
         told_units="$told_units$told_unit "
         # A unit that does not run cannot be reloaded.
         case $told_verb in reload) told_verb=reload-or-restart ;; esac
-        if passed "$tell_until" ||
-            ! bounded "$(seconds_until "$tell_until")" systemctl "$told_verb" -- "$told_unit" </dev/null >&2; then
+        seconds_until "$tell_until"
+        if [ "$TIME_LEFT" -le 0 ] || ! bounded "$TIME_LEFT" systemctl "$told_verb" -- "$told_unit" </dev/null >&2; then
             echo "$told_unit"
         fi
     done
