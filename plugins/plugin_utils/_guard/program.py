@@ -35,6 +35,7 @@ GUARD_PARTS = (
     "kinds/home-manager.sh",
     "kinds/system-manager.sh",
     "kinds/profile.sh",
+    "guard/driver.sh",
     "guard/place.sh",
     "guard/gcroots.sh",
     "guard/deployed.sh",

@@ -74,12 +74,16 @@ class Driver:
             assert copied
             lines.append(copied[0].replace("_properties()", "_own_properties()"))
             lines.append(f"{prefix}_properties() {{\n{prefix}_own_properties\n{set_all}\n}}")
-        return changed_program("\n".join(lines))
+        return changed_program("\n".join(lines), begins=DRIVER_BEGINS)
 
 
-def changed_program(code: str) -> GuardProgram:
+# The lines with which the guard begins, and with which its process does that runs a program of a kind.
+GUARD_BEGINS = '\nmain "$@"\n'
+DRIVER_BEGINS = "\ncase ${1:-} in\n    driver)\n"
+
+
+def changed_program(code: str, begins: str = GUARD_BEGINS) -> GuardProgram:
     """Another version of the guard, with ``code`` before it begins."""
-    begins = '\nmain "$@"\n'
     before, found, after = guard_program().text.rpartition(begins)
     assert found
     return GuardProgram(f"{before}\n{code}{begins}{after}")
@@ -265,7 +269,13 @@ class Host:
         return self.status(activation_id, *running)
 
     def confirm(self, activation_id: str) -> GuardStatus:
-        return self.guard.confirm(activation_id, seconds=100)
+        """Confirm. After a commit wait for the guard, which still tidies up when its answer is here already."""
+        done = self.guard.confirm(activation_id, seconds=100)
+        with contextlib.suppress(OSError):
+            worker = self.worker(activation_id)
+            if done.phase == "committed":
+                wait_for(lambda: not self.is_alive(worker), "the end of the guard")
+        return done
 
     def abort(self, activation_id: str, reason: str = "") -> GuardStatus:
         return self.guard.abort(activation_id, seconds=100, reason=reason)

@@ -85,12 +85,12 @@ def test_no_shell_of_a_host_ends_for_a_redirection(file: Path) -> None:
 
 
 def test_no_command_needs_the_log() -> None:
-    """A command whose redirection fails is not run: what matters prints to ``log_place``."""
+    """A command whose redirection fails is not run: what matters prints to what ``find_log`` finds."""
     found = [
         f"{file.relative_to(PLUGINS)}: {line}"
         for file in SHELL_FILES
         for line in file.read_text(encoding="utf-8").splitlines()
-        if re.search(r'> *"\$DIR/log"', line) and "log_place()" not in line
+        if re.search(r'> *"\$DIR/log"', line) and "find_log()" not in line
     ]
     assert not found
 

@@ -14,7 +14,8 @@
 
 # Print the name of the driver; nothing for an unknown boot loader.
 boot_loader() {
-    if without_nul "$(efi_variable LoaderInfo)" | grep -q systemd-boot; then
+    loader_info=$(efi_variable LoaderInfo)
+    if [ -e "$loader_info" ] && without_nul "$loader_info" | grep -q systemd-boot; then
         echo systemd_boot
     # A menu of GRUB may be left from before systemd-boot, which cannot be told without the variables.
     elif [ -e "$ROOT$BOOT_DIRECTORY/grub/grub.cfg" ] && ! efi_is_hidden; then

@@ -25,7 +25,8 @@ activate_by_reboot() {
         roll_back state_unwritable "cannot write to the state directory $STATE"
         return
     fi
-    run_program_when_free "$(request timeout_activation)" prepare_boot abortable
+    find_limit timeout_activation
+    run_program_when_free "$LIMIT" prepare_boot abortable
     if ! judge_preparation || ! mark_entry; then
         roll_back "$REASON" "$MESSAGE"
         return
@@ -102,7 +103,8 @@ resume_activation() {
     if claim "$LOCKS/lock" lock_held_by_another; then put_once "$LOCKS/deployer" "$(request deployer)"; fi
     drop "$DIR/worker"
     drop "$DIR/child"
-    in_seconds "$(longest_duration)"
+    find_longest_duration
+    in_seconds "$LONGEST_DURATION"
     keep "$DIR/dead_man" "$MOMENT"
     in_seconds "$START_DEADLINE"
     keep "$DIR/reports_by" "$MOMENT"
@@ -154,7 +156,8 @@ come_back() {
 }
 
 await_end_of_boot() {
-    in_seconds "$(request timeout_activation)"
+    find_limit timeout_activation
+    in_seconds "$LIMIT"
     boot_until=$MOMENT
     begin_waiting
     while has_service_manager; do

@@ -8,13 +8,14 @@
 # Fails with REASON and MESSAGE.
 # shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
 await_confirmation() {
-    in_seconds "$(request timeout_confirm)"
+    find_limit timeout_confirm
+    in_seconds "$LIMIT"
     confirm_until=$MOMENT
     if ! put "$DIR/deadline" "$confirm_until" || ! enter_phase awaiting-confirmation; then
         REASON=state_unwritable MESSAGE="cannot write to the state directory $STATE"
         return 1
     fi
-    confirm_message="no confirmation came within $(request timeout_confirm) s"
+    confirm_message="no confirmation came within $LIMIT s"
     begin_settling
     begin_waiting
     until is_there "$DIR/confirm" && [ -z "$SETTLING" ]; do
@@ -27,11 +28,8 @@ await_confirmation() {
             return 1
         fi
         # The controller may have asked for more time (verb_hold).
-        held_until=$(get "$DIR/held")
-        case $held_until in
-            '' | *[!0-9]*) ;;
-            *) confirm_until=$held_until confirm_message="the hold ended without a confirmation" ;;
-        esac
+        recall held
+        if is_number "$TEXT"; then confirm_until=$TEXT confirm_message="the hold ended without a confirmation"; fi
         if ! is_there "$DIR/confirm" && passed "$confirm_until"; then
             REASON=not_confirmed MESSAGE=$confirm_message
             return 1
@@ -58,7 +56,8 @@ commit() {
     fi
     OUTCOME=0
     if kind_has commit; then
-        run_program_when_free "$(request timeout_activation)" commit
+        find_limit timeout_activation
+        run_program_when_free "$LIMIT" commit
     fi
     if [ "$OUTCOME" = timeout ]; then
         roll_back commit_timeout "the commit did not end within $(request timeout_activation) s"
@@ -72,9 +71,13 @@ commit() {
     else
         record_deploy
         remember_secrets
-        on_disk "$STATE"
-        if is_system_durable; then end_activation committed; else
-            roll_back commit_failed "the disk did not take the commit: its I/O fails"
+        if ! is_all_durable; then
+            on_disk "$STATE"
+            if ! is_system_durable; then
+                roll_back commit_failed "the disk did not take the commit: its I/O fails"
+                return
+            fi
         fi
+        end_activation committed
     fi
 }

@@ -15,24 +15,38 @@
 
 HISTORY_LINES=200 # at least this many deploys are remembered, at most twice as many
 
-deployed_directory() { # PROFILE
-    echo "$STATE/deployed/$(printf '%s\n' "$1" | sed 's/%/%25/g; s,/,%2f,g')"
+# Set DEPLOYED_IN to the directory of PROFILE.
+find_deployed_in() {
+    DEPLOYED_IN=$STATE/deployed/
+    deployed_rest=$1
+    while [ -n "$deployed_rest" ]; do
+        case $deployed_rest in
+            /*) DEPLOYED_IN=$DEPLOYED_IN%2f deployed_rest=${deployed_rest#/} ;;
+            %*) DEPLOYED_IN=$DEPLOYED_IN%25 deployed_rest=${deployed_rest#%} ;;
+            *)
+                deployed_part=${deployed_rest%%[/%]*}
+                DEPLOYED_IN=$DEPLOYED_IN$deployed_part deployed_rest=${deployed_rest#"$deployed_part"}
+                ;;
+        esac
+    done
 }
 
-# deployed_record PROFILE: print the record of the profile's current system; nothing if it was not deployed
-deployed_record() {
-    deployed_target=$(resolved "$1")
-    [ -n "$deployed_target" ] || return 0
-    deployed_in=$(deployed_directory "$1")
-    deployed_generation=$(generation_of "$1")
-    for deployed_name in "${deployed_generation:-0}" next; do
-        deployed_line=$(first_line "$deployed_in/$deployed_name")
-        case $deployed_line in "$deployed_target "*) ;; *) continue ;; esac
+# find_deployed PROFILE: set DEPLOYED to the record of the profile's current system; empty if it was not deployed. Sets
+# DEPLOYED_IN and GENERATION, too.
+find_deployed() {
+    find_deployed_in "$1"
+    find_generation "$1"
+    DEPLOYED=
+    resolve "$1"
+    if [ -z "$RESOLVED" ]; then return 0; fi
+    for deployed_name in "${GENERATION:-0}" next; do
+        read_first_line "$DEPLOYED_IN/$deployed_name"
+        case $FIRST_LINE in "$RESOLVED "*) ;; *) continue ;; esac
         read -r _ deployed_time _ _ deployed_revision _ <<EOF
-$deployed_line
+$FIRST_LINE
 EOF
         case $deployed_revision:$deployed_time in *:*[!0-9]* | *:????????????* | :* | *:) continue ;; esac
-        echo "$deployed_line"
+        DEPLOYED=$FIRST_LINE
         return
     done
 }
@@ -41,7 +55,8 @@ EOF
 recorded_revision() {
     recorded_newest=0
     recorded_answer=
-    for recorded_file in "$(deployed_directory "$1")"/*; do
+    find_deployed_in "$1"
+    for recorded_file in "$DEPLOYED_IN"/*; do
         while read -r recorded_toplevel recorded_time _ _ recorded_revision _; do
             case $recorded_time in '' | *[!0-9]*) break ;; esac
             if [ "$recorded_toplevel" = "$2" ] && [ "$recorded_time" -ge "$recorded_newest" ]; then
@@ -57,28 +72,35 @@ recorded_revision() {
 # Written before the commit begins, so that the generation never exists without its record. A full disk is the exception:
 # no deploy fails for lack of a record.
 announce_deploy() {
-    announced_in=$(deployed_directory "$PROFILE")
-    announced_action=$(request action)
+    recall request/action
+    announced_action=$TEXT
     if wanted is_rollback; then announced_action=rollback; fi
-    announced_revision=$(request revision)
-    announced_deploy=$(request deploy)
-    announced="$TOPLEVEL $(date +%s) $ID $announced_action ${announced_revision:--} ${announced_deploy:+deploy=$announced_deploy }$(request deployer)"
-    if ! { mkdir -p "$announced_in" && put_once "$announced_in/next" "$announced"; } 2>/dev/null; then
-        note "this deploy could not be recorded in $announced_in"
+    recall request/revision
+    announced="$TOPLEVEL $(date +%s) $ID $announced_action ${TEXT:--}"
+    recall request/deploy
+    announced="$announced ${TEXT:+deploy=$TEXT }"
+    recall request/deployer
+    find_deployed_in "$PROFILE"
+    if ! { mkdir -p "$DEPLOYED_IN" && put_once "$DEPLOYED_IN/next" "$announced$TEXT"; } 2>/dev/null; then
+        note "this deploy could not be recorded in $DEPLOYED_IN"
     fi
 }
 
-forget_announced_deploy() { rm -f "$(deployed_directory "$PROFILE")/next"; }
+forget_announced_deploy() {
+    find_deployed_in "$PROFILE"
+    rm -f "$DEPLOYED_IN/next"
+}
 
 # A failure here does not change the outcome of the deploy.
 record_deploy() {
-    announced_in=$(deployed_directory "$PROFILE")
-    recorded_generation=$(generation_of "$PROFILE")
+    find_deployed_in "$PROFILE"
+    find_generation "$PROFILE"
     {
-        put "$announced_in/last" "${recorded_generation:-0}"
-        remember_deploy "$announced_in" "${recorded_generation:-0} $(first_line "$announced_in/next")"
-        mv -f "$announced_in/next" "$announced_in/${recorded_generation:-0}"
-        for recorded_file in "$announced_in"/*; do
+        put "$DEPLOYED_IN/last" "${GENERATION:-0}"
+        read_first_line "$DEPLOYED_IN/next"
+        remember_deploy "$DEPLOYED_IN" "${GENERATION:-0} $FIRST_LINE"
+        mv -f "$DEPLOYED_IN/next" "$DEPLOYED_IN/${GENERATION:-0}"
+        for recorded_file in "$DEPLOYED_IN"/*; do
             recorded_number=${recorded_file##*/}
             case $recorded_number in 0 | *[!0-9]*) continue ;; esac
             if [ ! -L "$PROFILE-$recorded_number-link" ]; then rm -f "$recorded_file"; fi
@@ -99,16 +121,21 @@ remember_deploy() {
 
 # say_deployed PROFILE: report every deployed generation, the record of the current one, and the last deploy
 say_deployed() {
-    said_in=$(deployed_directory "$1")
-    [ -d "$said_in" ] || return 0
-    for said_file in "$said_in"/*; do
-        case ${said_file##*/} in *[!0-9]*) ;; *) say deploy "${said_file##*/} $(first_line "$said_file")" ;; esac
+    find_deployed "$1"
+    [ -d "$DEPLOYED_IN" ] || return 0
+    for said_file in "$DEPLOYED_IN"/*; do
+        case ${said_file##*/} in
+            *[!0-9]*) ;;
+            *)
+                read_first_line "$said_file"
+                say deploy "${said_file##*/} $FIRST_LINE"
+                ;;
+        esac
     done
-    said_record=$(deployed_record "$1")
-    said_generation=$(generation_of "$1")
-    if [ -n "$said_record" ]; then say deployed "${said_generation:-0} $said_record"; fi
-    say deployed_last "$(first_line "$said_in/last")"
-    if [ "$(arg history)" = 1 ]; then say_lines history "$(tail -n "$((2 * HISTORY_LINES))" "$said_in/history" 2>/dev/null)"; fi
+    if [ -n "$DEPLOYED" ]; then say deployed "${GENERATION:-0} $DEPLOYED"; fi
+    read_first_line "$DEPLOYED_IN/last"
+    say deployed_last "$FIRST_LINE"
+    if arg_is history 1; then say_lines history "$(tail -n "$((2 * HISTORY_LINES))" "$DEPLOYED_IN/history" 2>/dev/null)"; fi
 }
 
 # --- no deployer undoes the work of another unknowingly -------------------------------------------------------------
@@ -119,17 +146,19 @@ base_of() { echo "${1%-dirty}"; }
 # Refuse a deploy whose revision may not contain the deployed one. Only the controller knows which commit descends from
 # which: it asks again with known_revision. The guard compares once more: another deploy may have come between.
 check_revision() {
-    checked_revision=$(arg revision)
-    if [ "$(arg is_rollback)" = 1 ]; then return 0; fi
-    checked_record=$(deployed_record "$PROFILE")
-    if [ -z "$checked_record" ]; then
-        if [ -n "$(first_line "$(deployed_directory "$PROFILE")/last")" ]; then
+    if arg_is is_rollback 1; then return 0; fi
+    find_arg revision
+    checked_revision=$ARG
+    find_deployed "$PROFILE"
+    if [ -z "$DEPLOYED" ]; then
+        read_first_line "$DEPLOYED_IN/last"
+        if [ -n "$FIRST_LINE" ]; then
             start_note "the profile $PROFILE was changed by something else since the last deploy"
         fi
         return 0
     fi
     read -r _ _ _ _ found_revision found_deployer <<EOF
-$checked_record
+$DEPLOYED
 EOF
     case $found_deployer in
         deploy=*" "*) found_deployer=${found_deployer#* } ;;
@@ -144,12 +173,11 @@ EOF
             return 0
             ;;
     esac
-    if [ "$(arg any_revision)" = 1 ]; then
+    if arg_is any_revision 1; then
         start_note "replaced on request: revision $found_revision, deployed by $found_deployer"
         return 0
     fi
-    found_generation=$(generation_of "$PROFILE")
     release_lock
-    say deployed "${found_generation:-0} $checked_record"
+    say deployed "${GENERATION:-0} $DEPLOYED"
     error other_revision "revision $found_revision is deployed"
 }

@@ -20,7 +20,7 @@
 # Run the activation to its end, in the process that outlives the login.
 run_activation() {
     load_activation
-    if [ -n "$(result rebooting)" ]; then
+    if has_result rebooting; then
         come_back
         return
     fi
@@ -28,17 +28,18 @@ run_activation() {
         roll_back "$REASON" "$MESSAGE"
         return
     fi
-    if [ -n "$(result reboot_planned)" ]; then
+    if has_result reboot_planned; then
         activate_by_reboot
         return
     fi
-    if [ "$(request action)" != boot ]; then
+    if ! asked_for action boot; then
         if ! save_result activation_begun 1 || ! enter_phase activating; then
             set_result activation_begun ''
             roll_back state_unwritable "cannot write to the state directory $STATE"
             return
         fi
-        run_program_when_free "$(request timeout_activation)" activate abortable
+        find_limit timeout_activation
+        run_program_when_free "$LIMIT" activate abortable
         if judge_activation; then
             remember_what_runs
         else
@@ -49,7 +50,7 @@ run_activation() {
             roll_back "$REASON" "$MESSAGE"
             return
         fi
-        if [ "$(request action)" = test ]; then
+        if asked_for action test; then
             if ! may_commit; then
                 roll_back "$REASON" "$MESSAGE"
                 return

@@ -11,14 +11,15 @@ GC_ROOTS=/nix/var/nix/gcroots/nixferry
 add_gc_root() {
     [ -n "$2" ] || return 0
     if is_root; then
-        mkdir -p "$ROOT$GC_ROOTS" && ln -sfn "$2" "$ROOT$GC_ROOTS/$ID-$1"
+        { [ -d "$ROOT$GC_ROOTS" ] || mkdir -p "$ROOT$GC_ROOTS"; } && ln -sfn "$2" "$ROOT$GC_ROOTS/$ID-$1"
     else
         nix-store --add-root "$DIR/root-$1" --indirect --realise "$2" >/dev/null
     fi
 }
 
 remove_gc_roots() {
-    for gc_root_name in new old profile; do rm -f "$ROOT$GC_ROOTS/$ID-$gc_root_name" "$DIR/root-$gc_root_name"; done
+    rm -f "$ROOT$GC_ROOTS/$ID-new" "$ROOT$GC_ROOTS/$ID-old" "$ROOT$GC_ROOTS/$ID-profile" \
+        "$DIR/root-new" "$DIR/root-old" "$DIR/root-profile"
 }
 
 # After a failure both systems keep their GC roots; the next successful deploy removes them.
@@ -26,9 +27,10 @@ forget_failed() {
     for gc_root in "$ROOT$GC_ROOTS"/*; do
         gc_root_id=${gc_root##*/}
         failed_record=$STATE/activations/${gc_root_id%-*}
-        if [ "$(get "$failed_record/phase")" = failed ] && [ "$(get "$failed_record/request/profile")" = "$PROFILE" ]; then
-            rm -f "$gc_root"
-        fi
+        read_text "$failed_record/phase"
+        if [ "$TEXT" != failed ]; then continue; fi
+        read_text "$failed_record/request/profile"
+        if [ "$TEXT" = "$PROFILE" ]; then rm -f "$gc_root"; fi
     done
 }
 
@@ -37,15 +39,15 @@ prune_activations() {
     kept=0
     for found_id in $(activations); do
         kept=$((kept + 1))
-        found_phase=$(get "$STATE/activations/$found_id/phase")
-        if [ "$found_id" != "$ID" ] && [ "$kept" -gt "$ACTIVATIONS_KEPT" ] &&
-            { is_final "$found_phase" || ! is_phase "$found_phase"; }; then
-            rm -rf "$STATE/activations/${found_id:?}"
-        fi
+        if [ "$found_id" = "$ID" ] || [ "$kept" -le "$ACTIVATIONS_KEPT" ]; then continue; fi
+        read_text "$STATE/activations/$found_id/phase"
+        if is_final "$TEXT" || ! is_phase "$TEXT"; then rm -rf "$STATE/activations/${found_id:?}"; fi
     done
     prune_programs
     # Left behind by a power cut in prepare_state.
-    rm -f "$STATE"/test.*
+    for left_behind in "$STATE"/test.*; do
+        if [ -e "$left_behind" ]; then rm -f "$left_behind"; fi
+    done
     for gc_root in "$ROOT$GC_ROOTS"/*; do
         gc_root_id=${gc_root##*/}
         if [ -L "$gc_root" ] && [ ! -d "$STATE/activations/${gc_root_id%-*}" ]; then rm -f "$gc_root"; fi

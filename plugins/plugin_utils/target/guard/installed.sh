@@ -16,10 +16,10 @@ PERMITS=$ROOT/nix/var/nix/gcroots/nixferry-permits
 
 # Refuse the request of another version of the collection.
 judge_version() {
-    request_version=$(encoded version)
-    if ! fits identifier "$request_version"; then refuse_request "the request has no version"; fi
-    if [ "$request_version" != "$INSTALLED_VERSION" ]; then
-        error other_version "the guard on the host has the version $INSTALLED_VERSION, the controller's $request_version"
+    find_encoded version
+    if ! fits identifier "$ENCODED"; then refuse_request "the request has no version"; fi
+    if [ "$ENCODED" != "$INSTALLED_VERSION" ]; then
+        error other_version "the guard on the host has the version $INSTALLED_VERSION, the controller's $ENCODED"
     fi
 }
 
@@ -33,7 +33,7 @@ refuse_reach() {
         walk "$ROOT$own_directory"
         if [ -z "$UNSAFE" ]; then PATH=$PATH:$ROOT$own_directory; fi
     done
-    # shellcheck disable=SC2034 # guard/verbs.sh reads it
+    # shellcheck disable=SC2034 # guard/driver.sh reads it
     CALLER_PATH=$PATH
 }
 
@@ -132,9 +132,10 @@ restrict_request() {
     replace_field profile "$INSTALLED_PROFILE"
     replace_field activate_command "$INSTALLED_COMMAND"
     if ! fits name "$INSTALLED_CALLER"; then INSTALLED_CALLER=''; fi
-    restricted_deployer=$(encoded deployer)
-    replace_field deployer "${restricted_deployer:-unknown}${INSTALLED_CALLER:+ as $INSTALLED_CALLER}"
-    restricted_toplevel=$(arg toplevel)
+    find_encoded deployer
+    replace_field deployer "${ENCODED:-unknown}${INSTALLED_CALLER:+ as $INSTALLED_CALLER}"
+    find_arg toplevel
+    restricted_toplevel=$ARG
     if [ "$VERB" = start ]; then
         permit "$restricted_toplevel"
     elif [ -z "$restricted_toplevel" ]; then

@@ -8,7 +8,7 @@
 # judge_units EXIT_CODE: fail if units that have failed are a reason to roll back
 judge_units() {
     if ! compare_failed_units; then
-        if [ "$(request failed_units)" != ignore ]; then return 1; fi
+        if ! asked_for failed_units ignore; then return 1; fi
         note "ignored as asked: $UNITS_PROBLEM"
         return 0
     fi
@@ -21,7 +21,7 @@ judge_units() {
         fi
         return 0
     fi
-    if [ "$(request failed_units)" = ignore ]; then
+    if asked_for failed_units ignore; then
         note "failed units are ignored as asked: $(listed "$NEW_FAILED")"
         return 0
     fi
@@ -36,7 +36,7 @@ abort_message() {
 }
 
 lock_message() {
-    if [ -n "$(other_system)" ]; then
+    if is_other_system; then
         echo "another activation was running, and has switched the host"
     else
         echo "another activation was running for all of $(request timeout_activation) s: it holds the lock $KIND_LOCK"
@@ -48,7 +48,7 @@ judge_refusal() {
     if looks_untouched; then
         set_result nothing_activated 1
         REASON=$1 MESSAGE=$2
-    elif [ -n "$(other_system)" ]; then
+    elif is_other_system; then
         REASON=$1 MESSAGE=$2
     elif [ "$(running_system)" != "$OLD_SYSTEM" ]; then
         MESSAGE="$MESSAGE half-way: $(running_system) runs"

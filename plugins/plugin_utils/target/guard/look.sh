@@ -14,24 +14,31 @@ LOGIN_SERVICES='^\(sshd\{0,1\}@\|user@\|user-runtime-dir@\)'
 
 running_system() { current_system "$KIND_CURRENT" "$PROFILE"; }
 
-# Print the running system if it is neither the old nor the new one. After a failed activation either may run. The boot
-# default counts as the old system: after a power cut the host boots it.
-other_system() {
-    found_running=$(running_system)
-    case $found_running in
+# Set OTHER_SYSTEM to the running system if it is neither the old nor the new one, else to nothing. After a failed
+# activation either may run. The boot default counts as the old system: after a power cut the host boots it.
+look_for_other_system() {
+    OTHER_SYSTEM=
+    find_running "$KIND_CURRENT" "$PROFILE"
+    case $RUNNING in
         '' | "$SYSTEM" | "$TOPLEVEL" | "$OLD_SYSTEM" | "$OLD_TOPLEVEL") ;;
         "$(resolved "$SYSTEM")" | "$(resolved "$TOPLEVEL")" | "$(result runs)") ;;
-        *) echo "$found_running" ;;
+        *) OTHER_SYSTEM=$RUNNING ;;
     esac
 }
 
-# Print the target of the profile if neither the guard nor a program of the deployed system can have set it.
-other_profile() {
-    found_target=$(resolved "$PROFILE")
-    case $found_target in
+# Set OTHER_PROFILE to the target of the profile if neither the guard nor a program of the deployed system can have set it.
+look_for_other_profile() {
+    OTHER_PROFILE=
+    resolve "$PROFILE"
+    case $RESOLVED in
         '' | "$TOPLEVEL" | "$SYSTEM" | "$OLD_TOPLEVEL" | "$(resolved "$TOPLEVEL")") ;;
-        *) echo "$found_target" ;;
+        *) OTHER_PROFILE=$RESOLVED ;;
     esac
+}
+
+is_other_system() {
+    look_for_other_system
+    [ -n "$OTHER_SYSTEM" ]
 }
 
 # For kinds without a boot default, the link to the running system may move at the commit only: record it now.
@@ -39,29 +46,31 @@ remember_what_runs() { if [ -z "$KIND_HAS_BOOT_DEFAULT" ]; then set_result runs 
 
 # Record a third party's system for the status.
 find_other_system() {
-    third_system=$(other_system)
-    if [ -n "$third_system" ]; then set_result other_system "$third_system"; fi
+    if is_other_system; then set_result other_system "$OTHER_SYSTEM"; fi
 }
 
-# Print why the new system must not be made permanent; nothing if it may.
-commit_problem() {
-    third_system=$(other_system)
-    third_profile=$(other_profile)
-    if [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then expected_system=$(resolved "$SYSTEM"); else expected_system=$(result runs); fi
-    if [ -n "$third_system" ]; then
-        echo "the new system was not committed, since it does not run any more"
-    elif [ "$(request action)" != boot ] && [ "$(running_system)" != "$expected_system" ]; then
-        echo "the new system was not committed, since $(running_system) runs and not $SYSTEM"
-    elif [ -n "$third_profile" ]; then
-        echo "the new system was not committed, since the profile leads to $third_profile now"
+# Set COMMIT_PROBLEM to why the new system must not be made permanent; empty if it may.
+look_for_commit_problem() {
+    COMMIT_PROBLEM=
+    look_for_other_profile
+    if [ -n "$KIND_HAS_BOOT_DEFAULT" ]; then resolve "$SYSTEM"; else RESOLVED=$(result runs); fi
+    expected_system=$RESOLVED
+    look_for_other_system
+    if [ -n "$OTHER_SYSTEM" ]; then
+        COMMIT_PROBLEM="the new system was not committed, since it does not run any more"
+    elif ! asked_for action boot && [ "$RUNNING" != "$expected_system" ]; then
+        COMMIT_PROBLEM="the new system was not committed, since $RUNNING runs and not $SYSTEM"
+    elif [ -n "$OTHER_PROFILE" ]; then
+        COMMIT_PROBLEM="the new system was not committed, since the profile leads to $OTHER_PROFILE now"
     fi
 }
 
 # shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
 # Fails with REASON and MESSAGE. A commit that has begun is always finished.
 may_commit() {
-    if [ -n "$(result commit_begun)" ]; then return 0; fi
-    REASON=other_system MESSAGE=$(commit_problem)
+    if has_result commit_begun; then return 0; fi
+    look_for_commit_problem
+    REASON=other_system MESSAGE=$COMMIT_PROBLEM
     [ -z "$MESSAGE" ]
 }
 

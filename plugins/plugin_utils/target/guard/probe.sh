@@ -7,27 +7,36 @@
 
 verb_probe() {
     use_kind_asked_for
-    PROFILE=$(profile_asked_for)
-    probe_current=$(current_system "$KIND_CURRENT" "$PROFILE")
-    say system "$(nix_system)"
+    find_profile_asked_for
+    find_running "$KIND_CURRENT" "$PROFILE"
+    probe_current=$RUNNING
+    find_nix_system
+    say system "$NIX_SYSTEM"
     nix_version=$(nix-store --version 2>/dev/null | head -n 1)
     say nix_version "${nix_version##* }"
     say current "$probe_current"
-    if [ -n "$KIND_BOOTED" ]; then say booted "$(resolved "$ROOT$KIND_BOOTED")"; fi
+    if [ -n "$KIND_BOOTED" ]; then
+        resolve "$ROOT$KIND_BOOTED"
+        say booted "$RESOLVED"
+    fi
     say profile "$PROFILE"
-    say profile_target "$(resolved "$PROFILE")"
-    say generation "$(generation_of "$PROFILE")"
+    resolve "$PROFILE"
+    probe_target=$RESOLVED
+    say profile_target "$probe_target"
+    find_generation "$PROFILE"
+    say generation "$GENERATION"
     say_generations "$PROFILE"
     say_deployed "$PROFILE"
     say_lines failed_unit "$(failed_units || echo "unknown, since $UNITS_SILENT")"
-    say_lines reboot_reason "$(reboot_reasons "$KIND_BOOTED" "$(resolved "$PROFILE")" "$KIND_CURRENT")"
+    say_lines reboot_reason "$(reboot_reasons "$KIND_BOOTED" "$probe_target" "$KIND_CURRENT")"
     if lock_lives "$LOCKS/lock"; then
         read_owner "$LOCKS/lock"
         say_lock_holder
     fi
     say_lines interrupted "$(interrupted_activations)"
-    if [ "$(arg closure)" = 1 ] && [ -n "$probe_current" ]; then say_closure closure_current "$probe_current"; fi
-    if [ -n "$(arg toplevel)" ]; then probe_toplevel "$(arg toplevel)"; fi
+    if arg_is closure 1 && [ -n "$probe_current" ]; then say_closure closure_current "$probe_current"; fi
+    find_arg toplevel
+    if [ -n "$ARG" ]; then probe_toplevel "$ARG"; fi
     answer_ends
 }
 
@@ -39,15 +48,16 @@ probe_toplevel() {
         return
     fi
     say toplevel_valid 1
-    SYSTEM=$(system_of "$TOPLEVEL" "$(arg specialisation)")
+    find_arg specialisation
+    find_system_of "$TOPLEVEL" "$ARG"
     if [ -z "$SYSTEM" ]; then
-        say toplevel_missing "specialisation/$(arg specialisation)"
+        say toplevel_missing "specialisation/$ARG"
         return
     fi
     say toplevel_system "$SYSTEM"
     say_lines toplevel_missing "$(missing_files "$TOPLEVEL" "$SYSTEM" "$KIND_REQUIRED")"
     say_lines toplevel_reboot_reason "$(reboot_reasons "$KIND_BOOTED" "$SYSTEM" "$KIND_CURRENT")"
-    if [ "$(arg force)" != 1 ] && is_unchanged; then
+    if ! arg_is force 1 && is_unchanged; then
         say unchanged 1
     else
         say boot_default_problem "$(boot_default_hindrance)"
@@ -56,8 +66,8 @@ probe_toplevel() {
             say reboot_problem "$(reboot_problem)"
         fi
     fi
-    if [ "$(arg closure)" = 1 ]; then say_closure closure_toplevel "$TOPLEVEL"; fi
-    if [ "$(arg dry_activate)" = 1 ]; then dry_activate dry_activate_exit_code dry_activate_log; fi
+    if arg_is closure 1; then say_closure closure_toplevel "$TOPLEVEL"; fi
+    if arg_is dry_activate 1; then dry_activate dry_activate_exit_code dry_activate_log; fi
 }
 
 # Report number, time and path of every generation. The time is that of the link, not of its target.

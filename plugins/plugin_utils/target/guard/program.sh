@@ -14,27 +14,29 @@ RUN_BEGAN=      # where the output of the last program begins in the log; empty 
 # Load from the record what is activated, and how.
 load_activation() {
     load_variables
+    recall request/activate_command
     # shellcheck disable=SC2034 # kinds/profile.sh reads it
-    ACTIVATE_COMMAND=$(request activate_command)
+    ACTIVATE_COMMAND=$TEXT
+    recall request/kind
     # A damaged record may have no kind.
-    use_kind "$(request kind)" || true
+    use_kind "$TEXT" || true
 }
 
 # run_program SECONDS FUNCTION [abortable]: run a function of the kind's driver in a new process of this program (see
-# `driver` in guard/verbs.sh). Set OUTCOME to its exit code, `timeout` or `aborted`.
+# guard/driver.sh). Set OUTCOME to its exit code, `timeout` or `aborted`.
 # No file is needed for that, so it works whatever the disk does.
 # shellcheck disable=SC2034 # look.sh reads RUN_BEGAN, and the caller OUTCOME
 run_program() {
-    run_log=$(printing_place)
+    find_run_log
     RUN_BEGAN=
-    if [ "$run_log" = "$DIR/log" ]; then RUN_BEGAN=$(size_of "$run_log"); else set_result unheard 1; fi
+    if [ "$RUN_LOG" = "$DIR/log" ]; then find_run_began; else set_result unheard 1; fi
     (
         unset LC_ALL
         export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM OLD_BOOT_DEFAULT PROFILE
         find_text "$DIR/request/variables"
         export_variables "$FOUND"
         find_text "$DIR/guard.sh"
-        own_session "$NIXFERRY_SH" "$FOUND" driver "${KIND}_$2" </dev/null >>"$run_log" 2>&1
+        own_session "$NIXFERRY_SH" "$FOUND" driver "${KIND}_$2" </dev/null >>"$RUN_LOG" 2>&1
     ) 3>&- &
     run_process=$!
     find_process_start "$run_process"
@@ -61,7 +63,8 @@ run_program() {
     drop "$DIR/child"
 }
 
-size_of() { if [ -e "$1" ]; then wc -c <"$1"; else echo 0; fi; }
+# shellcheck disable=SC2034 # look.sh reads it
+find_run_began() { if [ -s "$RUN_LOG" ]; then RUN_BEGAN=$(wc -c <"$RUN_LOG"); else RUN_BEGAN=0; fi; }
 
 # Like run_program, but try again while another activation holds the program's lock. Stop if the other one has switched
 # the host meanwhile: its system stays.
@@ -76,7 +79,9 @@ run_program_when_free() {
         seconds_until "$when_free_until"
         if [ "$TIME_LEFT" -le $((LOCKED_PAUSE + SHORTEST_TRY)) ]; then return; fi
         pause "$LOCKED_PAUSE"
-        if [ -n "$(other_system)$(other_profile)" ]; then return; fi
+        look_for_other_system
+        look_for_other_profile
+        if [ -n "$OTHER_SYSTEM$OTHER_PROFILE" ]; then return; fi
     done
 }
 
@@ -111,7 +116,8 @@ dry_activate() {
     mkdir "$DIR/request" "$DIR/result"
     variables_asked_for >"$DIR/request/variables"
     if ! put_program "$DIR/guard.sh"; then error state_unwritable "cannot write to $DIR"; fi
-    run_program "$(arg timeout_activation)" dry_activate
+    find_arg timeout_activation
+    run_program "$ARG" dry_activate
     if [ "$OUTCOME" = timeout ]; then
         OUTCOME=''
         echo "nixferry: it did not end within $(arg timeout_activation) s" >>"$(log_place)"

@@ -9,9 +9,11 @@ PULL_STATE=$ROOT/var/lib/nixferry-pull # agent/state.sh says what lies there
 
 # Does an agent keep PROFILE, and has no administrator told it to wait?
 is_pulled() {
-    [ "$(first_line "$PULL_STATE/profile")" = "$PROFILE" ] && have systemctl || return 1
+    read_first_line "$PULL_STATE/profile"
+    [ "$FIRST_LINE" = "$PROFILE" ] && have systemctl || return 1
     [ "$(bounded 30 systemctl is-active nixferry-pull.timer 2>/dev/null)" = active ] || return 1
-    pulled_held=$(first_line "$PULL_STATE/hold")
+    read_first_line "$PULL_STATE/hold"
+    pulled_held=$FIRST_LINE
     case ${pulled_held%% *} in
         '') return 0 ;;
         0 | *[!0-9]*) return 1 ;;
@@ -20,6 +22,6 @@ is_pulled() {
 }
 
 refuse_pulled() {
-    if [ "$(arg despite_pull)" = 1 ] || ! is_pulled; then return 0; fi
+    if arg_is despite_pull 1 || ! is_pulled; then return 0; fi
     error pulled "this host pulls its systems: its agent would replace $TOPLEVEL at its next look"
 }

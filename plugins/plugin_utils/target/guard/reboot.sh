@@ -20,7 +20,8 @@ GOING_DOWN_BY_FORCE=30      # seconds for a forced reboot, after an orderly one 
 
 # reboot_is_due: do the arguments ask for a reboot into SYSTEM? Only for a change; see is_unchanged.
 reboot_is_due() {
-    case $(arg reboot) in
+    find_arg reboot
+    case $ARG in
         always) true ;;
         if-required) [ -n "$(reboot_reasons "$KIND_BOOTED" "$SYSTEM" "$KIND_CURRENT")" ] ;;
         *) false ;;
@@ -29,7 +30,8 @@ reboot_is_due() {
 
 # A host that already runs the requested system may still have to boot it.
 has_booted_it() {
-    case $(arg reboot) in
+    find_arg reboot
+    case $ARG in
         always) [ "$(resolved "$ROOT$KIND_BOOTED")" = "$SYSTEM" ] ;;
         *) ! reboot_is_due ;;
     esac
@@ -85,9 +87,10 @@ number_of_generation() {
 # Returns only if the host has not gone down in time.
 reboot_now() {
     durable
-    in_seconds "$(request timeout_reboot)"
+    find_limit timeout_reboot
+    in_seconds "$LIMIT"
     down_until=$MOMENT
-    bounded "$(request timeout_reboot)" "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
+    bounded "$LIMIT" "$NIXFERRY_SH" -c "$(request reboot_command)" >>"$(log_place)" 2>&1
     begin_waiting
     until passed "$down_until"; do nap; done
     false
@@ -97,10 +100,14 @@ reboot_now() {
 forget_reboot() { drop "$DIR/result/rebooting"; }
 
 # Has the host gone down and come up since the reboot began?
-has_rebooted() { [ -n "$(result rebooting)" ] && ! is_this_boot "$(get "$DIR/boot")"; }
+has_rebooted() {
+    has_result rebooting || return 1
+    recall boot
+    ! is_this_boot "$TEXT"
+}
 
 new_was_booted() {
-    [ -n "$(result boot_prepared)" ] && [ "$SYSTEM" != "$OLD_SYSTEM" ] &&
+    has_result boot_prepared && [ "$SYSTEM" != "$OLD_SYSTEM" ] &&
         [ "$(resolved "$ROOT$KIND_BOOTED")" = "$SYSTEM" ]
 }
 
@@ -116,11 +123,11 @@ reboot_back() {
 }
 
 say_reboot_progress() {
-    if [ -n "$(result rebooting)" ]; then
+    if has_result rebooting; then
         say reboot under-way
-    elif [ -n "$(result rebooted)" ]; then
+    elif has_result rebooted; then
         say reboot "done"
-    elif [ -n "$(result reboot_planned)" ]; then
+    elif has_result reboot_planned; then
         say reboot planned
     fi
 }

@@ -127,7 +127,8 @@ boot_default_problem() {
 # may pass: a service manager that restarts itself drops its callers, a disk is full for a moment. Set RESTORE_PROBLEM to
 # what remains. All tries together have `timeout_roll_back`.
 restore_with() {
-    in_seconds "$(request timeout_roll_back)"
+    find_limit timeout_roll_back
+    in_seconds "$LIMIT"
     restore_until=$MOMENT
     restore_try=1
     while :; do
@@ -140,7 +141,7 @@ restore_with() {
         note "$RESTORE_PROBLEM: trying again (try $restore_try of $RESTORE_TRIES)"
         pause "$RESTORE_PAUSE"
         # A third party's system stays.
-        if [ -n "$(other_system)" ]; then return; fi
+        if is_other_system; then return; fi
         restore_try=$((restore_try + 1))
     done
 }

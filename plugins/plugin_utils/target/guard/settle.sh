@@ -13,7 +13,8 @@
 # is_ignored UNIT: does one of the patterns match it? Names are also compared as they are, since `\` escapes in patterns.
 is_ignored() (
     set -f
-    for pattern in $(request ignored_units); do
+    recall request/ignored_units
+    for pattern in $TEXT; do
         # shellcheck disable=SC2254 # it is a pattern
         case $1 in "$pattern" | $pattern) exit 0 ;; esac
     done
@@ -24,7 +25,8 @@ is_ignored() (
 # says that they do not count. FLAPPING are services that systemd restarts again and again: they may run whenever the
 # guard looks. Fails with UNITS_PROBLEM if that cannot be told.
 compare_failed_units() {
-    failed_before=$(old failed_units)
+    recall old/failed_units
+    failed_before=$TEXT
     NEW_FAILED='' NEW_IGNORED='' UNITS_PROBLEM=''
     if ! all_failed=$(failed_units); then
         UNITS_PROBLEM=$UNITS_SILENT
@@ -66,35 +68,55 @@ only_failed() {
 
 SETTLE_PATIENCE=5       # services that still start or restart are judged as they are after so many times `settle`
 
-settle_time() { request settle | grep -x '[0-9]\{1,6\}' || echo 0; }
-
-longest_settling() { echo $((SETTLE_PATIENCE * $(settle_time))); }
+# Set SETTLE_TIME and LONGEST_SETTLING, in seconds.
+find_settle_time() {
+    recall request/settle
+    SETTLE_TIME=0
+    if is_number "$TEXT" && [ "${#TEXT}" -le 6 ]; then SETTLE_TIME=$TEXT; fi
+    LONGEST_SETTLING=$((SETTLE_PATIENCE * SETTLE_TIME))
+}
 
 watches_services() {
-    [ -n "$KIND_CHECK_UNITS" ] && [ "$(settle_time)" != 0 ] && [ "$(request failed_units)" != ignore ]
+    [ -n "$KIND_CHECK_UNITS" ] || return 1
+    find_settle_time
+    [ "$SETTLE_TIME" != 0 ] && ! asked_for failed_units ignore
 }
 
 # SETTLING is not empty while services are watched.
 begin_settling() {
     SETTLING='' flapping_services=''
     if watches_services; then
-        services_before=$NEWLINE$(old services)$NEWLINE
-        failed_before=$(old failed_units)
-        if look_at_services; then SETTLING=$watched_services; else SETTLING=unknown; fi
+        recall old/services
+        services_before=$NEWLINE$TEXT$NEWLINE
+        recall old/failed_units
+        failed_before=$TEXT
+        next_look=0
+        if look_at_services; then
+            SETTLING=$watched_services
+            find_next_look
+        else
+            SETTLING=unknown
+        fi
     fi
     if [ -z "$SETTLING" ]; then
         end_settling
         return
     fi
     restarts_before=$watched_services
-    in_seconds "$(longest_settling)"
+    in_seconds "$LONGEST_SETTLING"
     settle_until=$MOMENT
     expect_quiet
 }
 
 expect_quiet() {
-    in_seconds "$(settle_time)"
+    in_seconds "$SETTLE_TIME"
     quiet_until=$MOMENT
+}
+
+# Once a second: what happens between two looks shows in the number of restarts.
+find_next_look() {
+    in_seconds 1
+    next_look=$MOMENT
 }
 
 # A controller that asks for a hold waits for this file.
@@ -126,9 +148,9 @@ look_at_services() {
         if names_line "$failed_before" "$service_name"; then continue; fi
         property NRestarts "$service_line"
         service_restarts=${VALUE:-0}
-        property SubState "$service_line"
         if is_login_service "$service_name" || restarts_by_itself || is_ignored "$service_name"; then continue; fi
         watched_services=$watched_services$service_name\ $service_restarts$NEWLINE
+        property SubState "$service_line"
         case $VALUE in
             running) continue ;;
             auto-restart*) WAITING_SERVICES=$WAITING_SERVICES$NEWLINE$service_name ;;
@@ -140,29 +162,28 @@ EOT
     if [ "$watched_services" = "$NEWLINE" ]; then watched_services=''; fi
 }
 
-is_login_service() { printf '%s\n' "$1" | grep -q -e "$LOGIN_SERVICES"; }
+is_login_service() { case $1 in ssh@* | sshd@* | user@* | user-runtime-dir@*) ;; *) false ;; esac; }
 
 # systemd restarted it before the activation already, and the activation did not: that would have reset the number.
-restarts_by_itself() (
-    case $services_before in *"$NEWLINE$service_name "*) ;; *) exit 1 ;; esac
-    before=${services_before#*"$NEWLINE$service_name "}
-    property NRestarts " ${before%%"$NEWLINE"*}"
+restarts_by_itself() {
+    case $services_before in *"$NEWLINE$service_name "*) ;; *) return 1 ;; esac
+    service_before=${services_before#*"$NEWLINE$service_name "}
+    property NRestarts " ${service_before%%"$NEWLINE"*}"
     [ "${VALUE:-0}" -gt 0 ] && [ "$service_restarts" -ge "$VALUE" ]
-)
+}
 
 # Look at the services. Fails if units have failed, with their names in NEW_FAILED, or if they are not known (UNITS_PROBLEM).
 settle() {
-    if [ -z "$SETTLING" ] || ! passed "${next_look:-0}"; then return 0; fi
-    # Once a second: what happens between two looks shows in the number of restarts.
-    in_seconds 1
-    next_look=$MOMENT
+    if [ -z "$SETTLING" ] || ! passed "$next_look"; then return 0; fi
+    find_next_look
     if ! look_at_services; then
         if ! passed "$settle_until"; then return 0; fi
         UNITS_PROBLEM=$UNITS_SILENT
         return 1
     fi
     # The number of restarts also shows a service that runs whenever the guard looks.
-    restarted_now=$(restarted_services)
+    restarted_now=
+    if [ "$watched_services" != "$restarts_before" ]; then restarted_now=$(restarted_services); fi
     restarts_before=$watched_services
     flapping_services=${restarted_now:-$flapping_services}
     settled='' FLAPPING=''

@@ -7,11 +7,12 @@
 # session or restarted user manager reaches it.
 
 verb_start() {
-    ID=$(arg id)
+    find_arg id
+    use_activation "$ARG"
     use_kind_asked_for
     check_toplevel
-    if [ "$(arg action)" != dry-activate ]; then refuse_pulled; fi
-    if [ "$(arg action)" = dry-activate ]; then
+    if ! arg_is action dry-activate; then refuse_pulled; fi
+    if arg_is action dry-activate; then
         say phase none
         say action dry-activate
         say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$(resolved "$PROFILE")" "$(current_system "$KIND_CURRENT" "$PROFILE")"
@@ -24,18 +25,19 @@ verb_start() {
     if [ -e "$STATE/activations/$ID" ]; then
         # The connection broke after the start, and ssh (`ssh_retries`) has sent the request again.
         use_activation "$ID"
-        if [ "$(request toplevel)" != "$TOPLEVEL" ]; then error id_used "the activation $ID exists already"; fi
+        if ! asked_for toplevel "$TOPLEVEL"; then error id_used "the activation $ID exists already"; fi
         say_status
         answer_ends
     fi
-    take_lock "$(arg deployer)"
+    find_arg deployer
+    take_lock "$ARG"
     if ! keeps_program; then
         release_lock
         say guard missing
         answer_ends
     fi
     recover_interrupted
-    if [ "$(arg force)" != 1 ] && is_unchanged; then
+    if ! arg_is force 1 && is_unchanged; then
         release_lock
         say phase none
         say unchanged 1
@@ -72,13 +74,15 @@ verb_start() {
 
 # Sets TOPLEVEL, SYSTEM and PROFILE from the arguments, or answers with an error.
 check_toplevel() {
-    TOPLEVEL=$(arg toplevel)
-    PROFILE=$(profile_asked_for)
+    find_arg toplevel
+    TOPLEVEL=$ARG
+    find_profile_asked_for
     have nix-store || error no_nix "nix-store was not found in PATH ($PATH)"
     if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
         error invalid_toplevel "$TOPLEVEL is not in this host's store, or not complete"
     fi
-    SYSTEM=$(system_of "$TOPLEVEL" "$(arg specialisation)")
+    find_arg specialisation
+    find_system_of "$TOPLEVEL" "$ARG"
     if [ -z "$SYSTEM" ]; then
         error no_specialisation "$TOPLEVEL has no specialisation $(arg specialisation)"
     fi
@@ -86,9 +90,9 @@ check_toplevel() {
     if [ -n "$missing" ]; then
         error missing_files "$TOPLEVEL is not a system of the kind $(arg kind): it lacks $(listed "$missing")"
     fi
-    built_for=$(get "$TOPLEVEL/system")
-    if ! runs_here "$built_for"; then
-        error wrong_system "$TOPLEVEL was built for $built_for, but this host is $(nix_system)"
+    read_text "$TOPLEVEL/system"
+    if ! runs_here "$TEXT"; then
+        error wrong_system "$TOPLEVEL was built for $TEXT, but this host is $NIX_SYSTEM"
     fi
 }
 
@@ -111,38 +115,43 @@ check_boot_default() {
 
 # Print why the requested action would not change what boots, as it should; nothing if it would.
 boot_default_hindrance() {
-    if [ -n "$KIND_HAS_BOOT_DEFAULT" ] && [ "$(arg action)" != test ]; then boot_choice_problem; fi
+    if [ -n "$KIND_HAS_BOOT_DEFAULT" ] && ! arg_is action test; then boot_choice_problem; fi
 }
 
 use_kind_asked_for() {
+    find_arg activate_command
     # shellcheck disable=SC2034 # kinds/profile.sh reads it
-    ACTIVATE_COMMAND=$(arg activate_command)
-    use_kind "$(arg kind)" || error bad_request "unknown kind $(arg kind)"
+    ACTIVATE_COMMAND=$ARG
+    find_arg kind
+    use_kind "$ARG" || error bad_request "unknown kind $ARG"
 }
 
-# The requested profile, or the kind's default, which only the host may know.
-profile_asked_for() {
-    profile_given=$(arg profile)
-    if [ -z "$profile_given" ] && kind_has find_profile; then "${KIND}_find_profile" </dev/null; else
-        expanded "${profile_given:-$KIND_PROFILE}"
+# Set PROFILE to the requested one, or to the kind's default, which only the host may know.
+find_profile_asked_for() {
+    find_arg profile
+    PROFILE=${ARG:-$KIND_PROFILE}
+    if [ -z "$ARG" ] && kind_has find_profile; then PROFILE=$("${KIND}_find_profile" </dev/null); else
+        case $PROFILE in "~"*) PROFILE=$(expanded "$PROFILE") ;; esac
     fi
 }
 
 # Does the host already run and boot the requested system?
 is_unchanged() {
     if ! has_booted_it; then return 1; fi
-    unchanged_profile=$(resolved "$PROFILE")
-    unchanged_current=$(current_system "$KIND_CURRENT" "$PROFILE")
-    if [ "$(arg action)" != test ] && [ "$unchanged_profile" != "$TOPLEVEL" ]; then return 1; fi
-    if [ "$(arg action)" = boot ] && [ "$SYSTEM" = "$TOPLEVEL" ]; then return 0; fi
-    [ "$unchanged_current" = "$SYSTEM" ] && ! failed_last
+    resolve "$PROFILE"
+    if ! arg_is action test && [ "$RESOLVED" != "$TOPLEVEL" ]; then return 1; fi
+    if arg_is action boot && [ "$SYSTEM" = "$TOPLEVEL" ]; then return 0; fi
+    find_running "$KIND_CURRENT" "$PROFILE"
+    [ "$RUNNING" = "$SYSTEM" ] && ! failed_last
 }
 
 # After a failure the running system counts as half-activated, whatever the links say.
 failed_last() {
     for found_id in $(activations); do
-        if [ "$(get "$STATE/activations/$found_id/request/profile")" != "$PROFILE" ]; then continue; fi
-        [ "$(get "$STATE/activations/$found_id/phase")" = failed ]
+        read_text "$STATE/activations/$found_id/request/profile"
+        if [ "$TEXT" != "$PROFILE" ]; then continue; fi
+        read_text "$STATE/activations/$found_id/phase"
+        [ "$TEXT" = failed ]
         return
     done
     false
@@ -188,7 +197,7 @@ abandon() {
 
 record_activation() {
     DIR=$STATE/new
-    rm -rf "$DIR"
+    if [ -e "$DIR" ]; then rm -rf "$DIR"; fi
     # Nothing could be compared with what is not known.
     if ! failed_before=$(failed_units) || ! states_before=$(service_states); then
         abandon units_unknown "$UNITS_SILENT (systemctl list-units, systemctl show)"
@@ -199,7 +208,8 @@ record_activation() {
     fi
     if ! mv "$DIR" "$STATE/activations/$ID"; then abandon state_unwritable "cannot write to $STATE/activations"; fi
     use_activation "$ID"
-    if ! add_gc_root new "$TOPLEVEL" || ! add_gc_root old "$(old system)" || ! add_gc_root profile "$(old toplevel)"; then
+    load_variables
+    if ! add_gc_root new "$TOPLEVEL" || ! add_gc_root old "$OLD_SYSTEM" || ! add_gc_root profile "$OLD_TOPLEVEL"; then
         abandon gc_root_failed "cannot make roots for the garbage collector"
     fi
     # A garbage collection may have run between the check and the root.
@@ -207,7 +217,7 @@ record_activation() {
         abandon invalid_toplevel "$TOPLEVEL has just been garbage-collected"
     fi
     prune_activations
-    if [ -n "$(result reboot_planned)" ]; then
+    if has_result reboot_planned; then
         reboot_hindrance=$(install_reboot_unit) || abandon no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"
     else
         install_boot_unit
@@ -220,11 +230,18 @@ write_record() { # FAILED_UNITS SERVICE_STATES
     for field in kind activate_command action specialisation \
         timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units ignored_units settle reboot \
         reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback; do
-        write "$DIR/request/$field" "$(arg "$field")" || return 1
+        find_arg "$field"
+        write "$DIR/request/$field" "$ARG" || return 1
     done
-    reboot=$(arg reboot_command)
-    revision=$(arg revision)
-    if [ -z "$revision" ] && [ "$(arg is_rollback)" = 1 ]; then revision=$(recorded_revision "$PROFILE" "$TOPLEVEL"); fi
+    find_arg reboot_command
+    reboot=$ARG
+    find_arg revision
+    revision=$ARG
+    if [ -z "$revision" ] && arg_is is_rollback 1; then revision=$(recorded_revision "$PROFILE" "$TOPLEVEL"); fi
+    resolve "$PROFILE"
+    profile_target=$RESOLVED
+    find_running "$KIND_CURRENT" "$PROFILE"
+    find_generation "$PROFILE"
     variables_asked_for >"$DIR/request/variables" &&
         write "$DIR/request/current" "$KIND_CURRENT" &&
         write "$DIR/request/reboot_command" "${reboot:-systemctl reboot || reboot}" &&
@@ -232,11 +249,11 @@ write_record() { # FAILED_UNITS SERVICE_STATES
         write "$DIR/request/toplevel" "$TOPLEVEL" &&
         write "$DIR/request/system" "$SYSTEM" &&
         write "$DIR/request/profile" "$PROFILE" &&
-        write "$DIR/old/system" "$(current_system "$KIND_CURRENT" "$PROFILE")" &&
-        write "$DIR/old/toplevel" "$(resolved "$PROFILE")" &&
-        write "$DIR/old/boot_default" "$([ -z "$KIND_HAS_BOOT_DEFAULT" ] || known_default "$(resolved "$PROFILE")" 2>/dev/null)" &&
+        write "$DIR/old/system" "$RUNNING" &&
+        write "$DIR/old/toplevel" "$profile_target" &&
+        write "$DIR/old/boot_default" "$([ -z "$KIND_HAS_BOOT_DEFAULT" ] || known_default "$profile_target" 2>/dev/null)" &&
         write "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
-        write "$DIR/old/generation" "$(generation_of "$PROFILE")" &&
+        write "$DIR/old/generation" "$GENERATION" &&
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
         { ! reboot_is_due || write_planned_reboot; } &&
         write_secrets_record &&
@@ -248,7 +265,8 @@ write_record() { # FAILED_UNITS SERVICE_STATES
         printf %s "$START_NOTES" >"$DIR/notes" &&
         find_boot_identity &&
         write "$DIR/boot" "$BOOT_IDENTITY" &&
-        in_seconds "$(longest_duration)" &&
+        find_longest_duration &&
+        in_seconds "$LONGEST_DURATION" &&
         write "$DIR/dead_man" "$MOMENT" &&
         in_seconds "$START_DEADLINE" &&
         write "$DIR/reports_by" "$MOMENT" &&
@@ -265,7 +283,7 @@ write_planned_reboot() {
 # Start the guard and its dead-man, and wait until the guard has reported.
 detach() {
     # If the new system lacks a tool, use that of the old one.
-    PATH=$PATH:$(old system)/sw/bin
+    PATH=$PATH:$OLD_SYSTEM/sw/bin
     if ! detach_output=$(begin_work 2>&1); then
         abandon runner_not_started "the service manager did not start the guard: $detach_output"
     fi

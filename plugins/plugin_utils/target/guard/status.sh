@@ -13,14 +13,16 @@ say_pair() {
     say profile "$3"
     say old_toplevel "$4"
     say old_system "$5"
-    say new_generation "$(generation_of "$3")"
+    find_generation "$3"
+    say new_generation "$GENERATION"
     # While the profile is set and the boot loader is not, the boot default is unknown.
-    if [ "$(phase)" = committing ]; then return; fi
-    if [ -n "$(result boot_prepared)" ] && [ -z "$(result commit_begun)" ]; then
+    if is_in_phase committing; then return; fi
+    if has_result boot_prepared && ! has_result commit_begun; then
         say boot_default old
         return
     fi
-    case $(resolved "$3") in
+    resolve "$3"
+    case $RESOLVED in
         # Without an earlier generation nothing is known about what boots.
         '') ;;
         "$1") say boot_default new ;;
@@ -28,39 +30,55 @@ say_pair() {
     esac
 }
 
+# say_recalled KEY PART: report a part of the record
+say_recalled() {
+    recall "$2"
+    say "$1" "$TEXT"
+}
+
+# The same for a part with several lines.
+say_lines_of() {
+    recall "$2"
+    say_lines "$1" "$TEXT"
+}
+
 say_status() {
     load_activation
-    status_phase=$(phase)
+    find_phase
+    status_phase=$PHASE
     say phase "$status_phase"
-    say action "$(request action)"
-    say kind "$(request kind)"
-    say deployer "$(request deployer)"
+    for status_key in action kind deployer; do say_recalled "$status_key" "request/$status_key"; done
     say_pair "$TOPLEVEL" "$SYSTEM" "$PROFILE" "$OLD_TOPLEVEL" "$OLD_SYSTEM"
-    say old_generation "$(old generation)"
+    say_recalled old_generation old/generation
     for status_key in reason message exit_code commit_exit_code roll_back_exit_code; do
-        say "$status_key" "$(result "$status_key")"
+        say_recalled "$status_key" "result/$status_key"
     done
-    say_lines failed_unit "$(result failed_units)"
-    say_lines failed_unit_before "$(old failed_units)"
-    if [ -n "$(result left_running)" ]; then say left_running 1; fi
-    say other_system "$(result other_system)"
+    say_lines_of failed_unit result/failed_units
+    say_lines_of failed_unit_before old/failed_units
+    if has_result left_running; then say left_running 1; fi
+    say_recalled other_system result/other_system
     say_reboot
     say_reboot_progress
     if ! is_final "$status_phase" && ! is_attended; then
         say interrupted 1
     elif [ "$status_phase" = awaiting-confirmation ]; then
-        seconds_until "$(get "$DIR/deadline")"
+        recall deadline
+        seconds_until "$TEXT"
         say seconds_left "$TIME_LEFT"
     fi
-    say_lines note "$(get "$DIR/notes")"
-    say_lines phase_time "$(get "$DIR/history")"
+    say_lines_of note notes
+    say_lines_of phase_time history
     say_end_of log "$DIR/log"
     say log_path "$DIR/log"
 }
 
+# Only what has been activated can lack a reboot, so the systems are compared at the end alone.
 say_reboot() {
+    recall result/reason
+    status_reason=$TEXT
+    if [ "$status_reason" != reboot_required ] && [ "$status_phase" != committed ]; then return; fi
     status_reasons=$(reboot_reasons "$KIND_BOOTED" "$SYSTEM" "$KIND_CURRENT")
-    if [ "$(result reason)" = reboot_required ] || { [ "$(phase)" = committed ] && [ -n "$status_reasons" ]; }; then
+    if [ "$status_reason" = reboot_required ] || [ -n "$status_reasons" ]; then
         say reboot_required 1
         say_lines reboot_reason "$status_reasons"
     fi

@@ -9,14 +9,21 @@ START_DEADLINE=30       # seconds until the detached guard must have reported
 DEAD_MAN_INTERVAL=10    # seconds between looks at whether the guard is still alive
 DEAD_MAN_MARGIN=60      # seconds beyond the sum of all limits after which a guard that lives counts as stuck
 
-# The longest time that an activation may take between two reboots.
-longest_duration() {
-    echo $((2 * $(request timeout_activation) + 2 * $(request timeout_confirm) + 2 * $(request timeout_roll_back) +
-        2 * $(request timeout_reboot) + $(longest_secrets) + $(longest_settling) + DEAD_MAN_MARGIN))
+# Set LONGEST_DURATION to the longest time that an activation may take between two reboots, in seconds.
+find_longest_duration() {
+    find_settle_time
+    LONGEST_DURATION=$((LONGEST_SETTLING + DEAD_MAN_MARGIN))
+    for limit_name in timeout_activation timeout_confirm timeout_roll_back timeout_reboot; do
+        find_limit "$limit_name"
+        LONGEST_DURATION=$((LONGEST_DURATION + 2 * LIMIT))
+    done
+    find_longest_secrets
+    LONGEST_DURATION=$((LONGEST_DURATION + LONGEST_SECRETS))
 }
 
 # Start the dead-man first. When the guard's main process ends, by any signal, ExecStopPost takes over.
 start_units() {
+    find_longest_duration
     find_text "$DIR/guard.sh"
     guard_file=$FOUND
     run_unit "nixferry-$ID-deadman" --on-active="$DEAD_MAN_INTERVAL" --on-unit-inactive="$DEAD_MAN_INTERVAL" \
@@ -24,7 +31,7 @@ start_units() {
     # The copy may be gone when the activation has ended.
     stop_post="ExecStopPost=-$NIXFERRY_SH $guard_file stopped"
     # Before systemd 240 no service type reports a program that could not be started.
-    run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$(longest_duration)" \
+    run_unit "nixferry-$ID" -p "$stop_post" -p KillSignal=SIGKILL -p "TimeoutStopSec=$LONGEST_DURATION" \
         --service-type=exec "$NIXFERRY_SH" "$guard_file" run 2>/dev/null ||
         run_unit "nixferry-$ID" -p "$stop_post" "$NIXFERRY_SH" "$guard_file" run
 }
@@ -34,7 +41,8 @@ begin_work() { if has_service_manager; then start_units; else begin_work_alone; 
 begin_work_alone() {
     find_text "$DIR/guard.sh"
     for detached_verb in watch run; do
-        own_session "$NIXFERRY_SH" "$FOUND" "$detached_verb" </dev/null >>"$(log_place)" 2>&1 3>&- &
+        find_log
+        own_session "$NIXFERRY_SH" "$FOUND" "$detached_verb" </dev/null >>"$LOG_PLACE" 2>&1 3>&- &
     done
 }
 
@@ -81,8 +89,8 @@ install_boot_unit() {
 }
 
 remove_boot_unit() {
-    rm -f "$UNITS/$BOOT_TARGET.wants/$(boot_unit)" "$UNITS/$(boot_unit)"
-    if [ ! -e "$ROOT$CONTROL_UNITS/$(boot_unit)" ]; then return; fi
+    if [ -z "$KIND_HAS_BOOT_DEFAULT" ]; then rm -f "$UNITS/$BOOT_TARGET.wants/$(boot_unit)" "$UNITS/$(boot_unit)"; fi
+    if [ ! -e "$ROOT$CONTROL_UNITS/nixferry-$ID-recover.service" ]; then return; fi
     for target in $REBOOT_TARGETS; do rm -f "$ROOT$CONTROL_UNITS/$target.wants/$(boot_unit)"; done
     rm -f "$ROOT$CONTROL_UNITS/$(boot_unit)"
     # Without this, a target that wanted the unit would start it again.

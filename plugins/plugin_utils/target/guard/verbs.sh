@@ -7,10 +7,11 @@
 
 # Load the activation that a verb is about, and record the contact for reboot_if_unreachable.
 use_named_activation() {
-    use_activation "$(arg id)"
+    find_arg id
+    use_activation "$ARG"
     if ! is_there "$DIR/phase"; then error no_activation "this host knows no activation $ID"; fi
     read_clock
-    keep "$STATE/contact" "$NOW"
+    keep "$STATE/contact" "$CLOCK"
     save_unsaved 2>/dev/null
 }
 
@@ -21,7 +22,8 @@ wait_while() {
     begin_waiting
     shift
     while ! passed "$wait_until"; do
-        case " $* " in *" $(phase) "*) ;; *) return 0 ;; esac
+        find_phase
+        case " $* " in *" $PHASE "*) ;; *) return 0 ;; esac
         if ! is_attended; then return 0; fi
         nap
     done
@@ -31,35 +33,42 @@ wait_while() {
 
 verb_status() {
     use_named_activation
-    # shellcheck disable=SC2046 # phases are words
-    wait_while "$(arg seconds)" $(arg wait_while)
+    find_arg wait_while
+    status_while=$ARG
+    find_arg seconds
+    # shellcheck disable=SC2086 # phases are words
+    wait_while "$ARG" $status_while
     say_status
     answer_ends
 }
 
 verb_confirm() {
     use_named_activation
-    case $(phase) in
+    find_phase
+    case $PHASE in
         awaiting-confirmation) keep "$DIR/confirm" '' || error state_unwritable "cannot write to $DIR" ;;
         *)
             # After a lost connection the controller may confirm once more.
-            if ! is_there "$DIR/confirm"; then error not_awaiting "the activation is $(phase): $(result message)"; fi
+            if ! is_there "$DIR/confirm"; then error not_awaiting "the activation is $PHASE: $(result message)"; fi
             ;;
     esac
-    wait_while "$(arg seconds)" awaiting-confirmation committing rolling-back
+    find_arg seconds
+    wait_while "$ARG" awaiting-confirmation committing rolling-back
     say_status
     answer_ends
 }
 
 verb_abort() {
     use_named_activation
-    case $(phase) in
-        committing | committed) error too_late "the activation is $(phase)" ;;
+    find_phase
+    case $PHASE in
+        committing | committed) error too_late "the activation is $PHASE" ;;
         prepared | activating | awaiting-confirmation)
             keep "$DIR/abort" "$(arg reason)" || error state_unwritable "cannot write to $DIR"
             ;;
     esac
-    wait_while "$(arg seconds)" prepared activating awaiting-confirmation committing rolling-back
+    find_arg seconds
+    wait_while "$ARG" prepared activating awaiting-confirmation committing rolling-back
     say_status
     answer_ends
 }
@@ -67,8 +76,9 @@ verb_abort() {
 # More time to confirm, for a controller that waits for other hosts. The dead-man's deadline moves first.
 verb_hold() {
     use_named_activation
-    if [ "$(phase)" != awaiting-confirmation ]; then error not_awaiting "the activation is $(phase): $(result message)"; fi
-    in_seconds "$(arg seconds)"
+    if ! is_in_phase awaiting-confirmation; then error not_awaiting "the activation is $(phase): $(result message)"; fi
+    find_arg seconds
+    in_seconds "${ARG:-0}"
     hold_until=$MOMENT
     if ! { keep "$DIR/dead_man" "$(($(get "$DIR/dead_man") + hold_until - $(get "$DIR/deadline")))" &&
         keep "$DIR/held" "$hold_until" && keep "$DIR/deadline" "$hold_until"; }; then
@@ -81,10 +91,11 @@ verb_hold() {
 
 # All hosts of a transaction have to know whether the services stay up before one of them is confirmed.
 await_settled() {
-    in_seconds "$(longest_settling)"
+    find_settle_time
+    in_seconds "$LONGEST_SETTLING"
     settled_until=$MOMENT
     begin_waiting
-    until is_there "$DIR/settled" || [ "$(phase)" != awaiting-confirmation ] || passed "$settled_until"; do nap; done
+    until is_there "$DIR/settled" || ! is_in_phase awaiting-confirmation || passed "$settled_until"; do nap; done
 }
 
 verb_recover() {
@@ -111,18 +122,20 @@ verb_run() {
 
 # Roll back if the guard is gone. Called by its unit when it stops, and regularly by the dead-man.
 verb_rescue() {
-    if has_ended || ! is_this_boot "$(get "$DIR/boot")"; then
+    recall boot
+    if ! is_this_boot "$TEXT" || has_ended; then
         disarm_dead_man
         return
     fi
     # A host that shuts down boots the old boot default next. Activating now would only disturb the shutdown.
     if has_service_manager && [ "$(bounded 30 systemctl "$MANAGER_SCOPE" is-system-running)" = stopping ]; then return; fi
     # On a busy host the dead-man may look before the guard has reported. The guard has as long as `start` waits for it.
-    reports_by=$(get "$DIR/reports_by")
-    if ! is_there "$DIR/worker" && ! passed "${reports_by:-0}"; then return; fi
+    recall reports_by
+    if ! is_there "$DIR/worker" && ! passed "${TEXT:-0}"; then return; fi
     # Look twice: two guards at work at the same time would be worst.
     if worker_lives || { pause 1 && worker_lives; }; then
-        if ! passed "$(get "$DIR/dead_man")"; then return; fi
+        recall dead_man
+        if ! passed "$TEXT"; then return; fi
         kill -KILL "$OWNER_PID"
         nap
     fi
@@ -166,30 +179,10 @@ verb_watch() {
 
 # --- entry point ---------------------------------------------------------------------------------------------------
 
-# driver FUNCTION: run a program of the activation's kind, with the variables that run_program has exported
-run_driver() {
-    # shellcheck disable=SC2034 # kinds/profile.sh reads it
-    ACTIVATE_COMMAND=$(request activate_command)
-    PATH=$CALLER_PATH
-    unset LC_ALL
-    if [ -n "$CALLER_LOCALE" ]; then export LC_ALL="$CALLER_LOCALE"; fi
-    if [ -n "$CALLER_RUNTIME_DIR" ]; then export XDG_RUNTIME_DIR="$CALLER_RUNTIME_DIR"; fi
-    set +u
-    "$1"
-}
-
 main() {
     case ${1:-} in
-        run | rescue | stopped | watch | boot | undo | driver)
-            DIR=${0%/*}
-            ID=${DIR##*/}
-            use_state "${DIR%/activations/*}"
-            if [ "$STATE" = "$COPIES" ]; then use_state "$(state_directory)"; fi
-            use_activation "$ID"
-            if [ "$1" = driver ]; then
-                run_driver "$2"
-                exit
-            fi
+        run | rescue | stopped | watch | boot | undo)
+            use_own_activation
             exec 3>/dev/null
             make_memory_place
             "verb_$1"

@@ -5,27 +5,51 @@
 #
 # The answer to the controller: key=value lines on descriptor 3.
 
-# Other bytes are written as %xx, so that every value fits on one line.
+NEWLINE='
+'
+
+# Bytes outside printable ASCII, and %, are written as %xx, so that every value fits on one line.
 say() {
     case $2 in
-        *[!A-Za-z0-9/._:@,+=\ -]*)
-            said_bytes=$(printf %s "$2" | od -An -v -tx1 | tr -s ' \t\n' '%%%')
-            printf '%s=%s\n' "$1" "${said_bytes%\%}" >&3
-            ;;
+        *[!\ -\$\&-~]*) say_bytes "$1" "$(printf %s "$2" | as_bytes)" ;;
         *) printf '%s=%s\n' "$1" "$2" >&3 ;;
     esac
 }
 
+as_bytes() { od -An -v -tx1 | tr -s ' \t\n' '%%%'; }
+
+say_bytes() { printf '%s=%s\n' "$1" "${2%\%}" >&3; } # KEY BYTES
+
+# split_lines TEXT FUNCTION WORD...: call the function with the words and the lines of TEXT that are not empty
+split_lines() {
+    split_text=$1
+    shift
+    set -f
+    IFS=$NEWLINE
+    # shellcheck disable=SC2086 # lines
+    set -- "$@" $split_text
+    # The shell splits at spaces, tabs and newlines again.
+    unset IFS
+    set +f
+    "$@"
+}
+
 # say_lines KEY TEXT: one pair for each line
-say_lines() {
-    printf '%s\n' "$2" | while IFS= read -r said_line; do
-        if [ -n "$said_line" ]; then say "$1" "$said_line"; fi
-    done
+say_lines() { split_lines "$2" say_each "$1"; }
+
+say_each() { # KEY VALUE...
+    said_key=$1
+    shift
+    for said_line; do say "$said_key" "$said_line"; done
 }
 
 # say_end_of KEY FILE: the last 16 KiB
 say_end_of() {
-    if [ -s "$2" ]; then say "$1" "$(tail -c 16384 "$2")"; fi
+    if [ ! -s "$2" ]; then return 0; fi
+    end_bytes=$(tail -c 16384 "$2" | as_bytes)
+    end_bytes=${end_bytes%\%}
+    while :; do case $end_bytes in *%0a) end_bytes=${end_bytes%\%0a} ;; *) break ;; esac; done
+    say_bytes "$1" "$end_bytes"
 }
 
 # Join lines into one.

@@ -51,11 +51,13 @@ claim() {
 claim_stale() {
     claim_after=$1.after.$(as_name "$claim_seen")
     while ! ln "$claim_mine" "$claim_after" 2>/dev/null; do
-        claim_holder=$(get "$claim_after")
+        read_text "$claim_after"
+        claim_holder=$TEXT
         if owner_lives "$claim_after" || [ -z "$claim_holder" ]; then return 1; fi
         claim_after=$1.after.$(as_name "$claim_holder")
     done
-    if [ "$(get "$1")" != "$claim_seen" ]; then
+    read_text "$1"
+    if [ "$TEXT" != "$claim_seen" ]; then
         rm -f "$claim_after"
         read_owner "$1"
         return 1

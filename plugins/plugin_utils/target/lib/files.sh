@@ -56,8 +56,8 @@ append() {
     drop_copy "$1"
     find_text "$1"
     if printf '%s\n' "$2" 2>/dev/null >>"$FOUND"; then return 0; fi
-    append_before=$(get "$1" 2>/dev/null)
-    keep "$1" "${append_before:+$append_before
+    read_text "$1" 2>/dev/null
+    keep "$1" "${TEXT:+$TEXT
 }$2"
     drop_copy "$1"
 }
@@ -130,29 +130,51 @@ write() { printf '%s\n' "$2" >"$1"; }
 # Fails if no room is kept (any more).
 make_room() { [ -n "${DIR:-}" ] && [ -e "$DIR/room" ] && rm -f "$DIR/room"; }
 
-# Print a small file, or nothing. Called so often that starting a program each time would take too long.
+# read_text FILE: set TEXT to the text of a small file, without newlines at its end; empty without the file. The guard reads
+# files all the time: neither a program nor a $(...) is needed for it, which would cost a process.
 # What is in main memory goes as soon as the disk has it, also between two steps of this function.
-get() {
+read_text() {
     find_text "$1"
-    if [ "$FOUND" != "$1" ] && { print_lines <"$FOUND"; } 2>/dev/null; then return 0; fi
-    if [ -f "$1" ]; then print_lines <"$1"; fi
+    TEXT=
+    if [ "$FOUND" != "$1" ] && { read_lines <"$FOUND"; } 2>/dev/null; then return 0; fi
+    if [ -f "$1" ]; then read_lines <"$1"; fi
 }
 
-print_lines() { while IFS= read -r got_line || [ -n "$got_line" ]; do printf '%s\n' "$got_line"; done; }
+read_lines() {
+    TEXT=
+    while IFS= read -r read_line || [ -n "$read_line" ]; do TEXT=$TEXT$read_line$NEWLINE; done
+    while :; do case $TEXT in *"$NEWLINE") TEXT=${TEXT%"$NEWLINE"} ;; *) return 0 ;; esac; done
+}
 
-# After damage to the disk the file may contain anything.
-first_line() {
+# Print such a file.
+get() {
+    read_text "$1"
+    if [ -n "$TEXT" ]; then printf '%s\n' "$TEXT"; fi
+}
+
+# Set FIRST_LINE to that of FILE; empty without it. After damage to the disk the file may contain anything.
+read_first_line() {
+    FIRST_LINE=
     [ -f "$1" ] || return 0
-    { IFS= read -r found_line <"$1"; } 2>/dev/null && printf '%s\n' "$found_line"
+    { IFS= read -r FIRST_LINE <"$1"; } 2>/dev/null || FIRST_LINE=
+}
+
+# Print it.
+first_line() {
+    read_first_line "$1"
+    if [ -n "$FIRST_LINE" ]; then printf '%s\n' "$FIRST_LINE"; fi
 }
 
 # Move away what lies in the place of a file of the guard.
 set_aside() { if [ -e "$1" ] || [ -L "$1" ]; then mv "$1" "$1.garbage.$$"; fi; }
 
-# Print the real path; nothing if it does not exist. `readlink -f` is missing on older macOS.
-resolved() {
-    [ -e "$1" ] || return 0
-    readlink -f "$1" 2>/dev/null || realpath "$1" 2>/dev/null || (
+# resolve PATH: set RESOLVED to the real path; empty if it does not exist. The shell itself knows that of a directory.
+# `readlink -f` is missing on older macOS.
+resolve() {
+    RESOLVED=
+    if [ -d "$1" ]; then RESOLVED=$(CDPATH='' cd -P "$1" 2>/dev/null && pwd -P); fi
+    if [ -n "$RESOLVED" ] || [ ! -e "$1" ]; then return 0; fi
+    RESOLVED=$(readlink -f "$1" 2>/dev/null) || RESOLVED=$(realpath "$1" 2>/dev/null) || RESOLVED=$(
         path=$1
         while [ -L "$path" ]; do
             target=$(readlink "$path")
@@ -162,16 +184,34 @@ resolved() {
     )
 }
 
+# Print the real path.
+resolved() {
+    resolve "$1"
+    if [ -n "$RESOLVED" ]; then printf '%s\n' "$RESOLVED"; fi
+}
+
 # Where NixOS puts boot entries and the EFI system partition (boot.loader.efi.efiSysMountPoint)
 BOOT_PLACES='/boot /boot/efi /efi'
 
 # Flush to the disk what has to survive a power cut: the record, the profile and the boot default, which may lie on
 # different file systems. Fails if the record may not survive.
 durable() {
+    if is_all_durable; then return 0; fi
     on_disk "$STATE"
     durable_result=$?
     is_system_durable
     return "$durable_result"
+}
+
+# The same by one program. If that fails, which it also does if it knows no -f, each place has to be asked.
+is_all_durable() {
+    durable_profile=${PROFILE-}
+    set -- "$STATE"
+    if [ -d "${durable_profile%/*}" ]; then set -- "$@" "${durable_profile%/*}"; fi
+    for durable_place in $BOOT_PLACES; do
+        if [ -d "$ROOT$durable_place" ]; then set -- "$@" "$ROOT$durable_place"; fi
+    done
+    sync -f "$@" 2>/dev/null
 }
 
 # The same without the record. Fails if the profile or the boot default may not survive.

@@ -11,7 +11,8 @@ lock_lives() {
     [ -n "$OWNER_ID" ] && is_this_boot "$OWNER_BOOT" || return 1
     (
         use_activation "$OWNER_ID"
-        ! is_final "$(phase)" && worker_lives
+        find_phase
+        ! is_final "$PHASE" && worker_lives
     )
 }
 

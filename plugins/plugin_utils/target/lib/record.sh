@@ -22,15 +22,40 @@
 # power cut must not forget (save_result, enter_phase), the disk has to take the record, or the guard rolls back. Lost may
 # be the output of programs.
 
+# recall KEY: set TEXT to a part of the record, such as request/action. The other functions print, which costs a process.
+recall() { read_text "$DIR/$1"; }
 request() { get "$DIR/request/$1"; }
 old() { get "$DIR/old/$1"; }
 result() { get "$DIR/result/$1"; }
+has_result() {
+    recall "result/$1"
+    [ -n "$TEXT" ]
+}
 set_result() { keep "$DIR/result/$1" "$2"; }
 # Fails if a power cut would forget it.
 save_result() { put "$DIR/result/$1" "$2"; }
-wanted() { [ "$(request "$1")" = 1 ]; }
+# asked_for KEY VALUE
+asked_for() {
+    recall "request/$1"
+    [ "$TEXT" = "$2" ]
+}
+wanted() { asked_for "$1" 1; }
+# Set LIMIT to the seconds of the request.
+find_limit() {
+    recall "request/$1"
+    LIMIT=$TEXT
+    if ! is_number "$LIMIT"; then LIMIT=$UNKNOWN_LIMIT; fi
+}
 
 phase() { get "$DIR/phase"; }
+find_phase() {
+    recall phase
+    PHASE=$TEXT
+}
+is_in_phase() {
+    recall phase
+    [ "$TEXT" = "$1" ]
+}
 
 ROOM_BYTES=131072
 
@@ -53,11 +78,17 @@ has_room() {
     return "$room_found"
 }
 
-# The file that a program prints to. Some programs fail if they cannot print: on a full disk they get /dev/null.
-printing_place() { if has_room || { make_room && has_room; }; then echo "$DIR/log"; else echo /dev/null; fi; }
+# Set RUN_LOG to the file that a program prints to. Some programs fail if they cannot print: on a full disk they get
+# /dev/null.
+# shellcheck disable=SC2034 # guard/program.sh reads it
+find_run_log() { if has_room || { make_room && has_room; }; then RUN_LOG=$DIR/log; else RUN_LOG=/dev/null; fi; }
 
 # The same for a command that prints little. A command whose redirection fails is not run at all.
-log_place() { if true 2>/dev/null >>"$DIR/log"; then echo "$DIR/log"; else echo /dev/null; fi; }
+find_log() { if true 2>/dev/null >>"$DIR/log"; then LOG_PLACE=$DIR/log; else LOG_PLACE=/dev/null; fi; }
+log_place() {
+    find_log
+    echo "$LOG_PLACE"
+}
 
 prepare_phases() {
     mkdir "$DIR/phases"
@@ -77,8 +108,8 @@ is_final() { case $1 in committed | rolled-back | failed) true ;; *) false ;; es
 
 # Has the activation ended, as far as can be told? One whose phase cannot be read may have been committed, and is left alone.
 has_ended() {
-    ended_phase=$(phase 2>/dev/null)
-    is_final "$ended_phase" || { [ -z "$ended_phase" ] && is_unreadable "$DIR/phase"; }
+    find_phase 2>/dev/null
+    is_final "$PHASE" || { [ -z "$PHASE" ] && is_unreadable "$DIR/phase"; }
 }
 
 # Fails if a power cut would forget the new phase.
@@ -86,9 +117,10 @@ enter_phase() {
     # What `date` prints without a format, behind the seconds since the epoch
     phase_began=$(date '+%s %a %b %e %H:%M:%S %Z %Y')
     read_clock
-    append "$DIR/history" "$1 ${phase_began%% *} $((NOW / NIXFERRY_SECOND))"
-    echo "--- nixferry: $1, ${phase_began#* }" >>"$(log_place)"
-    if [ "$(phase)" = "$1" ]; then return 0; fi
+    append "$DIR/history" "$1 ${phase_began%% *} $((CLOCK / NIXFERRY_SECOND))"
+    find_log
+    echo "--- nixferry: $1, ${phase_began#* }" >>"$LOG_PLACE"
+    if is_in_phase "$1"; then return 0; fi
     if [ -f "$DIR/phases/$1" ] && mv -f "$DIR/phases/$1" "$DIR/phase"; then
         drop_unsaved "$DIR/phase"
         put_copy "$DIR/phase" "$1"
@@ -107,7 +139,8 @@ start_note() {
 
 note() {
     append "$DIR/notes" "$1"
-    printf '%s\n' "--- nixferry: $1" >>"$(log_place)"
+    find_log
+    printf '%s\n' "--- nixferry: $1" >>"$LOG_PLACE"
 }
 
 # Add to the message what the user has to know where only the message is shown
@@ -133,12 +166,18 @@ use_activation() {
 # Set the variables that the kind's programs see.
 # shellcheck disable=SC2034
 load_variables() {
-    TOPLEVEL=$(request toplevel)
-    SYSTEM=$(request system)
-    PROFILE=$(request profile)
-    OLD_TOPLEVEL=$(old toplevel)
-    OLD_SYSTEM=$(old system)
-    OLD_BOOT_DEFAULT=$(old boot_default)
+    recall request/toplevel
+    TOPLEVEL=$TEXT
+    recall request/system
+    SYSTEM=$TEXT
+    recall request/profile
+    PROFILE=$TEXT
+    recall old/toplevel
+    OLD_TOPLEVEL=$TEXT
+    recall old/system
+    OLD_SYSTEM=$TEXT
+    recall old/boot_default
+    OLD_BOOT_DEFAULT=$TEXT
 }
 
 # Make sure that the state directory exists, that only this user can change it, and that it can be written to.
@@ -187,12 +226,12 @@ make_memory_place() {
 # Copy what an activation reads, so that it ends well whatever becomes of the disk. On a full /run there is no copy.
 copy_record() {
     [ -n "$COPIES" ] && mkdir -p "$COPIES/activations" && copied_to=$COPIES/activations/$ID || return 0
-    rm -rf "$copied_to"
-    if ! {
-        mkdir "$copied_to.new" && (cd "$DIR" && for copied in request old result phase boot dead_man reports_by guard.sh; do
-            if [ -e "$copied" ]; then cp -R "$copied" "$copied_to.new" || exit; fi
-        done) && mv "$copied_to.new" "$copied_to"
-    } 2>/dev/null; then
+    if [ -e "$copied_to" ]; then rm -rf "$copied_to"; fi
+    set --
+    for copied in request old result phase boot dead_man reports_by guard.sh; do
+        if [ -e "$DIR/$copied" ]; then set -- "$@" "$DIR/$copied"; fi
+    done
+    if ! { mkdir "$copied_to.new" && cp -R "$@" "$copied_to.new" && mv "$copied_to.new" "$copied_to"; } 2>/dev/null; then
         rm -rf "$copied_to.new"
     fi
 }
@@ -240,10 +279,10 @@ save_unsaved() {
 }
 
 # Every activation, newest first
-activations() {
-    # shellcheck disable=SC2010 # a glob cannot sort by time; whatever is not an id is left out
-    ls -1t "$STATE/activations" 2>/dev/null | grep -v '[^0-9A-Za-z-]'
-}
+activations() { split_lines "$(ls -1t "$STATE/activations" 2>/dev/null)" print_ids; }
+
+# What is not an id is no activation.
+print_ids() { for listed_id; do case $listed_id in *[!0-9A-Za-z-]*) ;; *) echo "$listed_id" ;; esac; done; }
 
 # Is the process that has claimed the activation alive? Then OWNER_PID is its number.
 worker_lives() {
@@ -256,13 +295,18 @@ worker_lives() {
 
 # Does a process work on the activation?
 is_attended() {
-    owner_lives "$DIR/resumer" || { is_this_boot "$(get "$DIR/boot")" && worker_lives; }
+    if owner_lives "$DIR/resumer"; then return 0; fi
+    recall boot
+    is_this_boot "$TEXT" && worker_lives
 }
 
 # Activations that have begun and that no process works on any more. A damaged record does not count: its activation may
 # have been committed, and is not undone.
 interrupted_activations() {
     for found_id in $(activations); do
+        # Most have ended. No process is needed to see that.
+        read_text "$STATE/activations/$found_id/phase" 2>/dev/null
+        if is_final "$TEXT"; then continue; fi
         (
             use_activation "$found_id"
             if ! is_there "$DIR/phase" || has_ended || is_attended; then exit; fi

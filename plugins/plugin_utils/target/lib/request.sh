@@ -54,8 +54,6 @@ wait_while words =
 seconds seconds =
 reason text printable
 '
-NEWLINE='
-'
 REQUEST=''
 # Set by an installed guard. REQUEST_REFUSED is the error code for an invalid or forbidden request.
 INSTALLED_VERSION=${INSTALLED_VERSION:-}
@@ -77,7 +75,7 @@ only() {
 fits() {
     case $1 in
         text) [ "${#2}" -le 65536 ] ;;
-        line) [ "${#2}" -le 4096 ] && case $2 in *[$(printf '\001-\037\177')]*) return 1 ;; esac ;;
+        line) [ "${#2}" -le 4096 ] && case $2 in *[!\ -~]*) case $2 in *[$(printf '\001-\037\177')]*) return 1 ;; esac ;; esac ;;
         printable) only ' -~' "$2" 1000 ;;
         token) only '!-~' "$2" 200 ;;
         words) only 'a-z -' "$2" 200 ;;
@@ -157,18 +155,33 @@ print_decoded() {
     done
 }
 
-# encoded KEY: print the value as it came, or nothing
-encoded() {
+# find_encoded KEY: set ENCODED to the value as it came; empty if it is missing
+find_encoded() {
+    ENCODED=
     case $REQUEST in *"$NEWLINE$1="*) ;; *) return 0 ;; esac
-    encoded_value=${REQUEST#*"$NEWLINE$1="}
-    encoded_value=${encoded_value%%"$NEWLINE"*}
-    printf '%s\n' "$encoded_value"
+    ENCODED=${REQUEST#*"$NEWLINE$1="}
+    ENCODED=${ENCODED%%"$NEWLINE"*}
 }
 
-# arg KEY: print the decoded value, or nothing
+# find_arg KEY: set ARG to the decoded value; empty if it is missing
+find_arg() {
+    find_encoded "$1"
+    decode "$ENCODED"
+    ARG=$DECODED
+    # As in a $(...): no program gets a value that ends with a newline.
+    while :; do case $ARG in *"$NEWLINE") ARG=${ARG%"$NEWLINE"} ;; *) return 0 ;; esac; done
+}
+
+# arg_is KEY VALUE
+arg_is() {
+    find_arg "$1"
+    [ "$ARG" = "$2" ]
+}
+
+# arg KEY: print the decoded value
 arg() {
-    decode "$(encoded "$1")"
-    printf '%s\n' "$DECODED"
+    find_arg "$1"
+    printf '%s\n' "$ARG"
 }
 
 # replace_field KEY ENCODED: set the field, whatever the caller has given
@@ -189,8 +202,8 @@ read_request() {
     # A shell would silently drop a NUL.
     REQUEST=$NEWLINE$(head -c "$((REQUEST_BYTES + 1))" | tr '\000' '\001')$NEWLINE
     # A refusal has to name the verb, too.
-    request_verb=$(encoded verb)
-    if fits identifier "$request_verb"; then VERB=$request_verb; fi
+    find_encoded verb
+    if fits identifier "$ENCODED"; then VERB=$ENCODED; fi
     if [ "${#REQUEST}" -gt "$REQUEST_BYTES" ]; then refuse_request "the request is longer than $REQUEST_BYTES bytes"; fi
     case $REQUEST in *[!\ -~"$NEWLINE"]*) refuse_request "the request contains characters that are not allowed" ;; esac
     case $REQUEST in
@@ -200,14 +213,8 @@ read_request() {
 }
 
 judge_request() {
-    set -f
-    IFS=$NEWLINE
-    # shellcheck disable=SC2086 # lines
-    set -- $REQUEST
-    IFS=" $(printf '\t')$NEWLINE"
-    set +f
     request_seen=' '
-    for request_line; do judge_field "$request_line"; done
+    split_lines "$REQUEST" judge_fields
     case $VERB in
         probe) request_required=$REQUIRED_PROBE ;;
         start) request_required=$REQUIRED_START ;;
@@ -218,6 +225,8 @@ judge_request() {
         case $request_seen in *" $request_key "*) ;; *) refuse_request "$request_key is missing" ;; esac
     done
 }
+
+judge_fields() { for request_line; do judge_field "$request_line"; done; }
 
 judge_field() { # LINE
     request_key=${1%%=*}
@@ -233,8 +242,10 @@ judge_field() { # LINE
 }
 
 # Print the variables of the request, one a line, still encoded.
-variables_asked_for() {
-    printf '%s\n' "$REQUEST" | while IFS= read -r variable_line; do
+variables_asked_for() { split_lines "$REQUEST" print_variables; }
+
+print_variables() {
+    for variable_line; do
         case $variable_line in variable=*) printf '%s\n' "${variable_line#*=}" ;; esac
     done
 }

@@ -7,16 +7,23 @@
 
 link_of() { if [ -L "$1" ]; then readlink "$1"; fi; }
 
-# generation_of PROFILE: print the number N of the link PROFILE-N-link that PROFILE points to
-generation_of() {
-    generation=$(link_of "$1")
-    case $generation in
+# find_generation PROFILE: set GENERATION to the number N of the link PROFILE-N-link that PROFILE points to; empty without
+find_generation() {
+    GENERATION=
+    if [ -L "$1" ]; then profile_leads_to=$(readlink "$1"); else profile_leads_to=''; fi
+    case $profile_leads_to in
         *"${1##*/}"-*[0-9]-link)
-            generation=${generation%-link}
-            generation=${generation##*-}
-            case $generation in *[!0-9]*) ;; *) echo "$generation" ;; esac
+            profile_leads_to=${profile_leads_to%-link}
+            profile_leads_to=${profile_leads_to##*-}
+            case $profile_leads_to in *[!0-9]*) ;; *) GENERATION=$profile_leads_to ;; esac
             ;;
     esac
+}
+
+# Print it.
+generation_of() {
+    find_generation "$1"
+    if [ -n "$GENERATION" ]; then echo "$GENERATION"; fi
 }
 
 last_generation() {
@@ -42,8 +49,9 @@ expanded() {
     esac
 }
 
-# Print the running system: the target of the first of the kind's `current` links that exists.
-current_system() { # CURRENT PROFILE
+# Set RUNNING to the running system: the target of the first of the kind's `current` links that exists; empty without one.
+find_running() { # CURRENT PROFILE
+    RUNNING=
     for current_link in $1; do
         # shellcheck disable=SC2088 # the tilde is meant literally
         case $current_link in
@@ -52,14 +60,28 @@ current_system() { # CURRENT PROFILE
             *) current_link=$ROOT$current_link ;;
         esac
         if [ -e "$current_link" ]; then
-            resolved "$current_link"
+            resolve "$current_link"
+            RUNNING=$RESOLVED
             return
         fi
     done
 }
 
-# system_of TOPLEVEL SPECIALISATION: print the path to activate; nothing if it does not exist
-system_of() { if [ -z "$2" ]; then echo "$1"; else resolved "$1/specialisation/$2"; fi; }
+# Print it.
+current_system() { # CURRENT PROFILE
+    find_running "$@"
+    if [ -n "$RUNNING" ]; then printf '%s\n' "$RUNNING"; fi
+}
+
+# find_system_of TOPLEVEL SPECIALISATION: set SYSTEM to the path to activate; empty if it does not exist
+# shellcheck disable=SC2034 # other parts read it
+find_system_of() {
+    SYSTEM=$1
+    if [ -n "$2" ]; then
+        resolve "$1/specialisation/$2"
+        SYSTEM=$RESOLVED
+    fi
+}
 
 missing_files() { # TOPLEVEL SYSTEM NAMES
     for required_file in $3; do
@@ -67,17 +89,24 @@ missing_files() { # TOPLEVEL SYSTEM NAMES
     done
 }
 
-nix_system() {
-    machine=$(uname -m)
+# Set NIX_SYSTEM to Nix's name of this platform.
+find_nix_system() {
+    # The order of the two names is that of uname(1), whatever the order of the options.
+    machine=$(uname -s -m)
+    kernel=${machine%% *}
+    machine=${machine##* }
     case $machine in arm64) machine=aarch64 ;; i?86) machine=i686 ;; armv8l) machine=armv7l ;; esac
-    echo "$machine-$(uname -s | tr '[:upper:]' '[:lower:]')"
+    case $kernel in Linux) kernel=linux ;; Darwin) kernel=darwin ;; *) kernel=$(echo "$kernel" | tr '[:upper:]' '[:lower:]') ;; esac
+    NIX_SYSTEM=$machine-$kernel
 }
 
 # A kernel may run other platforms than its own. Refuse only what certainly cannot work.
 runs_here() {
-    if [ -z "$1" ] || [ "$1" = "$(nix_system)" ]; then return 0; fi
-    case $(nix_system):$1 in
-        x86_64-*:i?86-* | aarch64-*:arm* | aarch64-darwin:x86_64-darwin) [ "${1##*-}" = "$(nix_system | sed 's/.*-//')" ] ;;
+    if [ -z "$1" ]; then return 0; fi
+    find_nix_system
+    case $NIX_SYSTEM:$1 in
+        "$1:$1") ;;
+        x86_64-*:i?86-* | aarch64-*:arm* | aarch64-darwin:x86_64-darwin) [ "${1##*-}" = "${NIX_SYSTEM##*-}" ] ;;
         *) return 1 ;;
     esac
 }
@@ -88,19 +117,30 @@ runs_here() {
 reboot_reasons() {
     [ -n "$1" ] && [ -d "$ROOT$1" ] && [ -n "$2" ] || return 0
     for part in kernel initrd kernel-modules; do
-        if [ "$(resolved "$ROOT$1/$part")" != "$(resolved "$2/$part")" ]; then echo "$part"; fi
+        if ! leads_to_same "$ROOT$1/$part" "$2/$part"; then echo "$part"; fi
     done
     for part in kernel-params init-interface-version; do
-        if [ "$(get "$ROOT$1/$part")" != "$(get "$2/$part")" ]; then echo "$part"; fi
+        read_text "$ROOT$1/$part"
+        part_booted=$TEXT
+        read_text "$2/$part"
+        if [ "$part_booted" != "$TEXT" ]; then echo "$part"; fi
     done
     if inhibits_switch "$ROOT$1" "$2" || inhibits_switch "$ROOT$3" "$2"; then echo switch-inhibitors; fi
+}
+
+# Do two paths lead to the same place? Two files of the store with the same content may be one file with two names (-ef).
+leads_to_same() {
+    resolve "$1"
+    leads_to=$RESOLVED
+    resolve "$2"
+    [ "$leads_to" = "$RESOLVED" ]
 }
 
 # inhibits_switch OLD NEW: does an inhibitor of both systems differ? NixOS compares with the running system. The file is a
 # JSON object of strings, on one line or many. Another form, as in the first releases, counts as empty.
 inhibits_switch() {
     for inhibitors in "$1/switch-inhibitors" "$2/switch-inhibitors"; do
-        if [ "$(head -c 1 "$inhibitors" 2>/dev/null)" != '{' ]; then return 1; fi
+        if [ ! -s "$inhibitors" ] || [ "$(head -c 1 "$inhibitors" 2>/dev/null)" != '{' ]; then return 1; fi
     done
     inhibitor_lines "$1" "$2" | sort -u | sed 's/": *".*//' | uniq -d | grep -q .
 }

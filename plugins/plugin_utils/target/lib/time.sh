@@ -7,18 +7,18 @@
 
 # These functions set a variable and print nothing: a $(...) would cost a process each time, and they are called often.
 
-NOW=0
+CLOCK=0
 
-# Set NOW: hundredths of a second on a clock that cannot be set; without /proc (macOS) on the wall clock. It stays as it is
+# Set CLOCK: hundredths of a second on a clock that cannot be set; without /proc (macOS) on the wall clock. It stays as it is
 # if the clock cannot be read.
 if [ -r "$PROC/uptime" ]; then
     read_clock() {
         read -r clock_uptime _ <"$PROC/uptime" || return 0
         clock_fraction=${clock_uptime#*.}
-        NOW=$((${clock_uptime%%.*} * 100 + 1$clock_fraction - 100))
+        CLOCK=$((${clock_uptime%%.*} * 100 + 1$clock_fraction - 100))
     }
 else
-    read_clock() { NOW=$(date +%s)00; }
+    read_clock() { CLOCK=$(date +%s)00; }
 fi
 
 # Tests let a second last less than 100 hundredths.
@@ -39,7 +39,7 @@ is_number() {
 # in_seconds SECONDS: set MOMENT to the time in so many seconds
 in_seconds() {
     read_clock
-    if is_number "$1"; then MOMENT=$((NOW + $1 * NIXFERRY_SECOND)); else MOMENT=$((NOW + UNKNOWN_LIMIT * NIXFERRY_SECOND)); fi
+    if is_number "$1"; then MOMENT=$((CLOCK + $1 * NIXFERRY_SECOND)); else MOMENT=$((CLOCK + UNKNOWN_LIMIT * NIXFERRY_SECOND)); fi
 }
 
 # seconds_until MOMENT: set TIME_LEFT, rounded up
@@ -47,12 +47,12 @@ in_seconds() {
 seconds_until() {
     read_clock
     TIME_LEFT=0
-    if is_number "$1"; then TIME_LEFT=$((($1 - NOW + NIXFERRY_SECOND - 1) / NIXFERRY_SECOND)); fi
+    if is_number "$1"; then TIME_LEFT=$((($1 - CLOCK + NIXFERRY_SECOND - 1) / NIXFERRY_SECOND)); fi
 }
 
 passed() {
     read_clock
-    [ "$NOW" -ge "$1" ]
+    [ "$CLOCK" -ge "$1" ]
 }
 
 # Look often at first, since most waits are short, then less often. Tests set shorter naps.

@@ -9,9 +9,10 @@
 # Print the set for the activation: the one staged for it, or for a manual roll back the one that the older system ran
 # with. If it prints nothing, the placed secrets stay.
 secrets_of_start() {
-    if [ -n "$(arg secrets)" ]; then
-        arg secrets
-    elif [ "$(arg is_rollback)" = 1 ]; then
+    find_arg secrets
+    if [ -n "$ARG" ]; then
+        echo "$ARG"
+    elif arg_is is_rollback 1; then
         { read -r start_set start_toplevel <"$STATE/secrets/of/${TOPLEVEL##*/}"; } 2>/dev/null || return 0
         if [ "$start_toplevel" = "$TOPLEVEL" ] && [ -f "$STATE/secrets/sets/$start_set/index" ] &&
             [ "$start_set" != "$(get "$STATE/secrets/current")" ]; then
@@ -22,7 +23,8 @@ secrets_of_start() {
 
 # Answer with an error if the staged set is gone.
 check_staged_secrets() {
-    staged=$(arg secrets)
+    find_arg secrets
+    staged=$ARG
     if [ -z "$staged" ]; then return 0; fi
     case $staged in *[!0-9A-Za-z]*) error bad_request "not a valid set of secrets: $staged" ;; esac
     if [ -f "$STATE/secrets/sets/$staged/index" ]; then return 0; fi
@@ -31,18 +33,24 @@ check_staged_secrets() {
 }
 
 write_secrets_record() {
-    write "$DIR/request/secrets" "$(secrets_of_start)" && write "$DIR/old/secrets" "$(get "$STATE/secrets/current")" ||
-        return 1
+    read_text "$STATE/secrets/current"
+    write "$DIR/old/secrets" "$TEXT" && write "$DIR/request/secrets" "$(secrets_of_start)" || return 1
     # From now on the activation keeps the set.
-    if [ -n "$(arg secrets)" ]; then rm -f "$STATE/secrets/sets/$(arg secrets)/staged"; fi
+    find_arg secrets
+    if [ -n "$ARG" ]; then rm -f "$STATE/secrets/sets/$ARG/staged"; fi
 }
 
-# Print the seconds that units may take to load the new secrets, and after a roll back the old ones.
-longest_secrets() { if [ -n "$(request secrets)" ]; then echo $((2 * UNIT_DEADLINE)); else echo 0; fi; }
+# Set LONGEST_SECRETS to the seconds that units may take to load the new secrets, and after a roll back the old ones.
+# shellcheck disable=SC2034 # guard/units.sh reads it
+find_longest_secrets() {
+    recall request/secrets
+    if [ -n "$TEXT" ]; then LONGEST_SECRETS=$((2 * UNIT_DEADLINE)); else LONGEST_SECRETS=0; fi
+}
 
 # Fails with REASON and MESSAGE.
 place_new_secrets() {
-    new_secrets=$(request secrets)
+    recall request/secrets
+    new_secrets=$TEXT
     if [ -z "$new_secrets" ]; then return 0; fi
     if ! complete_set "$new_secrets" || ! keep_before "$new_secrets" || ! save_result secrets_begun 1 || ! durable; then
         REASON=secrets MESSAGE="the current secrets could not be kept for a roll back"
@@ -76,7 +84,8 @@ note_lost_secrets() {
 # shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
 # The activation may have created the owners of secrets. Fails with REASON and MESSAGE.
 give_new_secrets() {
-    new_secrets=$(request secrets)
+    recall request/secrets
+    new_secrets=$TEXT
     if [ -z "$new_secrets" ]; then return 0; fi
     ownerless=$(own_set "$new_secrets")
     if [ -n "$ownerless" ]; then
@@ -92,7 +101,7 @@ give_new_secrets() {
 
 # The roll back continues even if this fails.
 place_old_secrets() {
-    if [ -z "$(result secrets_begun)" ]; then return 0; fi
+    if ! has_result secrets_begun; then return 0; fi
     if [ ! -f "$STATE/secrets/sets/$(request secrets)-before/index" ]; then
         note "other secrets have been placed since the host went down; they were kept"
     elif place_set "$(request secrets)-before" && put "$STATE/secrets/current" "$(old secrets)"; then
@@ -106,14 +115,15 @@ place_old_secrets() {
 # shellcheck disable=SC2034 # tell_units reads STARTED
 # The old system runs again, but its units may still use the new secrets: restart or reload them.
 tell_old_units() {
-    if [ -z "$(result secrets_begun)" ]; then return 0; fi
+    if ! has_result secrets_begun; then return 0; fi
     secrets_failed=$(STARTED=$(started_services) && tell_units "$(request secrets)" 2>>"$(log_place)")
     if [ -n "$secrets_failed" ]; then note "units failed with their old secrets: $(listed "$secrets_failed")"; fi
 }
 
 # A failure here does not change the outcome of the deploy.
 remember_secrets() {
-    committed_set=$(get "$STATE/secrets/current")
+    read_text "$STATE/secrets/current"
+    committed_set=$TEXT
     if [ -n "$committed_set" ] && ! remember_set "$committed_set" "$TOPLEVEL" 2>/dev/null; then
         note "which secrets this system runs with could not be recorded"
     fi

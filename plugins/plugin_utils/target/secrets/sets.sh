@@ -19,9 +19,7 @@ SETS_KEPT=10
 UNIT_DEADLINE=120 # seconds that all units together may take to restart or reload
 UNSEAL_DEADLINE=30 # seconds for one secret: a chip that does not answer must not delay a roll back
 COPY_DEADLINE=60 # seconds for one secret
-TAB=$(printf '\t')
-NEWLINE='
-'
+TAB='	' # literally: a program would cost a process in every request
 
 # Set KEPT to the file with a secret's content: SET NUMBER PATH
 find_kept() { KEPT=${3%/*}/.nixferry/$1/$2; }

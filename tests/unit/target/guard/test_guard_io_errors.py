@@ -23,10 +23,14 @@ HALF_WAY = "touch $HOST/half; until [ -e $HOST/lost ]; do sleep 0.03; done"
 SYNC = """\
 #!/bin/sh
 # A disk that fails where $HOST/dead names it
-if [ "$1" = -f ] && grep -qxF -e "$2" "$HOST/dead" 2>/dev/null; then
-    echo "sync: error syncing '$2': Input/output error" >&2
-    exit 1
-fi
+[ "$1" = -f ] || exit 0
+shift
+for place; do
+    if grep -qxF -e "$place" "$HOST/dead" 2>/dev/null; then
+        echo "sync: error syncing '$place': Input/output error" >&2
+        exit 1
+    fi
+done
 """
 
 

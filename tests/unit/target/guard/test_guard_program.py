@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from guard_host import SHELLS, Host, changed_program, wait_for
+from guard_host import DRIVER_BEGINS, SHELLS, Host, changed_program, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import guard_program
@@ -257,7 +257,8 @@ def test_version_that_began_an_activation_ends_it(host: Host) -> None:
 def test_interrupted_activation_of_another_version_is_undone_by_that_one(host: Host) -> None:
     # A version whose nixos driver keeps a diary.
     host.program_sent = changed_program(
-        'nixos_roll_back() { echo older >>"$HOST/diary"; "$OLD_SYSTEM/bin/switch-to-configuration" test; }'
+        'nixos_roll_back() { echo older >>"$HOST/diary"; "$OLD_SYSTEM/bin/switch-to-configuration" test; }',
+        DRIVER_BEGINS,
     )
     started = host.start(host.toplevel("new"))
     host.awaited(started.activation_id)

@@ -313,8 +313,10 @@ def test_what_the_next_boot_needs_reaches_the_disk_in_order(host: Host) -> None:
     """The record before the profile, the profile before the boot loader, and all of it before the end is told."""
     (host.directory / "boot").mkdir()
     links = "$(readlink $HOST/profiles/system) $(basename $(cat $HOST/boot-default))"
-    say = f'echo "$2 {links} $(cat $HOST/var/lib/nixferry/activations/*/phase)"'
-    host.program("sync", f'#!/bin/sh\n[ "$1" = -f ] && {say} >>"$HOST/synced"\n')
+    say = f'echo "$place {links} $(cat $HOST/var/lib/nixferry/activations/*/phase)"'
+    host.program(
+        "sync", f'#!/bin/sh\n[ "$1" = -f ] || exit\nshift\nfor place; do {say} >>"$HOST/synced"; done\n'
+    )
     assert host.deploy(host.toplevel("new")).phase == "committed"
     home = str(host.directory)
     synced = [line.removeprefix(home) for line in (host.directory / "synced").read_text().splitlines()]

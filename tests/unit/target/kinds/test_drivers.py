@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from guard_host import changed_program
+from guard_host import DRIVER_BEGINS, changed_program
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import (
@@ -76,7 +76,7 @@ def run(
     record = base / "activations/1"
     (record / "request").mkdir(parents=True, exist_ok=True)
     (record / "request/activate_command").write_text(command)
-    (record / "guard.sh").write_text(changed_program(before).text)
+    (record / "guard.sh").write_text(changed_program(before, DRIVER_BEGINS).text)
     environment = {
         "PATH": f"{base}/programs/bin:{os.environ['PATH']}",
         "LC_ALL": "C",
