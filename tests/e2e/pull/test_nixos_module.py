@@ -104,6 +104,77 @@ def test_programs_and_units_are_the_same_texts(texts: dict[str, Any]) -> None:
     assert texts["units"] == agent_units(SETTINGS)
 
 
+STUBS = """
+  lib = {
+    mkIf = condition: value: if condition then value else { };
+    removeSuffix = suffix: text: text;
+    mkOption = option: option;
+    types = { str = 0; int = 0; bool = 0; listOf = x: x; nullOr = x: x; enum = x: x; submodule = x: x; };
+  };
+  pkgs = rec {
+    writeText = name: text: "/nix/store/00000000000000000000000000000000-${name}";
+    writeScript = writeText;
+    writeTextDir = name: text: { inherit name text; };
+    symlinkJoin = join: join;
+  };
+"""
+PULL = {
+    "enable": True,
+    "url": "https://pointers.example.org",
+    "publicKeys": ["cache-1:AAAA"],
+    "pointerKeys": ["ssh-ed25519 AAAAB a comment\n"],
+    "caches": ["https://cache.example.org"],
+    "healthChecks": [{"command": None, "unit": "web.service", "retries": 5, "delay": 2, "timeout": 10}],
+    "windows": ["Sat,Sun 22:00-04:00", "02:00-24:00"],
+}
+
+
+def module(**settings: Any) -> Any:
+    """What the module makes of settings; nothing of nixpkgs is needed for that."""
+    return evaluate(
+        f"let {STUBS} of = pull: import {NIX}/pull.nix {{ inherit lib pkgs; config = {{ "
+        'networking.hostName = "web1"; nixferry = { inherit pull; }; }; }; '
+        "defaults = builtins.mapAttrs (_: option: option.default) (of { }).options.nixferry.pull; "
+        f"in (of (defaults // {nix({**PULL, **settings})})).config"
+    )
+
+
+def test_the_module_makes_units_of_its_options() -> None:
+    config = module()
+    assert [each["message"] for each in config["assertions"] if not each["assertion"]] == []
+    files = {
+        each["name"].rpartition("/")[2]: each["text"] for each in config["systemd"]["packages"][0]["paths"]
+    }
+    agent = f"/nix/store/{'0' * 32}-nixferry-pull-agent"
+    assert set(files) == set(agent_units(SETTINGS))
+    assert f"ExecStart={agent} fetch\n" in files["nixferry-pull.service"]
+    assert "@" not in "".join(
+        line for text in files.values() for line in text.splitlines() if line[:1] == "@"
+    )
+    assert config["nix"]["settings"]["extra-trusted-public-keys"] == ["cache-1:AAAA"]
+    assert f"L+ /var/lib/nixferry-pull/agent - - - - {agent}" in config["systemd"]["tmpfiles"]["rules"]
+    assert module(enable=False) == {}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"url": "ftp://x"},
+        {"url": "https://x/$(id)"},
+        {"publicKeys": []},
+        {"pointerKeys": []},
+        {"pointerKeys": ["not a key"]},
+        {"windows": ["25:00-26:00"]},
+        {"timeoutConfirm": 100},
+        {"channel": "../x"},
+    ],
+    ids=str,
+)
+def test_the_module_refuses_what_the_role_refuses(wrong: dict[str, Any]) -> None:
+    broken = [each["message"] for each in module(**wrong)["assertions"] if not each["assertion"]]
+    assert len(broken) == 1
+
+
 def test_the_options_are_those_of_the_role() -> None:
     """With the same defaults, in the style of NixOS."""
     spec = yaml.safe_load((REPOSITORY / "roles/pull_agent/meta/argument_specs.yml").read_text())
@@ -115,15 +186,11 @@ def test_the_options_are_those_of_the_role() -> None:
     for name in ("state", "holdReason", "holdSeconds", "kind", "profile"):
         del role[name]
     role["netrcFile"] = role.pop("netrc")
-    stub = (
-        "{ mkIf = condition: value: value; removeSuffix = _: text: text; mkOption = option: option; "
-        "types = { str = 0; int = 0; bool = 0; listOf = x: x; nullOr = x: x; enum = x: x; submodule = x: x; }; }"
-    )
-    module = evaluate(
-        f"let module = import {NIX}/pull.nix {{ lib = {stub}; pkgs = {{ }}; config = {{ "
-        'networking.hostName = ""; nixferry.pull = { }; }; }; in '
+    found = evaluate(
+        f'let {STUBS} module = import {NIX}/pull.nix {{ inherit lib pkgs; config.networking.hostName = ""; '
+        "config.nixferry.pull = { }; }; in "
         "builtins.mapAttrs (_: option: option.default) module.options.nixferry.pull"
     )
-    assert module.pop("enable") is False
-    assert module.pop("caches") == []
-    assert module == role
+    assert found.pop("enable") is False
+    assert found.pop("caches") == []
+    assert found == role

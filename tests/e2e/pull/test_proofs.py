@@ -28,7 +28,7 @@ def puller(web2: LabHost, project: Project, tmp_path: Path) -> Iterator[Pulling]
 
 def cut_off(puller: Pulling) -> str:
     """A snippet that takes the way to the publisher, and the way back to the old system gives it again."""
-    return f"ip route add blackhole {puller.server.address}"
+    return f"/usr/sbin/ip route add blackhole {puller.server.address}"
 
 
 def await_activation(puller: Pulling) -> None:
@@ -42,7 +42,7 @@ def await_activation(puller: Pulling) -> None:
 def test_a_system_stays_if_it_is_healthy_and_can_still_fetch(puller: Pulling) -> None:
     host = puller.host
     good = host.current_system()
-    restore = f"ip route del blackhole {puller.server.address} || true"
+    restore = f"/usr/sbin/ip route del blackhole {puller.server.address} || true"
     back = puller.publish({"version": "2b", "activationScripts": {"route": restore}})
     assert puller.pull()["outcome"] == "committed"
 
@@ -191,3 +191,44 @@ def test_killed_agents_power_cuts_and_full_disks(puller: Pulling) -> None:
     puller.end(earlier)
     assert puller.pull()["outcome"] in ("committed", "unchanged")
     assert host.current_system() == wanted
+
+
+# The installed guard prefers the system's own programs to those in /usr/local: the lab's findmnt goes into their place.
+REAL_GRUB = """
+mv /usr/bin/findmnt /usr/bin/findmnt.real
+sed 's#/usr/bin/findmnt#/usr/bin/findmnt.real#' /usr/local/bin/findmnt >/usr/bin/findmnt
+chmod 755 /usr/bin/findmnt
+"""
+
+
+def test_a_kernel_is_booted_once_and_judged_after_that(puller: Pulling) -> None:
+    """With `reboot: if-required` the agent goes on after the boot; a kernel that cannot fetch is left again."""
+    host = puller.host
+    host.execute(REAL_GRUB)
+    wanted = puller.publish({"version": "3", "kernel": "6.12.2"})
+    done = puller.pull()
+    assert (done["outcome"], done["needs_reboot"]) == ("committed", "1")
+    first_boot = host.boot()
+    assert (host.current_system(), host.booted_system() == wanted) == (wanted, False)
+    puller.install(pull_agent_reboot="if-required", pull_agent_timeout_confirm=100)
+    # Only a reboot is missing: the same pointer is enough for that.
+    puller.begin()
+    wait_until(lambda: host.boot() not in ("", first_boot), deadline=120, what="the reboot")
+    host.wait_ready()
+    wait_until(lambda: puller.status()["needs_reboot"] == "0", deadline=120, what="the end after the boot")
+    assert (puller.status()["outcome"], host.booted_system(), host.boot_default()) == (
+        "committed",
+        wanted,
+        wanted,
+    )
+
+    cut = {"version": "4", "kernel": "6.12.3", "postBootCommands": cut_off(puller)}
+    puller.publish(cut)
+    second_boot = host.boot()
+    puller.begin()
+    wait_until(lambda: host.boot() not in ("", second_boot), deadline=120, what="the reboot")
+    third_boot = host.boot()
+    wait_until(lambda: host.boot() not in ("", third_boot), deadline=240, what="the boot of the old system")
+    host.wait_ready()
+    wait_until(lambda: puller.status()["outcome"] == "rolled-back", deadline=120, what="the word about it")
+    assert (host.booted_system(), host.boot_default(), host.profile()) == (wanted, wanted, wanted)
