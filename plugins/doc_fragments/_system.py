@@ -37,6 +37,20 @@ options:
       - The specialisation of O(toplevel) to run. The profile still points at O(toplevel).
     type: str
     default: ""
+  expected:
+    description:
+      - What the host must run and boot now, as a plan has seen it (P(nixferry.deploy.plan#lookup)). Otherwise it is
+        refused, unless O(force) is set. A host that already runs and boots the new system is left alone.
+    type: dict
+    suboptions:
+      current:
+        description: The store path of the system that must run; empty if none may.
+        type: str
+        default: ""
+      boot_default:
+        description: The store path that the profile must point to; empty if there may be no profile.
+        type: str
+        default: ""
   rollback:
     description:
       - Whether to restore the old system when the new one fails or is not confirmed.

@@ -30,6 +30,9 @@ PLAYBOOK_VARIABLES = frozenset(
     {
         OWN_VARIABLES,
         "nixferry_compare",
+        "nixferry_plan",
+        "nixferry_plan_hours",
+        "nixferry_plan_summary",
         "nixferry_hosts",
         "nixferry_nix_directory",
         "nixferry_nix_settings",

@@ -76,6 +76,8 @@ class Step(StrEnum):
     ASK_INSTALLED_GUARD = "ask the installed guard"
     INSTALL_GUARD = "install the guard"
     INSTALL_PULL_AGENT = "install the pull agent"
+    READ_PLAN = "read the plan"
+    WRITE_PLAN = "write the plan"
     READ_PULL_STATUS = "read the status of the pull agent"
     RETURN_RESULT = "return the result"
     WATCH_CONTROLLER = "watch the controller"

@@ -71,6 +71,10 @@ class StartRequest:
     """Activate even when the host already runs and boots the toplevel."""
     despite_pull: bool = False
     """Activate even when a pull agent keeps the profile. The agent itself sets it."""
+    expected_current: str = ""
+    """What must run now, or `none`; empty: anything."""
+    expected_profile: str = ""
+    """What the profile must point to now, or `none`; empty: anything."""
     roll_back_on_failure: bool = True
     """Whether a system that fails or is not confirmed is rolled back. If not, the activation ends ``failed`` and the
     system keeps running. Even then a failed commit is undone in the profile and the boot loader, and an activation

@@ -78,6 +78,11 @@ ERRORS = {
         "Let the host boot what is installed, or deploy with the action test, which leaves the boot default alone. "
         "Nothing was changed.",
     ),
+    "not_as_planned": (
+        Step.START,
+        "Find out who has deployed meanwhile, then make a new plan; or deploy all the same with force (role nixos: "
+        "nixos_force). Nothing was changed.",
+    ),
     "units_unknown": (
         Step.START,
         "Run `systemctl list-units --state=failed` on the host: a service manager that does not answer cannot tell "

@@ -204,8 +204,18 @@ def start_request(
         despite_pull=bool(options.get("despite_pull", False)),
         is_rollback=is_rollback,
         secrets=_secrets_of(options),
+        expected_current=_expected(options, "current"),
+        expected_profile=_expected(options, "boot_default"),
         environment=environment,
     )
+
+
+def _expected(options: Mapping[str, Any], name: str) -> str:
+    """Read one of the option ``expected``. Raises ``NixferryError`` for what is not a store path."""
+    expected = options.get("expected")
+    if not expected or options.get("force"):
+        return ""
+    return parse_store_path(expected[name], step=STEP).path if expected[name] else "none"
 
 
 def check_seconds(name: str, seconds: int) -> None:

@@ -32,6 +32,13 @@ SYSTEM_OPTIONS: dict[str, dict[str, Any]] = {
     "build": BUILD_OPTION,
     "action": {"type": "str", "choices": list(map(str, Action)), "default": str(Action.SWITCH)},
     "specialisation": {"type": "str", "default": ""},
+    "expected": {
+        "type": "dict",
+        "options": {
+            "current": {"type": "str", "default": ""},
+            "boot_default": {"type": "str", "default": ""},
+        },
+    },
     "rollback": {"type": "bool", "default": True},
     "secrets": {"type": "str", "default": "", "no_log": False},
 }

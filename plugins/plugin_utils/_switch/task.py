@@ -28,6 +28,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import 
 
 from .activation import Switch
 from .outcome import Outcome
+from .plan import check_expected
 from .reboot import check_boot
 from .result import (
     check_result,
@@ -65,6 +66,7 @@ def switch_host(
     difference = compare_closures(probe, request.toplevel) if not probe.unchanged else None
     if check_mode:
         check_boot(probe, request.action)
+        check_expected(probe, request)
         if not probe.unchanged and request.action != Action.DRY_ACTIVATE and probe.deployed is not None:
             revisions.allow(probe.deployed)
         result = check_result(probe, request.toplevel, request.action, difference)

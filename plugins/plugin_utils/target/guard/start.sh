@@ -49,6 +49,7 @@ verb_start() {
         release_lock
         error profile_unwritable "the user $(id -un) may not change the profile $PROFILE"
     fi
+    check_expected
     check_boot_default
     check_revision
     check_staged_secrets
@@ -103,6 +104,20 @@ may_set_profile() {
         writable_directory=${writable_directory%/*}
     done
     [ -d "${writable_directory:-/}" ] && [ -w "${writable_directory:-/}" ]
+}
+
+# A plan saw what runs and what the profile points to: the review was of the change from there.
+check_expected() {
+    expected_found=$(current_system "$KIND_CURRENT" "$PROFILE")
+    if [ -n "$(arg expected_current)" ] && [ "$(arg expected_current)" != "${expected_found:-none}" ]; then
+        release_lock
+        error not_as_planned "the host runs ${expected_found:-nothing of this kind}, not $(arg expected_current) as planned"
+    fi
+    expected_found=$(resolved "$PROFILE")
+    if [ -n "$(arg expected_profile)" ] && [ "$(arg expected_profile)" != "${expected_found:-none}" ]; then
+        release_lock
+        error not_as_planned "$PROFILE points to ${expected_found:-nothing}, not to $(arg expected_profile) as planned"
+    fi
 }
 
 # A system that is committed and does not boot would be half a deploy.

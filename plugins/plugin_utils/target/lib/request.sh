@@ -39,6 +39,8 @@ reboot_if_unreachable flag =
 roll_back_on_failure flag =
 force flag =
 despite_pull flag =
+expected_current planned =
+expected_profile planned =
 deployer line printable
 deploy name =
 revision token =
@@ -98,6 +100,7 @@ fits() {
                 *) return 1 ;;
             esac
             ;;
+        planned) [ "$2" = none ] || fits path "$2" ;;
         choice/*) only a-z- "$2" 50 && case ${1#choice}/ in */"$2"/*) ;; *) return 1 ;; esac ;;
         store_path) is_store_path "$2" ;;
         kind) [ "$2" = "$INSTALLED_KIND" ] ;;
