@@ -298,7 +298,7 @@ class Walker:
             if _keeps_roots(state):
                 left = frozenset(path for path in left if not path.startswith("/nix/var/nix/gcroots/"))
             if report is None:
-                # The power went while a record was written, and since then no deploy has come to the point of writing one.
+                # The power went while a record was written. Since then no deploy has come to the point of writing one.
                 left -= self.state.left & {f"{STATE}/new"}
             if open_ones or known or abandoned:
                 left = frozenset(
