@@ -64,7 +64,7 @@ def test_the_page(tmp_path: Path) -> None:
 
     keys, back = blocks("console")
     shell("\n".join(line.removeprefix("$ ") for line in keys.splitlines()))
-    play, _github, _gitlab, in_waves, look, replace_key, clean_up = guide_blocks(PAGE)
+    play, _github, _gitlab, in_waves, look, _pulling, replace_key, clean_up = guide_blocks(PAGE)
     # The gate asks for nixpkgs' systems, and fetches nothing here.
     play = play.replace("/srv/www", str(www)).replace("https://cache.example.org", f"file://{www}/cache")
     project.write("publish.yml", play)
