@@ -28,8 +28,8 @@ place_options() {
 # Print why what a boot loader reads could not be written; nothing if it can, as far as is known.
 boot_places_problem() {
     for boot_place in $BOOT_PLACES; do
-        # What is mounted on demand is mounted now.
-        ls "$ROOT$boot_place" >/dev/null 2>&1
+        # What is mounted on demand is mounted now: a name below it is looked up.
+        [ -d "$ROOT$boot_place/." ] || true
         place_options "$PROC/mounts" "$ROOT$boot_place"
         case ,$OPTIONS, in
             *,ro,*)

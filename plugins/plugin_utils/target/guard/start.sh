@@ -108,20 +108,27 @@ may_set_profile() {
 
 # A plan saw what runs and what the profile points to: the review was of the change from there.
 check_expected() {
-    expected_found=$(current_system "$KIND_CURRENT" "$PROFILE")
-    if [ -n "$(arg expected_current)" ] && [ "$(arg expected_current)" != "${expected_found:-none}" ]; then
-        release_lock
-        error not_as_planned "the host runs ${expected_found:-nothing of this kind}, not $(arg expected_current) as planned"
+    find_arg expected_current
+    if [ -n "$ARG" ]; then
+        find_running "$KIND_CURRENT" "$PROFILE"
+        if [ "$ARG" != "${RUNNING:-none}" ]; then
+            release_lock
+            error not_as_planned "the host runs ${RUNNING:-nothing of this kind}, not $ARG as planned"
+        fi
     fi
-    expected_found=$(resolved "$PROFILE")
-    if [ -n "$(arg expected_profile)" ] && [ "$(arg expected_profile)" != "${expected_found:-none}" ]; then
-        release_lock
-        error not_as_planned "$PROFILE points to ${expected_found:-nothing}, not to $(arg expected_profile) as planned"
+    find_arg expected_profile
+    if [ -n "$ARG" ]; then
+        resolve "$PROFILE"
+        if [ "$ARG" != "${RESOLVED:-none}" ]; then
+            release_lock
+            error not_as_planned "$PROFILE points to ${RESOLVED:-nothing}, not to $ARG as planned"
+        fi
     fi
 }
 
 # A system that is committed and does not boot would be half a deploy.
 check_boot_default() {
+    if [ -z "$KIND_HAS_BOOT_DEFAULT" ]; then return 0; fi
     default_hindrance=$(boot_default_hindrance)
     if [ -z "$default_hindrance" ]; then return 0; fi
     release_lock
