@@ -422,3 +422,23 @@ def test_a_directory_as_cache_and_place(publisher: Publisher) -> None:
         os.umask(old)
     assert publisher.pointer() is not None
     assert (directory / "pointers/stable/hosts/web1").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_wave_whose_hosts_are_silent_goes_back(publisher: Publisher) -> None:
+    """Ansible skips the rescue of a host that is unreachable, and the host that asks for all is one of them."""
+    publisher.publish().assert_ok()
+    before = publisher.pointer()
+    away = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+    publisher.project.write("inventory.yml", json.dumps({"all": {"hosts": {"web1": away, "web2": away}}}))
+    ask = {"delegate_to": "{{ item }}", "loop": "{{ publish_wave_hosts }}"}
+    for number, task in enumerate(({"nixferry.deploy.nix_pull_status": {}}, {"ansible.builtin.raw": "true"})):
+        publisher.project.write("look.yml", [{"name": "ask", **task, **ask}])
+        publisher.version(str(number + 2))
+        ran = publisher.publish(publish_waves=[["web1"]], publish_wave_tasks="look.yml")
+        assert ran.return_code != 0
+        pointer, other = publisher.pointer(), publisher.pointer("web2")
+        assert before is not None
+        assert pointer is not None
+        assert other is not None
+        assert (pointer.toplevel, other.serial) == (before.toplevel, before.serial), str(ran)
+        assert pointer.serial > before.serial
