@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A web server for tests of binary caches and pointers, on the loopback interface or on a bridge to containers.
 
-It knows GET, HEAD, PUT, and faults on demand.
+It knows GET, HEAD, PUT, POST, and faults on demand.
 
 It keeps files as nginx does with its WebDAV module: PUT answers 201 for a new file and 204 for a replaced one, a file
 is replaced when all of it has come, and what is absent is answered with 404.
@@ -36,6 +36,7 @@ class CacheServer:
     stale: dict[str, bytes] = field(default_factory=dict)
     login: str = ""
     takes_put: bool = True
+    posted: list[bytes] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
     before_answer: Callable[[str, str], None] = lambda _method, _path: None
 
@@ -65,6 +66,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self.do_GET()
+
+    def do_POST(self) -> None:
+        self.server.kept.posted.append(self._body())
+        self._give(self._fault() or b"")
 
     def do_PUT(self) -> None:
         kept = self.server.kept

@@ -71,7 +71,7 @@ _DAYS = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _WINDOW = re.compile(rf"(?:{_DAYS}(?:,{_DAYS})* )?{_TIME}-(?:{_TIME}|24:00)")
 # No character that a shell, a unit file or a list separated by spaces would read.
-_URL = re.compile(r"(?:https?|file)://[!#-&(-;=?-\[\]-~]+")
+_URL = re.compile(r"(?:https?|file)://[A-Za-z0-9._~:/?#@&=+,;%-]+")
 # A calendar event or a time span of systemd (systemd.time(7)), on one line. systemd itself judges it.
 _CALENDAR = re.compile(r"[0-9A-Za-z*:/,.~ -]{1,100}")
 _TARGET = Path(__file__).parent.parent / "target"

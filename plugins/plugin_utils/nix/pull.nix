@@ -46,7 +46,7 @@ let
   key = text: builtins.head (builtins.match "([a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2})( [^\n]*)?\n?" text);
   isKey = text: builtins.match "((sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2})( [^\n]*)?\n?" text != null;
   isName = text: builtins.match "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}" text != null;
-  isAddress = text: builtins.match "(https?|file)://[^ '\"$`\\<>|;]+" text != null;
+  isAddress = text: builtins.match "(https?|file)://[A-Za-z0-9._~:/?#@&=+,;%-]+" text != null;
 
   signers = pkgs.writeText "nixferry-pull-signers" "${texts.signers (map key settings.pointerKeys)}\n";
   guard = pkgs.writeScript "nixferry-pull-guard"

@@ -84,6 +84,33 @@ def test_pointers_of_others_and_faults_of_servers_change_nothing(puller: Pulling
     assert host.current_system() == evil
 
 
+def test_a_server_that_wants_a_login_and_one_that_hears_of_it(puller: Pulling) -> None:
+    """The login is in one file of root's and in the unit's credentials, and nowhere else; the status is sent."""
+    host, server = puller.host, puller.server
+    canary = "canary-of-the-login"
+    netrc = f"machine {server.address} login host password {canary}"
+    host.execute(
+        f"(umask 077; echo '{netrc}' >/etc/nix/netrc); echo 'netrc-file = /etc/nix/netrc' >>/etc/nix/nix.conf; "
+        "systemctl restart nix-daemon.service"
+    )
+    server.login = f"host:{canary}"
+    wanted = puller.publish({"version": "3"})
+    assert puller.pull()["outcome"] == "unreachable"
+    done = puller.install(
+        "-vvv", "--diff", pull_agent_netrc=netrc, pull_agent_report_url=f"{server.url}/report"
+    )
+    assert canary not in done.stdout + done.stderr
+    assert puller.pull()["outcome"] == "committed"
+    assert host.current_system() == wanted
+    # The server of this test notes a report before it asks for a login, which the report does not have.
+    wait_until(lambda: bool(server.posted), deadline=30, what="the report")
+    assert b"outcome=committed" in server.posted[-1]
+    places = "/etc /var/lib /run /tmp /var/log /nix/store/*-nixferry-pointer"
+    found = host.ask(f"grep -rl '{canary}' {places} 2>/dev/null || true").splitlines()
+    assert sorted(found) == ["/etc/nix/netrc", f"{STATE}/netrc"]
+    assert canary not in host.ask("journalctl --no-pager; systemctl show 'nixferry-*'")
+
+
 def test_the_fetching_user_can_do_nothing_else(puller: Pulling) -> None:
     """It has no way into what root reads; the sandbox is as tight as systemd's own judgement wants it."""
     host = puller.host

@@ -50,4 +50,4 @@ def test_the_page(web1: LabHost, project: Project, tmp_path: Path) -> None:
         assert puller.pull()["outcome"] == "committed"
 
     (module,) = blocks("nix")
-    run(["nix-instantiate", "--parse", "--expr", module], environment=nix_environment())
+    run(["nix-instantiate", "--parse", "--expr", f"nixferry: {module}"], environment=nix_environment())
