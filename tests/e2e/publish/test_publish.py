@@ -239,6 +239,30 @@ def test_without_an_inventory_by_environment_alone(publisher: Publisher) -> None
     assert done.returncode == 0, done.stdout + done.stderr
     assert publisher.pointer("web1") is not None
     assert publisher.pointer("web2") is not None
+    # In waves as well, with a file that is not beside the playbook of the collection.
+    before = publisher.pointer("web1")
+    publisher.version("2")
+    look = publisher.project.write(
+        "look.yml", "- ansible.builtin.assert: {that: publish_wave_hosts != ['web1']}\n"
+    )
+    waves = {"publish_waves": [["50%"]], "publish_wave_tasks": str(look)}
+
+    def in_waves() -> None:
+        arguments = [*argv, "--extra-vars", json.dumps(waves)]
+        environment = {**settings, **names}
+        done = run(arguments, environment=environment, directory=publisher.project.directory, check=False)
+        assert done.returncode != 0
+
+    # A mistake in the file is found before anything is published.
+    in_waves()
+    assert publisher.pointer("web1") == before
+    look.write_text("- ansible.builtin.assert: {that: \"'web1' not in publish_wave_hosts\"}\n")
+    in_waves()
+    pointers = [publisher.pointer(name) for name in ("web1", "web2")]
+    assert before is not None
+    assert [pointer and pointer.toplevel.endswith("-1") for pointer in pointers] == [True, True]
+    assert pointers[0] is not None
+    assert pointers[0].serial > before.serial
     # What is missing is named as what the user can set.
     done = run(
         argv,
