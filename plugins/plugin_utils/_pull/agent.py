@@ -260,7 +260,7 @@ def agent_units(settings: AgentSettings) -> dict[str, str]:
         "SANDBOX": (directory / SANDBOX).read_text(encoding="utf-8").rstrip("\n"),
         "AGENT": f"{DIRECTORY}/agent",
         "STATE": DIRECTORY,
-        "CREDENTIALS": f"LoadCredential=netrc:{DIRECTORY}/netrc" if settings.netrc else "",
+        "LOGIN": f"StandardInput=file:{DIRECTORY}/netrc" if settings.netrc else "",
         "TIMEOUT_CONFIRM": str(settings.timeout_confirm),
         "CALENDAR": settings.calendar,
         "JITTER": str(settings.jitter),

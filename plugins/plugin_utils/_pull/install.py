@@ -29,6 +29,7 @@ _REMEDIES = {
     "no_systemd": "A pull agent needs systemd 249 or later. Deploy this host by push. Nothing was changed.",
     "no_nix": "Install Nix on the host. Nothing was changed.",
     "no_ssh_keygen": "Install OpenSSH's client programs on the host: they verify pointers. Nothing was changed.",
+    "no_nsenter": "Install util-linux on the host. Nothing was changed.",
     "no_daemon": "Install Nix with its daemon (a multi-user installation). Nothing was changed.",
     "no_user": "Create the system user nixferry-pull without a home and with the shell /bin/false.",
     "no_agent": "Install it first (state: present), or look for the configuration that should have brought it.",

@@ -97,12 +97,12 @@ rec {
       ++ [ "}" "check_health" "" ]
     ));
 
-  # Text of each unit by its name. `values` has agent, state, credentials, timeoutConfirm, calendar, jitter, all of them text.
+  # Text of each unit by its name. `values` has agent, state, login, timeoutConfirm, calendar, jitter, all of them text.
   units = values:
     let
       fill = text: replaceStrings
-        [ "@AGENT@" "@STATE@" "@CREDENTIALS@" "@TIMEOUT_CONFIRM@" "@CALENDAR@" "@JITTER@" ]
-        [ values.agent values.state values.credentials values.timeoutConfirm values.calendar values.jitter ]
+        [ "@AGENT@" "@STATE@" "@LOGIN@" "@TIMEOUT_CONFIRM@" "@CALENDAR@" "@JITTER@" ]
+        [ values.agent values.state values.login values.timeoutConfirm values.calendar values.jitter ]
         text;
       sandbox = withoutEnd (part "agent/units/sandbox.conf");
       unit = name: fill (replaceStrings [ "@SANDBOX@" ] [ sandbox ] (part "agent/units/${name}"));

@@ -84,7 +84,7 @@ let
   units = builtins.mapAttrs (_: text: builtins.replaceStrings [ "@GROUPS@\n" ] [ "" ] "${text}\n") (texts.units {
     agent = "${agent}";
     inherit state;
-    credentials = if settings.netrcFile == "" then "" else "LoadCredential=netrc:${settings.netrcFile}";
+    login = if settings.netrcFile == "" then "" else "StandardInput=file:${settings.netrcFile}";
     timeoutConfirm = toString settings.timeoutConfirm;
     inherit (settings) calendar;
     jitter = toString settings.jitter;

@@ -85,7 +85,7 @@ def test_pointers_of_others_and_faults_of_servers_change_nothing(puller: Pulling
 
 
 def test_a_server_that_wants_a_login_and_one_that_hears_of_it(puller: Pulling) -> None:
-    """The login is in one file of root's and in the unit's credentials, and nowhere else; the status is sent."""
+    """The login is in one file of root's, and nowhere else; the status is sent."""
     host, server = puller.host, puller.server
     canary = "canary-of-the-login"
     netrc = f"machine {server.address} login host password {canary}"
@@ -137,3 +137,14 @@ def test_the_fetching_user_can_do_nothing_else(puller: Pulling) -> None:
     )
     wait_until(lambda: "done" in host.ask("cat /root/said"), deadline=30, what="the evil user")
     assert host.ask("cat /root/said") == "done"
+
+    # The guard, which may have to run an old system's programs, works where process 1 does; its caller has no network.
+    host.execute(f"""
+        mv {STATE}/guard {STATE}/guard.real
+        printf '%s\\n' '#!/bin/sh' 'readlink /proc/self/ns/net /proc/self/ns/mnt >>/root/where' \\
+            'readlink /proc/$PPID/ns/net >>/root/caller' 'exec {STATE}/guard.real' >{STATE}/guard
+        chmod 700 {STATE}/guard""")
+    assert puller.pull()["outcome"] == "unchanged"
+    here = host.ask("readlink /proc/1/ns/net /proc/1/ns/mnt")
+    assert host.ask("cat /root/where") == here
+    assert host.ask("cat /root/caller") not in here

@@ -80,7 +80,7 @@ def texts() -> dict[str, Any]:
     values = {
         "agent": f"{DIRECTORY}/agent",
         "state": DIRECTORY,
-        "credentials": "",
+        "login": "",
         "timeoutConfirm": "600",
         "calendar": SETTINGS.calendar,
         "jitter": str(SETTINGS.jitter),

@@ -15,11 +15,12 @@ ask() {
     asked_seconds=$1 asked_verb=$2
     shift 2
     asked_lines=$(printf '%s\n' "version=$PULL_GUARD_VERSION" "verb=$asked_verb" "$@" "end=$asked_verb")
-    # A start runs programs of the system, and may first have to end what a power cut has interrupted.
     case $asked_verb in start | recover | probe) asked_seconds=$((asked_seconds + 3600)) ;; esac
+    # A start may have to undo what a power cut has interrupted. That must not happen inside of this unit, which has a network
+    # and mounts of its own, but where process 1 is.
     # shellcheck disable=SC2016 # another shell expands it
-    ANSWER=$NEWLINE$(bounded "$((asked_seconds + GUARD_SECONDS))" "$NIXFERRY_SH" -c 'printf "%s\n" "$1" | "$2"' sh \
-        "$asked_lines" "$PULL_GUARD")$NEWLINE
+    ANSWER=$NEWLINE$(bounded "$((asked_seconds + GUARD_SECONDS))" "$NIXFERRY_SH" -c \
+        'printf "%s\n" "$1" | nsenter --target 1 --net --mount -- "$2"' sh "$asked_lines" "$PULL_GUARD")$NEWLINE
     case $ANSWER in
         *"${NEWLINE}nixferry=1$NEWLINE"*"${NEWLINE}end=$asked_verb$NEWLINE") ;;
         *) return 1 ;;

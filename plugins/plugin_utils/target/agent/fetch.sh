@@ -25,14 +25,15 @@ make_fetch_work() {
     # A file that a server can make larger must have an end: the unit's limit applies to it (LimitFSIZE).
     TMPDIR=$FETCH_WORK HOME=$FETCH_WORK
     export TMPDIR HOME
+    # systemd opens the file with the login for the unit. Without one this is empty.
+    if [ ! -t 0 ]; then head -c 65536 >"$FETCH_WORK/netrc"; fi
 }
 
 # get_file URL: print the path of its content, which Nix has put into the store. Fail with the code.
 get_file() {
-    set -- "$1" "${CREDENTIALS_DIRECTORY:-/nonexistent}/netrc"
-    if [ -r "$2" ]; then set -- "$1" --option netrc-file "$2"; else set -- "$1"; fi
     got_url=$1
     shift
+    if [ -s "$FETCH_WORK/netrc" ]; then set -- --option netrc-file "$FETCH_WORK/netrc"; fi
     got_said=$(bounded "$FETCH_SECONDS" nix-prefetch-url --print-path --name nixferry-pointer \
         --option connect-timeout 10 --option stalled-download-timeout 30 --option download-attempts 4 "$@" \
         "$got_url" 2>"$FETCH_WORK/said") || {

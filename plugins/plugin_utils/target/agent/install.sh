@@ -71,6 +71,7 @@ refuse_host() {
     systemd_version=$(bounded 30 systemctl --version | sed -n 's/^systemd \([0-9]*\).*/\1/p')
     [ "${systemd_version:-0}" -ge 249 ] || error no_systemd "systemd ${systemd_version:-of an unknown version} is older than 249"
     have nix-prefetch-url || error no_nix "nix-prefetch-url was not found in PATH ($PATH)"
+    have nsenter || error no_nsenter "nsenter was not found in PATH ($PATH)"
     have ssh-keygen || error no_ssh_keygen "ssh-keygen was not found in PATH ($PATH)"
     [ -S "$ROOT/nix/var/nix/daemon-socket/socket" ] ||
         error no_daemon "no Nix daemon runs on this host, so that a user without privileges could not fetch"

@@ -95,7 +95,7 @@ def test_it_comes_stays_and_goes(host: Host, prepared: Path) -> None:
     assert (modes["agent"], modes["guard"], modes["netrc"], modes["profile"]) == (0o755, 0o700, 0o600, 0o644)
     assert (state(host) / "not_before").read_text() == f"{NOW}\n"
     unit = (prepared / "nixferry-pull.service").read_text()
-    assert "LoadCredential=netrc:" in unit
+    assert "StandardInput=file:" in unit
     assert "@" not in "".join(line[0] for line in unit.splitlines() if line)
     # The login is in its own file, and nowhere else.
     files = [file for file in host.directory.rglob("*") if file.is_file()]
