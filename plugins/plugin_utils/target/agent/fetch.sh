@@ -121,7 +121,7 @@ verb_reach() {
 reaches_all() {
     reach_missed=$PULL_URL
     (get_pointer) || return 1
-    # A question mark in an address is no pattern.
+    # A question mark in an address is not a pattern.
     set -f
     for reach_missed in $PULL_ADDRESSES; do get_file "$reach_missed" >/dev/null || return 1; done
 }
