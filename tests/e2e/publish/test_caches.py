@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import secrets
 from collections.abc import Iterator
@@ -136,6 +137,11 @@ class Caches:
         return int(run(["sh", "-c", script]).stdout)
 
 
+def basic(login: str) -> str:
+    """A login as HTTP has it."""
+    return base64.b64encode(login.encode()).decode()
+
+
 @pytest.fixture(scope="module")
 def caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caches]:
     directory = tmp_path_factory.mktemp("caches")
@@ -221,6 +227,13 @@ def test_from_an_upload_to_a_client(caches: Caches) -> None:
     for odd in ("/other", "/pointers/../outside", "/../../etc/cron.d/x", "/nar/%2e%2e/%2e%2e/outside"):
         assert caches.status(odd, login=writer, method="PUT") in (400, 403, 404, 405), odd
     assert caches.status("/pointers/", login=reader) == 403
+    # What did not come whole is not there.
+    lines = ("PUT /debuginfo/cut HTTP/1.1", "Host: localhost", "Content-Length: 99")
+    cut = "\\r\\n".join([*lines, f"Authorization: Basic {basic(writer)}", "", "x"])
+    client = f"openssl s_client -quiet -connect 127.0.0.1:{caches.origin_port} 2>/dev/null"
+    containers.ask(caches.origin, f"{{ printf '{cut}'; sleep 1; }} | {client} || true")
+    assert caches.status("/debuginfo/cut", login=reader) == 404
+    assert containers.ask(caches.origin, "find /srv/www/incoming -type f") == ""
 
     # A password is in the vault of the user and in files that others cannot read, and nowhere else.
     for canary in (WRITER, READER):
