@@ -46,7 +46,7 @@ SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh'
 	git grep --untracked -lE '^#!(/bin/sh|/usr/bin/env bash)' -- ':!*.sh' ':!*.py' ':!*.nix' ':!*.rst' ':!*.md')
 
 .PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest lock link demo demo-check demo-fleet test test-full test-unit \
-	test-unit-newest test-e2e test-faults lab lint lint-python lint-types lint-shell lint-yaml \
+	test-unit-newest test-e2e test-faults test-vm lab lint lint-python lint-types lint-shell lint-yaml \
 	lint-ansible lint-docs lint-changelog format sanity sanity-newest molecule bench docs role-readmes build install-check clean
 
 help: ## Show this list
@@ -117,7 +117,7 @@ export NIXFERRY_TEST_PART ?= $(if $(K),,1)
 
 # Linters and packages use one processor; what starts hosts waits for them half of the time.
 STEPS := setup lint,install-check+docs+test-unit-newest,test-unit \
-	sanity+sanity-newest,molecule+demo-check,test-faults test-e2e
+	sanity+sanity-newest+test-vm,molecule+demo-check,test-faults test-e2e
 
 test: ## All kinds of tests; of the matrix of versions and shells, the part that is this commit's turn
 	@status=0; \
@@ -147,6 +147,10 @@ test-e2e: venv-test link lab-programs ## End-to-end tests: real Nix, real hosts 
 
 test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken networks in the lab (K=expression selects)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m faults $(PARALLEL_FAULTS) $(PYTEST_SELECTION)
+
+# The machines are containers of the lab's engine; the image has the firmware and the emulator.
+test-vm: venv-test link lab-programs ## Boot loaders on real firmware, in emulated machines (K=expression selects)
+	@$(TOOLS)/run-tests.sh $(BIN)/python tests/vm $(PYTEST_SELECTION)
 
 lab-programs:
 	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap mke2fs
