@@ -197,6 +197,8 @@ def test_from_an_upload_to_a_client(caches: Caches) -> None:
     copy = ["nix", "--extra-experimental-features", "nix-command", "copy", "--to"]
     run([*copy, f"file://{caches.project.directory}/unsigned", unsigned], environment=nix_environment())
     run(["docker", "cp", f"{caches.project.directory}/unsigned/.", f"{caches.origin}:/srv/www/cache/"])
+    # Docker gives directories to root.
+    containers.ask(caches.origin, "chown -R www-data: /srv/www/cache")
     assert caches.status(f"/{unsigned[11:43]}.narinfo", login=f"host:{READER}") == 200
     assert not caches.realise(unsigned)
     # A second run changes nothing but what a copy has made of the description of the cache.
