@@ -16,6 +16,9 @@ from processes import wait_until
 from project import Project
 from pulling import ACTIVATE, FETCH, STATE, Pulling, pulling
 
+# Each takes a minute of a host: every other commit runs one of them.
+TURNS = pytest.mark.takes_turns(2, among="pulls")
+
 
 @pytest.fixture
 def puller(web2: LabHost, project: Project, tmp_path: Path) -> Iterator[Pulling]:
@@ -39,6 +42,7 @@ def await_activation(puller: Pulling) -> None:
     wait_until(lambda: puller.host.ask(phase) == "activating", deadline=60, what="the activation")
 
 
+@TURNS
 def test_a_system_stays_if_it_is_healthy_and_can_still_fetch(puller: Pulling) -> None:
     host = puller.host
     good = host.current_system()
@@ -91,6 +95,7 @@ def test_a_system_stays_if_it_is_healthy_and_can_still_fetch(puller: Pulling) ->
     assert late.return_code != 0
 
 
+@TURNS
 def test_hold_windows_and_pushes(puller: Pulling) -> None:
     host, project = puller.host, puller.project
     good = host.current_system()
@@ -139,6 +144,7 @@ def test_hold_windows_and_pushes(puller: Pulling) -> None:
     assert host.ask("systemctl list-unit-files 'nixferry-*' --no-legend || true") == ""
 
 
+@TURNS
 def test_killed_agents_power_cuts_and_full_disks(puller: Pulling) -> None:
     """Whatever ends the agent: the guard ends the activation, and the next run says how."""
     host = puller.host
@@ -201,6 +207,7 @@ chmod 755 /usr/bin/findmnt
 """
 
 
+@TURNS
 def test_a_kernel_is_booted_once_and_judged_after_that(puller: Pulling) -> None:
     """With `reboot: if-required` the agent goes on after the boot; a kernel that cannot fetch is left again."""
     host = puller.host
