@@ -7,6 +7,8 @@
 # trusted key has signed, and brings the old system back whatever becomes of this agent.
 # Settings: PULL_GUARD (the program), PULL_GUARD_VERSION.
 
+# Tests have no other namespaces.
+NSENTER=${NIXFERRY_NSENTER:-nsenter}
 GUARD_SECONDS=30 # for one answer, in addition to what the guard is asked to wait
 ANSWER=''
 
@@ -20,7 +22,7 @@ ask() {
     # and mounts of its own, but where process 1 is.
     # shellcheck disable=SC2016 # another shell expands it
     ANSWER=$NEWLINE$(bounded "$((asked_seconds + GUARD_SECONDS))" "$NIXFERRY_SH" -c \
-        'printf "%s\n" "$1" | nsenter --target 1 --net --mount -- "$2"' sh "$asked_lines" "$PULL_GUARD")$NEWLINE
+        'printf "%s\n" "$1" | "$3" --target 1 --net --mount -- "$2"' sh "$asked_lines" "$PULL_GUARD" "$NSENTER")$NEWLINE
     case $ANSWER in
         *"${NEWLINE}nixferry=1$NEWLINE"*"${NEWLINE}end=$asked_verb$NEWLINE") ;;
         *) return 1 ;;

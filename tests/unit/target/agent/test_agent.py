@@ -6,63 +6,23 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from guard_host import SHELLS, Host
+from pull_host import ask
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
     Pointer,
     PointerKey,
-    read_pointer_key,
     sign_pointer,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import AGENT_PARTS
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
-# Without the call of the program.
-PARTS = tuple(part for part in AGENT_PARTS if part != "agent/verbs.sh")
 TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system-web1"
 NOW = 1_800_000_000
 POINTER = Pointer("web1", "stable", 100, NOW - 1000, NOW + 1000, TOPLEVEL)
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PointerKey]:
-    directory = tmp_path_factory.mktemp("keys")
-    for name in ("publisher", "other"):
-        subprocess.run(
-            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)], check=True
-        )
-    return {name: read_pointer_key(str(directory / name)) for name in ("publisher", "other")}
-
-
-@pytest.fixture
-def place(host: Host, keys: dict[str, PointerKey]) -> Path:
-    """The agent's state; the store's paths are those of the machine."""
-    host.environment["NIXFERRY_ROOT"] = ""
-    made = host.directory / "pull"
-    (made / "work").mkdir(parents=True)
-    (made / "signers").write_text(f'publisher namespaces="nixferry-pointer@v1" {keys["publisher"].public}\n')
-    return made
-
-
-def ask(host: Host, place: Path, *lines: str, **settings: str) -> list[str]:
-    """What the agent's functions print."""
-    given = {
-        "PULL_HOST": "web1",
-        "PULL_CHANNEL": "stable",
-        "PULL_MIN_SERIAL": "0",
-        "PULL_SIGNERS": str(place / "signers"),
-        **settings,
-    }
-    script = host_script(given, PARTS)
-    done = host.run("\n".join([script, f"PULL={shlex.quote(str(place))} PULL_RUN=$PULL/run", *lines, ""]))
-    assert done.return_code == 0, done.stderr
-    return done.stdout.splitlines()
 
 
 def judged(host: Host, place: Path, content: bytes, *, now: int = NOW, **settings: str) -> str:

@@ -1,0 +1,58 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The functions of the pull agent on a host that is a directory, with keys of a publisher."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from pathlib import Path
+
+from guard_host import Completed, Host
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
+    PointerKey,
+    read_pointer_key,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import AGENT_PARTS
+
+# Without the call of the program.
+PARTS = tuple(part for part in AGENT_PARTS if part != "agent/verbs.sh")
+
+
+def make_keys(directory: Path) -> dict[str, PointerKey]:
+    for name in ("publisher", "other"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)], check=True
+        )
+    return {name: read_pointer_key(str(directory / name)) for name in ("publisher", "other")}
+
+
+def make_place(host: Host, keys: dict[str, PointerKey]) -> Path:
+    """The agent's state; the store's paths are those of the machine."""
+    host.environment["NIXFERRY_ROOT"] = ""
+    made = host.directory / "pull"
+    (made / "work").mkdir(parents=True)
+    (made / "signers").write_text(f'publisher namespaces="nixferry-pointer@v1" {keys["publisher"].public}\n')
+    return made
+
+
+def run_agent(host: Host, place: Path, *lines: str, **settings: str) -> Completed:
+    given = {
+        "PULL_HOST": "web1",
+        "PULL_CHANNEL": "stable",
+        "PULL_MIN_SERIAL": "0",
+        "PULL_SIGNERS": str(place / "signers"),
+        **settings,
+    }
+    script = host_script(given, PARTS)
+    return host.run("\n".join([script, f"PULL={shlex.quote(str(place))} PULL_RUN=$PULL/run", *lines, ""]))
+
+
+def ask(host: Host, place: Path, *lines: str, **settings: str) -> list[str]:
+    """What the agent's functions print."""
+    done = run_agent(host, place, *lines, **settings)
+    assert done.return_code == 0, done.stderr
+    return done.stdout.splitlines()
