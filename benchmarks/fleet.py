@@ -23,6 +23,12 @@ LAB_DEADLINE = 900  # seconds to build images and start all hosts
 ASK_DEADLINE = 120  # seconds for one question to a host
 QUIET_DEADLINE = 30  # seconds until the journal of a host shows the last session
 
+# Nanoseconds of processor time of all processes of a container, in the hierarchies of cgroup v1 and v2
+CPU_TIME = (
+    "cat /sys/fs/cgroup/cpuacct/cpuacct.usage 2>/dev/null || "
+    "sed -n 's/^usage_usec \\([0-9]*\\)$/\\1000/p' /sys/fs/cgroup/cpu.stat"
+)
+
 # sshd's own words at log level VERBOSE: one line a login, one a command or subsystem.
 LOGIN = re.compile(r"^Accepted \S+ for ", re.MULTILINE)
 SESSION = re.compile(r"^Starting session: ", re.MULTILINE)
@@ -60,6 +66,10 @@ class Host:
         """The store path of the running system; empty when the profile says another one."""
         current, profile = self.ask(f"readlink -f /run/current-system {PROFILE}").split()
         return current if current == profile else ""
+
+    def cpu_seconds(self) -> float:
+        """The processor time that the host has taken so far, this question included (4 ms)."""
+        return int(self.ask(CPU_TIME)) / 1e9
 
     def count_sessions(self) -> None:
         """Let sshd write down logins and commands from now on."""
@@ -116,6 +126,11 @@ class Fleet:
         script = f"nix-env --profile {PROFILE} --delete-generations old"
         with ThreadPoolExecutor(max_workers=4) as pool:
             list(pool.map(lambda host: host.ask(script), self.hosts[:count]))
+
+    def cpu_seconds(self, count: int) -> float:
+        """The processor time that the first ``count`` hosts have taken so far, together."""
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            return sum(pool.map(Host.cpu_seconds, self.hosts[:count]))
 
     def systems(self, count: int) -> dict[str, str]:
         """What the first ``count`` hosts run, by name."""

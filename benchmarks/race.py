@@ -37,6 +37,8 @@ class Record:
     scenario: str
     hosts: int
     runs: list[Outcome] = field(default_factory=list)
+    hosts_cpu: list[float] = field(default_factory=list)
+    """Processor seconds of all hosts together, a value a run."""
     memory: int = 0
     sessions: Sessions | None = None
     failure: str = ""
@@ -97,7 +99,9 @@ class Race:
         with self._deployment(wanted) as deployment:
             command = record.contestant.prepare(deployment)
             cursor = witness.cursor() if inspect else ""
+            before = self.fleet.cpu_seconds(record.hosts)
             outcome = run(command, log, with_memory=inspect)
+        hosts_cpu = self.fleet.cpu_seconds(record.hosts) - before
         if outcome.return_code != 0:
             record.failure = f"exit {outcome.return_code}, see {log}"
         elif deploys and (inspect or unchanged is None):
@@ -115,6 +119,7 @@ class Race:
             record.sessions = witness.sessions_since(cursor)
         else:
             record.runs.append(outcome)
+            record.hosts_cpu.append(hosts_cpu)
 
     def _settle(self, wanted: Systems) -> None:
         """Bring the hosts to where a no-op begins."""

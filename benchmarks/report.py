@@ -22,9 +22,22 @@ AIM_HOSTS = 20
 AIM_ROUND_TRIPS = 4
 
 MEBIBYTE = 1024 * 1024
-COLUMNS = ("hosts", "what", "min s", "median s", "max s", "x floor", "cpu s", "MiB", "logins", "commands")
+COLUMNS = (
+    "hosts",
+    "what",
+    "min s",
+    "median s",
+    "max s",
+    "x floor",
+    "cpu s",
+    "host cpu s",
+    "MiB",
+    "logins",
+    "commands",
+)
 LEGEND = """\
-x floor: median of the ratios of each repetition's pair. cpu: controller, median. MiB: peak of the controller's
+x floor: median of the ratios of each repetition's pair. cpu: controller, median. host cpu: of one host,
+median. MiB: peak of the controller's
 processes together (PSS, sampled every 50 ms). logins, commands: ssh connections and sessions that web01 saw.
 MiB, logins and commands come from one further run that is not timed."""
 
@@ -55,6 +68,7 @@ def as_json(record: Record) -> dict[str, Any]:
         "sessions": asdict(record.sessions) if record.sessions is not None else None,
         "seconds": asdict(Spread.of(seconds(record))) if record.runs else None,
         "runs": [asdict(outcome) for outcome in record.runs],
+        "hosts_cpu_seconds": record.hosts_cpu,
     }
 
 
@@ -88,6 +102,7 @@ def table(records: Sequence[Record]) -> str:
         cpu = statistics.median(outcome.cpu_seconds for outcome in record.runs)
         cells = [f"{spread.minimum:.2f}", f"{spread.median:.2f}", f"{spread.maximum:.2f}"]
         cells += [f"{times_floor:.2f}" if times_floor is not None else "", f"{cpu:.2f}"]
+        cells += [f"{statistics.median(record.hosts_cpu) / record.hosts:.2f}"]
         cells += [f"{record.memory / MEBIBYTE:.0f}"]
         cells += list(counts(record))
         rows.append((str(record.hosts), name, *cells))

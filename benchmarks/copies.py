@@ -1,0 +1,228 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measure copies to one host: nix_copy beside ``nix copy`` alone, over a fast link or a slow one.
+
+``python -m benchmarks.copies --paths 300 --rate 10mbit``. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks import fleet
+from benchmarks.fleet import REPOSITORY, Fleet
+from benchmarks.measure import Command, Outcome, Spread, adopt_orphans, reap_orphans, run
+from benchmarks.race import close_connection
+from benchmarks.systems import nix_environment
+
+MAKE_DEADLINE = 900  # seconds to make the paths
+RECEIVED = "cat /sys/class/net/eth0/statistics/rx_bytes"
+# Text that compresses to a third, as closures do: a hash in each line, beside what is in every line.
+# One path refers to all others, so they are one closure.
+CLOSURE = """
+{ paths, lines, random }:
+let
+  line = name: number: builtins.hashString "sha256" "${name}-${toString number}" + rest;
+  rest = " usr/share/locale/en/LC_MESSAGES/text.mo 0644 root root\\n";
+  text = name: builtins.concatStringsSep "" (builtins.genList (line name) lines);
+  small = number: builtins.toFile "part-${toString number}" (text "${salt}-${toString number}");
+  large = derivation {
+    name = "large";
+    system = builtins.currentSystem;
+    builder = "/bin/sh";
+    args = [ "-c" "PATH=/usr/bin:/bin; head -c ${toString random} /dev/urandom >$out" ];
+    inherit salt;
+  };
+  salt = "SALT";
+in
+derivation {
+  name = "all";
+  system = builtins.currentSystem;
+  builder = "/bin/sh";
+  parts = builtins.toFile "parts" (builtins.concatStringsSep "\\n" (builtins.genList small paths));
+  args = [ "-c" "echo $parts $large >$out" ];
+  large = if random == 0 then "" else large;
+}
+"""
+
+
+@dataclass
+class Times:
+    """What the runs of one contestant took."""
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    received: list[int] = field(default_factory=list)
+    memory: float = 0.0
+
+
+def make_closure(paths: int, lines: int, random: int, salt: str) -> str:
+    """Make the paths in the controller's store; returns the one that refers to all."""
+    text = CLOSURE.replace("SALT", salt)
+    expression = f"({text}) {{ paths = {paths}; lines = {lines}; random = {random}; }}"
+    argv = ["nix-build", "--no-out-link", "--quiet", "--expr", expression]
+    done = subprocess.run(
+        argv,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=MAKE_DEADLINE,
+        env={**os.environ, **nix_environment()},
+    )
+    return done.stdout.strip()
+
+
+@contextmanager
+def limited(where: Fleet, rate: str) -> Iterator[None]:
+    """Limit what the host receives to ``rate``, as tc writes it; empty: no limit."""
+    if not rate:
+        yield
+        return
+    host = where.hosts[0]
+    index = host.ask("cat /sys/class/net/eth0/iflink")
+    other = next(
+        path.name
+        for path in Path("/sys/class/net").iterdir()
+        if (path / "ifindex").read_text().strip() == index
+    )
+    shape = f"tbf rate {rate} burst 32kbit latency 400ms"
+    subprocess.run(["tc", "qdisc", "add", "dev", other, "root", *shape.split()], check=True)
+    try:
+        yield
+    finally:
+        # With the container the interface is gone.
+        subprocess.run(["tc", "qdisc", "del", "dev", other, "root"], check=False)
+
+
+def contestants(where: Fleet, directory: Path, path: str) -> dict[str, Command]:
+    """What is compared, by name."""
+    where.write_ssh_config(directory / "ssh_config")
+    alone = ["nix", "--extra-experimental-features", "nix-command", "copy", "--no-check-sigs"]
+    alone += ["--to", f"ssh://{where.hosts[0].name}", path]
+    settings = {
+        "ANSIBLE_CONFIG": str(where.ansible_config),
+        "ANSIBLE_SSH_CONTROL_PATH_DIR": str(directory),
+        "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".build/collections"),
+        **nix_environment(),
+    }
+    plays = {
+        "ansible, one command": ("ansible.builtin.raw", "true"),
+        "nix_copy": ("nixferry.deploy.nix_copy", {"path": path}),
+        "nix_copy, compress: true": ("nixferry.deploy.nix_copy", {"path": path, "compress": True}),
+    }
+    found = {}
+    for compress in (False, True):
+        options = f"-F {directory}/ssh_config -o Compression={'yes' if compress else 'no'}"
+        name = "nix copy, compressed" if compress else "nix copy"
+        found[name] = Command(alone, {**nix_environment(), "NIX_SSHOPTS": options})
+    for number, (name, (action, arguments)) in enumerate(plays.items()):
+        playbook = directory / f"{number}.yml"
+        playbook.write_text(
+            json.dumps(
+                [{"hosts": where.hosts[0].name, "gather_facts": False, "tasks": [{action: arguments}]}]
+            )
+        )
+        found[name] = Command(["ansible-playbook", str(playbook)], settings)
+    return found
+
+
+def measure(where: Fleet, commands: Mapping[str, Command], path: str, repetitions: int) -> dict[str, Times]:
+    """Let the contestants take turns. The first round is that in which memory is looked at, and is not timed."""
+    host = where.hosts[0]
+    times = {name: Times() for name in commands}
+    with tempfile.TemporaryDirectory() as logs:
+        for round_ in range(repetitions + 1):
+            for name, command in commands.items():
+                host.ask("nix-collect-garbage >/dev/null 2>&1")
+                before = int(host.ask(RECEIVED))
+                log = Path(logs) / "log"
+                outcome = run(command, log, with_memory=round_ == 0)
+                for socket in Path(command.environment.get("ANSIBLE_SSH_CONTROL_PATH_DIR", logs)).glob("*"):
+                    if socket.is_socket():
+                        close_connection(socket)
+                reap_orphans()
+                if outcome.return_code != 0:
+                    raise SystemExit(f"{name}: {log.read_text(errors='replace')}")
+                if "copy" in name:
+                    host.ask(f"nix-store --check-validity {path}")
+                if round_ == 0:
+                    times[name].memory = (outcome.memory or 0) / 2**20
+                else:
+                    times[name].outcomes.append(outcome)
+                    times[name].received.append(int(host.ask(RECEIVED)) - before)
+    return times
+
+
+def table(times: Mapping[str, Times]) -> str:
+    """One line a contestant."""
+    lines = [f"{'':26}{'median s':>9}{'min':>8}{'max':>8}{'cpu s':>8}{'received MiB':>14}{'peak MiB':>10}"]
+    for name, taken in times.items():
+        if not taken.outcomes:
+            lines.append(f"{name:26}{taken.memory:57.0f}")
+            continue
+        spread = Spread.of(outcome.seconds for outcome in taken.outcomes)
+        cpu = Spread.of(outcome.cpu_seconds for outcome in taken.outcomes).median
+        received = Spread.of(taken.received).median / 2**20
+        lines.append(
+            f"{name:26}{spread.median:9.2f}{spread.minimum:8.2f}{spread.maximum:8.2f}{cpu:8.2f}{received:14.1f}{taken.memory:10.0f}"
+        )
+    return "\n".join(lines)
+
+
+def options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.copies", description=__doc__)
+    parser.add_argument("--paths", type=int, default=300, help="store paths (%(default)s)")
+    parser.add_argument("--kib", type=int, default=100, help="size of each of them (%(default)s)")
+    parser.add_argument(
+        "--random-mib", type=int, default=0, help="one more, which does not compress (%(default)s)"
+    )
+    parser.add_argument("--rate", default="", help="of the link, such as 10mbit; unlimited without")
+    parser.add_argument(
+        "--only", action="append", metavar="NAME", help="only this contestant; may be given several times"
+    )
+    parser.add_argument(
+        "--repetitions",
+        type=int,
+        default=3,
+        help="timed runs of each; 0: only look at the memory (%(default)s)",
+    )
+    parser.add_argument("--lab-name", default="bench", help="the lab to start (%(default)s)")
+    parser.add_argument("--keep-lab", action="store_true", help="leave the lab running, for the next time")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Print the table."""
+    arguments = options()
+    adopt_orphans()
+    path = make_closure(
+        arguments.paths, arguments.kib * 1024 // 120, arguments.random_mib * 2**20, f"{os.getpid()}"
+    )
+    try:
+        where = fleet.start(arguments.lab_name, 1)
+        # Short, for the sockets in it.
+        with (
+            tempfile.TemporaryDirectory(prefix="nixferry-", ignore_cleanup_errors=True) as directory,
+            limited(where, arguments.rate),
+        ):
+            commands = contestants(where, Path(directory), path)
+            chosen = {name: commands[name] for name in arguments.only or commands}
+            print(table(measure(where, chosen, path, arguments.repetitions)))
+    finally:
+        if not arguments.keep_lab:
+            fleet.stop(arguments.lab_name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
