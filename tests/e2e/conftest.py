@@ -33,8 +33,8 @@ pytest_sessionfinish = fault_table.pytest_sessionfinish
 NIX_OF_A_CASE = re.compile(r"\bnix-2\.\d+|\b(?:bookworm|trixie|forky)\b")
 
 
-# These build images and machines of their own, or wait for timers. Of so many commits one runs a file of them.
-COSTLY = ("builders", "mac", "publish", "pull")
+# These build images and machines of their own. Of so many commits one runs a file of them.
+COSTLY = ("builders", "mac")
 TURNS = 3
 
 
