@@ -112,7 +112,7 @@ def test_any_value_reaches_the_guard_as_it_is(shell: list[str]) -> None:
         lines.insert(2, f"reason={_guard.encode_value(value)}")
         script = (
             "".join(target_text(part) for part in ("lib/base.sh", "lib/answer.sh", "lib/request.sh"))
-            + 'exec 3>&2\nread_request\njudge_request\ndecode "$(encoded reason)"\nprintf %s "$DECODED"\n'
+            + 'exec 3>&2\nread_request\njudge_request\nfind_encoded reason\ndecode "$ENCODED"\nprintf %s "$DECODED"\n'
         )
         done = subprocess.run(
             [*shell, "-c", script], input="\n".join([*lines, ""]).encode(), capture_output=True, check=True
