@@ -60,6 +60,8 @@ class Guard:
     def __init__(self, shell: RemoteShell, program: GuardProgram | None = None) -> None:
         self.shell = shell
         self.program = program or guard_program()
+        # Whether the host has said that it lacks the program. A refused `start` does not put it there.
+        self._is_missing = False
 
     @contextmanager
     def fresh(self) -> Iterator[Guard]:
@@ -147,11 +149,12 @@ class Guard:
 
     def _send(self, verb: str, values: Sequence[tuple[str, str]], activation_id: str, seconds: int) -> Answer:
         lines = request_lines(self.program.name, verb, iter(values))
-        for whole in (False, True):
+        for whole in (True,) if self._is_missing and not activation_id else (False, True):
             script = guard_script(self.program, verb, lines, activation_id=activation_id, whole=whole)
             answer = parse_answer(verb, self.shell.run(script, step=Step(verb), seconds=seconds))
             if answer.text("guard") != _MISSING:
                 return answer
+            self._is_missing = True
         raise answer.broken("it lacks the program that it has just been sent")
 
 

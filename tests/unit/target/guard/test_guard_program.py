@@ -18,6 +18,7 @@ from guard_host import DRIVER_BEGINS, SHELLS, Host, changed_program, wait_for
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import guard_program
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import GuardRefusal
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 SHORT = 3700
@@ -338,6 +339,18 @@ def test_nothing_begins_with_a_state_directory_that_takes_nothing(host: Host, kn
 
 
 @as_root
+def test_a_host_that_lacks_the_program_is_not_asked_twice(host: Host) -> None:
+    """The first deploy of a system that the host lacks: a start that is refused, the copy, a start."""
+    guard = host.guard
+    with pytest.raises(GuardRefusal, match="not in this host's store"):
+        guard.start(host.request(str(host.directory / "store/absent")))
+    assert len(host.sent) == 2
+    started = guard.start(host.request(host.toplevel("new")))
+    assert len(host.sent) == 3
+    guard.status(started.activation_id)
+    assert len(host.sent[-1]) < SHORT
+
+
 def test_nothing_begins_with_a_full_state_directory(host: Host) -> None:
     old = host.current
     (host.directory / "var/lib/nixferry").mkdir(mode=0o700)
