@@ -251,7 +251,7 @@ def test_lock_holder_is_part_of_the_message() -> None:
 
 def test_every_error_and_reason_of_the_guard_is_explained() -> None:
     text = guard_program().text
-    errors = set(re.findall(r"\b(?:error|abandon) ([a-z]+_[a-z_]+)", text))
+    errors = set(re.findall(r'\b(?:error|abandon) ([a-z_]+) "', text))
     errors |= set(re.findall(r"\bREQUEST_REFUSED=([a-z_]+)", text))
     loaders = {*LOADER_OF_RECORD, *LOADER_OF_PROGRAM}
     errors |= set(re.findall(r"\banswer error=([a-z_]+)", "".join(map(target_text, loaders))))
