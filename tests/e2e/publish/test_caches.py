@@ -232,8 +232,8 @@ def test_from_an_upload_to_a_client(caches: Caches) -> None:
     # What did not come whole is not there.
     lines = ("PUT /debuginfo/cut HTTP/1.1", "Host: localhost", "Content-Length: 99")
     cut = "\\r\\n".join([*lines, f"Authorization: Basic {basic(writer)}", "", "x"])
-    client = f"openssl s_client -quiet -connect 127.0.0.1:{caches.origin_port} 2>/dev/null"
-    containers.ask(caches.origin, f"{{ printf '{cut}'; sleep 1; }} | {client} || true")
+    sender = f"openssl s_client -quiet -connect 127.0.0.1:{caches.origin_port} 2>/dev/null"
+    containers.ask(caches.origin, f"{{ printf '{cut}'; sleep 1; }} | {sender} || true")
     assert caches.status("/debuginfo/cut", login=reader) == 404
     assert containers.ask(caches.origin, "find /srv/www/incoming -type f") == ""
 
