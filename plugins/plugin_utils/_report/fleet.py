@@ -206,7 +206,9 @@ def _pull_remarks(pull: Mapping[str, Any] | None) -> list[str]:
     said = f" ({pull['message']})" if pull["message"] else ""
     remarks = [f"pulls{'' if pull['pulls'] else ' no more, its timer is stopped'}: {serial}: {outcome}{said}"]
     if pull["quarantined"]:
-        remarks.append(f"not activated again before it is cleared: {', '.join(map(short_path, pull['quarantined']))}")
+        remarks.append(
+            f"not activated again before it is cleared: {', '.join(map(short_path, pull['quarantined']))}"
+        )
     return remarks
 
 
