@@ -46,6 +46,7 @@ MODEL: Mapping[str, Callable[[bytes], bool]] = {
     "component": lambda value: matches(b"(?![.-])[^/]*", 255)(value) and line(value),
     "path": is_path,
     "place": lambda value: is_path(value.removeprefix(b"~")),
+    "planned": lambda value: value == b"none" or is_path(value),
     "variable": matches(b"[A-Za-z_][0-9A-Za-z_]{,199}=.*", 10**6),
     "choice/switch/dry-activate": matches(b"switch|dry-activate", 50),
 }
@@ -88,6 +89,7 @@ def taken(shell: str, rule: str, values: list[bytes]) -> list[bool]:
         b"~",
         b"~/a",
         b"~root/a",
+        b"none",
         b"a",
     ]
 )
