@@ -7,29 +7,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from lab import LabHost
 from processes import wait_until
-from project import Project
-from pulling import ACTIVATE, DAY, FETCH, STATE, Pulling, pulling
-
-# Each takes a minute of a host: every other commit runs one of them.
-TURNS = pytest.mark.takes_turns(2, among="pulls")
+from pulling import ACTIVATE, DAY, FETCH, STATE, Pulling
 
 
-@pytest.fixture
-def puller(web2: LabHost, project: Project, tmp_path: Path) -> Iterator[Pulling]:
-    """A host with an agent that has pulled once."""
-    with pulling(web2, project, tmp_path) as made:
-        made.first()
-        yield made
-        print(made.story())  # noqa: T201 - pytest shows it when a test fails
-
-
-@TURNS
+@pytest.mark.takes_turns(2, among="pulls")
 def test_pointers_of_others_and_faults_of_servers_change_nothing(puller: Pulling) -> None:
     """Every such pointer is refused by the fetching user, and again by root when it is given to root directly."""
     host, now = puller.host, int(time.time())
@@ -88,7 +72,7 @@ def test_pointers_of_others_and_faults_of_servers_change_nothing(puller: Pulling
     assert host.current_system() == evil
 
 
-@TURNS
+@pytest.mark.takes_turns(2, among="pulls")
 def test_a_server_that_wants_a_login_and_one_that_hears_of_it(puller: Pulling) -> None:
     """The login is in one file of root's, and nowhere else; the status is sent."""
     host, server = puller.host, puller.server

@@ -6,27 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from lab import LabHost
 from plays import task_play
 from processes import wait_until
-from project import Project
-from pulling import ACTIVATE, FETCH, STATE, Pulling, pulling
-
-# Each takes a minute of a host: every other commit runs one of them.
-TURNS = pytest.mark.takes_turns(2, among="pulls")
-
-
-@pytest.fixture
-def puller(web2: LabHost, project: Project, tmp_path: Path) -> Iterator[Pulling]:
-    """A host with an agent that has pulled once."""
-    with pulling(web2, project, tmp_path) as made:
-        made.first()
-        yield made
-        print(made.story())  # noqa: T201 - pytest shows it when a test fails
+from pulling import ACTIVATE, FETCH, STATE, Pulling
 
 
 def cut_off(puller: Pulling) -> str:
@@ -42,7 +25,7 @@ def await_activation(puller: Pulling) -> None:
     wait_until(lambda: puller.host.ask(phase) == "activating", deadline=60, what="the activation")
 
 
-@TURNS
+@pytest.mark.takes_turns(2, among="pulls")
 def test_a_system_stays_if_it_is_healthy_and_can_still_fetch(puller: Pulling) -> None:
     host = puller.host
     good = host.current_system()
@@ -95,7 +78,7 @@ def test_a_system_stays_if_it_is_healthy_and_can_still_fetch(puller: Pulling) ->
     assert late.return_code != 0
 
 
-@TURNS
+@pytest.mark.takes_turns(2, among="pulls")
 def test_hold_windows_and_pushes(puller: Pulling) -> None:
     host, project = puller.host, puller.project
     good = host.current_system()
@@ -144,7 +127,7 @@ def test_hold_windows_and_pushes(puller: Pulling) -> None:
     assert host.ask("systemctl list-unit-files 'nixferry-*' --no-legend || true") == ""
 
 
-@TURNS
+@pytest.mark.takes_turns(2, among="pulls")
 def test_killed_agents_power_cuts_and_full_disks(puller: Pulling) -> None:
     """Whatever ends the agent: the guard ends the activation, and the next run says how."""
     host = puller.host
@@ -207,7 +190,7 @@ chmod 755 /usr/bin/findmnt
 """
 
 
-@TURNS
+@pytest.mark.takes_turns(2, among="pulls")
 def test_a_kernel_is_booted_once_and_judged_after_that(puller: Pulling) -> None:
     """With `reboot: if-required` the agent goes on after the boot; a kernel that cannot fetch is left again."""
     host = puller.host
