@@ -730,7 +730,10 @@ def test_no_build_survives_a_killed_playbook(
     }
     argv, environment = project.prepare([play])
     playbook = subprocess.Popen(
-        argv,
+        # These tests may run under nohup.
+        ["env", f"--default-signal={number.name.removeprefix('SIG')}", *argv]
+        if number != signal.SIGKILL
+        else argv,
         cwd=project.directory,
         env={**os.environ, **environment},
         start_new_session=True,
