@@ -38,7 +38,7 @@ BOOTS_DEADLINE = 900  # seconds until a guest has gone through its boots, some 2
 FIRMWARE = (
     *("-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"),
     # In a file: with the firmware as one image, variables are lost at a reset.
-    *("-drive", "if=pflash,format=raw,file=/work/variables.fd"),
+    *("-drive", "if=pflash,format=raw,file=/machine/variables.fd"),
 )
 QEMU = (
     "qemu-system-x86_64",
@@ -46,13 +46,13 @@ QEMU = (
     *("-cpu", "qemu64", "-smp", "1", "-m", "256", "-nodefaults", "-display", "none", "-nic", "none"),
     *(
         "-chardev",
-        "file,id=serial,path=/work/serial.log,append=on",
+        "file,id=serial,path=/machine/serial.log,append=on",
         "-serial",
         "chardev:serial",
         "-monitor",
         "none",
     ),
-    *("-drive", "if=none,id=disk,file=/work/disk.raw,format=raw,cache=writeback"),
+    *("-drive", "if=none,id=disk,file=/machine/disk.raw,format=raw,cache=writeback"),
     *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
 )
 TOLD = re.compile(rb"@@ (\d+) (\S+) ?([^\r\n]*)\r?\n")
@@ -125,7 +125,7 @@ def machine(name: str, layout: str, scenario: str, directory: Path) -> Iterator[
     (guest / scenario).rename(guest / "scenario")
     parts = [part for part in GUARD_PARTS if part.startswith(("lib/", "boot/"))]
     (guest / "guard.sh").write_text("\n".join(map(target_text, parts)))
-    work = [f"--volume={directory}:/work", "--network=none", "--label=nixferry.lab=vm"]
+    work = [f"--volume={directory}:/machine", "--network=none", "--label=nixferry.lab=vm"]
     run(
         [
             "docker",
@@ -135,8 +135,8 @@ def machine(name: str, layout: str, scenario: str, directory: Path) -> Iterator[
             tag,
             f"{PROGRAMS}/make-disk",
             layout,
-            "/work/guest",
-            "/work/disk.raw",
+            "/machine/guest",
+            "/machine/disk.raw",
         ],
         timeout=DISK_DEADLINE,
     )
