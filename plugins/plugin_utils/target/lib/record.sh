@@ -281,7 +281,7 @@ save_unsaved() {
 # Every activation, newest first
 activations() { split_lines "$(ls -1t "$STATE/activations" 2>/dev/null)" print_ids; }
 
-# What is not an id is no activation.
+# What is not an id is not an activation.
 print_ids() { for listed_id; do case $listed_id in *[!0-9A-Za-z-]*) ;; *) echo "$listed_id" ;; esac; done; }
 
 # Is the process that has claimed the activation alive? Then OWNER_PID is its number.
