@@ -58,6 +58,7 @@ GUARD_PARTS = (
     "guard/engine.sh",
     "guard/status.sh",
     "guard/pulled.sh",
+    "guard/refuse.sh",
     "guard/start.sh",
     "guard/probe.sh",
     "guard/installed.sh",
