@@ -105,6 +105,10 @@ class Machine:
         units = [path.name for path in control.rglob("*.service")]
         return [*units, "next_entry"] if next_entry(self.host) else units
 
+    def wait_until_tidy(self) -> None:
+        """The guard tidies up after it has told how the activation ended."""
+        wait_for(lambda: self.left() == [], "the end of the guard")
+
 
 @pytest.fixture
 def machine(host: Host) -> Machine:
@@ -133,7 +137,7 @@ def test_new_system_is_booted_once_and_then_committed(machine: Machine) -> None:
     done = host.confirm(started.activation_id)
     assert (done.phase, done.boot_default, done.reboot_required) == ("committed", "new", False), host.story()
     assert machine.systems() == ("new", "new", "new")
-    wait_for(lambda: machine.left() == [], "the unit and the entry to be gone")
+    machine.wait_until_tidy()
     assert host.actions == ["boot first", "boot new"]
     assert host.start(host.current, reboot="always").unchanged
 
@@ -160,7 +164,7 @@ def test_what_runs_is_booted_again_without_a_deploy(machine: Machine, healthy: b
     assert not machine.goes_down.exists(), "another reboot would not help"
     assert machine.systems() == ("first", "first", "first")
     assert sorted(path.name for path in host.profile.parent.iterdir()) == generations
-    wait_for(lambda: machine.left() == [], "the unit and the entry to be gone")
+    machine.wait_until_tidy()
 
 
 @EVERY_SHELL
@@ -179,7 +183,7 @@ def test_host_that_comes_back_with_the_old_system_says_so(machine: Machine) -> N
     assert machine.systems() == ("first", "first", "first")
     assert not Path(f"{host.profile}-3-link").is_symlink()
     assert f"init={new}/init" not in grub_cfg(host).read_text()
-    wait_for(lambda: machine.left() == [], "the unit to be gone")
+    machine.wait_until_tidy()
 
 
 @EVERY_SHELL
@@ -199,7 +203,7 @@ def test_what_is_not_confirmed_is_left_by_another_reboot(machine: Machine, reaso
     ended = host.ended(started.activation_id)
     assert (ended.phase, ended.reason) == ("rolled-back", reason), host.story()
     assert machine.systems() == ("first", "first", "first")
-    wait_for(lambda: machine.left() == [], "the unit to be gone")
+    machine.wait_until_tidy()
 
 
 def test_power_cut_while_the_new_system_awaits_confirmation(machine: Machine) -> None:
@@ -276,7 +280,7 @@ def test_host_that_does_not_go_down(machine: Machine) -> None:
     ended = host.ended(started.activation_id)
     assert (ended.phase, ended.reason) == ("rolled-back", "reboot_failed"), host.story()
     assert machine.systems() == ("first", "first", "first")
-    wait_for(lambda: machine.left() == [], "the entry to be forgotten")
+    machine.wait_until_tidy()
 
 
 def test_without_a_roll_back_the_new_system_runs_on(machine: Machine) -> None:
@@ -308,7 +312,7 @@ def test_reboot_is_not_required(machine: Machine) -> None:
     assert host.awaited(started.activation_id).reboot == ""
     assert host.confirm(started.activation_id).phase == "committed"
     assert host.actions == ["test new", "boot new"]
-    assert machine.left() == []
+    machine.wait_until_tidy()
 
 
 def test_reboot_that_is_still_due_comes_back_with_what_was_booted(machine: Machine) -> None:
@@ -415,7 +419,7 @@ def test_third_system_after_the_reboot_is_left_alone(machine: Machine, confirmed
     assert (ended.phase, ended.other_system) == ("failed", third), host.story()
     assert machine.systems() == ("third", "first", "first")
     assert not machine.goes_down.exists()
-    assert machine.left() == []
+    machine.wait_until_tidy()
 
 
 def test_third_system_that_was_booted_is_told(machine: Machine) -> None:
