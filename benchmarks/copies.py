@@ -89,11 +89,11 @@ def limited(where: Fleet, rate: str) -> Iterator[None]:
         return
     host = where.hosts[0]
     index = host.ask("cat /sys/class/net/eth0/iflink")
-    other = next(
+    [other] = [
         path.name
         for path in Path("/sys/class/net").iterdir()
         if (path / "ifindex").read_text().strip() == index
-    )
+    ]
     shape = f"tbf rate {rate} burst 32kbit latency 400ms"
     subprocess.run(["tc", "qdisc", "add", "dev", other, "root", *shape.split()], check=True)
     try:

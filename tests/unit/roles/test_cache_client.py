@@ -24,9 +24,9 @@ LOGIN = {"machine": "one.example.org", "login": "host", "password": CANARY}
 SETTINGS = "Manage the settings"
 
 
-def client(conf: dict[str, Any] = FILES, **variables: Any) -> dict[str, Any]:
+def client(conf: dict[str, Any] | None = None, **variables: Any) -> dict[str, Any]:
     named = {f"cache_client_{name}": value for name, value in {"caches": CACHES, **variables}.items()}
-    return {**named, "answers": {"nix_conf": conf, "stat": {"stat": {"exists": False}}}}
+    return {**named, "answers": {"nix_conf": conf or FILES, "stat": {"stat": {"exists": False}}}}
 
 
 @pytest.fixture(scope="module")
