@@ -137,7 +137,7 @@ def _secret(name: str, entry: object, defaults: Mapping[str, Any]) -> Secret:
         units = given.get(word, [])
         units = [units] if isinstance(units, str) else units
         if not isinstance(units, Sequence) or not all(isinstance(unit, str) for unit in units):
-            raise _error(name, f"has {word} that are no list of names")
+            raise _error(name, f"has {word} that are not a list of names")
         if not all(_UNIT.fullmatch(unit) for unit in units):
             raise _error(name, f"has something in {word} that is not the name of a unit")
         given[word] = tuple(unit if "." in unit else f"{unit}.service" for unit in map(str, units))
@@ -191,7 +191,7 @@ def _path(name: str, given: Mapping[str, Any]) -> str:
     ):
         raise _error(name, "has a path that cannot be used", "Give an absolute path without `.` and `..`.")
     if path.startswith("/nix/store/"):
-        raise _error(name, "is to lie in the Nix store, which everybody can read", "Choose another place.")
+        raise _error(name, "is to lie in the Nix store, which every user can read", "Choose another place.")
     return path
 
 
@@ -208,7 +208,7 @@ def _mode(name: str, given: Mapping[str, Any]) -> str:
         raise _error(name, "has permissions that are not octal digits", 'Write them as "0640", with quotes.')
     number = int(permissions, 8)
     if number & 0o002:
-        raise _error(name, "has permissions with which everybody could change it")
+        raise _error(name, "has permissions with which every user could change it")
     return f"{number:o}"
 
 

@@ -170,7 +170,7 @@ def _entry(
         entry["file"] = os.path.normpath(posixpath.join(directory, str(entry["file"])))
         if entry["file"].startswith(_STORE):
             warnings.append(
-                f"the file of the secret {name} lies in the Nix store, which everybody on this machine can read: name "
+                f"the file of the secret {name} lies in the Nix store, which every user of this machine can read: name "
                 "it by a string with a path outside the flake"
             )
     units: dict[str, list[str]] = {

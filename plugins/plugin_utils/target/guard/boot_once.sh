@@ -161,7 +161,7 @@ await_end_of_boot() {
     boot_until=$MOMENT
     begin_waiting
     while has_service_manager; do
-        # No word at all, or an unexpected one, is no proof.
+        # No word at all, or an unexpected one, is not a proof.
         case $(bounded 30 systemctl is-system-running 2>/dev/null) in
             running | degraded) return 0 ;;
             maintenance)

@@ -81,7 +81,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"text": WORD, "allow_empty": "yes"}, "not true or false"),
     ({"text": WORD, "permissions": 384}, "has a permissions that is not a string"),
     ({"text": WORD, "permissions": "rw"}, "not octal digits"),
-    ({"text": WORD, "permissions": "0666"}, "everybody could change it"),
+    ({"text": WORD, "permissions": "0666"}, "every user could change it"),
     ({"text": WORD, "permissions": "4755"}, "not octal digits"),
     ({"text": WORD, "user": "-R"}, "has a user that is none"),
     ({"text": WORD, "group": "a:b"}, "has a group that is none"),
@@ -97,7 +97,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"text": WORD, "name": "../app"}, "not the name of a file"),
     ({"text": WORD, "name": ".nixferry"}, "not the name of a file"),
     ({"text": WORD, "restart_units": ["a b"]}, "not the name of a unit"),
-    ({"text": WORD, "reload_units": {"a": 1}}, "no list of names"),
+    ({"text": WORD, "reload_units": {"a": 1}}, "not a list of names"),
 ]
 
 

@@ -185,7 +185,7 @@ def test_what_is_not_done_is_told() -> None:
     assert [warning.split(":")[0] for warning in found.warnings] == [
         "the action of the secret strange is not run",
         "the action of the secret flag is not run",
-        "the file of the secret store lies in the Nix store, which everybody on this machine can read",
+        "the file of the secret store lies in the Nix store, which every user of this machine can read",
     ]
 
 
