@@ -21,6 +21,7 @@ packages_of() {
     mmdebstrap) echo "mmdebstrap debian-archive-keyring" ;;
     mke2fs) echo "e2fsprogs" ;;
     ssh) echo "openssh-client" ;;
+    dot) echo "graphviz" ;;
     git | shellcheck | podman) echo "$1" ;;
     *)
         echo "ensure-programs.sh: no package is known for $1" >&2
