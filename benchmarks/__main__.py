@@ -11,17 +11,19 @@ import shutil
 import signal
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from types import FrameType
 
 from benchmarks import fleet, report
 from benchmarks.contestants import FLOOR, Contestant, absent, own
+from benchmarks.delay import delayed
 from benchmarks.fleet import REPOSITORY, BenchmarkError
 from benchmarks.measure import adopt_orphans
-from benchmarks.peers import colmena, morph, nixos_rebuild
+from benchmarks.peers import colmena, deploy_rs, morph, nixos_rebuild
 from benchmarks.race import SCENARIOS, Race, Record, say
 
-PEERS = (colmena, morph, nixos_rebuild)
+PEERS = (colmena, deploy_rs, morph, nixos_rebuild)
 RESULTS = REPOSITORY / ".build" / "bench"
 INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
 
@@ -43,6 +45,13 @@ def options() -> argparse.Namespace:
         action="append",
         metavar="NAME",
         help="only this contestant, beside the floor; may be given more than once",
+    )
+    parser.add_argument(
+        "--latency",
+        type=float,
+        default=0,
+        metavar="MS",
+        help="milliseconds that a round trip to a host takes longer (%(default)s)",
     )
     parser.add_argument("--lab-name", default="bench", help="the lab to start (%(default)s)")
     parser.add_argument("--keep-lab", action="store_true", help="leave the lab running, for the next time")
@@ -73,19 +82,22 @@ def measure(arguments: argparse.Namespace, directory: Path) -> list[Record]:
     sizes = [int(size) for size in arguments.hosts.split(",")]
     taking_part, programs = contestants(arguments.only)
     records: list[Record] = []
-    facts = report.machine(programs)
+    facts = {**report.machine(programs), "latency_milliseconds": arguments.latency}
     say(f"starting {max(sizes)} hosts; results go to {directory}")
     try:
-        race = Race(fleet.start(arguments.lab_name, max(sizes)), taking_part, directory)
-        for scenario in arguments.scenario or SCENARIOS:
-            for hosts in sizes:
+        lab = fleet.start(arguments.lab_name, max(sizes))
+        with delayed([host.ssh_port for host in lab.hosts], arguments.latency) as address:
+            race = Race(lab, taking_part, directory, address)
+            for scenario, hosts in product(arguments.scenario or SCENARIOS, sizes):
                 part = race.begin(scenario, hosts)
                 records += part
                 try:
                     race.run(part, arguments.repetitions)
                 finally:
                     # After an interruption as well: what has been measured is worth a look.
-                    print(f"\n{scenario}, {arguments.repetitions} repetitions")
+                    print(
+                        f"\n{scenario}, {arguments.repetitions} repetitions, {arguments.latency:g} ms of latency"
+                    )
                     print("\n".join([report.table(part), *report.aim(part)]), flush=True)
                     document = {"machine": facts, "records": [report.as_json(record) for record in records]}
                     (directory / "results.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -33,6 +33,7 @@ class Deployment:
 
     systems: Systems
     ssh_config: Path
+    address: str  # of all hosts
     ansible_config: Path
     work: Path  # an empty directory for this run's own files
     control: Path  # an empty directory for sockets of multiplexed connections, with a short name
@@ -43,13 +44,14 @@ class Contestant:
     """A tool that does a deploy, or a part of it.
 
     ``prepare`` writes what the command needs, which is not timed. ``deploys``: whether the hosts must run the
-    deployment's systems afterwards.
+    deployment's systems afterwards. ``wraps``: whether what it makes a generation is a wrapper around the system.
     """
 
     name: str
     what: str
     prepare: Callable[[Deployment], Command]
     deploys: bool = True
+    wraps: bool = False
 
 
 def own() -> list[Contestant]:
@@ -128,7 +130,7 @@ def _nixferry_built(deployment: Deployment) -> Command:
 
 def _playbook(deployment: Deployment, playbook: str, variables: Mapping[str, object]) -> Command:
     given = deployment.work / "variables.json"
-    given.write_text(json.dumps(variables))
+    given.write_text(json.dumps({**variables, "ansible_host": deployment.address}))
     hosts = ",".join(deployment.systems.hosts)
     return Command(
         ["ansible-playbook", str(HERE / playbook), "--limit", hosts, "--extra-vars", f"@{given}"],

@@ -63,9 +63,12 @@ class Host:
         return done.stdout.strip()
 
     def system(self) -> str:
-        """The store path of the running system; empty when the profile says another one."""
-        current, profile = self.ask(f"readlink -f /run/current-system {PROFILE}").split()
-        return current if current == profile else ""
+        """The store path of the running system; empty when the profile says another one.
+
+        A wrapper around a system, which deploy-rs makes the profile, has the system's own ``init``.
+        """
+        current, profile = self.ask(f"readlink -f /run/current-system/init {PROFILE}/init").split()
+        return str(Path(current).parent) if current == profile else ""
 
     def cpu_seconds(self) -> float:
         """The processor time that the host has taken so far, this question included (4 ms)."""
@@ -107,10 +110,10 @@ class Fleet:
         """Names the inventory; pipelining, 20 forks."""
         return self.directory / "ansible.cfg"
 
-    def write_ssh_config(self, path: Path) -> None:
-        """An ssh_config for tools that know nothing of Ansible: the hosts by name, no multiplexing."""
+    def write_ssh_config(self, path: Path, address: str) -> None:
+        """An ssh_config for tools that know nothing of Ansible: the hosts by name, at ``address``, no multiplexing."""
         common = [
-            "  HostName 127.0.0.1",
+            f"  HostName {address}",
             "  User root",
             f'  IdentityFile "{self.directory}/ssh_key"',
             "  IdentitiesOnly yes",
@@ -120,6 +123,15 @@ class Fleet:
         for host in self.hosts:
             lines += [f"Host {host.name}", f"  Port {host.ssh_port}", *common]
         path.write_text("\n".join(lines) + "\n")
+
+    def know(self, address: str) -> None:
+        """Let the hosts' keys hold for ``address`` as well."""
+        path = self.directory / "known_hosts"
+        known = path.read_text()
+        if f"[{address}]" not in known:
+            lines = [line for line in known.splitlines(keepends=True) if line.startswith("[")]
+            again = "".join(line.replace("[127.0.0.1]", f"[{address}]") for line in lines)
+            path.write_text(known + again)
 
     def forget_generations(self, count: int) -> None:
         """Leave one generation on the first ``count`` hosts: boot loader entries cost time for each one."""

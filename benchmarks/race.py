@@ -47,12 +47,16 @@ class Record:
 class Race:
     """One lab, one set of contestants."""
 
-    def __init__(self, fleet: Fleet, contestants: Sequence[Contestant], directory: Path) -> None:
+    def __init__(
+        self, fleet: Fleet, contestants: Sequence[Contestant], directory: Path, address: str
+    ) -> None:
         self.fleet = fleet
+        self.address = address
         self.contestants = contestants
         self.directory = directory
         self.ssh_config = directory / "ssh_config"
-        fleet.write_ssh_config(self.ssh_config)
+        fleet.know(address)
+        fleet.write_ssh_config(self.ssh_config, address)
         self._versions = 0
 
     def begin(self, scenario: str, hosts: int) -> list[Record]:
@@ -112,6 +116,8 @@ class Race:
             ]
             if wrong:
                 record.failure = f"not deployed to {', '.join(wrong)}, see {log}"
+        if record.contestant.wraps and unchanged is not None:
+            self._settle(unchanged)  # to the others a wrapper as the generation is a change
         if record.failure:
             return
         if inspect:
@@ -150,7 +156,7 @@ class Race:
         # A socket's path has 108 bytes at most, unix(7), and ssh appends a random suffix while it makes one.
         control = Path(tempfile.mkdtemp(prefix="nixferry-"))
         try:
-            yield Deployment(wanted, self.ssh_config, self.fleet.ansible_config, work, control)
+            yield Deployment(wanted, self.ssh_config, self.address, self.fleet.ansible_config, work, control)
         finally:
             for socket in control.iterdir():
                 close_connection(socket)

@@ -18,13 +18,13 @@ def contestants() -> list[Contestant]:
 
 
 def _switch(deployment: Deployment) -> Command:
-    file = str(deployment.systems.directory / "default.nix")
+    flake = f"path:{deployment.systems.directory}"
     # It leaves a link called result where it runs: each call gets a directory of its own.
     inside = ["sh", "-c", 'mkdir "$1" && cd "$1" && shift && exec "$@"', "sh"]
     # --fast: the systems here do not bring a nixos-rebuild of their own.
-    switch = [PROGRAM, "switch", "--fast", "--file", file]
+    switch = [PROGRAM, "switch", "--fast", "--flake"]
     commands = [
-        [*inside, str(deployment.work / host), *switch, "--attr", host, "--target-host", f"root@{host}"]
+        [*inside, str(deployment.work / host), *switch, f"{flake}#{host}", "--target-host", f"root@{host}"]
         for host in deployment.systems.hosts
     ]
     environment = {**nix_environment(), "NIX_SSHOPTS": f"-F {deployment.ssh_config}"}
