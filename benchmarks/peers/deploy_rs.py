@@ -4,7 +4,8 @@
 """deploy-rs (https://github.com/serokell/deploy-rs): a file with nodes; it switches one host after the other.
 
 What becomes the generation is a wrapper around the system, as deploy-rs' own library makes it: links to what the
-toplevel has, beside them ``deploy-rs-activate``, which switches, and ``activate-rs``, which starts deploy-rs' program there.
+toplevel has, beside them ``deploy-rs-activate``, which switches, and ``activate-rs``, which starts deploy-rs' program
+on the host.
 """
 
 from __future__ import annotations
