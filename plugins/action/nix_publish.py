@@ -22,7 +22,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
-    public_key,
     read_pointer_key,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import (
@@ -30,6 +29,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing impo
     checked_public_keys,
     read_signing_key,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import public_key
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.cache import (

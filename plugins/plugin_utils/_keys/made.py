@@ -28,8 +28,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.run import run_one
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 
-from .pointers import PRINCIPAL, public_key, read_pointer_key
+from .pointers import PRINCIPAL, read_pointer_key
 from .signing import is_public_key, read_signing_key
+from .ssh_signature import public_key
 
 STEP = Step.MAKE_KEY
 MAKE_SECONDS = 60.0

@@ -28,17 +28,15 @@ Every line is required, in this order, with one space, ended by one newline. Tim
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.run import Ended, run_one
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import is_store_path
+
+from .ssh_signature import BEGIN, SshKey, is_signature, read_ssh_key, sign_bytes, why_not_signed
 
 SIGN_STEP = Step.SIGN_POINTER
 READ_STEP = Step.READ_POINTER
@@ -51,16 +49,9 @@ PRINCIPAL = "publisher"
 POINTER_BYTES = 16384
 # Below it every shell and every language can calculate with a number.
 LARGEST_NUMBER = 999_999_999_999_999
-SSH_KEYGEN_SECONDS = 30.0
-_BEGIN = "-----BEGIN SSH SIGNATURE-----\n"
-_SIGNATURE = re.compile(
-    r"-----BEGIN SSH SIGNATURE-----\n(?:[A-Za-z0-9+/=]{1,76}\n)+-----END SSH SIGNATURE-----\n"
-)
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 _FIELDS = ("host", "channel", "serial", "issued", "expires", "toplevel")
-# The form of a line in ~/.ssh/*.pub. A comment may follow.
-_PUBLIC_KEY = re.compile(r"(?P<key>(?:sk-)?(?:ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2})(?: [^\n]*)?")
 
 
 @dataclass(frozen=True)
@@ -123,64 +114,16 @@ def _wrong(why: str, step: Step) -> NixferryError:
     )
 
 
-@dataclass(frozen=True)
-class PointerKey:
-    """The key that signs pointers. ``path`` is what ssh-keygen gets; ``public`` has the form ``type base64``."""
-
-    path: str
-    public: str
+def read_pointer_key(path: str) -> SshKey:
+    """Return the key that signs pointers, from a file. Raises ``NixferryError``, see ``read_ssh_key``."""
+    return read_ssh_key(path, comment=PRINCIPAL, step=SIGN_STEP)
 
 
-def read_pointer_key(path: str) -> PointerKey:
-    """Find the public half of a key file: that of a secret key, or of a public one whose secret half an agent has.
-
-    ssh-keygen itself refuses a secret key that other users can read. A secret key with a passphrase must be in an
-    ssh-agent, since nothing here may ask for it. Raises ``NixferryError``; the message never quotes the file.
-    """
-    try:
-        content = Path(path).read_bytes()[: 64 * 1024].decode("utf-8", errors="replace")
-    except OSError as error:
-        raise NixferryError(
-            f"the key file {path} cannot be read: {error.strerror}",
-            step=SIGN_STEP,
-            remedy=f"Make a key with ssh-keygen -t ed25519 -N '' -C {PRINCIPAL} -f {path}",
-        ) from None
-    public = public_key(content)
-    if public is not None:
-        return PointerKey(path, public)
-    ended = _ssh_keygen(["-y", "-f", path], step=SIGN_STEP)
-    public = public_key(ended.text) if ended.succeeded else None
-    if public is None:
-        raise NixferryError(
-            f"{path} cannot be used to sign: {_last_words(ended)}",
-            step=SIGN_STEP,
-            remedy="Give the file of a secret key of OpenSSH without a passphrase. One with a passphrase belongs in an "
-            "ssh-agent: then give the file of its public half.",
-            output=ended.errors,
-        )
-    return PointerKey(path, public)
-
-
-def public_key(text: str) -> str | None:
-    """Return type and content of a public key in OpenSSH's form, without its comment; None if it is not one."""
-    found = _PUBLIC_KEY.fullmatch(text.strip())
-    return found["key"] if found else None
-
-
-def sign_pointer(pointer: Pointer, key: PointerKey) -> bytes:
+def sign_pointer(pointer: Pointer, key: SshKey) -> bytes:
     """Return the file of ``pointer``: its lines and their signature. Raises ``NixferryError``."""
     text = pointer.text()
-    ended = _ssh_keygen(
-        ["-Y", "sign", "-q", "-n", NAMESPACE, "-f", key.path], step=SIGN_STEP, input=text.encode("ascii")
-    )
-    if not ended.succeeded or _SIGNATURE.fullmatch(ended.text) is None:
-        raise NixferryError(
-            f"{key.path} did not sign: {_last_words(ended)}",
-            step=SIGN_STEP,
-            remedy="If it is a public key, look with `ssh-add -L` whether the ssh-agent holds its secret half.",
-            output=ended.errors,
-        )
-    return (text + ended.text).encode("ascii")
+    signature = sign_bytes(text.encode("ascii"), key, namespace=NAMESPACE, step=SIGN_STEP)
+    return (text + signature).encode("ascii")
 
 
 def verify_pointer(
@@ -197,29 +140,17 @@ def verify_pointer(
     checked before anything is parsed; what is checked is exactly what is parsed.
     """
     text = content[: POINTER_BYTES + 1].decode("ascii", errors="replace")
-    payload, begin, rest = text.partition(_BEGIN)
-    if len(content) > POINTER_BYTES or _SIGNATURE.fullmatch(begin + rest) is None:
+    payload, begin, rest = text.partition(BEGIN)
+    if len(content) > POINTER_BYTES or not is_signature(begin + rest):
         raise _wrong("it does not end with a signature", READ_STEP)
-    with tempfile.TemporaryDirectory(prefix="nixferry-pointer-") as name:
-        directory = Path(name)
-        signers = [f'{PRINCIPAL} namespaces="{NAMESPACE}" {key}\n' for key in keys]
-        (directory / "allowed_signers").write_text("".join(signers), encoding="ascii")
-        (directory / "signature").write_text(begin + rest, encoding="ascii")
-        ended = _ssh_keygen(
-            [
-                *("-Y", "verify", "-n", NAMESPACE, "-I", PRINCIPAL),
-                *("-f", f"{name}/allowed_signers", "-s", f"{name}/signature"),
-            ],
-            step=READ_STEP,
-            input=payload.encode("utf-8"),
-        )
-    if not ended.succeeded:
+    said = why_not_signed(payload.encode("utf-8"), begin + rest, keys, namespace=NAMESPACE, step=READ_STEP)
+    if said is not None:
         raise NixferryError(
             f"the pointer of {host} is not signed by a trusted key",
             step=READ_STEP,
             remedy="If the key was replaced, name the old public key as well in `trusted_pointer_keys`. Otherwise find "
             "out who wrote this file: it is not the publisher's.",
-            output=[*ended.text.splitlines(), *ended.errors],
+            output=said,
         )
     pointer = parse_pointer(payload)
     if (pointer.host, pointer.channel) != (host, channel):
@@ -236,25 +167,3 @@ def verify_pointer(
             remedy="Publish again, and look at the clock of this machine.",
         )
     return pointer
-
-
-def _ssh_keygen(arguments: Sequence[str], *, step: Step, input: bytes | None = None) -> Ended:
-    """Run ssh-keygen. It may ask neither a terminal nor a window for a passphrase or a touch."""
-    environment = {**os.environ, "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
-    try:
-        return run_one(
-            ["ssh-keygen", *arguments], timeout=SSH_KEYGEN_SECONDS, environment=environment, input=input
-        )
-    except OSError as error:
-        raise NixferryError(
-            f"ssh-keygen could not be started: {error.strerror}",
-            step=step,
-            remedy="Install OpenSSH 8.2 or later on the controller.",
-        ) from None
-
-
-def _last_words(ended: Ended) -> str:
-    if ended.timed_out:
-        return f"ssh-keygen did not end within {SSH_KEYGEN_SECONDS:.0f} seconds"
-    words = [line.strip() for line in ended.errors if line.strip()]
-    return words[-1] if words else f"ssh-keygen ended with exit code {ended.return_code}"

@@ -17,10 +17,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers imp
     LARGEST_NUMBER,
     NAME,
     Pointer,
-    PointerKey,
     sign_pointer,
     verify_pointer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey
 
 from .place import Place, history_name, index_name, pointer_name
 
@@ -37,7 +37,7 @@ class Channel:
 
     place: Place
     name: str
-    key: PointerKey
+    key: SshKey
     keys: tuple[str, ...]
     lifetime: int
     """Seconds from the issue of a pointer until it expires."""

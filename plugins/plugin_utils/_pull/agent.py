@@ -31,8 +31,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers imp
     NAME,
     NAMESPACE,
     PRINCIPAL,
-    public_key,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import public_key
 
 STEP = Step.INSTALL_PULL_AGENT
 DIRECTORY = "/var/lib/nixferry-pull"

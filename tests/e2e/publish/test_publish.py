@@ -25,9 +25,9 @@ from project import PlaybookRun, Project
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
     Pointer,
-    public_key,
     verify_pointer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import public_key
 
 # Seconds until a server must have seen the request that a test waits for.
 REQUEST_DEADLINE = 60

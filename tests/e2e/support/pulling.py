@@ -22,10 +22,10 @@ from project import PlaybookRun, Project
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import read_line
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
     Pointer,
-    public_key,
     read_pointer_key,
     sign_pointer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import public_key
 
 NIX = ["nix", "--extra-experimental-features", "nix-command"]
 PULL_DEADLINE = 120  # seconds for one pull, with an activation and its proofs

@@ -13,16 +13,16 @@ from guard_host import Completed, Host
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import host_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
-    PointerKey,
     read_pointer_key,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import AGENT_PARTS
 
 # Without the call of the program.
 PARTS = tuple(part for part in AGENT_PARTS if part != "agent/verbs.sh")
 
 
-def make_keys(directory: Path) -> dict[str, PointerKey]:
+def make_keys(directory: Path) -> dict[str, SshKey]:
     for name in ("publisher", "other"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name)], check=True
@@ -30,7 +30,7 @@ def make_keys(directory: Path) -> dict[str, PointerKey]:
     return {name: read_pointer_key(str(directory / name)) for name in ("publisher", "other")}
 
 
-def make_place(host: Host, keys: dict[str, PointerKey]) -> Path:
+def make_place(host: Host, keys: dict[str, SshKey]) -> Path:
     """The agent's state; the store's paths are those of the machine."""
     host.environment["NIXFERRY_ROOT"] = ""
     made = host.directory / "pull"

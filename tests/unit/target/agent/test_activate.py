@@ -16,9 +16,9 @@ from pull_host import run_agent
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
     Pointer,
-    PointerKey,
     sign_pointer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system-web1"
@@ -65,7 +65,7 @@ GO = {"probe": ["toplevel_valid=1"], "start": ["phase=prepared"]}
 
 
 class Agent:
-    def __init__(self, host: Host, place: Path, key: PointerKey) -> None:
+    def __init__(self, host: Host, place: Path, key: SshKey) -> None:
         self.host, self.place, self.key = host, place, key
         self.serial = 100
         host.program("guard", GUARD)
@@ -111,7 +111,7 @@ class Agent:
 
 
 @pytest.fixture
-def agent(host: Host, place: Path, keys: dict[str, PointerKey]) -> Agent:
+def agent(host: Host, place: Path, keys: dict[str, SshKey]) -> Agent:
     return Agent(host, place, keys["publisher"])
 
 

@@ -15,9 +15,9 @@ from pull_host import ask
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
     Pointer,
-    PointerKey,
     sign_pointer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system-web1"
@@ -36,9 +36,7 @@ def judged(host: Host, place: Path, content: bytes, *, now: int = NOW, **setting
 
 
 @in_every_shell
-def test_a_good_pointer_is_taken_and_others_are_not(
-    host: Host, place: Path, keys: dict[str, PointerKey]
-) -> None:
+def test_a_good_pointer_is_taken_and_others_are_not(host: Host, place: Path, keys: dict[str, SshKey]) -> None:
     signed = sign_pointer(POINTER, keys["publisher"])
     assert judged(host, place, signed) == f"good 100 {TOPLEVEL}"
     assert judged(host, place, sign_pointer(POINTER, keys["other"])) == "signature"
@@ -84,7 +82,7 @@ def test_what_is_signed_is_parsed_strictly(host: Host, place: Path) -> None:
 
 
 @in_every_shell
-def test_serials_only_grow_and_name_one_system(host: Host, place: Path, keys: dict[str, PointerKey]) -> None:
+def test_serials_only_grow_and_name_one_system(host: Host, place: Path, keys: dict[str, SshKey]) -> None:
     (place / "accepted").write_text(POINTER.text())
     other = f"/nix/store/{'b' * 32}-nixos-system-web1"
 
@@ -102,7 +100,7 @@ def test_serials_only_grow_and_name_one_system(host: Host, place: Path, keys: di
 
 
 @in_every_shell
-def test_a_wrong_clock_is_no_expiry(host: Host, place: Path, keys: dict[str, PointerKey]) -> None:
+def test_a_wrong_clock_is_no_expiry(host: Host, place: Path, keys: dict[str, SshKey]) -> None:
     signed = sign_pointer(POINTER, keys["publisher"])
     assert judged(host, place, signed, now=NOW + 999).startswith("good")
     assert judged(host, place, signed, now=NOW + 1000) == "expired"

@@ -21,13 +21,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers imp
     LARGEST_NUMBER,
     POINTER_BYTES,
     Pointer,
-    PointerKey,
     parse_pointer,
-    public_key,
     read_pointer_key,
     sign_pointer,
     verify_pointer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey, public_key
 
 TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system-web1"
 POINTER = Pointer("web1", "stable", 7, 1000, 2000, TOPLEVEL)
@@ -44,30 +43,30 @@ def make_key(directory: Path, name: str, *options: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PointerKey]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SshKey]:
     directory = tmp_path_factory.mktemp("keys")
     return {name: read_pointer_key(str(make_key(directory, name))) for name in ("publisher", "other")}
 
 
 @pytest.fixture(scope="module")
-def signed(keys: dict[str, PointerKey]) -> bytes:
+def signed(keys: dict[str, SshKey]) -> bytes:
     return sign_pointer(POINTER, keys["publisher"])
 
 
-def check(content: bytes, key: PointerKey, now: float | None = None) -> Pointer:
+def check(content: bytes, key: SshKey, now: float | None = None) -> Pointer:
     return verify_pointer(content, [key.public], host="web1", channel="stable", now=now)
 
 
-def test_what_was_signed_is_read_again(keys: dict[str, PointerKey], signed: bytes) -> None:
+def test_what_was_signed_is_read_again(keys: dict[str, SshKey], signed: bytes) -> None:
     assert check(signed, keys["publisher"], now=1999.9) == POINTER
 
 
-def test_an_old_key_is_trusted_beside_the_new_one(keys: dict[str, PointerKey], signed: bytes) -> None:
+def test_an_old_key_is_trusted_beside_the_new_one(keys: dict[str, SshKey], signed: bytes) -> None:
     both = [keys["other"].public, keys["publisher"].public]
     assert verify_pointer(signed, both, host="web1", channel="stable") == POINTER
 
 
-def test_every_single_change_of_a_byte_is_noticed(keys: dict[str, PointerKey], signed: bytes) -> None:
+def test_every_single_change_of_a_byte_is_noticed(keys: dict[str, SshKey], signed: bytes) -> None:
     """All of the lines, and a sample of the signature, since each check starts a process."""
     begin = signed.index(b"-----BEGIN")
     for position in [*range(0, begin, 5), *range(begin, len(signed), 23)]:
@@ -95,20 +94,20 @@ def test_every_single_change_of_a_byte_is_noticed(keys: dict[str, PointerKey], s
     ],
 )
 def test_what_is_not_a_whole_pointer_is_refused(
-    keys: dict[str, PointerKey], signed: bytes, change: object
+    keys: dict[str, SshKey], signed: bytes, change: object
 ) -> None:
     with pytest.raises(NixferryError):
         check(change(signed), keys["publisher"])  # type: ignore[operator]
 
 
-def test_another_key_is_refused(keys: dict[str, PointerKey], signed: bytes) -> None:
+def test_another_key_is_refused(keys: dict[str, SshKey], signed: bytes) -> None:
     with pytest.raises(NixferryError, match="not signed by a trusted key"):
         check(signed, keys["other"])
     with pytest.raises(NixferryError, match="not signed by a trusted key"):
         verify_pointer(signed, [], host="web1", channel="stable")
 
 
-def test_a_signature_for_another_purpose_is_refused(keys: dict[str, PointerKey]) -> None:
+def test_a_signature_for_another_purpose_is_refused(keys: dict[str, SshKey]) -> None:
     """The publisher's key also signs commits, perhaps of a text that an attacker chose."""
     signature = subprocess.run(
         ["ssh-keygen", "-Y", "sign", "-q", "-n", "git", "-f", keys["publisher"].path],
@@ -120,13 +119,13 @@ def test_a_signature_for_another_purpose_is_refused(keys: dict[str, PointerKey])
         check(POINTER.text().encode() + signature, keys["publisher"])
 
 
-def test_a_pointer_is_for_one_host_and_one_channel(keys: dict[str, PointerKey], signed: bytes) -> None:
+def test_a_pointer_is_for_one_host_and_one_channel(keys: dict[str, SshKey], signed: bytes) -> None:
     for host, channel in (("web2", "stable"), ("web1", "testing"), ("WEB1", "stable")):
         with pytest.raises(NixferryError, match="is for web1 in channel stable"):
             verify_pointer(signed, [keys["publisher"].public], host=host, channel=channel)
 
 
-def test_an_expired_pointer_is_refused_where_that_counts(keys: dict[str, PointerKey], signed: bytes) -> None:
+def test_an_expired_pointer_is_refused_where_that_counts(keys: dict[str, SshKey], signed: bytes) -> None:
     with pytest.raises(NixferryError, match="has expired at 1970-01-01 00:33:20 UTC"):
         check(signed, keys["publisher"], now=2000)
     assert check(signed, keys["publisher"]) == POINTER
@@ -150,7 +149,7 @@ def test_an_expired_pointer_is_refused_where_that_counts(keys: dict[str, Pointer
     ],
     ids=str,
 )
-def test_nothing_wrong_is_signed(keys: dict[str, PointerKey], wrong: dict[str, object]) -> None:
+def test_nothing_wrong_is_signed(keys: dict[str, SshKey], wrong: dict[str, object]) -> None:
     with pytest.raises(NixferryError):
         sign_pointer(replace(POINTER, **wrong), keys["publisher"])  # type: ignore[arg-type]
 
@@ -267,7 +266,7 @@ def test_a_public_key_is_told_from_other_text() -> None:
 
 
 def test_ssh_keygen_is_needed(
-    keys: dict[str, PointerKey], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    keys: dict[str, SshKey], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(os.environ, "PATH", str(tmp_path))
     with pytest.raises(NixferryError, match="could not be started") as raised:

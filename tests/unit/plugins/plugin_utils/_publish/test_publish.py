@@ -20,10 +20,10 @@ from handmade_cache import HandmadeCache, SigningKey, store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
     Pointer,
-    PointerKey,
     read_pointer_key,
     sign_pointer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish import task as task_module
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.cache import Cache, public_address
@@ -75,7 +75,7 @@ class CopyingNix:
 
 class Scene:
     def __init__(
-        self, directory: Path, place: Place, server: CacheServer, keys: Mapping[str, PointerKey]
+        self, directory: Path, place: Place, server: CacheServer, keys: Mapping[str, SshKey]
     ) -> None:
         self.place = place
         self.keys = keys
@@ -101,7 +101,7 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PointerKey]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SshKey]:
     found = {}
     for name in ("publisher", "other"):
         file = tmp_path_factory.mktemp("keys") / name
@@ -111,7 +111,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PointerKey]:
 
 
 @pytest.fixture(params=["directory", "http"])
-def scene(request: pytest.FixtureRequest, tmp_path: Path, keys: dict[str, PointerKey]) -> Iterator[Scene]:
+def scene(request: pytest.FixtureRequest, tmp_path: Path, keys: dict[str, SshKey]) -> Iterator[Scene]:
     with serving(tmp_path / "served") as server:
         address = str(tmp_path / "pointers") if request.param == "directory" else f"{server.url}/pointers"
         yield Scene(tmp_path, open_place(address), server, keys)
