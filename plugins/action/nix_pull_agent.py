@@ -9,7 +9,6 @@ import time
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import kind_named
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import guard_policy
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     HEALTH_CHECKS_OPTION,
@@ -32,6 +31,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.install impo
     order_script,
     parse_installation,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import kind_of
 
 
 class ActionModule(NixferryAction):
@@ -49,6 +49,7 @@ class ActionModule(NixferryAction):
             "pointer_keys": {"type": "list", "elements": "str", "no_log": False},
             "kind": {"type": "str", "choices": list(KINDS_THAT_PULL), "default": "nixos"},
             "profile": {"type": "path"},
+            "activate_command": {"type": "str"},
             "calendar": {"type": "str", "default": "*:0/10"},
             "jitter": {"type": "int", "default": 480},
             "windows": {"type": "list", "elements": "str", "default": []},
@@ -91,7 +92,7 @@ class ActionModule(NixferryAction):
         return result
 
     def _settings(self, options: dict[str, Any]) -> AgentSettings:
-        kind = kind_named(options["kind"])
+        kind = kind_of(options)
         keys = checked_public_keys(options["public_keys"] or [], step=STEP)
         return AgentSettings(
             host=options["host"] or self.subject,

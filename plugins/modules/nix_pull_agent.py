@@ -85,6 +85,11 @@ options:
     description:
       - The profile that is set. Each O(kind) has its own default, except V(profile).
     type: path
+  activate_command:
+    description:
+      - For O(kind=profile), the shell command that activates a closure, as in M(nixferry.deploy.nix_switch). It runs as
+        root.
+    type: str
   calendar:
     description:
       - When the host looks for a new system, as a calendar event of systemd.
@@ -182,6 +187,18 @@ EXAMPLES = r"""
     pointer_keys: "{{ lookup('ansible.builtin.file', 'pointer.pub') }}"
     health_checks:
       - unit: nginx.service
+  become: true
+
+- name: Let a host of another distribution pull one service
+  nixferry.deploy.nix_pull_agent:
+    kind: profile
+    profile: /nix/var/nix/profiles/web
+    activate_command: systemctl restart web.service
+    url: https://pointers.example.org
+    public_keys: cache.example.org-1:izFg8oAXW/I+5anYyn8fQmNHu0wEVgPSbmTjV/gp65c=
+    pointer_keys: "{{ lookup('ansible.builtin.file', 'pointer.pub') }}"
+    health_checks:
+      - unit: web.service
   become: true
 """
 

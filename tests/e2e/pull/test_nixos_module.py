@@ -183,7 +183,7 @@ def test_the_options_are_those_of_the_role() -> None:
         for name, option in spec["argument_specs"]["main"]["options"].items()
     }
     # NixOS is told the content of a system, not an order; it has one profile, and a file for a secret.
-    for name in ("state", "holdReason", "holdSeconds", "kind", "profile"):
+    for name in ("state", "holdReason", "holdSeconds", "kind", "profile", "activateCommand"):
         del role[name]
     role["netrcFile"] = role.pop("netrc")
     found = evaluate(

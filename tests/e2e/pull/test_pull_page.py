@@ -25,12 +25,16 @@ def blocks(language: str) -> list[str]:
 
 def test_the_page(web1: LabHost, project: Project, tmp_path: Path) -> None:
     with pulling(web1, project, tmp_path) as puller:
-        set_up, wait, hold = guide_blocks(PAGE)
+        set_up, profile, wait, hold = guide_blocks(PAGE)
         project.write("pointer.pub", Path(f"{puller.keys}/pointer.pub").read_text())
-        own = set_up.replace("https://pointers.example.org", f"{puller.server.url}/pointers")
-        own = re.sub(r"cache\.example\.org-1:\S+=", puller.public_key, own)
-        own = own.replace("hosts: nixos", f"hosts: {web1.name}")
-        assert project.run_playbook(own).assert_ok().changed(web1.name)
+
+        def own(play: str) -> str:
+            text = play.replace("https://pointers.example.org", f"{puller.server.url}/pointers")
+            text = re.sub(r"cache\.example\.org-1:\S+=", puller.public_key, text)
+            return re.sub("hosts: (nixos|others)", f"hosts: {web1.name}", text)
+
+        assert project.run_playbook(own(profile), "--check").assert_ok().changed(web1.name)
+        assert project.run_playbook(own(set_up)).assert_ok().changed(web1.name)
         toplevel = puller.publish({"version": "2"})
         assert puller.pull()["outcome"] == "committed", puller.story()
         assert (web1.current_system(), web1.boot_default()) == (toplevel, toplevel)

@@ -51,9 +51,13 @@ class Pulling:
     def build(self, **system: Any) -> str:
         """Build a system of the host and put its closure into the cache, signed."""
         toplevel = self.project.build(self.host.name, system)
+        self.store(toplevel)
+        return toplevel
+
+    def store(self, toplevel: str) -> None:
+        """Put a closure into the cache, signed."""
         cache = f"file://{self.server.directory}/cache?compression=none&secret-key={self.keys}/cache"
         run([*NIX, "copy", "--to", cache, toplevel], environment=nix_environment())
-        return toplevel
 
     def pointer(self, toplevel: str, **values: Any) -> bytes:
         """A signed pointer to a system, with the next serial unless `values` has another one."""
