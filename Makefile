@@ -47,7 +47,7 @@ SHELL_SCRIPTS = $(shell git ls-files --cached --others --exclude-standard '*.sh'
 
 .PHONY: help setup lab-programs venv-unit venv-test venv-docs venv-demo venv-newest lock link demo demo-check demo-fleet test test-full test-unit \
 	test-unit-newest test-e2e test-faults test-vm lab lint lint-python lint-types lint-shell lint-yaml \
-	lint-ansible lint-docs lint-changelog format sanity sanity-newest molecule bench docs diagrams role-readmes build install-check clean
+	lint-ansible lint-docs lint-changelog format sanity sanity-newest molecule bench docs diagrams pages role-readmes build install-check clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z][a-z0-9-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
@@ -191,7 +191,11 @@ lint-changelog: venv-test
 lint-docs: venv-test link
 	cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 	@$(BIN)/python $(TOOLS)/role_readmes.py --check
+	@$(BIN)/python $(TOOLS)/playbooks_page.py --check
 	@$(BIN)/python $(TOOLS)/diagrams.py --check
+
+pages: venv-docs ## Write the pages of the documentation that are made from the code
+	@$(BIN)/python $(TOOLS)/playbooks_page.py
 
 diagrams: venv-docs ## Draw the diagrams of the documentation from docs/docsite/diagrams
 	@$(TOOLS)/ensure-programs.sh dot
