@@ -15,6 +15,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan import Plan
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan_markdown import plan_markdown
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan_signature import (
+    sign_plan,
+    signature_file,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.planned import plan_of
 
 LONGEST_HOURS = 24 * 366
@@ -30,6 +34,7 @@ class ActionModule(NixferryAction):
         "argument_spec": {
             "path": {"type": "path", "required": True},
             "summary": {"type": "path"},
+            "sign_key": {"type": "path"},
             "hosts": {"type": "list", "elements": "str", "required": True},
             "registered": {
                 "type": "dict",
@@ -59,8 +64,15 @@ class ActionModule(NixferryAction):
             made=now,
             expires=now + 3600 * options["valid_hours"],
         )
+        path, text = Path(options["path"]), plan.text()
+        signature = sign_plan(text, self.controller_file(options["sign_key"])) if options["sign_key"] else ""
         if not self._task.check_mode:
-            _write(Path(options["path"]), plan.text())
+            # In between there is an old signature beside a new plan, which is refused.
+            _write(path, text)
+            if signature:
+                _write(signature_file(path), signature)
+            else:
+                signature_file(path).unlink(missing_ok=True)
             if options["summary"]:
                 _write(Path(options["summary"]), plan_markdown(plan))
         return {

@@ -24,6 +24,13 @@ options:
     description: The plan. A relative path is relative to the directory in which C(ansible-playbook) was started.
     type: path
     required: true
+  keys:
+    description:
+      - Public keys of OpenSSH, as in C(~/.ssh/*.pub). One of them must have signed the plan
+        (O(nixferry.deploy.nix_plan#module:sign_key)). Without any, no signature is asked for.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: nixferry.deploy.nix_plan
 """
@@ -64,11 +71,10 @@ from ansible.plugins.lookup import LookupBase
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan import (
-    PLAN_BYTES,
-    STEP,
     planned_host,
     read_plan,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan_signature import read_plan_file
 
 
 class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no types
@@ -79,7 +85,8 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no t
         self.set_options(var_options=variables, direct=options)
         host = str((variables or {}).get("inventory_hostname", "localhost"))
         try:
-            plan = read_plan(_content(Path(self.get_option("file"))), now=time.time())
+            content = read_plan_file(Path(self.get_option("file")), self.get_option("keys"))
+            plan = read_plan(content, now=time.time())
             found = [planned_host(plan, str(term)) for term in terms]
         except NixferryError as error:
             # Ansible would append the cause, which the text holds already.
@@ -88,15 +95,3 @@ class LookupModule(LookupBase):  # type: ignore[misc]  # ansible-core ships no t
             {name: getattr(each, name) for name in ("toplevel", "current", "boot_default", "changed")}
             for each in found
         ]
-
-
-def _content(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(PLAN_BYTES + 1)
-    except OSError as error:
-        raise NixferryError(
-            f"the plan {path} cannot be read: {error.strerror}",
-            step=STEP,
-            remedy="Make it with the playbook nixferry.deploy.plan, or name the file that it has written.",
-        ) from None

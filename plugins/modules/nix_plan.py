@@ -35,6 +35,12 @@ options:
   summary:
     description: A file for the summary as Markdown.
     type: path
+  sign_key:
+    description:
+      - The file of a secret key of OpenSSH on the controller, or that of a public key whose secret half an ssh-agent
+        has. It signs the plan, into a file of the same name with C(.sig) at its end.
+      - A signature that lies there is removed if no key is given, since it is not that of the new plan.
+    type: path
   hosts:
     description:
       - The hosts of the plan. One whose results have failed, or are missing, is left out. Then the plan is written all

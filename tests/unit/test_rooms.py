@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "pins": "core nix",
     "publish": "core nix keys",
     "pull": "core host health keys guard",
-    "report": "core nix",
+    "report": "core nix keys",
 }
 KNOW_ANSIBLE = ("ansible", "host", "health")
 

@@ -32,6 +32,7 @@ PLAYBOOK_VARIABLES = frozenset(
         "nixferry_compare",
         "nixferry_plan",
         "nixferry_plan_hours",
+        "nixferry_plan_sign_key",
         "nixferry_plan_summary",
         "nixferry_hosts",
         "nixferry_nix_directory",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,18 @@ def test_what_a_plan_lacks_is_not_deployed(web1: LabHost, web2: LabHost, project
     assert run.return_code != 0
     assert "the plan has no host web2" in run.stdout + run.stderr
     assert web2.snapshot() == before
+    # With keys in the inventory, only a plan that one of them has signed is deployed.
+    key = project.directory / "plan.key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    trusted = json.dumps({"nixos_plan_keys": [Path(f"{key}.pub").read_text()]})
+    run = project.run_named("nixferry.deploy.deploy", *PLAN, "--limit", "web1", "-e", trusted)
+    assert run.return_code != 0
+    assert "plan.json.sig cannot be read" in run.stdout + run.stderr
+    run, plan, _summary = planned(project, "--limit", "web1", "-e", f"nixferry_plan_sign_key={key}")
+    assert run.return_code == 0, run.stdout + run.stderr
+    run = project.run_named("nixferry.deploy.deploy", *PLAN, "--limit", "web1", "-e", trusted, "--check")
+    assert run.return_code == 0, run.stdout + run.stderr
+    assert run.result("nix_deploy", "web1")["outcome"] == "committed"
     # A plan has an end.
     plan["expires"] = plan["made"]
     (project.directory / "plan.json").write_text(json.dumps(plan))

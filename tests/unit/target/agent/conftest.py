@@ -11,16 +11,16 @@ import pytest
 from guard_host import Host
 from pull_host import make_keys, make_place
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import PointerKey
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey
 
 
 @pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, PointerKey]:
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SshKey]:
     """Keys of the publisher, and of another one."""
     return make_keys(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture
-def place(host: Host, keys: dict[str, PointerKey]) -> Path:
+def place(host: Host, keys: dict[str, SshKey]) -> Path:
     """The agent's state on the host."""
     return make_place(host, keys)
