@@ -109,6 +109,24 @@ hosts:
     size_after:
       description: The size of the closure after, in bytes.
       type: int
+    units:
+      description:
+        - Systemd units whose files differ, by the names of their store paths, in which C(@) is a dash. An activation
+          restarts, reloads or leaves alone a unit that has changed, as the unit says.
+      type: dict
+      contains:
+        added:
+          description: Units that are new.
+          type: list
+          elements: str
+        removed:
+          description: Units that are gone.
+          type: list
+          elements: str
+        changed:
+          description: Units whose files are others.
+          type: list
+          elements: str
 changed_hosts:
   description: The hosts whose system is another one than before, or new.
   returned: success

@@ -174,7 +174,7 @@ revision:
   returned: when the host was to activate something
   type: str
 closure:
-  description: The difference of the closures.
+  description: The difference of the closures, as in RV(nixferry.deploy.nix_closure_diff#module:hosts).
   returned: in check mode, when the new closure is in a store that can be asked
   type: dict
 where:

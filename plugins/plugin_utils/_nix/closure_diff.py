@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ from typing import Any
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 
 from .progress import size_text
+
+# How NixOS names the store path of a unit (makeUnit in nixos/lib/systemd-lib.nix of nixpkgs). In the name, `@`, `:` and
+# `\\` of the unit are dashes. What a unit runs is called unit-script-… and has no such end.
+_UNIT = re.compile(
+    r"unit-(.+\.(?:automount|device|mount|path|scope|service|slice|socket|swap|target|timer))", re.ASCII
+)
 
 # Nix's own "store diff-closures" prints this for a path without a version in its name.
 NO_VERSION = "∅"
@@ -58,6 +65,8 @@ class ClosureDiff:
     changes: tuple[PackageChange, ...]
     size_before: int
     size_after: int
+    units: Mapping[str, tuple[str, ...]]
+    """Names of systemd units whose store paths are ``added``, ``removed`` or ``changed``."""
 
     def text(self) -> str:
         """Return the changes, one per line, and a line with the sizes."""
@@ -81,6 +90,7 @@ class ClosureDiff:
             ],
             "size_before": self.size_before,
             "size_after": self.size_after,
+            "units": {word: list(names) for word, names in self.units.items()},
         }
 
 
@@ -90,6 +100,34 @@ def _versions(paths: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
         name, version = parse_store_path(path).package
         packages[name].append((version or NO_VERSION, path))
     return packages
+
+
+def is_unit(name: str) -> bool:
+    """Return True if a store path of this name is a unit of NixOS."""
+    return _UNIT.fullmatch(name) is not None
+
+
+def _units(paths: Iterable[str]) -> dict[str, set[str]]:
+    units: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        found = _UNIT.fullmatch(parse_store_path(path).name)
+        if found is not None:
+            units[found[1]].add(path)
+    return units
+
+
+def diff_units(before: Iterable[str], after: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Compare the systemd units in two closures of NixOS, given as store paths, by the names of the paths.
+
+    A unit whose path differs is one that the activation may restart, reload or leave alone, as the unit says. Raises
+    ``NixferryError`` for what is not a store path.
+    """
+    old, new = _units(before), _units(after)
+    return {
+        "added": tuple(sorted(new.keys() - old.keys())),
+        "removed": tuple(sorted(old.keys() - new.keys())),
+        "changed": tuple(sorted(name for name in old.keys() & new.keys() if old[name] != new[name])),
+    }
 
 
 def diff_closures(before: Mapping[str, int], after: Mapping[str, int]) -> ClosureDiff:
@@ -112,4 +150,4 @@ def diff_closures(before: Mapping[str, int], after: Mapping[str, int]) -> Closur
                 size_delta=sum(after[path] for path in new_paths) - sum(before[path] for path in old_paths),
             )
         )
-    return ClosureDiff(tuple(changes), sum(before.values()), sum(after.values()))
+    return ClosureDiff(tuple(changes), sum(before.values()), sum(after.values()), diff_units(before, after))

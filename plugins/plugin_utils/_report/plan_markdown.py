@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_line
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import change_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import change_text, is_unit
 
 from .plan import Plan, PlannedHost
 
 # Packages of one host that are listed by name. The plan itself has them all.
 MOST_PACKAGES = 60
 MOST_HOSTS = 300
+MOST_UNITS = 60
 
 
 def plan_markdown(plan: Plan) -> str:
@@ -80,7 +81,7 @@ def _differences(changed: Sequence[tuple[str, PlannedHost]]) -> list[str]:
     """Return the differences of the closures: equal ones once, with the hosts that they are of."""
     hosts: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for name, host in changed:
-        hosts[tuple(_packages(host.closure))].append(name)
+        hosts[(*_units(host.closure), *_packages(host.closure))].append(name)
     lines = []
     for packages, names in hosts.items():
         shown = ", ".join(map(_escaped, names[:5])) + (
@@ -94,9 +95,22 @@ def _differences(changed: Sequence[tuple[str, PlannedHost]]) -> list[str]:
     return lines
 
 
+def _units(closure: Mapping[str, Any]) -> list[str]:
+    units = closure.get("units")
+    lines = []
+    for word in ("changed", "added", "removed"):
+        names = units.get(word) if isinstance(units, Mapping) else None
+        if isinstance(names, list) and names:
+            more = f" and {len(names) - MOST_UNITS} more" if len(names) > MOST_UNITS else ""
+            lines.append(f"- units {word}: {', '.join(map(_escaped, names[:MOST_UNITS]))}{more}")
+    return lines
+
+
 def _packages(closure: Mapping[str, Any]) -> list[str]:
     packages = closure.get("packages")
     listed = packages if isinstance(packages, list) else []
+    # Their lines are those of _units.
+    listed = [package for package in listed if not is_unit(str(package.get("name", "")))]
     lines = []
     for package in listed[:MOST_PACKAGES]:
         before = ", ".join(map(_escaped, package.get("before", []))) or "-"

@@ -47,6 +47,7 @@ def test_a_plan_is_deployed_as_it_was_reviewed(web1: LabHost, web2: LabHost, pro
     assert plan["hosts"]["web1"]["current"] == before["web1"].current_system
     assert "2 hosts would change" in summary
     assert "| web1 |" in summary
+    assert "- units changed: web.service" in summary
 
     # The source moves on, and so does one of the hosts: by another deployer.
     other = Path(f"{project.directory}/other")

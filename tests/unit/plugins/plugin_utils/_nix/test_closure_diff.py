@@ -43,6 +43,22 @@ def test_each_kind_of_change_has_its_word() -> None:
     assert text.splitlines()[-1] == "closure  165 B -> 2.2 KiB (+2.0 KiB)"
 
 
+def test_units_are_told_by_their_paths() -> None:
+    before = [
+        "unit-web.service",
+        "unit-gone.timer",
+        "unit-script-web-start",
+        "unit-same.mount",
+        "unit.service",
+    ]
+    after = ["unit-web.service", "unit-getty-.service", "unit-script-web-start", "unit-web.service-disabled"]
+    old = {store_path("a", name): 1 for name in before}
+    new = {store_path("b", name): 1 for name in after} | {store_path("a", "unit-same.mount"): 1}
+    units = {"added": ["getty-.service"], "removed": ["gone.timer"], "changed": ["web.service"]}
+    assert diff_closures(old, new).result()["units"] == units
+    assert not any(diff_closures(new, new).units.values())
+
+
 _PATHS = st.dictionaries(
     st.builds(store_path, st.sampled_from("abcdfghijk"), st.sampled_from(["x-1", "x-2", "y-1", "z"])),
     st.integers(min_value=0, max_value=10**12),

@@ -169,3 +169,13 @@ def test_the_summary_holds_no_foreign_markup() -> None:
     assert "\x1b" not in text
     for mark in ("<script", "[a]", "**d", "`c", "\n# e"):
         assert not re.search(rf"(?<!\\){re.escape(mark)}", text), mark
+
+
+def test_the_summary_names_units_once() -> None:
+    unit = {"name": "unit-web.service", "change": "rebuilt", "before": ["∅"], "after": ["∅"], "size_delta": 0}
+    units = {"changed": ["web.service"], "added": [], "removed": [HOSTILE]}
+    closure = {"packages": [unit], "size_before": 1, "size_after": 1, "units": units}
+    text = plan_markdown(plan_of({"web1": results(preview={"closure": closure})}, made=1, expires=2))
+    assert "- units changed: web.service" in text
+    assert text.count("web.service") == 1
+    assert HOSTILE not in text
