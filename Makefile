@@ -192,10 +192,12 @@ lint-docs: venv-test link
 	cd $(COLLECTION) && PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-docs lint-collection-docs --plugin-docs --skip-rstcheck .
 	@$(BIN)/python $(TOOLS)/role_readmes.py --check
 	@$(BIN)/python $(TOOLS)/playbooks_page.py --check
+	@$(BIN)/python $(TOOLS)/errors_page.py --check
 	@$(BIN)/python $(TOOLS)/diagrams.py --check
 
-pages: venv-docs ## Write the pages of the documentation that are made from the code
+pages: venv-docs link ## Write the pages of the documentation that are made from the code
 	@$(BIN)/python $(TOOLS)/playbooks_page.py
+	@$(BIN)/python $(TOOLS)/errors_page.py
 
 diagrams: venv-docs ## Draw the diagrams of the documentation from docs/docsite/diagrams
 	@$(TOOLS)/ensure-programs.sh dot
