@@ -223,9 +223,9 @@ def _section(found: Playbook, about: Mapping[str, Any]) -> str:
     if read_directly:
         listed = ", ".join(f"``{name}``" for name in read_directly)
         parts.append(_wrapped(f"It reads these itself, with the meaning that the roles give them: {listed}."))
-    if found.environment:
+    rows = [(f"``{name}``", _sets(key)) for name, key in found.environment.items() if name != "PWD"]
+    if rows:
         parts.append("From the environment, unless the variable is set:\n\n")
-        rows = [(f"``{name}``", _sets(key)) for name, key in found.environment.items() if name != "PWD"]
         parts.append(_table(rows, "sets"))
     if "more" in about:
         parts.append(f"See :ref:`ansible_collections.nixferry.deploy.docsite.{about['more']}`.\n\n")
