@@ -22,7 +22,8 @@ packages_of() {
     mke2fs) echo "e2fsprogs" ;;
     ssh) echo "openssh-client" ;;
     dot) echo "graphviz" ;;
-    git | shellcheck | podman) echo "$1" ;;
+    sfdisk) echo "fdisk" ;;
+    git | shellcheck | podman | mtools) echo "$1" ;;
     *)
         echo "ensure-programs.sh: no package is known for $1" >&2
         exit 2
@@ -35,7 +36,7 @@ present() {
     python) "$(dirname "$0")/find-python.sh" default >/dev/null 2>&1 ;;
     # Debian 13 and Ubuntu split the client and the engine into two packages.
     docker) command -v docker >/dev/null 2>&1 && [ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v dockerd)" ] ;;
-    mke2fs) [ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v mke2fs)" ] ;;
+    mke2fs | sfdisk) [ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v "$1")" ] ;;
     *) command -v "$1" >/dev/null 2>&1 ;;
     esac
 }

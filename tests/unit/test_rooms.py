@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "secrets": "core nix host ansible evaluate sources guard",
     "pins": "core nix",
     "publish": "core nix keys",
+    "image": "core nix keys publish",
     "pull": "core host health keys guard",
     "report": "core nix keys",
 }

@@ -140,7 +140,15 @@ def machine(name: str, layout: str, scenario: str, directory: Path) -> Iterator[
         ],
         timeout=DISK_DEADLINE,
     )
-    command = [*QEMU, *(() if layout == "grub-bios" else FIRMWARE)]
+    with emulated(name, directory, tag, uefi=layout != "grub-bios") as made:
+        yield made
+
+
+@contextmanager
+def emulated(name: str, directory: Path, tag: str, *, uefi: bool = True) -> Iterator[Machine]:
+    """Make a machine of ``disk.raw`` and the EFI variables in ``variables.fd`` of ``directory``."""
+    work = [f"--volume={directory}:/machine", "--network=none", "--label=nixferry.lab=vm"]
+    command = [*QEMU, *(FIRMWARE if uefi else ())]
     run(["docker", "create", "--init", f"--name={name}", *work, tag, *command])
     made = Machine(name, directory)
     try:

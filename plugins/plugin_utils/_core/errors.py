@@ -50,6 +50,7 @@ class Step(StrEnum):
     PUBLISH = "publish"
     COLLECT_GARBAGE = "collect garbage"
     MAKE_KEY = "make the key"
+    MAKE_IMAGE = "make the image"
     COPY = "copy"
     COPY_BACK = "copy to the controller"
     PLACE_SECRETS = "place the secrets"
