@@ -15,6 +15,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan import Plan
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan_markdown import plan_markdown
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan_page import plan_page
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan_signature import (
     sign_plan,
     signature_file,
@@ -35,6 +36,7 @@ class ActionModule(NixferryAction):
             "path": {"type": "path", "required": True},
             "summary": {"type": "path"},
             "sign_key": {"type": "path"},
+            "html": {"type": "path"},
             "hosts": {"type": "list", "elements": "str", "required": True},
             "registered": {
                 "type": "dict",
@@ -75,6 +77,8 @@ class ActionModule(NixferryAction):
                 signature_file(path).unlink(missing_ok=True)
             if options["summary"]:
                 _write(Path(options["summary"]), plan_markdown(plan))
+            if options["html"]:
+                _write(Path(options["html"]), plan_page(plan))
         return {
             "changed": True,
             "path": options["path"],

@@ -11,8 +11,9 @@ type: aggregate
 short_description: Summarise at the end of a run the outcome of every host
 description:
   - Prints a summary of the hosts by outcome (unchanged, committed, rolled back, failed, unreachable, reboot required),
-    and writes the same as JSON for programs.
-  - If a run only asks hosts with M(nixferry.deploy.nix_generations), it prints the fleet as a table.
+    and writes the same as JSON for programs, as a page of HTML, and as JUnit XML for CI.
+  - If a run only asks hosts with M(nixferry.deploy.nix_generations), it prints the fleet as a table, and writes it as
+    JSON, as a page of HTML, and as metrics for Prometheus.
   - The collection's own playbooks do this by default. For other playbooks, enable it.
   - A report contains only the collection's own return values, and nothing of tasks with C(no_log).
 extends_documentation_fragment:
@@ -31,10 +32,12 @@ example: |
 
   [nixferry_report]
   file = report.json
+  html = report.html
+  junit = report.xml
+  status_prometheus = /var/lib/prometheus/node-exporter/nixferry.prom
 """
 
 import functools
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +52,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.fleet impo
     deploy_lines,
     status_lines,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.fleet_page import fleet_page
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.junit import junit_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.metrics import metrics_text
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plays import actions_of
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.run import (
     BUILD,
@@ -56,10 +62,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.run import
     SWITCHES,
     RunReport,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.run_page import run_page
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.text import (
     Line,
     json_text,
     summary_lines,
+    write_whole,
 )
 
 COLOURS = {
@@ -130,7 +138,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
             self.fleet.play(map(str, hosts))
         if first and self.run.deploys:
             # A reader that is too early, or reads after a kill, must not mistake an older run's report for this one's.
-            self._write(self._setting("file"), self.run.report(None))
+            self._write_run(self.run.report(None))
 
     @contained
     def v2_runner_on_start(self, host: Any, task: Any) -> None:
@@ -161,35 +169,41 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         if self.fleet.asked and not self.run.attempted:
             status = self.fleet.report(now)
             target = self._setting("status_file")
+            self._write(self._setting("status_html"), lambda: fleet_page(status))
+            self._write(self._setting("status_prometheus"), lambda: metrics_text(status))
             if target == "-":
                 self._display.display(json_text(status))
             else:
-                self._write(target, status)
+                self._write(target, lambda: json_text(status))
                 lines = status_lines(self.fleet.hosts, now) + deploy_lines(self.fleet.deploys)
                 self._show("FLEET", lines)
         elif self.run.deploys:
             report = self.run.report(now, stats.failures)
-            self._write(self._setting("file"), report)
+            self._write_run(report)
             self._show("NIXFERRY", summary_lines(report))
 
     def _setting(self, name: str) -> str:
-        variable = self.extra_variables.get(f"nixferry_{'report_' if name == 'file' else ''}{name}")
+        variable = self.extra_variables.get(
+            f"nixferry_{'' if name.startswith('status_') else 'report_'}{name}"
+        )
         return str(variable or self.get_option(name) or "")
 
-    def _write(self, target: str, report: dict[str, Any]) -> None:
+    def _write_run(self, report: dict[str, Any]) -> None:
+        self._write(self._setting("file"), lambda: json_text(report))
+        self._write(self._setting("html"), lambda: run_page(report))
+        self._write(self._setting("junit"), lambda: junit_text(report))
+
+    def _write(self, target: str, text: Callable[[], str]) -> None:
+        """Replace a file as a whole; what cannot be written is a warning, and the other files are written."""
         if not target:
             return
         path = Path(target).expanduser()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not path.is_file():
-                path.write_text(json_text(report), encoding="utf-8")
-                return
-            new = path.with_name(f".{path.name}.{os.getpid()}")
-            new.write_text(json_text(report), encoding="utf-8")
-            new.replace(path)
+            write_whole(path, text())
         except OSError as error:
             self._display.warning(f"nixferry.deploy.report: cannot write {path}: {error.strerror or error}")
+        except Exception as error:
+            self._display.warning(f"nixferry.deploy.report: cannot make {path}: {error!r}")
 
     def _show(self, title: str, lines: list[Line]) -> None:
         if not self.get_option("summary"):

@@ -12,7 +12,7 @@ short_description: Write down what a deploy would do, for a review
 description:
   - Writes a plan from what M(nixferry.deploy.nix_build), M(nixferry.deploy.nix_generations) and
     M(nixferry.deploy.nix_deploy) or M(nixferry.deploy.nix_switch) in check mode have found out about each host, and a
-    summary of it as Markdown.
+    summary of it as Markdown or HTML.
   - A deploy of the plan takes exactly its systems to its hosts, and refuses a host that is no longer what the plan saw
     (P(nixferry.deploy.plan#lookup) and the O(nixferry.deploy.nix_deploy#module:expected) option of
     M(nixferry.deploy.nix_deploy)).
@@ -40,6 +40,9 @@ options:
       - The file of a secret key of OpenSSH on the controller, or that of a public key whose secret half an ssh-agent
         has. It signs the plan, into a file of the same name with C(.sig) at its end.
       - A signature that lies there is removed if no key is given, since it is not that of the new plan.
+    type: path
+  html:
+    description: A file for the plan as a page of HTML, which needs no other file and no network.
     type: path
   hosts:
     description:

@@ -281,7 +281,7 @@ revision:
   type: str
 closure:
   description: The difference of the closures, as in RV(nixferry.deploy.nix_closure_diff#module:hosts).
-  returned: in check mode, when the new closure is in a store that can be asked
+  returned: in check mode and with C(--diff), when the new closure is in a store that can be asked
   type: dict
 where:
   description: The machine where the failure occurred, V(controller) or the name of a host.

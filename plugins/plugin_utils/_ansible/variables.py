@@ -33,15 +33,21 @@ PLAYBOOK_VARIABLES = frozenset(
         "nixferry_plan",
         "nixferry_plan_hours",
         "nixferry_plan_sign_key",
+        "nixferry_plan_html",
         "nixferry_plan_summary",
         "nixferry_hosts",
         "nixferry_nix_directory",
         "nixferry_nix_settings",
         "nixferry_report",
         "nixferry_report_file",
+        "nixferry_report_html",
+        "nixferry_report_junit",
         "nixferry_serial",
         "nixferry_snippets",
+        "nixferry_set_stats",
         "nixferry_status_file",
+        "nixferry_status_html",
+        "nixferry_status_prometheus",
     }
 )
 # How alike two names are at least, without their prefix, to be taken for the same: 1 is the same. "version" and

@@ -35,6 +35,9 @@ OUTCOMES = (
     "unchanged",
 )
 
+# Something went wrong in the deploy itself.
+FAILED = ("unknown", "failed", "rolled-back")
+
 
 def totals(hosts: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     """Return the number of hosts by outcome and by other properties."""

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DIRTY, base_revision
-
 from .facts import message_of, moment, plain
-from .run import COLLECTION, SCHEMA
+from .run import SCHEMA
+from .steps import COLLECTION
 from .text import (
     BAD,
     GOOD,
@@ -24,6 +23,8 @@ from .text import (
     cause,
     cut,
     duration,
+    short_path,
+    short_revision,
 )
 
 STATUS = f"{COLLECTION}nix_generations"
@@ -45,6 +46,8 @@ STATUS_FIELDS = (
     "notes",
 )
 NO_ANSWER: dict[str, Any] = dict.fromkeys(STATUS_FIELDS)
+# What a record says of a manual rollback.
+ROLLBACK = "rollback"
 # The number of deploys in the data, and below the table.
 DEPLOYS_TOLD = 20
 DEPLOYS_SHOWN = 5
@@ -151,7 +154,7 @@ def deploy_lines(deploys: Sequence[Mapping[str, Any]], width: int = WIDTH) -> li
     """Return the newest deploys, as targets of a rollback."""
     lines = [Line("")] if deploys else []
     for run in deploys[:DEPLOYS_SHOWN]:
-        what = "rollback" if run["action"] == "rollback" else short_revision(run["revision"]) or "-"
+        what = "rollback" if run["action"] == ROLLBACK else short_revision(run["revision"]) or "-"
         cells = (f"deploy:{run['deploy']}", run["deployer"] or "unknown", what, ", ".join(run["hosts"]))
         lines.append(Line(cut(f"  {_GAP.join(cells)}", width)))
     return lines
@@ -210,16 +213,6 @@ def _pull_remarks(pull: Mapping[str, Any] | None) -> list[str]:
             f"not activated again before it is cleared: {', '.join(map(short_path, pull['quarantined']))}"
         )
     return remarks
-
-
-def short_path(path: str) -> str:
-    """Return the beginning of a store path's hash; ``-`` for none."""
-    return path.rpartition("/")[2][:8] or "-"
-
-
-def short_revision(revision: str) -> str:
-    """Return eight characters of a commit, with ``*`` for a modified working tree."""
-    return base_revision(revision)[:8] + ("*" if revision.endswith(DIRTY) else "")
 
 
 def _joined(row: Sequence[str], widths: Sequence[int]) -> str:

@@ -9,11 +9,12 @@ Only fields that this collection itself returns are used, by name; nothing else 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from .facts import (
+    FAILED,
     HIDDEN,
     NOT_ATTEMPTED,
     OUTCOMES,
@@ -26,10 +27,10 @@ from .facts import (
     plain,
     totals,
 )
+from .steps import COLLECTION, items_of, log_of, step_of
 
 SCHEMA = 1
 
-COLLECTION = "nixferry.deploy."
 DEPLOY = f"{COLLECTION}nix_deploy"
 SWITCHES = (f"{COLLECTION}nix_switch", f"{COLLECTION}nix_rollback", DEPLOY)
 BUILD = f"{COLLECTION}nix_build"
@@ -67,8 +68,15 @@ class HostRun:
     changed: bool = False
     failure: dict[str, Any] | None = None
     """The last failed task: its name, whether the host was unreachable, and the message if it is ours."""
+    log: list[str] = field(default_factory=list)
+    """What the programs of the last failed task of ours said."""
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    """The tasks of ours and those that failed, in their order."""
+    closure: dict[str, Any] = field(default_factory=dict)
+    """The difference of the closures, as the tasks return it."""
     seconds: float = 0.0
     began: float | None = None
+    step_began: float | None = None
     batch: int = -1
 
 
@@ -109,9 +117,11 @@ class RunReport:
         return self.hosts.setdefault(name, HostRun())
 
     def task_begins(self, host: str, action: str, now: float) -> None:
-        """Record the start of a task of ours on a host."""
+        """Record the start of a task on a host."""
         if action in DEPLOYS:
             self.host(host).began = now
+        if host in self.hosts:
+            self.hosts[host].step_began = now
 
     def task_ends(
         self, host: str, action: str, task: str, status: str, result: Mapping[str, Any], now: float
@@ -125,12 +135,15 @@ class RunReport:
         if action in DEPLOYS:
             self.deploys = True
             self._time(host, now)
-            for item in _items(result):
+            for item in items_of(result):
                 self._deployed(host, action, status, item)
+        self._step(host, action, task, status, result, now)
         if status in ("failed", UNREACHABLE) and (action in DEPLOYS or host in self.hosts):
             # Their messages are this collection's own.
             ours = action.startswith(COLLECTION)
             known = self.host(host).failure
+            if ours:
+                self.host(host).log = log_of(result) or self.host(host).log
             if status == "failed" and not ours and known is not None and not known["task"]:
                 # The task that reports a failed build of this host cannot explain it.
                 known["task"] = task
@@ -153,6 +166,18 @@ class RunReport:
             run.seconds += max(0.0, now - run.began)
             run.began = None
 
+    def _step(
+        self, host: str, action: str, task: str, status: str, result: Mapping[str, Any], now: float
+    ) -> None:
+        """Record a task for the time line; of a build for several hosts, all of them."""
+        parts = result.get("hosts") if action == BUILD else None
+        run = self.hosts.get(host)
+        began = now if run is None or run.step_began is None else run.step_began
+        for name, part in (parts if isinstance(parts, Mapping) else {host: result}).items():
+            step = step_of(action, task, status, part, began - self.began, now - began)
+            if step and str(name) in self.hosts:
+                self.hosts[str(name)].steps.append(step)
+
     def _deployed(self, host: str, action: str, status: str, result: Mapping[str, Any]) -> None:
         if action == BUILD and "hosts" in result:
             for name, part in result["hosts"].items():
@@ -160,6 +185,8 @@ class RunReport:
             return
         run = self.host(host)
         run.changed = run.changed or bool(result.get("changed"))
+        if isinstance(result.get("closure"), Mapping):
+            run.closure = plain(result["closure"])
         if action == BUILD:
             if status == "failed":
                 self.build_failures[self.batch] = {"step": result.get("step"), "message": message_of(result)}
@@ -182,6 +209,7 @@ class RunReport:
         if result.get("failed"):
             step, message = str(result.get("step", "")), message_of(result)
             run.failure = {"task": "", "unreachable": False, "message": message, "step": step, "ours": True}
+            run.log = log_of(result)
         elif not run.progress:
             run.progress = "built"
 
@@ -219,11 +247,7 @@ class RunReport:
         report = {"outcome": worst["outcome"], "message": worst["message"], "changed": run.changed, **worst}
         report["step"] = failure["step"] or "" if failure and not activations else ""
         # A rescued task does not make a host failed; a later failed one does, whatever runs now.
-        later = (
-            failure is not None
-            and bool(activations)
-            and report["outcome"] not in ("failed", "unknown", "rolled-back")
-        )
+        later = failure is not None and bool(activations) and report["outcome"] not in FAILED
         report["failed_task"] = (
             {
                 "task": failure["task"],
@@ -234,6 +258,11 @@ class RunReport:
             else None
         )
         report["seconds"] = round(run.seconds, 1)
+        report["closure"] = run.closure
+        # The words of programs are of use where something failed, and are kept nowhere else.
+        bad = report["outcome"] in FAILED or report["failed_task"] is not None
+        report["log"] = run.log if bad else []
+        report["steps"] = run.steps
         if len(activations) > 1:
             report["activations"] = activations
         return report
@@ -255,11 +284,3 @@ def _without_activation(run: HostRun, failure: Mapping[str, Any] | None, stopped
         return "failed", failure["message"] or f"the task {failure['task']!r} failed"
     # A host that the stopped run would have continued with counts as not attempted, however far it came.
     return (NOT_ATTEMPTED if stopped or not run.progress else run.progress), ""
-
-
-def _items(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """Return the results of a loop, or the only one."""
-    items = result.get("results")
-    if isinstance(items, list) and "outcome" not in result:
-        return [item for item in items if isinstance(item, Mapping)]
-    return [result]

@@ -7,12 +7,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DIRTY, base_revision
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.text import names_text
 
 from .facts import OUTCOMES
@@ -61,7 +64,7 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
         names = [name for name, host in hosts.items() if host["outcome"] == outcome]
         if not names:
             continue
-        label = _outcome(outcome, check_mode=report["check_mode"], past="")
+        label = outcome_text(outcome, check_mode=report["check_mode"])
         tone = _TONES.get(outcome, GOOD)
         lines += _labelled(
             f"{label} ({len(names)})",
@@ -89,7 +92,7 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
     for name, host in hosts.items():
         if host["failed_task"]:
             how = "lost the host" if host["failed_task"]["unreachable"] else "failed"
-            was = _outcome(host["outcome"], check_mode=report["check_mode"])
+            was = outcome_text(host["outcome"], check_mode=report["check_mode"], past="was ")
             text = f"{name}: {was}, but then the task {host['failed_task']['task']!r} {how}"
             if host["failed_task"]["message"]:
                 text += f": {cause(name, host['failed_task']['message'])}"
@@ -100,6 +103,23 @@ def summary_lines(report: Mapping[str, Any], width: int = WIDTH) -> list[Line]:
 def json_text(report: Mapping[str, Any]) -> str:
     """Return a report as the text of a JSON file."""
     return json.dumps(report, indent=2, ensure_ascii=False) + "\n"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file as a whole, and make its directory. Raises ``OSError``.
+
+    The mode of the file is that of any new file. What is no regular file, such as a pipe, is written to as it is.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
+    new = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        new.write_text(text, encoding="utf-8")
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _told(name: str, host: Mapping[str, Any], *, sure: bool) -> str:
@@ -119,7 +139,7 @@ def _with(name: str, words: Sequence[str]) -> str:
     return f"{name} ({', '.join(words)})" if words else name
 
 
-def _outcome(outcome: str, *, check_mode: bool, past: str = "was ") -> str:
+def outcome_text(outcome: str, *, check_mode: bool, past: str = "") -> str:
     """Return an outcome in words; in check mode nothing has become of a host."""
     if check_mode:
         return _WOULD.get(outcome, outcome)
@@ -149,6 +169,16 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * length:
             return f"{int(seconds // length)}{unit}"
     return f"{max(0, int(seconds))}s"
+
+
+def short_path(path: str) -> str:
+    """Return the beginning of a store path's hash; ``-`` for none."""
+    return path.rpartition("/")[2][:8] or "-"
+
+
+def short_revision(revision: str) -> str:
+    """Return eight characters of a commit, with ``*`` for a modified working tree."""
+    return base_revision(revision)[:8] + ("*" if revision.endswith(DIRTY) else "")
 
 
 def cut(text: str, width: int) -> str:

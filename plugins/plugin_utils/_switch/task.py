@@ -82,6 +82,8 @@ def switch_host(
             )
     else:
         result = _switch(guard, switch, progress)
+        if difference is not None:
+            result["closure"] = difference.result()
     if diff_mode:
         new = probe.toplevel_system or request.toplevel
         old = new if probe.unchanged else probe.current

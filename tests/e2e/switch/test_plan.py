@@ -16,14 +16,13 @@ from lab import LabHost
 from project import PlaybookRun, Project
 
 PLAN = ("-e", "nixferry_plan=plan.json")
+SUMMARIES = ("-e", "nixferry_plan_summary=plan.md", "-e", "nixferry_plan_html=plan.html")
 
 
 def planned(project: Project, *arguments: str) -> tuple[PlaybookRun, dict[str, Any], str]:
     """Make a plan; return the run, the plan and its summary."""
     source = ("-e", f"nixos_file={project.systems}/default.nix", "-e", "nixos_attr={host}")
-    run = project.run_named(
-        "nixferry.deploy.plan", *PLAN, "-e", "nixferry_plan_summary=plan.md", *source, *arguments
-    )
+    run = project.run_named("nixferry.deploy.plan", *PLAN, *SUMMARIES, *source, *arguments)
     assert (project.directory / "plan.json").exists(), run.stdout + run.stderr
     plan: dict[str, Any] = json.loads((project.directory / "plan.json").read_text())
     return run, plan, (project.directory / "plan.md").read_text()
@@ -48,6 +47,9 @@ def test_a_plan_is_deployed_as_it_was_reviewed(web1: LabHost, web2: LabHost, pro
     assert "2 hosts would change" in summary
     assert "| web1 |" in summary
     assert "- units changed: web.service" in summary
+    page = (project.directory / "plan.html").read_text()
+    for part in ("2 of 2 hosts would change", plan["hosts"]["web1"]["toplevel"], "Closure differences"):
+        assert part in page, part
 
     # The source moves on, and so does one of the hosts: by another deployer.
     other = Path(f"{project.directory}/other")

@@ -13,6 +13,7 @@ import sys
 import textwrap
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -51,11 +52,15 @@ def test_one_run_with_every_outcome(web1: LabHost, web3: LabHost, project: Proje
     web3.power_cut()
     arguments = ("--limit", "web1,web2,web3", "-e", f"nixos_file={project.systems}/default.nix")
     more = ("-e", "nixos_attr={host}", "-e", "nixferry_report_file=out/report.json")
+    files = ("-e", "nixferry_report_html=out/report.html", "-e", "nixferry_report_junit=out/report.xml")
+    of_status = ("-e", "nixferry_status_html=status.html", "-e", "nixferry_status_prometheus=status.prom")
     try:
-        run = project.run_named("nixferry.deploy.deploy", *arguments, *more)
+        run = project.run_named("nixferry.deploy.deploy", *arguments, *more, *files)
         found = report(project, "out/report.json")
         status = project.run_named(
-            "nixferry.deploy.status", "--limit", "web1,web2,web3", "-e", "nixferry_status_file=status.json"
+            "nixferry.deploy.status",
+            *("--limit", "web1,web2,web3", "-e", "nixferry_status_file=status.json"),
+            *of_status,
         )
     finally:
         web3.power_on()
@@ -80,6 +85,21 @@ def test_one_run_with_every_outcome(web1: LabHost, web3: LabHost, project: Proje
         "web1 (kernel, kernel-modules)",
     ):
         assert part in text, text
+    # The same for a browser and for CI: what failed, with what its programs said, and when what was under way.
+    page = (project.directory / "out/report.html").read_text()
+    for part in ("Rolled back", "Log of web2", "broken.service", "roll back", committed["new"]):
+        assert part in page, part
+    steps = committed["steps"]
+    assert [step["action"] for step in steps] == ["nix_build", "nix_deploy"]
+    assert steps[0]["begin"] + steps[0]["seconds"] <= steps[1]["begin"] + 0.1
+    assert {phase["name"] for phase in steps[1]["phases"]} >= {"activating", "committed"}
+    assert (found["hosts"]["web2"]["log"], committed["log"]) == (found["hosts"]["web2"]["log"] or ["?"], [])
+    suites = {
+        suite.get("name"): suite
+        for suite in ElementTree.parse(project.directory / "out/report.xml").getroot()
+    }
+    verdicts = {name: (suite.get("failures"), suite.get("errors")) for name, suite in suites.items()}
+    assert verdicts == {"web1": ("0", "0"), "web2": ("1", "0"), "web3": ("0", "1")}
     # The same three hosts in the table, which Ansible's recap follows all the same.
     assert status.return_code == 4
     table = shown(status, "FLEET")
@@ -97,6 +117,9 @@ def test_one_run_with_every_outcome(web1: LabHost, web3: LabHost, project: Proje
     assert fleet["hosts"]["web1"]["current"] == web1.current_system()
     assert fleet["hosts"]["web1"]["deployed"]["toplevel"] == web1.current_system()
     assert fleet["hosts"]["web2"]["deployed"] == {}
+    assert "2 of 3 hosts need attention" in (project.directory / "status.html").read_text()
+    metrics = (project.directory / "status.prom").read_text().splitlines()
+    assert {'nixferry_host_up{host="web3"} 0', 'nixferry_host_reboot_required{host="web1"} 1'} <= set(metrics)
 
 
 def commit(project: Project, *arguments: str) -> str:
