@@ -23,7 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_line
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import change_text
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.closure_diff import change_text, is_unit
 
 from .text import duration
 
@@ -102,14 +102,24 @@ def size_change(closure: Mapping[str, Any]) -> str:
 def _difference(closure: Mapping[str, Any]) -> dict[str, Any] | None:
     found = closure.get("packages")
     packages = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
-    if not packages:
+    packages = [each for each in packages if not is_unit(str(each.get("name", "")))]
+    units = _units(closure.get("units"))
+    if not packages and not units:
         return None
     return {
         "change": size_change(closure),
         "number": len(packages),
+        "units": units,
         "packages": [_package(each) for each in packages[:MOST_PACKAGES]],
         "more": max(0, len(packages) - MOST_PACKAGES),
     }
+
+
+def _units(found: Any) -> list[tuple[str, str]]:
+    """Return which units are changed, added and removed."""
+    units = found if isinstance(found, Mapping) else {}
+    told = [(word, _versions(units.get(word))) for word in ("changed", "added", "removed")]
+    return [(word, names) for word, names in told if names]
 
 
 def _package(package: Mapping[str, Any]) -> dict[str, str]:

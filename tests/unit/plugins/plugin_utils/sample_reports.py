@@ -32,6 +32,11 @@ def closure_of(said: str = "") -> dict[str, Any]:
         "packages": [dict(zip(keys, package, strict=True)) for package in packages],
         "size_before": 2_000_000_000,
         "size_after": 2_000_340_000,
+        "units": {
+            "added": ["hello.timer" + said],
+            "removed": [],
+            "changed": ["nginx.service", "sshd.service"],
+        },
     }
 
 

@@ -144,6 +144,7 @@ def test_the_page_of_a_run_tells_what_happened() -> None:
         "openssl",
         "3.4.2",
         "+332.0 KiB",
+        "nginx.service, sshd.service",
         "reboot required: kernel, initrd",
         path_of := "/nix/store/" + "b" * 32 + "-nixos-system-web2-25.11.20261120",
         "then failed: Smoke test",
