@@ -25,6 +25,8 @@ ONE_COMMAND = "ansible, one command"
 EVALUATION = "evaluation"
 NIXFERRY = "nixferry"
 NIXFERRY_BUILT = "nixferry, built before"
+NIXFERRY_UNWATCHED = "nixferry, settle 0"
+STATUS = "nixferry, status"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ def own() -> list[Contestant]:
         Contestant(EVALUATION, "nix-instantiate of all systems in one process", _evaluation, deploys=False),
         Contestant(NIXFERRY_BUILT, "role nixos, nixos_store_path: no evaluation", _nixferry_built),
         Contestant(NIXFERRY, "role nixos, nixos_file: with evaluation", _nixferry),
+        Contestant(
+            NIXFERRY_UNWATCHED, "built before; services are not watched after their start", _unwatched
+        ),
+        Contestant(STATUS, "playbook status: what every host runs", _status, deploys=False),
     ]
 
 
@@ -120,20 +126,38 @@ def _nixferry(deployment: Deployment) -> Command:
     return _playbook(deployment, "deploy.yml", variables)
 
 
-def _nixferry_built(deployment: Deployment) -> Command:
+def _nixferry_built(deployment: Deployment, **more: object) -> Command:
     variables = {
         "benchmark_toplevels": deployment.systems.toplevels,
         "nixos_store_path": "{{ benchmark_toplevels[inventory_hostname] }}",
+        **more,
     }
     return _playbook(deployment, "deploy.yml", variables)
 
 
+def _unwatched(deployment: Deployment) -> Command:
+    return _nixferry_built(deployment, benchmark_settle=0)
+
+
+def _status(deployment: Deployment) -> Command:
+    return _playbook(deployment, "nixferry.deploy.status", {})
+
+
 def _playbook(deployment: Deployment, playbook: str, variables: Mapping[str, object]) -> Command:
+    """A run of a file of this directory, or of a playbook of the collection."""
     given = deployment.work / "variables.json"
     given.write_text(json.dumps({**variables, "ansible_host": deployment.address}))
     hosts = ",".join(deployment.systems.hosts)
+    file = HERE / playbook
     return Command(
-        ["ansible-playbook", str(HERE / playbook), "--limit", hosts, "--extra-vars", f"@{given}"],
+        [
+            "ansible-playbook",
+            str(file if file.exists() else playbook),
+            "--limit",
+            hosts,
+            "--extra-vars",
+            f"@{given}",
+        ],
         {
             **nix_environment(),
             "ANSIBLE_CONFIG": str(deployment.ansible_config),
