@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 import shlex
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from ansible.cli.playbook import PlaybookCLI
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = REPOSITORY / "docs/docsite/rst"
+EXECUTION_ENVIRONMENT = REPOSITORY / "examples/execution-environment"
 # Pages whose tables have commands of another tool in the first column, and ours in the last.
 NEWCOMERS = [*sorted(PAGES.glob("from_*.rst")), PAGES / "coming_from.rst"]
 PROGRAMS: dict[str, type[CLI]] = {
@@ -151,6 +153,14 @@ def test_content_of_the_collection_that_a_page_names_exists(page: Path) -> None:
 def test_variables_in_the_tables_for_newcomers_exist(page: Path) -> None:
     named = {word for literal in ours_in_tables(page) for word in OUR_VARIABLE.findall(literal)}
     assert not named - OPTIONS - READ_ELSEWHERE
+
+
+@pytest.mark.parametrize("name", ["execution-environment.yml", "nix.conf"])
+def test_the_execution_environment_is_shown_as_it_is(name: str) -> None:
+    page = (PAGES / "execution_environment.rst").read_text()
+    # The page leaves out what comes before the first key of the definition.
+    text = re.sub(r"\A---\n.*?\n(?=version:)", "", (EXECUTION_ENVIRONMENT / name).read_text(), flags=re.S)
+    assert textwrap.indent(text, "   ") in page
 
 
 @pytest.mark.parametrize(

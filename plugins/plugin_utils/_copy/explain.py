@@ -156,7 +156,7 @@ CAUSES = (
             r"failed to start ssh",
         ),
         "the store of the host could not be opened: {line}",
-        "Check that `ansible -m raw -a 'nix-store --version'` works on this host with the same become settings.",
+        "Check that `ansible HOST -m raw -a 'nix-store --version'` works with the same become settings.",
         transient=True,
     ),
 )

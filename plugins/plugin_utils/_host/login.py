@@ -154,7 +154,7 @@ ESCALATION_CAUSES = (
 WANTS_TERMINAL = re.compile(
     r"(must have a tty to run sudo|must be run from a terminal|a tty is required)", re.IGNORECASE
 )
-UNREACHABLE_REMEDY = "Check that the host is up and that Ansible can log in (ansible -m raw -a true)."
+UNREACHABLE_REMEDY = "Check that the host is up and that Ansible can log in (ansible HOST -m raw -a true)."
 FAILED_REMEDY = "Check that Ansible can run commands on the host, with become if it is in use."
 # Ansible puts its own words before those of ssh.
 _PREFIX = re.compile(

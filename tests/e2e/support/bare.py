@@ -53,15 +53,21 @@ class BareMachine:
         run(["docker", "exec", "--interactive", self.container, "tee", path], input=content)
 
 
-@contextlib.contextmanager
-def started(name: str, lab_name: str, release: str, directory: Path) -> Iterator[BareMachine]:
-    """Yield a bare machine with a Debian release, and remove it at the end. `directory` is for its checkout."""
+def bare_image(release: str) -> str:
+    """Make sure that the image of a bare machine exists; returns its name."""
     run([str(REPOSITORY / "tests/lab/scripts/start-docker"), str(LAB_WORK)])
-    image = run(
+    built = run(
         [str(REPOSITORY / "tests/lab/scripts/build-image"), "bare", release],
         environment={"LAB_WORK_DIR": str(LAB_WORK)},
         timeout=IMAGE_DEADLINE,
-    ).stdout.split()[-1]
+    )
+    return built.stdout.split()[-1]
+
+
+@contextlib.contextmanager
+def started(name: str, lab_name: str, release: str, directory: Path) -> Iterator[BareMachine]:
+    """Yield a bare machine with a Debian release, and remove it at the end. `directory` is for its checkout."""
+    image = bare_image(release)
     machine = BareMachine(f"nixferry-lab-{lab_name}-{name}")
     options = yaml.safe_load((REPOSITORY / "tests/lab/vars.yml").read_text())["lab_target_options"]
     options = [option for option in options if not option.startswith("--restart=")]
@@ -87,6 +93,14 @@ def started(name: str, lab_name: str, release: str, directory: Path) -> Iterator
 
 def _set_up_network(machine: BareMachine) -> None:
     """Let the machine's apt and pip find packages as those of this machine do."""
+    for path, content in network_files().items():
+        machine.write(path, content)
+    proxies = {name: os.environ[name] for name in PROXIES if name in os.environ}
+    machine.write("/etc/environment", "".join(f"{name}={value}\n" for name, value in proxies.items()))
+
+
+def network_files() -> dict[str, str]:
+    """The files with which apt and pip of another Debian find packages as those of this machine do."""
     apt = run(
         [
             "apt-config",
@@ -99,7 +113,7 @@ def _set_up_network(machine: BareMachine) -> None:
         ]
     ).stdout
     # A mirror's snapshot of a release may be older than its own validity date.
-    machine.write("/etc/apt/apt.conf.d/99lab", f'{apt}Acquire::Check-Valid-Until "false";\n')
+    files = {"/etc/apt/apt.conf.d/99lab": f'{apt}Acquire::Check-Valid-Until "false";\n'}
     settings = {}
     for line in run([sys.executable, "-m", "pip", "config", "list"]).stdout.splitlines():
         key, _equals, value = line.partition("=")
@@ -107,13 +121,10 @@ def _set_up_network(machine: BareMachine) -> None:
         if name in PIP_SETTINGS:
             settings[name] = value.strip("'\"")
     if "cert" in settings:
-        machine.write(CERTIFICATES, Path(settings["cert"]).read_text())
+        files[CERTIFICATES] = Path(settings["cert"]).read_text()
         settings["cert"] = CERTIFICATES
-    machine.write(
-        "/etc/pip.conf", "".join(["[global]\n", *(f"{key} = {settings[key]}\n" for key in settings)])
-    )
-    proxies = {name: os.environ[name] for name in PROXIES if name in os.environ}
-    machine.write("/etc/environment", "".join(f"{name}={value}\n" for name, value in proxies.items()))
+    files["/etc/pip.conf"] = "".join(["[global]\n", *(f"{key} = {settings[key]}\n" for key in settings)])
+    return files
 
 
 def _publish_the_checkout(machine: BareMachine, directory: Path) -> None:

@@ -261,7 +261,7 @@ RECORDED = {
     "protocol garbled, no other sign": (
         ["error: cannot connect to 'nixferry-target'"],
         "the store of the host could not be opened",
-        "ansible -m raw",
+        "ansible HOST -m raw",
         True,
     ),
 }
