@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any, ClassVar
-
-from ansible.errors import AnsibleError, AnsibleFileNotFound
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import (
     PROGRESS_OPTION,
@@ -59,19 +56,4 @@ class ActionModule(NixferryAction):
             check_mode=bool(self._task.check_mode),
             diff_mode=bool(self._task.diff),
         )
-        return place_secrets(task, shell, progress, self._read_file, directory=directory)
-
-    def _read_file(self, name: str) -> bytes:
-        """Return the content of a file on the controller; a vault file is decrypted in memory, not to a file.
-
-        Raises ``OSError`` if it is missing, or the vault cannot be opened. Its ``strerror`` does not hold ``name``.
-        """
-        try:
-            content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))
-        except AnsibleFileNotFound:
-            raise OSError(errno.ENOENT, "it was not found on the controller") from None
-        except AnsibleError as error:
-            cause = error.__cause__
-            known = cause.strerror if isinstance(cause, OSError) else None
-            raise OSError(errno.EIO, known or "no vault password of this run decrypts it") from None
-        return bytes(content)
+        return place_secrets(task, shell, progress, self.read_controller_file, directory=directory)

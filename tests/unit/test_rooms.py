@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "guard": "core host keys",
     "switch": "core nix host health ansible guard",
     "secrets": "core nix host ansible evaluate sources guard",
+    "install": "core nix host copy secrets",
     "pins": "core nix",
     "publish": "core nix keys",
     "image": "core nix keys publish",

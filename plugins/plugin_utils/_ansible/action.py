@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -62,6 +63,21 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
     def controller_file(self, path: str) -> str:
         """Return a path on the controller. A relative one is relative to the playbook (``base_directory``)."""
         return os.path.join(base_directory(str(self._loader.get_basedir())), path)  # noqa: PTH118  (a string is wanted)
+
+    def read_controller_file(self, name: str) -> bytes:
+        """Return the content of a file on the controller; a vault file is decrypted in memory, not to a file.
+
+        Raises ``OSError`` if it is missing, or the vault cannot be opened. Its ``strerror`` does not hold ``name``.
+        """
+        try:
+            content, _may_be_shown = self._loader._get_file_contents(self._find_needle("files", name))
+        except AnsibleFileNotFound:
+            raise OSError(errno.ENOENT, "it was not found on the controller") from None
+        except AnsibleError as error:
+            cause = error.__cause__
+            known = cause.strerror if isinstance(cause, OSError) else None
+            raise OSError(errno.EIO, known or "no vault password of this run decrypts it") from None
+        return bytes(content)
 
     def _nix_directory(self, machine: str) -> object:
         """Return the variable of the host that the task works on, with ``delegate_to`` of another one."""

@@ -81,6 +81,14 @@ class Step(StrEnum):
     WRITE_PLAN = "write the plan"
     READ_PULL_STATUS = "read the status of the pull agent"
     RETURN_RESULT = "return the result"
+    LOOK_AT_MACHINE = "look at the machine"
+    START_INSTALLER = "start the installer"
+    FORMAT_DISKS = "format the disks"
+    PLACE_FILES = "place the files"
+    INSTALL_SYSTEM = "install the system"
+    BOOT_SYSTEM = "boot the new system"
+    READ_HARDWARE = "read the hardware"
+    KNOW_HOST = "write the host key to known_hosts"
     WATCH_CONTROLLER = "watch the controller"
 
 
@@ -92,6 +100,7 @@ _VALUE = (
 STEP_REMEDIES = {
     Step.READ_OPTIONS: _OPTION,
     Step.INSTALL_GUARD: _OPTION,
+    Step.LOOK_AT_MACHINE: _OPTION,
     Step.INSTALL_PULL_AGENT: _OPTION,
     Step.ASK_INSTALLED_GUARD: _OPTION,
     Step.CHOOSE_GENERATION: "Name another generation: the playbook nixferry.deploy.status shows those of a host.",

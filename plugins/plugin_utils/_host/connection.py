@@ -11,7 +11,7 @@ command line alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -273,28 +273,41 @@ class RemoteShell:
         hence the ones that switch multiplexing off go before the user's own.
         """
         old = self.action._connection
+        with self.connected({}, fresh=True):
+            if not self.is_ssh:
+                # Paramiko would return the open connection instead of a new one.
+                old.close()
+            yield self
+
+    @contextmanager
+    def connected(
+        self, changes: Mapping[str, Any], *, first: Sequence[str] = (), fresh: bool = False
+    ) -> Iterator[RemoteShell]:
+        """Use another connection with the same settings, except for ``changes``, options of the connection plugin.
+
+        ``first`` are arguments of ssh that win over the user's own. A ``fresh`` one is not multiplexed.
+        """
+        old = self.action._connection
         loader = self.action._shared_loader_obj.connection_loader
         new = loader.get(
             getattr(old, "ansible_name", None) or old._load_name, self.action._play_context, None
         )
         options = {name: value for name, value in old.get_options().items() if value is not None}
+        options.update(changes)
         if self.is_ssh:
-            options["ssh_args"] = " ".join(
-                [
+            arguments = [*first, str(options.get("ssh_args") or "")]
+            if fresh:
+                arguments[:0] = [
                     "-o ControlMaster=no -o ControlPath=none",
                     f"-o ServerAliveInterval={SERVER_ALIVE_INTERVAL_SECONDS}",
                     f"-o ServerAliveCountMax={SERVER_ALIVE_COUNT}",
-                    str(options.get("ssh_args") or ""),
                 ]
-            )
-            # Of several -S, ssh takes the last one; the user may have set one.
-            options["ssh_extra_args"] = f"{options.get('ssh_extra_args') or ''} -S none"
+                # Of several -S, ssh takes the last one; the user may have set one.
+                options["ssh_extra_args"] = f"{options.get('ssh_extra_args') or ''} -S none"
+            options["ssh_args"] = " ".join(arguments)
         new.set_options(direct=options)
         if old.become is not None:
             new.set_become_plugin(old.become)
-        if not self.is_ssh:
-            # Paramiko would return the open connection instead of a new one.
-            old.close()
         self.action._connection = new
         try:
             yield self

@@ -13,15 +13,14 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets as random
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Completed
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.received import received_script
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
-    EXTEND_SEARCH_PATH,
     RECORDS,
     answer_of_script,
     host_script,
@@ -216,33 +215,7 @@ def place_command(placement: Placement) -> tuple[str, bytes]:
         },
         (*COMMON_PARTS, "secrets/units.sh", "secrets/place.sh"),
     ).encode()
-    return _receiver(len(script), len(script) + offset), b"".join([script, *contents])
-
-
-def _receiver(script_bytes: int, total_bytes: int) -> str:
-    """Return the command that receives a script followed by contents, all or nothing, and runs the script.
-
-    They are saved first: a shell that read the script from its input would take contents into its buffer.
-    """
-    place = '"$directory/received"'
-    receive = " && ".join(
-        [
-            'mkdir "$directory"',
-            f"cat >{place}",
-            f'[ "$(wc -c <{place})" -eq {total_bytes} ]',
-            f'head -c {script_bytes} {place} >"$directory/script"',
-        ]
-    )
-    incomplete = r"nixferry=1\nerror=incomplete\nmessage=the secrets did not arrive completely\nend=secrets"
-    script = (
-        f"{EXTEND_SEARCH_PATH}; umask 077; trap '' HUP PIPE; "
-        f"directory=${{NIXFERRY_ROOT:-}}/run/nixferry-{random.token_hex(16)}; "
-        f"if {receive}; then NIXFERRY_SKIP={script_bytes} NIXFERRY_RECEIVED={place} "
-        '${NIXFERRY_SH:-/bin/sh} "$directory/script" </dev/null; result=$?; '
-        f"else result=1; printf '\\n{incomplete}\\n'; fi; "
-        'rm -rf "$directory"; exit "$result"'
-    )
-    return f"/bin/sh -c {shlex.quote(script)}"
+    return received_script(_VERB, "the secrets", script, b"".join(contents))
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,11 @@ def test_an_error_does_not_repeat_what_stands_in_the_place_of_a_file(
     (tmp_path / "a directory").mkdir()
     (tmp_path / "a broken vault").write_text(f"$ANSIBLE_VAULT;1.1;AES256\n{WORD}\n")
     with pytest.raises(OSError, match=NO_FILE[name]) as error:
-        action._read_file(name)
+        action.read_controller_file(name)
     assert error.value.strerror
     assert WORD not in str(error.value)
 
 
 def test_every_byte_is_read(action: ActionModule, tmp_path: Path) -> None:
     (tmp_path / "key").write_bytes(b"\0\xff\r\n")
-    assert action._read_file("key") == b"\0\xff\r\n"
+    assert action.read_controller_file("key") == b"\0\xff\r\n"

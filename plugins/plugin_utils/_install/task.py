@@ -1,0 +1,367 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""The steps of an installation, each as one task."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.run import copy_to_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.contents import read_contents
+
+from .anywhere import Kexec, start_installer
+from .boot import Expected, confirm_system, wait_for_system
+from .files import HostKeys, PlacedFiles, declared_files, host_keys, place_files
+from .hardware import keep_report, read_report
+from .judge import check_machine, steps_left
+from .known_hosts import host_names, known_hosts_file, write_known_hosts
+from .login import on_installer
+from .look import INSTALLED, INSTALLER, LINUX, MANAGED, Look, chosen_disks, devices_in, identity, look
+from .options import CHECK, DISKS, HARDWARE, KEXEC, REBOOT, SYSTEM, InstallOptions
+from .programs import format_disks, install_system, leave_installer
+from .secrets import place_secrets_below
+
+PAUSE_SECONDS = 3.0
+AUTO = "auto"
+NO_FILE = "none"
+
+
+class Installation:
+    """The steps for one machine."""
+
+    def __init__(self, shell: RemoteShell, options: InstallOptions, progress: Progress) -> None:
+        self.shell = shell
+        self.options = options
+        self.progress = progress
+
+    def run(self) -> dict[str, Any]:
+        """Run the step of the task, and return the task's result. Raises ``NixferryError``."""
+        steps = {
+            CHECK: self.check,
+            HARDWARE: self.hardware,
+            KEXEC: self.kexec,
+            DISKS: self.disks,
+            SYSTEM: self.system,
+            REBOOT: self.reboot,
+        }
+        return {"failed": False, **steps[self.options.given["step"]]()}
+
+    @contextlib.contextmanager
+    def found(self) -> Iterator[Look]:
+        """Yield what the machine is, with the login that it answers to within the block.
+
+        The new system's login is tried first: a machine that is a host already must be left alone.
+        """
+        if self.options.login.differs:
+            with contextlib.suppress(HostUnreachable):
+                seen = self.look()
+                if seen.state in (INSTALLED, MANAGED):
+                    yield seen
+                    return
+        with on_installer(self.shell, self.options.login):
+            yield self.look()
+
+    def look(self) -> Look:
+        """Look at the machine with the present login."""
+        options = self.options
+        return look(
+            self.shell,
+            mount_point=options.mount_point,
+            script=options.script,
+            devices=devices_in(options.script) if options.script else (),
+        )
+
+    @property
+    def formatted(self) -> str:
+        """What is recorded once the disks are formatted."""
+        return identity(self.options.script, self.options.disks)
+
+    def check(self) -> dict[str, Any]:
+        """Look whether the machine can be installed, and what is left to do."""
+        options = self.options
+        with self.found() as seen:
+            left = steps_left(seen, formatted=self.formatted, toplevel=options.toplevel)
+            check_machine(seen, options.needs)
+            if DISKS in left:
+                known = bool(options.script and devices_in(options.script)) or bool(seen.script_disk)
+                chosen_disks(seen, options.disks, options.confirm, script=options.script, script_known=known)
+        result: dict[str, Any] = {
+            "changed": False,
+            "state": seen.state,
+            "steps": left,
+            "disks": [disk.facts() for disk in seen.disks],
+            "machine": {
+                "name": seen.name,
+                "system": seen.system,
+                "memory_mib": seen.memory_mib,
+                "efi": seen.efi,
+                "secure_boot": seen.secure_boot,
+            },
+        }
+        if options.check_mode:
+            result["changed"] = bool(left)
+        if options.diff_mode and left:
+            result["diff"] = {"prepared": self._forecast(seen, left)}
+        return result
+
+    def _forecast(self, seen: Look, left: list[str]) -> str:
+        by_id = {name: disk for disk in seen.disks for name in disk.ids}
+        lines = []
+        if KEXEC in left:
+            lines.append(f"- the running system, {seen.name}")
+        if DISKS in left:
+            lines += [f"- {by_id[name].text}" for name in self.options.disks if name in by_id]
+        if SYSTEM in left:
+            lines.append(f"+ {self.options.toplevel or 'the system, which is not built yet'}")
+        if REBOOT in left:
+            lines.append("+ reboot")
+        return "".join(f"{line}\n" for line in lines)
+
+    def hardware(self) -> dict[str, Any]:
+        """Bring a report of the hardware to the controller."""
+        options = self.options
+        with self.found():
+            text = read_report(self.shell, options.given["hardware"])
+        file = options.given["hardware_file"]
+        if not file:
+            return {"changed": False, "hardware": text}
+        report = keep_report(text, Path(options.directory, file), dry_run=options.check_mode)
+        result: dict[str, Any] = {"changed": report.changed}
+        if options.diff_mode and report.changed:
+            result["diff"] = {
+                "before_header": str(file),
+                "after_header": str(file),
+                "before": report.before,
+                "after": report.text,
+            }
+        return result
+
+    def kexec(self) -> dict[str, Any]:
+        """Start the installer in the memory of a machine that runs another Linux."""
+        options = self.options
+        with self.found() as seen:
+            if seen.state != LINUX:
+                return {"changed": False}
+            check_machine(seen, options.needs)
+            chosen_disks(
+                seen,
+                options.disks,
+                options.confirm,
+                script=options.script,
+                script_known=bool(seen.script_disk),
+            )
+        if options.check_mode:
+            return {"changed": True}
+        deadline = time.monotonic() + options.given["timeout_kexec"]
+        kexec = Kexec(
+            options.given["nixos_anywhere"],
+            str(Path(options.directory, options.given["kexec"])),
+            options.script,
+            options.toplevel,
+            options.login.port,
+        )
+        # The system that runs now is that of the inventory's own login.
+        start_installer(self.shell, kexec, seconds=options.given["timeout_kexec"], progress=self.progress)
+        if self.shell.is_ssh:
+            self.shell.connection.reset()
+        self._wait_for_installer(deadline)
+        return {"changed": True}
+
+    def _wait_for_installer(self, deadline: float) -> None:
+        while True:
+            try:
+                with on_installer(self.shell, self.options.login):
+                    seen = self.look()
+                if seen.state == INSTALLER:
+                    return
+                said = f"it runs {seen.name}"
+            except HostUnreachable as error:
+                said = error.headline
+            if time.monotonic() > deadline:
+                raise NixferryError(
+                    f"the installer did not answer within timeout_kexec: {said}",
+                    step=Step.START_INSTALLER,
+                    remedy="Look at the machine's console, and at `login`: the installer lets root in, on port 22, "
+                    "with the keys that the old system knew. The disks are unchanged; a reboot brings the old system "
+                    "back.",
+                )
+            time.sleep(PAUSE_SECONDS)
+
+    def _installer(self, seen: Look) -> None:
+        """Raise ``NixferryError`` unless the machine runs the installer."""
+        if seen.state != INSTALLER:
+            raise NixferryError(
+                f"the machine runs {seen.name or 'an unknown system'}, not an installer of NixOS",
+                step=Step.LOOK_AT_MACHINE,
+                remedy="Run the installation again from its first step. Nothing was changed.",
+            )
+
+    def disks(self) -> dict[str, Any]:
+        """Run the disko script."""
+        options = self.options
+        with self.found() as seen:
+            if seen.state in (INSTALLED, MANAGED):
+                return {"changed": False}
+            if options.check_mode:
+                return {"changed": DISKS in steps_left(seen, formatted=self.formatted, toplevel="")}
+            self._installer(seen)
+            if seen.disks_done == self.formatted and seen.mounted:
+                return {"changed": False}
+            # Refuse before anything is copied, and again when the script is there.
+            known = bool(devices_in(options.script))
+            chosen_disks(seen, options.disks, options.confirm, script=options.script, script_known=known)
+            self.progress.phase("copying the disko script")
+            copy_to_host(
+                self.shell,
+                {**options.transfer, "to_root": None},
+                [options.script],
+                self.progress,
+                check_mode=False,
+                diff_mode=False,
+            )
+            seen = self.look()
+            chosen = chosen_disks(
+                seen, options.disks, options.confirm, script=options.script, script_known=True
+            )
+            keys = declared_files(options.given["disk_keys"] or {})
+            if keys:
+                contents = read_contents(keys, options.read_file, directory=options.directory)
+                place_files(self.shell, keys, contents, mount_point="")
+            self.progress.phase("formatting the disks")
+            changed = format_disks(
+                self.shell,
+                options.script,
+                chosen,
+                options.disks,
+                mount_point=options.mount_point,
+                seconds=options.given["timeout_disks"],
+                progress=self.progress,
+            )
+        return {"changed": changed}
+
+    def system(self) -> dict[str, Any]:
+        """Copy the system, place host keys, files and secrets, and run nixos-install."""
+        options = self.options
+        with self.found() as seen:
+            if seen.state in (INSTALLED, MANAGED):
+                return {"changed": False, "host_keys": [], "placed": []}
+            if options.check_mode:
+                return {"changed": True, "host_keys": [], "placed": []}
+            self._installer(seen)
+            if not seen.mounted or not seen.disks_done:
+                raise NixferryError(
+                    f"the disks are not formatted, or nothing is mounted on {options.mount_point}",
+                    step=Step.INSTALL_SYSTEM,
+                    remedy="Run the step `disks` before. Nothing was changed.",
+                )
+            self.progress.phase("copying the system")
+            copied = copy_to_host(
+                self.shell,
+                {**options.transfer, "to_root": options.mount_point},
+                [options.toplevel],
+                self.progress,
+                check_mode=False,
+                diff_mode=False,
+            )
+            placed = self._place()
+            self.progress.phase("installing the system")
+            changed = install_system(
+                self.shell,
+                options.toplevel,
+                mount_point=options.mount_point,
+                seconds=options.given["timeout_install"],
+                progress=self.progress,
+            )
+            secrets = place_secrets_below(self.shell, options, self.progress)
+        return {
+            "changed": changed or copied["changed"] or bool(placed.placed) or bool(secrets),
+            "host_keys": list(placed.host_keys),
+            "placed": list(placed.placed),
+            "secrets": secrets,
+        }
+
+    def _place(self) -> PlacedFiles:
+        options = self.options
+        keys, given_keys = host_keys(options.given)
+        files = declared_files({**given_keys, **(options.given["files"] or {})})
+        contents = read_contents(files, options.read_file, directory=options.directory)
+        self.progress.phase("placing host keys and files")
+        return place_files(self.shell, files, contents, mount_point=options.mount_point, keys=keys)
+
+    def reboot(self) -> dict[str, Any]:
+        """Reboot into the new system, and wait until it is there."""
+        options = self.options
+        notes: tuple[str, ...] = ()
+        with self.found() as seen:
+            if seen.state == MANAGED:
+                return {"changed": False, "rebooted": False, "host_keys": []}
+            if options.check_mode:
+                return {"changed": True, "rebooted": seen.state != INSTALLED, "host_keys": []}
+            if seen.state == INSTALLED:
+                # The controller went away while it waited.
+                expected = Expected(options.toplevel, seen.recorded("boot"), ())
+            else:
+                self._installer(seen)
+                expected, notes = self._leave()
+        state = wait_for_system(
+            self.shell, expected, seconds=options.given["timeout_reboot"], progress=self.progress
+        )
+        confirm_system(self.shell, expected)
+        self._know(expected.host_keys, replace=True)
+        result = {
+            "changed": True,
+            "rebooted": seen.state != INSTALLED,
+            "host_keys": list(expected.host_keys),
+            "state": state,
+        }
+        if notes:
+            result["warnings"] = list(notes)
+        return result
+
+    def _leave(self) -> tuple[Expected, tuple[str, ...]]:
+        keys, _files = host_keys(self.options.given)
+        # They are there already: only their public parts are read.
+        there = replace(keys, wanted=tuple((kind, "given") for kind, _how in keys.wanted))
+        public = place_files(
+            self.shell,
+            [],
+            {},
+            mount_point=self.options.mount_point,
+            keys=HostKeys(there.wanted, keys.directory),
+        ).host_keys
+        # Before the reboot: if the controller goes away now, the new system's key is known all the same.
+        self._know(public, replace=False)
+        self.progress.phase("rebooting")
+        boot, notes = leave_installer(self.shell, self.options.toplevel, mount_point=self.options.mount_point)
+        return Expected(self.options.toplevel, boot, public), notes
+
+    def _know(self, keys: tuple[str, ...], *, replace: bool) -> None:
+        """Put the new system's keys into known_hosts, by the names that the inventory's own login uses."""
+        wanted = str(self.options.given["known_hosts"])
+        if not keys or not self.shell.is_ssh or wanted == NO_FILE:
+            return
+        file = (
+            known_hosts_file(self.shell)
+            if wanted == AUTO
+            else Path(self.options.directory, wanted).expanduser()
+        )
+        if file is not None:
+            write_known_hosts(file, host_names(self.shell), keys, replace=replace)
+
+
+def perform_step(shell: RemoteShell, options: InstallOptions, progress: Progress) -> Mapping[str, Any]:
+    """Run one step of an installation. Raises ``NixferryError``."""
+    return Installation(shell, options, progress).run()
