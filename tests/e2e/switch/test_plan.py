@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from lab import LabHost
+from lab import LabHost, nix_environment
 from project import PlaybookRun, Project
 
 PLAN = ("-e", "nixferry_plan=plan.json")
@@ -62,6 +64,12 @@ def test_a_plan_is_deployed_as_it_was_reviewed(web1: LabHost, web2: LabHost, pro
     assert moved.return_code == 0, moved.stdout + moved.stderr
     theirs = web2.current_system()
 
+    # All or none: one host that is no longer what the plan saw keeps the others as they are.
+    together = project.run_named("nixferry.deploy.deploy", *PLAN, *hosts, "-e", "nixos_transaction=true")
+    assert together.return_code != 0
+    assert (web1.current_system(), web1.profile()) == (before["web1"].current_system,) * 2
+    assert web2.current_system() == theirs
+
     run = project.run_named("nixferry.deploy.deploy", *PLAN, *hosts)
     assert run.return_code != 0
     assert web1.current_system() == web1.profile() == plan["hosts"]["web1"]["toplevel"]
@@ -109,3 +117,32 @@ def test_what_a_plan_lacks_is_not_deployed(web1: LabHost, web2: LabHost, project
     assert run.return_code != 0
     assert "the plan has expired" in run.stdout + run.stderr
     assert web1.current_system() != plan["hosts"]["web1"]["toplevel"]
+
+
+def test_one_controller_plans_and_another_deploys(web1: LabHost, project: Project) -> None:
+    """What is left of the first one is the plan, and the closure in a binary cache."""
+    project.describe_hosts({"web1": {"version": secrets.token_hex(8)}})
+    run, plan, _summary = planned(project, "--limit", "web1")
+    assert run.return_code == 0, run.stdout + run.stderr
+    toplevel = plan["hosts"]["web1"]["toplevel"]
+    cache = f"file://{project.directory}/cache"
+    nix = ["nix", "--extra-experimental-features", "nix-command"]
+    subprocess.run(
+        [*nix, "copy", "--to", cache, toplevel], check=True, env={**os.environ, **nix_environment()}
+    )
+    # Its roots belong to the play that has ended.
+    subprocess.run(["nix-store", "--delete", "--ignore-liveness", toplevel], check=True)
+    before = web1.snapshot()
+
+    run = project.run_named("nixferry.deploy.deploy", *PLAN, "--limit", "web1")
+    assert run.return_code != 0
+    assert toplevel in run.stdout + run.stderr
+    assert web1.snapshot() == before
+
+    settings = nix_environment()["NIX_CONFIG"].replace("substituters =", f"substituters = {cache}")
+    variables = {"nixos_plan": f"{project.directory}/plan.json"}
+    play = [{"hosts": "web1", "gather_facts": False, "roles": ["nixferry.deploy.nixos"]}]
+    project.run_playbook(
+        play, variables=variables, environment={"NIX_CONFIG": f"{settings}\nrequire-sigs = false"}
+    ).assert_ok()
+    assert web1.current_system() == web1.profile() == toplevel
