@@ -14,7 +14,8 @@ description:
   - Each host gets its login settings, and the variables that the role P(nixferry.deploy.nixos#role) needs to build and
     deploy it from the same file.
   - Listing hosts evaluates no system, and reads no contents of secrets.
-  - The configuration is a YAML file. Any name that ends with V(.yml) or V(.yaml) will do.
+  - The configuration is a YAML file. Any name that ends with V(.yml) or V(.yaml) will do. A key that is not an option
+    is refused.
 extends_documentation_fragment:
   - ansible.builtin.constructed
   - ansible.builtin.inventory_cache
@@ -154,6 +155,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.inventory
     FleetOptions,
     fleet_options,
     names_plugin,
+    refuse_unknown,
     selected,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.listing import FleetListing, read_fleet
@@ -186,6 +188,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def parse(self, inventory: Any, loader: Any, path: str, cache: bool = True) -> None:
         """Fill ``inventory`` with the hosts of the fleet that ``path`` names."""
         super().parse(inventory, loader, path, cache)
+        self._refuse_unknown(path)
         self._read_config_data(path)
         try:
             options = fleet_options({name: self.get_option(name) for name in OPTIONS}, path)
@@ -212,6 +215,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             self.display.warning(f"{path}: {names_text(concerned)}: {warning}")
         for host in hosts:
             self._add(host)
+
+    def _refuse_unknown(self, path: str) -> None:
+        """Raise ``AnsibleParserError`` for keys that are not options. Ansible itself says what else is wrong."""
+        config = self.loader.load_from_file(path, cache="none")
+        try:
+            refuse_unknown(config if isinstance(config, dict) else (), self.option_definitions)
+        except NixferryError as error:
+            raise AnsibleParserError(error.text(path)) from None
 
     def _listing(self, options: FleetOptions, path: str, cache: bool) -> FleetListing:
         """Return the fleet's hosts, from the cache if possible."""

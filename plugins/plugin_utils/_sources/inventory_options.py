@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,23 @@ def names_plugin(path: str, plugin: str) -> bool:
         return False
     said = rf"""^(?P<quote>["']?)plugin(?P=quote)\s*:\s+(?P<other>["']?){re.escape(plugin)}(?P=other)\s*(?:#.*)?$"""
     return re.search(said, head, re.MULTILINE) is not None
+
+
+def refuse_unknown(given: Iterable[object], known: Collection[str]) -> None:
+    """Raise ``NixferryError`` if a key of a configuration is not among the ``known`` options, which Ansible ignores."""
+    causes = []
+    for key in given:
+        if key not in known:
+            similar = difflib.get_close_matches(str(key), known, n=1)
+            causes.append(
+                f"{key} is not a valid option" + (f": did you mean {similar[0]}?" if similar else "")
+            )
+    if causes:
+        raise NixferryError(
+            "; ".join(causes),
+            step=STEP,
+            remedy="Correct or remove it. `ansible-doc -t inventory nixferry.deploy.fleet` lists the options.",
+        )
 
 
 def fleet_options(options: Mapping[str, Any], path: str) -> FleetOptions:
