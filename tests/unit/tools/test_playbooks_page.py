@@ -15,6 +15,10 @@ import playbooks_page
 import pytest
 import yaml
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables import PLAYBOOK_VARIABLES
+
+# The callback's own section of ansible.cfg, which the prefix makes alike.
+INTERNAL = "nixferry_report"
 REPOSITORY = Path(__file__).parents[3]
 DOCUMENTS = [
     REPOSITORY / "README.md",
@@ -60,6 +64,13 @@ def test_every_command_in_the_documentation_names_a_playbook_and_variables_that_
             unknown = [each for each in variables if not playbooks_page.playbook(name).knows(each)]
             assert not unknown, f"{document.name}: {name} does not read {unknown}"
     assert found > 30
+
+
+def test_every_variable_that_the_collection_knows_is_on_the_page() -> None:
+    described = set(playbooks_page.meanings()["common"])
+    for name in playbooks_page.names():
+        described |= set(playbooks_page.playbook(name).variables)
+    assert not PLAYBOOK_VARIABLES - described - {INTERNAL}
 
 
 @pytest.mark.parametrize(
