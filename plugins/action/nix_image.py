@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,10 +26,18 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.boot import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.disk import Layout
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.manifest import checked_name
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.result import diff, facts
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.secrets import refuse_contents
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.send import (
+    Destination,
+    is_sent,
+    open_destination,
+    send,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.task import (
     FORMATS,
     RAW,
     ImageRequest,
+    Made,
     look,
     make,
 )
@@ -36,6 +45,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.tools impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import read_ssh_key
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.contents import read_contents
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.fleet import (
+    FLEET_OPTIONS,
+    fleet_of,
+    read_fleet_secrets,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.task import ALL, secrets_task
 
 
 class ActionModule(NixferryAction):
@@ -56,6 +72,10 @@ class ActionModule(NixferryAction):
             "esp_label": {"type": "str", "default": "ESP"},
             "boot_loader": {"type": "str", "choices": list(BOOT_LOADERS), "default": AUTO},
             "sign_key": {"type": "path"},
+            "secrets": {"type": "dict", "no_log": True},
+            **FLEET_OPTIONS,
+            "to": {"type": "list", "elements": "str", "default": []},
+            "netrc_file": {"type": "path"},
             "timeout": {"type": "int", "default": 7200},
             "progress": PROGRESS_OPTION,
         },
@@ -72,7 +92,7 @@ class ActionModule(NixferryAction):
         build = options["build"]
         name = checked_name(options["name"] or self.subject)
         if build is not None and is_known_later(self.subject, build):
-            return {"failed": False, "changed": True, **facts(None, Path(options["directory"]))}
+            return {"failed": False, "changed": True, **facts(None, Path(options["directory"])), "sent": []}
         toplevel = options["toplevel"] or built_toplevel(self.subject, build)
         layout = Layout(
             esp_size=options["esp_size"],
@@ -93,14 +113,44 @@ class ActionModule(NixferryAction):
             boot_loader=options["boot_loader"],
             key=read_ssh_key(self.controller_file(key), comment="images", step=STEP) if key else None,
             timeout=options["timeout"],
-            check_closure=lambda _tree: None,
+            check_closure=lambda tree: self._refuse_secrets(options, tree),
         )
+        netrc = self.controller_file(options["netrc_file"]) if options["netrc_file"] else None
+        destinations = [open_destination(address, netrc_file=netrc) for address in options["to"]]
         if self._task.check_mode:
             made = look(request)
         else:
             nix = Nix(on_event=progress.event, on_tick=progress.tick)
             made = make(request, nix, progress)
-        result = {"failed": False, "changed": made.changed, **facts(made, request.directory)}
-        if self._task.diff and made.changed:
-            result["diff"] = diff(made, request)
+        sent = self._sent(destinations, request, made, progress)
+        changed = made.changed or bool(sent)
+        result = {"failed": False, "changed": changed, **facts(made, request.directory), "sent": sent}
+        if self._task.diff and changed:
+            result["diff"] = diff(made, request, sent)
         return result
+
+    def _sent(
+        self, destinations: Sequence[Destination], request: ImageRequest, made: Made, progress: Progress
+    ) -> list[str]:
+        """Send the image where it is not; return the addresses. In check mode only look."""
+        manifest, sent = made.manifest, []
+        for destination in destinations:
+            if manifest is None or not is_sent(destination, request.directory, manifest):
+                sent.append(destination.address)
+                if manifest is not None and not self._task.check_mode:
+                    send(destination, request.directory, manifest, progress)
+        return sent
+
+    def _refuse_secrets(self, options: dict[str, Any], tree: Path) -> None:
+        """Refuse a system that has one of the secrets which are declared for the host."""
+        directory = self._loader.get_basedir()
+        fleet = fleet_of(options, directory)
+        if not options["secrets"] and fleet is None:
+            return
+        task = secrets_task(
+            {**options, "phase": ALL, "stage": False, "exclusive": False},
+            read_fleet_secrets(fleet, self.subject, directory=directory) if fleet else None,
+            check_mode=False,
+            diff_mode=False,
+        )
+        refuse_contents(tree, read_contents(task.secrets, self.read_controller_file, directory=directory))

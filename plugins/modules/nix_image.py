@@ -92,6 +92,53 @@ options:
         key, if an ssh-agent holds the secret one.
       - The manifest has the checksum of the image. The namespace of the signature is C(nixferry-image@v1).
     type: path
+  secrets:
+    description:
+      - The secrets that are declared for the host, as in O(nixferry.deploy.nix_secrets#module:secrets). None of them is
+        put into the image. The task fails if the system has the content of one of them, before there is an image.
+      - A content is found as it is, anywhere in a file of the closure. One of fewer than 8 bytes is found only where it
+        is all of a file. What is compressed or encoded is not found.
+      - Contents are read only when an image is made.
+    type: dict
+  fleet:
+    description: Look also for the secrets that this fleet file declares for the host.
+    type: raw
+  fleet_format:
+    description: The format of O(fleet).
+    type: str
+    choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
+  args:
+    description: The arguments of functions in O(fleet).
+    type: dict
+    default: {}
+  argstrs:
+    description: The same as strings.
+    type: dict
+    default: {}
+  include:
+    description: Entries of the search path of Nix for O(fleet).
+    type: list
+    elements: str
+    default: []
+  override_inputs:
+    description: Other inputs for a flake in O(fleet).
+    type: dict
+    default: {}
+  impure:
+    description: Whether the evaluation of a flake in O(fleet) is impure.
+    type: bool
+    default: false
+  to:
+    description:
+      - Where to send the image and the files beside it. An absolute path of a directory, C(file://), or an address
+        below which a server takes files by HTTP PUT.
+      - C(NAME.json) is sent last. Until then readers get the image before.
+    type: list
+    elements: str
+    default: []
+  netrc_file:
+    description: A netrc file with the logins for O(to). Only its owner should be able to read it.
+    type: path
   timeout:
     description: The timeout for the copy of the closure, in seconds.
     type: int
@@ -180,6 +227,11 @@ previous_toplevel:
   description: The toplevel in the image before the task; V(none) without one.
   returned: success
   type: str
+sent:
+  description: The addresses in O(to) to which the image was sent, or would be in check mode.
+  returned: success
+  type: list
+  elements: str
 where:
   description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure

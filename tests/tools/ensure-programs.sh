@@ -23,6 +23,7 @@ packages_of() {
     ssh) echo "openssh-client" ;;
     dot) echo "graphviz" ;;
     sfdisk) echo "fdisk" ;;
+    qemu-img) echo "qemu-utils" ;;
     git | shellcheck | podman | mtools) echo "$1" ;;
     *)
         echo "ensure-programs.sh: no package is known for $1" >&2

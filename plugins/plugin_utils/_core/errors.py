@@ -51,6 +51,7 @@ class Step(StrEnum):
     COLLECT_GARBAGE = "collect garbage"
     MAKE_KEY = "make the key"
     MAKE_IMAGE = "make the image"
+    SEND_IMAGE = "send the image"
     COPY = "copy"
     COPY_BACK = "copy to the controller"
     PLACE_SECRETS = "place the secrets"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,16 @@ def facts(made: Made | None, directory: Path) -> dict[str, Any]:
     }
 
 
-def diff(made: Made, request: ImageRequest) -> dict[str, str]:
+def diff(made: Made, request: ImageRequest, sent: Sequence[str]) -> dict[str, str]:
     """Return the difference that is shown."""
     after = _lines(made.manifest) or f"toplevel {request.toplevel}\nformat {request.format}\n"
-    signature = "the signature is written\n" if made.signed else ""
+    news = "the signature is written\n" if made.signed else ""
+    news += "".join(f"sent to {address}\n" for address in sent)
     return {
         "before_header": f"image {request.name}",
         "after_header": f"image {request.name}",
         "before": _lines(made.before),
-        "after": after + signature,
+        "after": after + news,
     }
 
 

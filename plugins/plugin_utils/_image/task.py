@@ -142,7 +142,8 @@ def _write(request: ImageRequest, nix: Nix, tools: Tools, work: Path, progress: 
     request.check_closure(staged.tree)
     progress.phase("writing the image")
     disk = work / "disk.raw"
-    digest = digest_of(request.wishes)
+    # The disk is the same one in every format.
+    digest = digest_of({**request.wishes, "format": RAW})
     virtual_size = write_disk(tools, staged, boot, request.layout, digest=digest, disk=disk)
     if request.format == QCOW2:
         disk = work / "disk.qcow2"

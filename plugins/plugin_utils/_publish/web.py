@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
@@ -76,7 +77,7 @@ class Web:
             )
         self.address = address.rstrip("/")
         self.is_file = parts.scheme == "file"
-        self._directory = Path(unquote(parts.path))
+        self.directory = Path(unquote(parts.path))
         self._opener = urllib.request.build_opener()
         self._login = _login_of(netrc_file, parts.hostname, step) if netrc_file and not self.is_file else ""
 
@@ -91,7 +92,7 @@ class Web:
         if not self.is_file:
             return self._request("HEAD", name)
         try:
-            return Answer(200, size=(self._directory / name).stat().st_size)
+            return Answer(200, size=(self.directory / name).stat().st_size)
         except OSError as error:
             return _failed(error)
 
@@ -99,14 +100,21 @@ class Web:
         """Write a file by HTTP PUT."""
         return self._request("PUT", name, data=content)
 
+    def put_file(self, name: str, source: Path) -> Answer:
+        """Write the file ``source`` by HTTP PUT, without reading all of it into memory. Raises ``OSError``."""
+        with source.open("rb") as opened:
+            return self._request("PUT", name, data=opened)
+
     def _read(self, name: str, limit: int) -> Answer:
         try:
-            with (self._directory / name).open("rb") as file:
+            with (self.directory / name).open("rb") as file:
                 return Answer(200, file.read(limit + 1), os.fstat(file.fileno()).st_size)
         except OSError as error:
             return _failed(error)
 
-    def _request(self, method: str, name: str, *, data: bytes | None = None, limit: int = 0) -> Answer:
+    def _request(
+        self, method: str, name: str, *, data: bytes | BinaryIO | None = None, limit: int = 0
+    ) -> Answer:
         request = urllib.request.Request(  # noqa: S310
             f"{self.address}/{quote(name, safe=_KEPT)}", data=data, method=method
         )
@@ -114,6 +122,9 @@ class Web:
         request.add_header("Cache-Control", "no-cache")
         if data is not None:
             request.add_header("Content-Type", "application/octet-stream")
+        if data is not None and not isinstance(data, bytes):
+            # Without it the file would go in chunks, which object stores refuse.
+            request.add_header("Content-Length", str(os.fstat(data.fileno()).st_size))
         if self._login:
             request.add_unredirected_header("Authorization", self._login)
         try:

@@ -1,0 +1,65 @@
+# Copyright: (c) 2026, nixferry contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Private to this collection: it can change at any time, without notice.
+"""Look for declared secrets in a staged root: what is in an image can be read by every reader of the image.
+
+A content is found as it is, anywhere in a file. What is compressed or encoded in the closure is not found.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+
+from .tools import STEP
+
+# A shorter content is in many programs by chance: it is found only where it is all of a file.
+SHORTEST_PART = 8
+
+
+def refuse_contents(tree: Path, contents: Mapping[str, bytes]) -> None:
+    """Raise ``NixferryError`` if a file of ``tree`` has one of ``contents``, by the names of secrets.
+
+    The error names the secret and the file, and never quotes a content.
+    """
+    # An editor adds the newline at the end; a configuration may have the text without it.
+    wanted = {name: content.strip() for name, content in contents.items() if content.strip()}
+    if not wanted:
+        return
+    for file in _files(tree):
+        for name in _found(file, wanted):
+            raise NixferryError(
+                f"the secret {name} is in the system: /{file.relative_to(tree)}",
+                step=STEP,
+                remedy="Remove it from the configuration, and replace the secret: it was in the Nix store, which every "
+                "user can read. No image was made.",
+            )
+
+
+def _found(file: Path, wanted: Mapping[str, bytes]) -> Iterator[str]:
+    size = file.stat().st_size
+    # Linux does not map an empty file.
+    if not size:
+        return
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for name, secret in wanted.items():
+            if len(secret) > size:
+                continue
+            if len(secret) >= SHORTEST_PART:
+                if content.find(secret) >= 0:
+                    yield name
+            elif size <= len(secret) + 2 and content[:].strip() == secret:
+                yield name
+
+
+def _files(tree: Path) -> Iterator[Path]:
+    for directory, _names, files in os.walk(tree):
+        for name in sorted(files):
+            file = Path(directory, name)
+            if file.is_file() and not file.is_symlink():
+                yield file
