@@ -37,7 +37,7 @@ options:
     description:
       - With V(absent) the agent is removed. Its state stays, so that it goes on there if it comes back.
       - With V(held) an installed agent activates nothing, until V(released) or for O(hold_seconds).
-      - With V(cleared) it may activate again what it has kept back after a roll back.
+      - With V(cleared) it may activate a system again that was rolled back.
     type: str
     choices: [present, absent, held, released, cleared]
     default: present

@@ -103,7 +103,9 @@ def commands() -> list[tuple[str, str]]:
                 f"ansible-playbook {line} x.yml" for line in ours_in_tables(page) if line.startswith("-")
             ]
         found += [
-            (page.name, line) for line in lines if line.split()[0] in PROGRAMS and len(line.split()) > 1
+            (page.name, line)
+            for line in lines
+            if line.split()[0] in PROGRAMS and len(line.split()) > 1 and not line.endswith("--version")
         ]
     return found
 
