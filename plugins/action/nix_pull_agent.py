@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import Kind
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import guard_policy
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import (
     HEALTH_CHECKS_OPTION,
@@ -17,19 +19,23 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import checked_public_keys
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import (
-    KINDS_THAT_PULL,
-    REBOOT_CHOICES,
-    STEP,
-    AgentSettings,
-    agent_version,
-    checked_pointer_keys,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import agent_version
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.install import (
     ORDERS,
     install_script,
     order_script,
     parse_installation,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.repository import (
+    Repository,
+    default_attribute,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.settings import (
+    KINDS_THAT_PULL,
+    REBOOT_CHOICES,
+    STEP,
+    AgentSettings,
+    checked_ssh_keys,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import kind_of
 
@@ -47,6 +53,14 @@ class ActionModule(NixferryAction):
             "host": {"type": "str"},
             "public_keys": {"type": "list", "elements": "str", "no_log": False},
             "pointer_keys": {"type": "list", "elements": "str", "no_log": False},
+            "repository": {"type": "str"},
+            "branch": {"type": "str", "default": "main"},
+            "testing_branches": {"type": "bool", "default": True},
+            "attribute": {"type": "str"},
+            "file": {"type": "str"},
+            "commit_keys": {"type": "list", "elements": "str", "no_log": False, "default": []},
+            "min_commit": {"type": "str"},
+            "allow_rewrite": {"type": "bool", "default": False},
             "kind": {"type": "str", "choices": list(KINDS_THAT_PULL), "default": "nixos"},
             "profile": {"type": "path"},
             "activate_command": {"type": "str"},
@@ -63,11 +77,14 @@ class ActionModule(NixferryAction):
             "timeout_confirm": {"type": "int", "default": 180},
             "timeout_reach": {"type": "int", "default": 60},
             "timeout_reboot": {"type": "int", "default": 600},
+            "timeout_build": {"type": "int", "default": 7200},
             "metrics_directory": {"type": "path"},
             "report_url": {"type": "str"},
             "netrc": {"type": "str", "no_log": True},
         },
-        "required_if": [("state", "present", ("url", "public_keys", "pointer_keys"))],
+        "required_if": [("state", "present", ("url", "repository"), True)],
+        "required_by": {"url": ("public_keys", "pointer_keys")},
+        "mutually_exclusive": [("url", "repository")],
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
@@ -92,21 +109,36 @@ class ActionModule(NixferryAction):
         return result
 
     def _settings(self, options: dict[str, Any]) -> AgentSettings:
-        kind = kind_of(options)
+        kind, host = kind_of(options), options["host"] or self.subject
+        repository = _repository(options, kind, host) if options["repository"] else None
         keys = checked_public_keys(options["public_keys"] or [], step=STEP)
-        return AgentSettings(
-            host=options["host"] or self.subject,
-            kind=kind,
-            profile=guard_policy(kind, str(options["profile"] or ""), keys).profile,
-            public_keys=tuple(keys),
-            pointer_keys=checked_pointer_keys(options["pointer_keys"]),
-            checks=parse_health_checks(options["health_checks"]),
-            **{
-                name: tuple(options[name]) if isinstance(options[name], list) else options[name]
-                for name in ("url", "channel", "calendar", "jitter", "windows", "reboot", "reboot_windows")
-            },
-            **{name: options[name] for name in ("min_serial", "min_free")},
-            **{name: options[name] for name in options if name.startswith("timeout_")},
-            addresses=tuple(options["addresses"]),
-            **{name: options[name] or "" for name in ("metrics_directory", "report_url", "netrc")},
+        policy = guard_policy(
+            kind, str(options["profile"] or ""), keys, caller_decides=repository is not None
         )
+        lists = ("windows", "reboot_windows", "addresses")
+        texts = ("metrics_directory", "report_url", "netrc", "url")
+        timeouts = ("timeout_activation", "timeout_confirm", "timeout_reach", "timeout_reboot")
+        others = ("channel", "calendar", "jitter", "reboot", "min_serial", "min_free", *timeouts)
+        return AgentSettings(
+            host=host,
+            kind=kind,
+            profile=policy.profile,
+            public_keys=policy.public_keys,
+            pointer_keys=checked_ssh_keys(options["pointer_keys"] or [], "pointer_keys"),
+            repository=repository,
+            checks=parse_health_checks(options["health_checks"]),
+            **{name: tuple(options[name]) for name in lists},
+            **{name: options[name] or "" for name in texts},
+            **{name: options[name] for name in others},
+        )
+
+
+def _repository(options: Mapping[str, Any], kind: Kind, host: str) -> Repository:
+    return Repository(
+        url=options["repository"],
+        attribute=options["attribute"] or default_attribute(kind, host),
+        file=options["file"] or "",
+        commit_keys=checked_ssh_keys(options["commit_keys"], "commit_keys"),
+        min_commit=options["min_commit"] or "",
+        **{name: options[name] for name in ("branch", "testing_branches", "allow_rewrite", "timeout_build")},
+    )

@@ -38,8 +38,9 @@ options:
       - With V(absent) the agent is removed. Its state stays, so that it goes on there if it comes back.
       - With V(held) an installed agent activates nothing, until V(released) or for O(hold_seconds).
       - With V(cleared) it may activate a system again that was rolled back.
+      - With V(forgotten) it takes the branch of its O(repository) as it is, once, though it was rewritten.
     type: str
-    choices: [present, absent, held, released, cleared]
+    choices: [present, absent, held, released, cleared, forgotten]
     default: present
   hold_reason:
     description: Why the agent is held. The status says it.
@@ -52,7 +53,7 @@ options:
   url:
     description:
       - The address of the directory with the pointers, as the host reads it, C(https://), C(http://) or C(file://).
-      - Required with O(state=present).
+      - Either this or O(repository) is required with O(state=present).
     type: str
   channel:
     description:
@@ -66,15 +67,58 @@ options:
   public_keys:
     description:
       - The public keys of Nix of which one must have signed a system, in the format of C(trusted-public-keys).
-      - Required with O(state=present).
+      - Required with O(url).
     type: list
     elements: str
   pointer_keys:
     description:
       - The public keys of OpenSSH of which one must have signed a pointer, as lines of C(.pub) files.
-      - Required with O(state=present).
+      - Required with O(url).
     type: list
     elements: str
+  repository:
+    description:
+      - The address of a git repository, C(https://), C(http://) or C(file://). The host then builds its system
+        by itself, from a branch, in place of pulling one that was built elsewhere.
+      - Either this or O(url) is required with O(state=present). The host needs C(git).
+    type: str
+  branch:
+    description:
+      - The branch of O(repository) that the host follows. It may not be rewritten, see O(allow_rewrite).
+    type: str
+    default: main
+  testing_branches:
+    description:
+      - Whether the branch C(testing-<host>) of O(repository) counts, while it is on top of O(branch). Its
+        system is activated, and does not become the boot default.
+    type: bool
+    default: true
+  attribute:
+    description:
+      - The system in O(repository). The default is where the flake usually has it, such as
+        C(nixosConfigurations."web1".config.system.build.toplevel).
+    type: str
+  file:
+    description:
+      - A file of O(repository) with the O(attribute), such as V(default.nix). By default, the flake has it.
+    type: str
+  commit_keys:
+    description:
+      - The public keys of OpenSSH of which one must have signed the commit at the head of a branch, as lines of
+        C(.pub) files. If empty, no signature is wanted, and a user who
+        can push to O(repository) is root on the host.
+    type: list
+    elements: str
+    default: []
+  min_commit:
+    description:
+      - The full name of a commit that O(branch) must contain, for a host without memory.
+    type: str
+  allow_rewrite:
+    description:
+      - Whether O(branch) may be rewritten, or go back to an older commit. With O(state=forgotten) it may once.
+    type: bool
+    default: false
   kind:
     description:
       - The kind of system.
@@ -157,6 +201,11 @@ options:
       - The seconds within which a reboot must begin.
     type: int
     default: 600
+  timeout_build:
+    description:
+      - The seconds within which the system of O(repository) must be evaluated and built.
+    type: int
+    default: 7200
   metrics_directory:
     description:
       - A directory for metrics in the format of node_exporter's textfile collector. It must exist.
@@ -167,8 +216,8 @@ options:
     type: str
   netrc:
     description:
-      - The content of a netrc file with the login for the pointers. Nix has its own setting for the cache, C(netrc-
-        file).
+      - The content of a netrc file with the login for the pointers, or for O(repository). Nix has its own setting for
+        the cache, C(netrc-file).
     type: str
 seealso:
   - module: nixferry.deploy.nix_publish
@@ -209,7 +258,7 @@ changed_files:
   type: list
   elements: str
 pointer_url:
-  description: The address of the host's pointer; empty with O(state=absent).
+  description: The address of the host's pointer; empty with O(state=absent), or with O(repository).
   returned: success
   type: str
   sample: https://pointers.example.org/stable/hosts/web1

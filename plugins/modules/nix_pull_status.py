@@ -74,6 +74,7 @@ pull:
         - V(rolled-back), V(failed), V(locked), V(not-signed), V(refused-by-guard), V(quarantined) and V(interrupted)
           are about the system.
         - V(format), V(signature), V(foreign), V(replayed), V(clock) and V(expired) are about the pointer.
+        - V(build-failed) is about a commit; V(replayed) is also a branch that was rewritten.
         - V(absent), V(unreachable), V(disk-full), V(closure) and V(not-fetched) are about the fetch.
         - V(state-unwritable) is about the host's disk.
       type: str
@@ -124,9 +125,19 @@ pull:
       description: Why nothing is activated; empty without a hold.
       type: str
     quarantined:
-      description: The store paths that were rolled back and are not activated again until they are cleared.
+      description:
+        - The store paths that were rolled back and are not activated again until they are cleared. Likewise commits.
       type: list
       elements: str
+    commit:
+      description: Of a host that builds from git, the commit that it has chosen.
+      type: str
+    branch:
+      description: The branch of that commit, V(main) for the one that the host follows, or V(testing).
+      type: str
+    accepted_commit:
+      description: The last commit of the followed branch that was right. The branch may not go back behind it.
+      type: str
     version:
       description: The version of the agent's text.
       type: str

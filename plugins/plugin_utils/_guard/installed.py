@@ -36,9 +36,13 @@ class GuardPolicy:
     profile: str
     public_keys: tuple[str, ...]
     """One of these keys must have signed a system. In the form of ``trusted-public-keys``."""
+    caller_decides: bool = False
+    """No signature is wanted: the guard is installed for root alone, which has judged the system itself."""
 
 
-def guard_policy(kind: Kind, profile: str, public_keys: Sequence[str]) -> GuardPolicy:
+def guard_policy(
+    kind: Kind, profile: str, public_keys: Sequence[str], *, caller_decides: bool = False
+) -> GuardPolicy:
     """Return what a guard for ``kind`` may do. Raises ``NixferryError`` if root has no use for the kind or profile."""
     chosen = profile or kind.profile
     if not chosen.startswith("/"):
@@ -49,13 +53,13 @@ def guard_policy(kind: Kind, profile: str, public_keys: Sequence[str]) -> GuardP
         )
     if not all("!" <= character <= "~" and character not in "'\"" for character in chosen):
         raise NixferryError(f"{chosen!r} is not a usable profile", step=STEP)
-    if not public_keys:
+    if not public_keys and not caller_decides:
         raise NixferryError(
             "without a key the guard would have to refuse everything",
             step=STEP,
             remedy="Give the public key that deploys are signed with.",
         )
-    return GuardPolicy(kind, chosen, tuple(public_keys))
+    return GuardPolicy(kind, chosen, tuple(public_keys), caller_decides=caller_decides)
 
 
 def installed_program(policy: GuardPolicy, environment: Mapping[str, str] | None = None) -> str:
@@ -66,6 +70,7 @@ def installed_program(policy: GuardPolicy, environment: Mapping[str, str] | None
         "INSTALLED_PROFILE": policy.profile,
         "INSTALLED_COMMAND": encode_value(policy.kind.activate_command),
         "INSTALLED_KEYS": " ".join(policy.public_keys),
+        "INSTALLED_CALLER_DECIDES": "1" if policy.caller_decides else "",
     }
     variables = ENVIRONMENT if environment is None else environment
     return "\n".join(

@@ -16,14 +16,15 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
     host_script,
 )
 
-from .agent import DIRECTORY, STEP, UNITS, AgentSettings, agent_files, agent_units
+from .agent import DIRECTORY, UNITS, agent_files, agent_units
+from .settings import STEP, AgentSettings
 
 PARTS = (*LIBRARY, "lib/own.sh", "agent/install.sh")
 ORDER_PARTS = (*LIBRARY, "agent/state.sh", "agent/order.sh")
 # What an installed agent can be told, and what that is for the program.
-ORDERS = ("held", "released", "cleared")
+ORDERS = ("held", "released", "cleared", "forgotten")
 # What an agent may have, whatever its settings are.
-FILES = ("agent", "guard", "allowed_signers", "profile", "checks", "netrc")
+FILES = ("agent", "guard", "allowed_signers", "commit_signers", "profile", "checks", "netrc")
 _REMEDIES = {
     "not_root": "Use `become: true` for this task. Nothing was changed.",
     "no_systemd": "A pull agent needs systemd 249 or later. Deploy this host by push. Nothing was changed.",
@@ -31,9 +32,11 @@ _REMEDIES = {
     "no_ssh_keygen": "Install OpenSSH's client programs on the host: they verify pointers. Nothing was changed.",
     "no_nsenter": "Install util-linux on the host. Nothing was changed.",
     "no_daemon": "Install Nix with its daemon (a multi-user installation). Nothing was changed.",
-    "no_user": "Create the system user nixferry-pull without a home and with the shell /bin/false.",
+    "no_user": "Create this system user without a home and with the shell /bin/false.",
     "no_agent": "Install it first (state: present), or look for the configuration that should have brought it.",
     "no_curl": "Install curl on the host, or give no `report_url`. Nothing was changed.",
+    "no_git": "Install git on the host: it fetches the repository. Nothing was changed.",
+    "no_repository": "Only an agent with a repository has a branch to forget.",
     "no_directory": "Create it, or install node_exporter, which has a directory for such files. Nothing was changed.",
     "generated": "Change the options `nixferry.pull` of its configuration instead. Nothing was changed.",
     "unsafe_place": "Give it to root alone. Nothing was changed.",
@@ -78,6 +81,7 @@ def install_script(settings: AgentSettings | None, *, dry_run: bool, now: int) -
         "UNITS_WANTED": " ".join(UNITS),
         "PULL_METRICS": settings.metrics_directory if settings else "",
         "NEEDS_CURL": "1" if settings and settings.report_url else "",
+        "NEEDS_GIT": "1" if settings and settings.repository else "",
         **{f"FILE_{name}": text for name, (text, _mode) in files.items()},
         **{f"MODE_{name}": mode for name, (_text, mode) in files.items()},
         **{f"UNIT_{_variable(name)}": text for name, text in units.items()},

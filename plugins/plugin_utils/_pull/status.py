@@ -56,6 +56,9 @@ class PullStatus:
     needs_reboot: bool
     held: str
     quarantined: tuple[str, ...]
+    commit: str = field(default="")
+    branch: str = field(default="")
+    accepted_commit: str = field(default="")
     version: str = field(default="")
 
     @property

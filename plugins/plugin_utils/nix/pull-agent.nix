@@ -59,7 +59,7 @@ rec {
     let after = head (tail (tail (split "\nBEGIN = \"\"\"\\\\\n" (readFile file))));
     in "${head (split "\n\"\"\"" after)}\n";
 
-  guard = { kind, profile, publicKeys }: withoutEnd (concatStringsSep "\n" [
+  guard = { kind, profile, publicKeys, callerDecides ? false }: withoutEnd (concatStringsSep "\n" [
     begin
     "INSTALLED_CALLER=$1"
     "HOME=/root; export HOME"
@@ -68,11 +68,15 @@ rec {
     (assignment "INSTALLED_PROFILE" profile)
     (assignment "INSTALLED_COMMAND" "")
     (assignment "INSTALLED_KEYS" (concatStringsSep " " publicKeys))
+    (assignment "INSTALLED_CALLER_DECIDES" (if callerDecides then "1" else ""))
     "NIXFERRY_PROGRAM_NAME=${substring 0 32 (hashString "sha256" guardText)}"
     (assignment "NIXFERRY_PROGRAM" (withoutOneEnd guardText))
     "set -- answer"
     "eval \"$NIXFERRY_PROGRAM\""
   ]);
+
+  commitSigners = keys:
+    concatStringsSep "\n" (map (key: "committer namespaces=\"git\" ${key}") keys);
 
   # Each check is { kind, target, retries, delay, timeout }; see target/health.sh.
   checks = given:
@@ -97,12 +101,12 @@ rec {
       ++ [ "}" "check_health" "" ]
     ));
 
-  # Text of each unit by its name. `values` has agent, state, login, timeoutConfirm, calendar, jitter, all of them text.
+  # Text of each unit by its name. `values` has agent, state, login, fileSize, timeoutBuild, timeoutConfirm, calendar, jitter, all of them text.
   units = values:
     let
       fill = text: replaceStrings
-        [ "@AGENT@" "@STATE@" "@LOGIN@" "@TIMEOUT_CONFIRM@" "@CALENDAR@" "@JITTER@" ]
-        [ values.agent values.state values.login values.timeoutConfirm values.calendar values.jitter ]
+        [ "@AGENT@" "@STATE@" "@LOGIN@" "@FILE_SIZE@" "@TIMEOUT_BUILD@" "@TIMEOUT_CONFIRM@" "@CALENDAR@" "@JITTER@" ]
+        [ values.agent values.state values.login values.fileSize values.timeoutBuild values.timeoutConfirm values.calendar values.jitter ]
         text;
       sandbox = withoutEnd (part "agent/units/sandbox.conf");
       unit = name: fill (replaceStrings [ "@SANDBOX@" ] [ sandbox ] (part "agent/units/${name}"));

@@ -48,16 +48,35 @@ let
   isName = text: builtins.match "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}" text != null;
   isAddress = text: builtins.match "(https?|file)://[A-Za-z0-9._~:/?#@&=+,;%-]+" text != null;
 
+  follows = settings.repository != "";
+  # As the NixOS configurations of a flake are called.
+  attribute = if settings.attribute != "" then settings.attribute
+    else "nixosConfigurations.\"${settings.host}\".config.system.build.toplevel";
+  isBranch = text: builtins.match "[A-Za-z0-9_][A-Za-z0-9._/-]{0,199}" text != null
+    && builtins.match "(.*[.][.].*|.*//.*|.*/|.*[.]|.*[.]lock(/.*)?|.*/[.].*)" text == null;
+  isFile = text: builtins.match "[A-Za-z0-9_.][A-Za-z0-9._/+-]*" text != null && builtins.match "(.*/)?[.][.](/.*)?" text == null;
+  isCommit = text: builtins.match "([0-9a-f]{40}|[0-9a-f]{64})?" text != null;
+
   signers = pkgs.writeText "nixferry-pull-signers" "${texts.signers (map key settings.pointerKeys)}\n";
+  commitSigners = pkgs.writeText "nixferry-pull-commit-signers" "${texts.commitSigners (map key settings.commitKeys)}\n";
   guard = pkgs.writeScript "nixferry-pull-guard"
-    "${texts.guard { kind = "nixos"; inherit profile; inherit (settings) publicKeys; }}\n";
+    "${texts.guard { kind = "nixos"; inherit profile; inherit (settings) publicKeys; callerDecides = follows; }}\n";
   checker = pkgs.writeScript "nixferry-pull-checks" "${texts.checks checks}\n";
   agent = pkgs.writeScript "nixferry-pull-agent" "${texts.agent variables}\n";
 
   variables = map (pair: { name = "PULL_${builtins.elemAt pair 0}"; value = builtins.elemAt pair 1; }) [
     [ "HOST" settings.host ]
     [ "CHANNEL" settings.channel ]
-    [ "URL" "${lib.removeSuffix "/" settings.url}/${settings.channel}/hosts/${settings.host}" ]
+    [ "URL" (if follows then "" else "${lib.removeSuffix "/" settings.url}/${settings.channel}/hosts/${settings.host}") ]
+    [ "REPOSITORY" settings.repository ]
+    [ "BRANCH" settings.branch ]
+    [ "TESTING_BRANCH" (if follows && settings.testingBranches then "testing-${settings.host}" else "") ]
+    [ "ATTRIBUTE" (if follows then attribute else "") ]
+    [ "FILE" settings.file ]
+    [ "COMMIT_SIGNERS" (if settings.commitKeys == [ ] then "" else "${commitSigners}") ]
+    [ "MIN_COMMIT" settings.minCommit ]
+    [ "ALLOW_REWRITE" (if settings.allowRewrite then "1" else "0") ]
+    [ "TIMEOUT_BUILD" (toString settings.timeoutBuild) ]
     [ "KIND" "nixos" ]
     [ "PROFILE" profile ]
     [ "SIGNERS" "${signers}" ]
@@ -78,6 +97,7 @@ let
     [ "TIMEOUT_REACH" (toString settings.timeoutReach) ]
     [ "METRICS" settings.metricsDirectory ]
     [ "REPORT" settings.reportUrl ]
+    [ "PATH" (if follows then "${pkgs.git}/bin" else "") ]
   ];
 
   # Every user of NixOS reaches the Nix daemon, so that no group is needed.
@@ -85,6 +105,8 @@ let
     agent = "${agent}";
     inherit state;
     login = if settings.netrcFile == "" then "" else "StandardInput=file:${settings.netrcFile}";
+    fileSize = if follows then "8G" else "1M";
+    timeoutBuild = if follows then toString settings.timeoutBuild else "1";
     timeoutConfirm = toString settings.timeoutConfirm;
     inherit (settings) calendar;
     jitter = toString settings.jitter;
@@ -98,6 +120,15 @@ in
     host = option types.str config.networking.hostName "The name of the host in pointers.";
     publicKeys = option lines [ ] "The public keys of Nix of which one must have signed a system.";
     pointerKeys = option lines [ ] "The public keys of OpenSSH of which one must have signed a pointer, as lines of .pub files.";
+    repository = option types.str "" "The address of a git repository, in place of `url`: the host builds its system by itself, from a branch.";
+    branch = option types.str "main" "The branch of `repository` that the host follows. It may not be rewritten, see `allowRewrite`.";
+    testingBranches = option types.bool true "Whether the branch `testing-<host>` counts, while it is on top of `branch`. Its system does not become the boot default.";
+    attribute = option types.str "" "The system in `repository`. The default is the host's of `nixosConfigurations`.";
+    file = option types.str "" "A file of `repository` with the `attribute`, such as `default.nix`. By default, the flake has it.";
+    commitKeys = option lines [ ] "The public keys of OpenSSH of which one must have signed a commit, as lines of .pub files. If empty, no signature is wanted.";
+    minCommit = option types.str "" "The full name of a commit that `branch` must contain, for a host without memory.";
+    allowRewrite = option types.bool false "Whether `branch` may be rewritten, or go back to an older commit.";
+    timeoutBuild = option types.int 7200 "The seconds within which the system of `repository` must be evaluated and built.";
     caches = option lines [ ] "Binary caches to add to those of the host's Nix, which then trusts `publicKeys` as well.";
     calendar = option types.str "*:0/10" "When the host looks for a new system, as a calendar event of systemd.";
     jitter = option types.int 480 "The seconds within which hosts spread their looks.";
@@ -120,10 +151,16 @@ in
 
   config = mkIf settings.enable {
     assertions = map (pair: { assertion = builtins.elemAt pair 0; message = "nixferry.pull: ${builtins.elemAt pair 1}"; }) [
-      [ (isAddress settings.url) "`url` is not a valid address" ]
+      [ (isAddress (if follows then settings.repository else settings.url)) "`url` or `repository` is not a valid address" ]
+      [ (!follows || settings.url == "") "`url` and `repository` exclude each other" ]
+      [ (isBranch settings.branch) "`branch` is not a valid name of a branch" ]
+      [ (builtins.match "[A-Za-z0-9_\"'.+-]+" attribute != null) "`attribute` is not a valid path of attributes" ]
+      [ (settings.file == "" || isFile settings.file) "`file` is not a valid path in a repository" ]
+      [ (builtins.all isKey settings.commitKeys) "`commitKeys` must be lines of .pub files" ]
+      [ (isCommit settings.minCommit) "`minCommit` is not the full name of a commit" ]
       [ (isName settings.host && isName settings.channel) "`host` or `channel` is not a valid name in pointers" ]
-      [ (settings.publicKeys != [ ]) "without `publicKeys` every system would be refused" ]
-      [ (settings.pointerKeys != [ ] && builtins.all isKey settings.pointerKeys) "`pointerKeys` must be lines of .pub files" ]
+      [ (follows || settings.publicKeys != [ ]) "without `publicKeys` every system would be refused" ]
+      [ ((follows || settings.pointerKeys != [ ]) && builtins.all isKey settings.pointerKeys) "`pointerKeys` must be lines of .pub files" ]
       [ (builtins.all window (settings.windows ++ settings.rebootWindows)) "a window is not valid, such as `Sat,Sun 22:00-04:00`" ]
       [ (builtins.all isAddress settings.addresses) "one of `addresses` is not a valid address" ]
       [ (settings.reportUrl == "" || isAddress settings.reportUrl) "`reportUrl` is not a valid address" ]

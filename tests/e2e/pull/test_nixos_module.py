@@ -23,13 +23,19 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.on_host import host_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import (
     DIRECTORY,
-    AgentSettings,
+    FILES_OF_PROGRAM,
+    agent_policy,
     agent_program,
     agent_units,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.repository import (
+    Repository,
+    default_attribute,
+)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.settings import AgentSettings
 
 NIX = REPOSITORY / "plugins/plugin_utils/nix"
-FILES = {name: f"/nix/store/{'0' * 32}-{name}" for name in ("allowed_signers", "guard", "checks")}
+FILES = {name: f"/nix/store/{'0' * 32}-{name}" for name in FILES_OF_PROGRAM}
 CHECKS = (
     HealthCheck("unit", "web.service", "web", 0, 2, 10, {}),
     HealthCheck("command", "test \"$x\" != 'a b'", "odd", 5, 1, 3, {}),
@@ -81,6 +87,8 @@ def texts() -> dict[str, Any]:
         "agent": f"{DIRECTORY}/agent",
         "state": DIRECTORY,
         "login": "",
+        "fileSize": "1M",
+        "timeoutBuild": "1",
         "timeoutConfirm": "600",
         "calendar": SETTINGS.calendar,
         "jitter": str(SETTINGS.jitter),
@@ -116,6 +124,7 @@ STUBS = """
     writeScript = writeText;
     writeTextDir = name: text: { inherit name text; };
     symlinkJoin = join: join;
+    git = "/nix/store/00000000000000000000000000000000-git";
   };
 """
 PULL = {
@@ -167,12 +176,68 @@ def test_the_module_makes_units_of_its_options() -> None:
         {"windows": ["25:00-26:00"]},
         {"timeoutConfirm": 100},
         {"channel": "../x"},
+        {"repository": "https://git.example.org/x"},
+        {"commitKeys": ["not a key"]},
+        {"branch": "a..b"},
+        {"minCommit": "main"},
+        {"file": "../x.nix"},
     ],
     ids=str,
 )
 def test_the_module_refuses_what_the_role_refuses(wrong: dict[str, Any]) -> None:
     broken = [each["message"] for each in module(**wrong)["assertions"] if not each["assertion"]]
     assert len(broken) == 1
+
+
+FOLLOWING = {
+    "url": "",
+    "publicKeys": [],
+    "pointerKeys": [],
+    "healthChecks": [],
+    "windows": [],
+    "repository": "https://git.example.org/x.git",
+    "commitKeys": ["ssh-ed25519 AAAAB a comment"],
+    "minCommit": "a" * 40,
+}
+KEY = "ssh-ed25519 AAAAB"
+
+
+def test_a_repository_makes_the_same_program_as_the_role() -> None:
+    """All that the module sets, but for the paths of its files and of git."""
+    settings = AgentSettings(
+        host="web1",
+        channel="stable",
+        url="",
+        kind=KINDS["nixos"],
+        profile=KINDS["nixos"].profile,
+        public_keys=(),
+        pointer_keys=(),
+        repository=Repository(
+            FOLLOWING["repository"],
+            default_attribute(KINDS["nixos"], "web1"),
+            commit_keys=(KEY,),
+            min_commit="a" * 40,
+        ),
+    )
+    config = module(**FOLLOWING)
+    assert [each["message"] for each in config["assertions"] if not each["assertion"]] == []
+    names = {"allowed_signers": "signers", "commit_signers": "commit-signers"}
+    files = {
+        name: f"/nix/store/{'0' * 32}-nixferry-pull-{names.get(name, name)}" for name in FILES_OF_PROGRAM
+    }
+    # The program itself in place of its path, and in it that of the guard.
+    shown = STUBS.replace("writeScript = writeText;", "writeScript = name: text: text;")
+    program = evaluate(
+        f"let {shown} of = pull: import {NIX}/pull.nix {{ inherit lib pkgs; config = {{ "
+        'networking.hostName = "web1"; nixferry = { inherit pull; }; }; }; '
+        "defaults = builtins.mapAttrs (_: option: option.default) (of { }).options.nixferry.pull; in "
+        f"builtins.elemAt (of (defaults // {nix({**PULL, **FOLLOWING})})).config.systemd.tmpfiles.rules 1"
+    )
+    guard = installed_program(agent_policy(settings))
+    wanted = agent_program(settings, {**files, "guard": guard}).replace(
+        "PULL_PATH=''", f"PULL_PATH=/nix/store/{'0' * 32}-git/bin"
+    )
+    assert program.removeprefix(f"L+ {DIRECTORY}/agent - - - - ").rstrip("\n") == wanted
 
 
 def test_the_options_are_those_of_the_role() -> None:

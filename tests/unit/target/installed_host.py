@@ -125,11 +125,12 @@ class Guarded:
         return self.data(toplevel).decode().splitlines()[2:-1]
 
 
-def install(host: Host) -> Guarded:
+def install(host: Host, *, caller_decides: bool = False) -> Guarded:
     host.program("nix", NIX)
     (host.directory / "nix/store").mkdir(parents=True)
     program = host.programs / "nixferry-guard"
-    policy = GuardPolicy(KINDS["nixos"], str(host.profile), (KEY,))
+    keys = () if caller_decides else (KEY,)
+    policy = GuardPolicy(KINDS["nixos"], str(host.profile), keys, caller_decides=caller_decides)
     program.write_text(installed_program(policy, host.env()))
     return Guarded(host, program)
 

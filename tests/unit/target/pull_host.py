@@ -44,6 +44,7 @@ def run_agent(host: Host, place: Path, *lines: str, **settings: str) -> Complete
         "PULL_HOST": "web1",
         "PULL_CHANNEL": "stable",
         "PULL_MIN_SERIAL": "0",
+        "PULL_REPOSITORY": "",
         "PULL_SIGNERS": str(place / "signers"),
         **settings,
     }

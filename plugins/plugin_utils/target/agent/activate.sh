@@ -19,7 +19,7 @@ verb_activate() {
     trap 'rm -rf "$ACTIVATE_WORK" "$PULL_RUN/lock"' EXIT
     trap 'exit 1' HUP INT TERM
     finish_under_way
-    accept_pointer
+    if [ -n "$PULL_REPOSITORY" ]; then accept_commit; else accept_pointer; fi
     refuse_for_now
     begin
     follow
@@ -44,13 +44,13 @@ accept_pointer() {
 
 # Nothing was fetched: say why.
 conclude_fetch() {
-    fetch_state=$(bounded 30 systemctl show --property=Result --property=ExecMainStatus nixferry-pull.service 2>/dev/null)
-    fetch_code=$(printf '%s\n' "$fetch_state" | sed -n 's/^ExecMainStatus=\([0-9]\{1,3\}\)$/\1/p')
     fetch_hint="journalctl --unit nixferry-pull says more"
-    case $fetch_code in
+    fetch_wanted=pointer
+    if [ -n "$PULL_REPOSITORY" ]; then fetch_wanted=branch; fi
+    case $(exit_code_of nixferry-pull.service) in
         65) conclude format "the server's answer is not a valid pointer; $fetch_hint" ;;
-        66) conclude absent "the server has no pointer for this host; $fetch_hint" ;;
-        69) conclude unreachable "the pointer could not be fetched; $fetch_hint" ;;
+        66) conclude absent "the server has no $fetch_wanted for this host; $fetch_hint" ;;
+        69) conclude unreachable "the $fetch_wanted could not be fetched; $fetch_hint" ;;
         73) conclude disk-full "there is no room for the closure; $fetch_hint" ;;
         74) conclude closure "the closure could not be fetched; $fetch_hint" ;;
         75) conclude clock "the clock is wrong; $fetch_hint" ;;
@@ -64,7 +64,8 @@ conclude_fetch() {
 
 refuse_for_now() {
     guard_fields
-    if ! ask 0 probe "kind=$PULL_KIND" "profile=$PULL_PROFILE" "toplevel=$WANTED_TOPLEVEL" "reboot=$reboot_wish"; then conclude_silent; fi
+    if ! ask 0 probe "kind=$PULL_KIND" "profile=$PULL_PROFILE" "toplevel=$WANTED_TOPLEVEL" "action=$WANTED_ACTION" \
+        "reboot=$reboot_wish"; then conclude_silent; fi
     if [ -n "$(answered error)" ]; then conclude_refusal; fi
     read_needs_reboot "$(answered reboot_reason)"
     # What runs already, and boots, needs nothing; not even a window.
@@ -83,6 +84,8 @@ refuse_for_now() {
 
 guard_fields() {
     reboot_wish=never
+    # A reboot would end a test.
+    if [ "$WANTED_ACTION" = test ]; then return; fi
     case $PULL_REBOOT in
         if-required) reboot_wish=if-required ;;
         window) if is_open "$PULL_REBOOT_WINDOWS"; then reboot_wish=if-required; fi ;;
@@ -118,14 +121,15 @@ retire_bootstrap() {
 
 begin() {
     ACTIVATION=$(new_activation_id)
+    if [ -n "$SOURCE_COMMIT" ]; then begin_what="commit $SOURCE_COMMIT"; else begin_what="serial $POINTER_SERIAL"; fi
     # A power cut from here on must find this file: the next run looks for the end.
-    if ! give_lasting "$PULL/under_way" "$ACTIVATION $POINTER_SERIAL $WANTED_TOPLEVEL"; then
+    if ! give_lasting "$PULL/under_way" "$ACTIVATION ${SOURCE_COMMIT:-$POINTER_SERIAL} $WANTED_TOPLEVEL"; then
         conclude state-unwritable "$PULL/under_way cannot be written: make room on its file system"
     fi
-    if ! ask 0 start "id=$ACTIVATION" "kind=$PULL_KIND" "profile=$PULL_PROFILE" "toplevel=$WANTED_TOPLEVEL" action=switch \
+    if ! ask 0 start "id=$ACTIVATION" "kind=$PULL_KIND" "profile=$PULL_PROFILE" "toplevel=$WANTED_TOPLEVEL" "action=$WANTED_ACTION" \
         "timeout_activation=$PULL_TIMEOUT_ACTIVATION" "timeout_confirm=$PULL_TIMEOUT_CONFIRM" \
         "timeout_roll_back=$PULL_TIMEOUT_ROLL_BACK" "timeout_reboot=$PULL_TIMEOUT_REBOOT" failed_units=rollback settle=3 \
-        "reboot=$reboot_wish" roll_back_on_failure=1 "deployer=pull agent, serial $POINTER_SERIAL" despite_pull=1; then
+        "reboot=$reboot_wish" roll_back_on_failure=1 "deployer=pull agent, $begin_what" despite_pull=1; then
         # It may have begun all the same.
         ask 0 status "id=$ACTIVATION" || conclude_silent
     fi
@@ -199,7 +203,9 @@ record_end() {
             ;;
     esac
     # Nothing is forgotten before the path is kept back.
-    quarantine "$WANTED_TOPLEVEL" "$(date -u +%Y-%m-%dT%H:%M:%SZ) $end_phase: $end_message"
+    end_text="$(date -u +%Y-%m-%dT%H:%M:%SZ) $end_phase: $end_message"
+    quarantine "$WANTED_TOPLEVEL" "$end_text"
+    if [ -n "$SOURCE_COMMIT" ]; then quarantine "$SOURCE_COMMIT" "$end_text"; fi
     rm -f "$PULL/under_way"
     conclude "$end_phase" "$end_message"
 }
@@ -208,6 +214,7 @@ record_end() {
 finish_under_way() {
     [ -e "$PULL/under_way" ] || return 0
     { read -r ACTIVATION POINTER_SERIAL WANTED_TOPLEVEL <"$PULL/under_way"; } 2>/dev/null
+    if is_commit "$POINTER_SERIAL"; then SOURCE_COMMIT=$POINTER_SERIAL; fi
     if ! fits identifier "$ACTIVATION" || ! is_store_path "$WANTED_TOPLEVEL"; then
         rm -f "$PULL/under_way"
         return 0

@@ -10,6 +10,8 @@
 # Exit codes, of which root makes the outcome (agent/activate.sh)
 CODE_FORMAT=65 CODE_ABSENT=66 CODE_UNREACHABLE=69 CODE_DISK=73 CODE_CLOSURE=74 CODE_CLOCK=75 CODE_SIGNATURE=77 CODE_EXPIRED=78
 CODE_FOREIGN=79 CODE_REPLAYED=80
+# shellcheck disable=SC2034 # agent/build.sh reads them
+CODE_INCOMPLETE=81 CODE_BUILD=82
 FETCH_SECONDS=120   # for a small file, with Nix's own attempts
 REALISE_SECONDS=10800
 
@@ -25,9 +27,10 @@ make_fetch_work() {
     # A file that a server can make larger must have an end: the unit's limit applies to it (LimitFSIZE).
     TMPDIR=$FETCH_WORK HOME=$FETCH_WORK
     export TMPDIR HOME
-    # systemd opens the file with the login for the unit. Without one this is empty.
-    if [ ! -t 0 ]; then head -c 65536 >"$FETCH_WORK/netrc"; fi
 }
+
+# systemd opens the file with the login for the unit. Without one this is empty.
+read_login() { if [ ! -t 0 ]; then head -c 65536 >"$FETCH_WORK/netrc"; fi; }
 
 # get_file URL: print the path of its content, which Nix has put into the store. Fail with the code.
 get_file() {
@@ -56,6 +59,11 @@ get_pointer() {
 
 verb_fetch() {
     make_fetch_work
+    read_login
+    if [ -n "$PULL_REPOSITORY" ]; then
+        mirror
+        return
+    fi
     get_pointer
     if ! judge_pointer "$(date +%s)"; then
         case $PROBLEM in
@@ -98,16 +106,23 @@ check_room() {
         # What Nix needs is not known: at least the reserve must be there.
         *) room_number=0 ;;
     esac
+    need_room "$((room_number + room_number / 5 + PULL_MIN_FREE))"
+}
+
+need_room() { # MIB
     room_free=$(df -Pk "$ROOT/nix/store" | awk 'NR == 2 { print int($4 / 1024) }')
-    room_wanted=$((room_number + room_number / 5 + PULL_MIN_FREE))
-    if [ "${room_free:-0}" -lt "$room_wanted" ]; then
-        give_up "$CODE_DISK" "the store has ${room_free:-0} MiB free, and $room_wanted MiB are needed"
+    if [ "${room_free:-0}" -lt "$1" ]; then
+        give_up "$CODE_DISK" "the store has ${room_free:-0} MiB free, and $1 MiB are needed"
     fi
 }
+
+# What a build needs is not known beforehand.
+check_reserve() { need_room "$PULL_MIN_FREE"; }
 
 # After an activation: can this host still find what to run next? Only with that it can be helped from afar.
 verb_reach() {
     make_fetch_work
+    read_login
     in_seconds "$PULL_TIMEOUT_REACH"
     reach_until=$MOMENT
     while ! reaches_all; do
@@ -119,8 +134,13 @@ verb_reach() {
 }
 
 reaches_all() {
-    reach_missed=$PULL_URL
-    (get_pointer) || return 1
+    if [ -n "$PULL_REPOSITORY" ]; then
+        reach_missed=$PULL_REPOSITORY
+        (reaches_repository) || return 1
+    else
+        reach_missed=$PULL_URL
+        (get_pointer) || return 1
+    fi
     # A question mark in an address is not a pattern.
     set -f
     for reach_missed in $PULL_ADDRESSES; do get_file "$reach_missed" >/dev/null || return 1; done

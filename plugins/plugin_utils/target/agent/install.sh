@@ -5,7 +5,7 @@
 #
 # Install the pull agent on a running host, or remove it. Runs after the library, with WANTED (present or absent), DRY_RUN (1
 # or 0), NOW (the controller's clock), FILES (names) and for each of them FILE_<name> (its text) and MODE_<name>, FILES_UNWANTED, UNITS_WANTED
-# (names of units) and UNIT_<name> with other characters than letters as _, PULL_METRICS, and NEEDS_CURL (or empty).
+# (names of units) and UNIT_<name> with other characters than letters as _, PULL_METRICS, and NEEDS_CURL and NEEDS_GIT (or empty).
 
 PULL=$ROOT/var/lib/nixferry-pull
 CHANGED=''
@@ -50,19 +50,18 @@ daemon_group() {
     if [ -n "$(find "$socket_directory" -prune ! -perm -0001 -print 2>/dev/null)" ]; then stat -c %G "$socket_directory"; fi
 }
 
-# The units make their user up. ssh-keygen wants to know it by name, which only works where the names of such users are
-# looked up; elsewhere it has to exist.
-FETCHER=nixferry-pull
-needs_user() { ! grep -q '^passwd:.*systemd' "$ROOT/etc/nsswitch.conf" 2>/dev/null && ! id -u "$FETCHER" >/dev/null 2>&1; }
+# The units make their users up. ssh-keygen wants to know them by name, which only works where the names of such users are
+# looked up; elsewhere they have to exist.
+needs_user() { ! grep -q '^passwd:.*systemd' "$ROOT/etc/nsswitch.conf" 2>/dev/null && ! id -u "$1" >/dev/null 2>&1; }
 
-make_user() {
-    needs_user || return 0
+make_user() { # NAME
+    needs_user "$1" || return 0
     CHANGED="$CHANGED$ROOT/etc/passwd
 "
     if [ "$DRY_RUN" = 1 ]; then return 0; fi
     have useradd || error no_user "neither systemd's names of users are looked up (nss-systemd), nor is there useradd"
-    useradd --system --user-group --no-create-home --home-dir / --shell /bin/false "$FETCHER" ||
-        error no_user "the user $FETCHER could not be made"
+    useradd --system --user-group --no-create-home --home-dir / --shell /bin/false "$1" ||
+        error no_user "the user $1 could not be made"
 }
 
 refuse_host() {
@@ -76,6 +75,7 @@ refuse_host() {
     [ -S "$ROOT/nix/var/nix/daemon-socket/socket" ] ||
         error no_daemon "no Nix daemon runs on this host, so that a user without privileges could not fetch"
     if [ -n "$NEEDS_CURL" ]; then have curl || error no_curl "curl was not found in PATH ($PATH)"; fi
+    if [ -n "$NEEDS_GIT" ]; then have git || error no_git "git was not found in PATH ($PATH)"; fi
     case $(resolved "$ROOT/etc/systemd/system/nixferry-pull.service") in
         "$ROOT"/nix/store/*) error generated "the configuration of this system has a pull agent of its own" ;;
     esac
@@ -103,7 +103,8 @@ install_agent() {
 
 make_present() {
     if [ "$DRY_RUN" != 1 ]; then (umask 022 && mkdir -p "$PULL" "$units_in") || error unwritable "cannot make $PULL"; fi
-    make_user
+    make_user nixferry-pull
+    if [ -n "$NEEDS_GIT" ]; then make_user nixferry-pull-build; fi
     for file in $FILES; do
         eval "place \"\$PULL/$file\" \"\$FILE_$file\" \"\$MODE_$file\""
     done
@@ -140,7 +141,7 @@ make_present() {
 # The state stays: what was accepted and what is kept back count again if the agent comes back.
 make_absent() {
     if [ "$DRY_RUN" != 1 ]; then
-        for unit in nixferry-pull.timer nixferry-pull.service; do
+        for unit in nixferry-pull.timer nixferry-pull.service nixferry-pull-build.service; do
             if [ -e "$units_in/$unit" ]; then bounded 60 systemctl stop "$unit" || error systemd_failed "$unit could not be stopped"; fi
         done
     fi

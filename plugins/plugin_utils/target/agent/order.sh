@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Give an installed agent an order: ORDER is held, released or cleared. With UNTIL and REASON for a hold, DRY_RUN (1 or 0).
+# Give an installed agent an order: ORDER is held, released, cleared or forgotten. With UNTIL and REASON for a hold, DRY_RUN (1 or 0).
 
 # ordered FILE VERB...: have the agent do it, and note that FILE was changed by that
 ordered() {
@@ -26,6 +26,10 @@ give_order() {
         released) if [ -e "$PULL/hold" ]; then ordered "$PULL/hold" release; fi ;;
         cleared)
             if [ -d "$PULL/quarantine" ] || [ -e "$PULL_RUN/quarantined" ]; then ordered "$PULL/quarantine" clear; fi
+            ;;
+        forgotten)
+            [ -e "$PULL/commit_signers" ] || [ -e "$PULL/accepted_commit" ] || error no_repository "this agent follows no branch"
+            if [ -e "$PULL/accepted_commit" ]; then ordered "$PULL/accepted_commit" forget; fi
             ;;
     esac
     answer_ends

@@ -8,10 +8,13 @@
 #
 # Outcomes. Good ones: committed unchanged held waiting. Of the guard: rolled-back failed locked not-signed refused-by-guard.
 # Of the pointer: format signature foreign replayed clock expired. Of the fetch: absent unreachable disk-full closure.
+# Of a repository: also build-failed; replayed is a branch that was rewritten.
 # Others: quarantined interrupted state-unwritable not-fetched.
 
 # shellcheck disable=SC2034 # agent/activate.sh reads them
-OUTCOME='' MESSAGE='' ACTIVATION='' NEEDS_REBOOT='' WANTED_TOPLEVEL=''
+OUTCOME='' MESSAGE='' ACTIVATION='' NEEDS_REBOOT='' WANTED_TOPLEVEL='' WANTED_ACTION=switch
+# Of a repository: the commit that was chosen, and main or testing
+SOURCE_COMMIT='' SOURCE_BRANCH=''
 
 is_good() { case $1 in committed | unchanged | held | waiting) ;; *) return 1 ;; esac; }
 
@@ -44,14 +47,19 @@ status_lines() {
     say serial "$ACCEPTED_SERIAL"
     say issued "$ACCEPTED_ISSUED"
     say expires "${POINTER_EXPIRES:-}"
-    say wanted "$ACCEPTED_TOPLEVEL"
+    say wanted "${ACCEPTED_TOPLEVEL:-$WANTED_TOPLEVEL}"
+    say commit "$SOURCE_COMMIT"
+    say branch "$SOURCE_BRANCH"
+    say accepted_commit "$(first_line "$PULL/accepted_commit")"
     say current "$(resolved "$PULL_PROFILE")"
     say activation "$ACTIVATION"
     say needs_reboot "${NEEDS_REBOOT:-0}"
     read_hold "$status_now"
     say held "$HELD"
     for status_file in "$PULL/quarantine"/*; do
-        if [ -f "$status_file" ]; then say quarantined "$ROOT/nix/store/${status_file##*/}"; fi
+        if [ ! -f "$status_file" ]; then continue; fi
+        status_name=${status_file##*/}
+        if is_commit "$status_name"; then say quarantined "$status_name"; else say quarantined "$ROOT/nix/store/$status_name"; fi
     done
     say end status
 }

@@ -74,7 +74,8 @@ is_pointer_number() { case $1 in 0 | [1-9]*) only 0-9 "$1" 15 ;; *) return 1 ;; 
 # verified it: the signature is not looked at again, since its key may have been replaced.
 read_accepted() {
     ACCEPTED_SERIAL='' ACCEPTED_ISSUED=0 ACCEPTED_TOPLEVEL='' POINTER_EXPIRES=''
-    [ -s "$PULL/accepted" ] || return 0
+    # One that is left from before the host followed a repository does not count.
+    [ -z "$PULL_REPOSITORY" ] && [ -s "$PULL/accepted" ] || return 0
     if parse_pointer "$PULL/accepted"; then
         ACCEPTED_SERIAL=$POINTER_SERIAL ACCEPTED_ISSUED=$POINTER_ISSUED ACCEPTED_TOPLEVEL=$POINTER_TOPLEVEL
     fi

@@ -8,9 +8,14 @@
 #     incoming      what the fetching user has printed: a pointer that is not trusted. systemd opens the file for it, so that
 #                   this user can make neither a link nor a pipe of it.
 #     accepted      the last pointer whose signature, host, channel, serial and times were right
-#     under_way     ID SERIAL TOPLEVEL of an activation whose end is not recorded yet
-#     tries         TOPLEVEL NUMBER: how often its activation was interrupted
-#     quarantine/   one file a store path that was rolled back, with the reason; a path in it is not activated again
+#     bundle        with a repository: what was fetched last, which is not trusted
+#     built         what the building user has printed
+#     accepted_commit  the last commit of the main branch that was right: the branch does not go back behind it
+#     have          a commit that the building user has, so that it need not be fetched again
+#     under_way     ID SERIAL TOPLEVEL of an activation whose end is not recorded yet; with a repository a commit for SERIAL
+#     tries         TOPLEVEL NUMBER: how often its activation was interrupted; or a commit, and how often it was not built
+#     quarantine/   one file a store path that was rolled back, with the reason; a path in it is not activated again.
+#                   A file that is named after a commit keeps that from being built again.
 #     hold          UNTIL REASON: nothing is activated until this time; 0 is for ever
 #     not_before    the time of the installation: a clock before it is wrong
 #     status        the end of the last run, as key=value lines (lib/answer.sh)

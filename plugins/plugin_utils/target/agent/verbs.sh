@@ -3,11 +3,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The verbs. Units call fetch, reach, activate, resume, checks and report; an administrator
+# The verbs. Units call fetch, build, reach, activate, resume, checks and report; an administrator
 # may call the others, as root:
 #   hold UNTIL REASON    activate nothing until this time (seconds since the epoch, 0: until `release`)
 #   release              end the hold
-#   clear [PATH]         let PATH, or every path, be activated again that was rolled back
+#   clear [PATH]         let PATH, or every path, be activated again that was rolled back; likewise a commit
+#   forget               with a repository: take its main branch as it is, once, though it was rewritten
 #   status               print the status
 
 verb_checks() {
@@ -43,16 +44,23 @@ verb_clear() { # [PATH]
     rm -f "$PULL_RUN/quarantined" "$PULL/tries"
 }
 
+# Only with a repository: a pointer that is older than another one is never an intention.
+verb_forget() {
+    if [ -z "$PULL_REPOSITORY" ]; then give_up 64 "only the branch of a repository can be forgotten"; fi
+    rm -f "$PULL/accepted_commit" "$PULL/have"
+}
+
 verb_status() { cat "$PULL/status"; }
 
 main() {
+    if [ -n "$PULL_PATH" ]; then PATH=$PULL_PATH:$PATH; fi
     case ${1:-} in
-        fetch | reach | activate | resume | checks | report | hold | release | clear | status)
+        fetch | build | reach | activate | resume | checks | report | hold | release | clear | forget | status)
             agent_verb=$1
             shift
             "verb_$agent_verb" "$@"
             ;;
-        *) give_up 64 "called with \`${1:-}\`; verbs: hold UNTIL REASON, release, clear [PATH], status" ;;
+        *) give_up 64 "called with \`${1:-}\`; verbs: hold UNTIL REASON, release, clear [PATH], forget, status" ;;
     esac
 }
 

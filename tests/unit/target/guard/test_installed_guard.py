@@ -327,6 +327,16 @@ def test_arguments_and_the_environment_count_for_nothing(host: Host) -> None:
     assert not (host.directory / "hacked").exists()
 
 
+def test_a_guard_of_roots_own_lets_root_decide_and_no_other_user(host: Host) -> None:
+    guarded = install(host, caller_decides=True)
+    unsigned = guarded.toplevel("unsigned", signed=False)
+    assert "error=not_signed" in guarded.send(guarded.data(unsigned), SUDO_USER="ferry").stdout
+    assert unchanged(guarded)
+    answer = guarded.send(guarded.data(unsigned), SUDO_USER="").stdout
+    assert "error=" not in answer
+    assert not unchanged(guarded)
+
+
 def test_another_version_is_told_so(guarded: Guarded) -> None:
     text = guarded.data(guarded.toplevel("new")).decode()
     with pytest.raises(
