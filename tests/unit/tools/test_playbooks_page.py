@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import playbooks_page
 import pytest
 import yaml
 
+from ansible_collections.nixferry.deploy.plugins.doc_fragments import _report
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables import PLAYBOOK_VARIABLES
 
 # The callback's own section of ansible.cfg, which the prefix makes alike.
@@ -29,6 +31,7 @@ DOCUMENTS = [
 CALL = re.compile(
     r"ansible-playbook(?:[^\n`\\]|\\\n)*\bnixferry\.deploy\.(?P<name>\w+)(?P<rest>(?:[^\n`\\;|&]|\\\n)*)"
 )
+BLOCK = r"^\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)"
 VARIABLE = re.compile(r"^(?P<name>[A-Za-z_]\w*)=")
 
 
@@ -71,6 +74,35 @@ def test_every_variable_that_the_collection_knows_is_on_the_page() -> None:
     for name in playbooks_page.names():
         described |= set(playbooks_page.playbook(name).variables)
     assert not PLAYBOOK_VARIABLES - described - {INTERNAL}
+
+
+def test_every_import_in_the_documentation_names_a_playbook_and_variables_that_it_reads() -> None:
+    found = 0
+    for document in DOCUMENTS:
+        for block in re.findall(BLOCK, document.read_text(encoding="utf-8"), re.MULTILINE):
+            content = yaml.safe_load(textwrap.dedent(block)) if "import_playbook: nixferry" in block else ()
+            for play in content:
+                name = play["import_playbook"].removeprefix("nixferry.deploy.")
+                found += 1
+                unknown = [
+                    each for each in play.get("vars", ()) if not playbooks_page.playbook(name).knows(each)
+                ]
+                assert not unknown, f"{document.name}: {name} does not read {unknown}"
+    assert found >= 4
+
+
+def test_every_variable_of_the_environment_in_the_documentation_is_read() -> None:
+    read = {name for each in playbooks_page.names() for name in playbooks_page.playbook(each).environment}
+    read |= set(re.findall(r"- name: (NIXFERRY_\w+)", _report.ModuleDocFragment.DOCUMENTATION))
+    assert len(read) > 15
+    for document in DOCUMENTS:
+        text = document.read_text(encoding="utf-8")
+        named = {name for name in re.findall(r"\bNIXFERRY_[A-Z_]+\b", text) if f"secrets.{name}" not in text}
+        # The secret of a job, which goes into NIXFERRY_TOKEN_FILE; and those of the project's own tests.
+        ours = {
+            name for name in named if name.startswith(("NIXFERRY_TEST_", "NIXFERRY_LAB_", "NIXFERRY_WALK_"))
+        }
+        assert not named - read - ours - {"NIXFERRY_TOKEN", "NIXFERRY_NO_INSTALL"}, document.name
 
 
 @pytest.mark.parametrize(
