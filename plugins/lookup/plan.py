@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 name: plan
 author:
   - nixferry contributors (@nixferry)
-short_description: Read what a plan says of a host
+short_description: Read the entries of hosts in a plan
 description:
   - Reads a plan that M(nixferry.deploy.nix_plan) has written, and returns what it says of each host in O(_terms).
   - A plan that has expired, is not valid or does not have the host is an error.

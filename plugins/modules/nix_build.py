@@ -17,7 +17,7 @@ description:
     derivation, its toplevel is built.
   - Nix runs on the controller, as the user who runs ansible-playbook and with that user's environment (E(NIX_PATH),
     E(NIX_CONFIG), E(NIX_REMOTE) and so on). O(ignore:become) has no influence on it.
-  - The build ends when C(ansible-playbook) ends, for whatever reason.
+  - The build ends when C(ansible-playbook) ends or is killed.
 extends_documentation_fragment:
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -394,7 +394,7 @@ repository:
 fleet:
   description:
     - What O(fleet) says about the host; null for other sources, if the evaluation failed, and if C(nix-eval-jobs) has
-      evaluated the host. So that a surprising value can be found where it comes from.
+      evaluated the host. It shows where a surprising value comes from.
   returned: without O(hosts)
   type: dict
   contains:

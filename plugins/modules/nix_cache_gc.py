@@ -10,9 +10,9 @@ DOCUMENTATION = r"""
 module: nix_cache_gc
 short_description: Collect garbage in a binary cache
 description:
-  - Removes from a binary cache that is a directory what no pointer needs any more, neither a present one nor one that
-    is kept to go back to. Nix has no such command.
-  - Descriptions go first, then contents that no description names any more.
+  - Removes the paths that no pointer needs from a binary cache that is a directory. Current pointers count, and those
+    that are kept for a rollback. Nix has no such command.
+  - Descriptions are removed first, then the contents that no description names any more.
   - Waits for publishers on this machine that write to the same O(pointers), and keeps new ones out meanwhile.
   - Runs on the controller only. No host is contacted. Nix is not needed.
 extends_documentation_fragment:
@@ -32,7 +32,7 @@ options:
     required: true
   pointers:
     description:
-      - The directory of the pointers, O(nixferry.deploy.nix_publish#module:pointers). The closures of all present and
+      - The directory of the pointers, O(nixferry.deploy.nix_publish#module:pointers). The closures of all current and
         kept pointers of all channels stay.
       - At least one of this and O(roots) is required.
     type: path
@@ -43,14 +43,14 @@ options:
     default: []
   grace_days:
     description:
-      - What is younger stays. It must be longer than a publish takes that does not write to O(pointers), and than
-        hosts need to fetch what a pointer named a moment ago.
+      - Files that are younger than this stay. Choose more days than a publish takes that does not write to
+        O(pointers), and than hosts need to fetch what a pointer has just named.
     type: float
     default: 7
   ignore_missing:
     description:
-      - Go on although the cache lacks paths that must be kept. Otherwise that is an error, since the cache may be
-        another one than the pointers mean.
+      - Whether to go on if the cache lacks paths that must be kept. Otherwise that is an error, since the pointers
+        may belong to another cache.
     type: bool
     default: false
 seealso:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_cache_info
-short_description: Look whether a binary cache has whole closures
+short_description: Find out whether a binary cache has whole closures
 description:
-  - Follows the references of store paths through a binary cache, and asks for the description, the signature and the
-    content of every path, from the place and in the way that hosts ask.
-  - Nix itself takes a forbidden path, a wrong key, a broken description and a proxy that still says C(404) for an
-    absent path. This says which it is.
-  - Nix's memory of earlier answers plays no part.
+  - Follows the references of store paths through a binary cache, and requests the description, the signature and the
+    content of every path in the way that hosts do.
+  - Nix itself reports a forbidden path, a wrong key, a broken description and an outdated C(404) of a proxy as an
+    absent path. This module tells them apart.
+  - It ignores what Nix remembers of earlier answers.
   - Runs on the controller only. No host is contacted. Nix is not needed.
 extends_documentation_fragment:
   - nixferry.deploy._attributes
@@ -32,7 +32,7 @@ options:
     required: true
   origin:
     description:
-      - The address of the same cache behind a proxy. A path that it has and O(url) does not give is then told as the
+      - The address of the same cache behind a proxy. A path that it has and O(url) lacks is then reported with the
         fault V(stale).
     type: str
   paths:
@@ -41,16 +41,17 @@ options:
     elements: str
     aliases: [path, toplevel]
   build:
-    description: The result of M(nixferry.deploy.nix_build), whose toplevels are looked for.
+    description: The result of M(nixferry.deploy.nix_build), whose toplevels are checked.
     type: dict
   public_keys:
     description:
-      - Public keys, of which one must have signed each path. Without any, signatures are not looked at.
+      - Public keys, of which one must have signed each path. Without any, signatures are not checked.
     type: list
     elements: str
     default: []
   contents:
-    description: Whether to look for the contents too, which is a second request a path. They are not downloaded.
+    description: Whether to check that the contents exist too, with a second request for each path. They are not
+      downloaded.
     type: bool
     default: true
   netrc_file:

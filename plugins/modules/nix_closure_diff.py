@@ -27,11 +27,12 @@ options:
   before:
     description:
       - The result of M(nixferry.deploy.nix_build) for the hosts of a fleet.
-      - A host that it lacks, or whose build failed, is told without a comparison.
+      - A host that it lacks, or whose build failed, is reported without a comparison.
     type: dict
     required: true
   after:
-    description: The same for the new systems. If the build of one of them failed, this task fails in its words.
+    description: The same for the new systems. If the build of one of them failed, this task fails with the same
+      message.
     type: dict
     required: true
   pins:

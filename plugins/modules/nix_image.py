@@ -13,9 +13,9 @@ description:
   - Makes a bootable disk image of the system that a deploy would bring to the host, as any user, without a virtual
     machine, a mount or a device.
   - The disk has a GPT, an EFI system partition with systemd-boot, and a root of ext4 with the closure, Nix's database
-    and the system profile. Nothing in it is secret, and nothing makes two hosts the same. There is no key of sshd, no
-    random seed, and the machine-id is empty.
-  - Beside the image lie its checksum and a manifest in JSON. C(NAME.json) is a link to the manifest of the present
+    and the system profile. It contains no secret, and nothing that must differ between hosts. There is no key of
+    sshd, no random seed, and the machine-id is empty.
+  - Beside the image lie its checksum and a manifest in JSON. C(NAME.json) is a link to the manifest of the current
     image.
   - Runs on the controller only. No host is contacted.
 extends_documentation_fragment:
@@ -42,7 +42,7 @@ options:
     description: The toplevel of a NixOS system in the controller's store.
     type: str
   name:
-    description: What the image is called. The default is the host's name in the inventory.
+    description: The name of the image. The default is the host's name in the inventory.
     type: str
   directory:
     description:
@@ -53,7 +53,7 @@ options:
   format:
     description:
       - The format of the image. V(qcow2) is compressed, and needs qemu-img.
-      - The file of V(raw) is sparse. It is as large as the disk where it is copied without regard to that.
+      - The file of V(raw) is sparse. A copy that does not preserve holes is as large as the disk.
     type: str
     choices: [raw, qcow2]
     default: raw
@@ -82,7 +82,7 @@ options:
     description:
       - With V(auto) a system is refused whose deploys would install another boot loader than systemd-boot. Beside that
         one the image's would go on booting.
-      - With V(systemd-boot) this is not looked at.
+      - V(systemd-boot) skips this check.
     type: str
     choices: [auto, systemd-boot]
     default: auto

@@ -14,8 +14,8 @@ description:
     M(nixferry.deploy.nix_build) has built. The role P(nixferry.deploy.install#role) runs all steps in their order.
   - B(It destroys what is on the disks), and refuses to unless each disk is named by its id, is not in use, and is empty
     or named in O(confirm) as well. The devices in the disko script must be exactly these disks.
-  - Each step looks first at what is there. What is done already is not done again, so a run that was interrupted goes
-    on where it ended. A machine that already is a host of this collection is left alone.
+  - Each step looks first at what is there. It skips what is done already, so an interrupted run goes on where it
+    ended. It leaves a machine alone that already is a host of this collection.
   - Programs on the machine go on if the connection breaks. The next attempt, or the next run, follows them.
   - The login of the inventory is that of the new system. O(login) says how the login to the installer differs.
 extends_documentation_fragment:

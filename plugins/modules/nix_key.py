@@ -8,11 +8,12 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: nix_key
-short_description: Make signing keys, and replace them without an outage
+short_description: Make signing keys, and rotate them without an outage
 description:
   - Makes the keys that sign the contents of a binary cache, and those that sign pointers.
-  - A key is replaced in three steps. V(next) makes a successor, V(promoted) lets it sign, V(retired) ends the trust
-    in the old one. After each step let the hosts trust what RV(trusted) lists, before you take the next one.
+  - A key is replaced in three steps. V(next) makes a successor, V(promoted) makes it the signing key, V(retired) ends
+    the trust in the old one. After each step let the hosts trust the keys in RV(trusted), before you take the next
+    step.
   - Each step can be repeated, and then changes nothing.
   - Runs on the controller only. No host is contacted.
 extends_documentation_fragment:
@@ -53,7 +54,8 @@ options:
     description:
       - V(present) makes a key unless there is one.
       - V(next) makes a successor unless there is one.
-      - V(promoted) lets the successor take the place of the present key, whose public half is kept among the old ones.
+      - V(promoted) puts the successor into the place of the current key, whose public half is kept among the old
+        ones.
       - V(retired) forgets the old ones. Do this at once if a key has leaked, as soon as the successor signs.
     type: str
     choices: [present, next, promoted, retired]

@@ -64,7 +64,8 @@ options:
     description:
       - How old a new revision must be. An input of a flake with a younger one, or with an input of its own that has
         one, stays as it is, and is named in RV(held).
-      - The age is what the repository says, so this keeps mistakes away that others find in time, but no attacker.
+      - The age is what the repository says. This protects from mistakes that other users find in time, not from an
+        attacker.
       - Not for niv and npins, whose files do not say how old a revision is.
     type: int
     default: 0

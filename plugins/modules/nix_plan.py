@@ -11,10 +11,10 @@ module: nix_plan
 short_description: Write down what a deploy would do, for a review
 description:
   - Writes a plan from what M(nixferry.deploy.nix_build), M(nixferry.deploy.nix_generations) and
-    M(nixferry.deploy.nix_deploy) or M(nixferry.deploy.nix_switch) in check mode have found out about each host, and a
-    summary of it as Markdown or HTML.
-  - A deploy of the plan takes exactly its systems to its hosts, and refuses a host that is no longer what the plan saw
-    (P(nixferry.deploy.plan#lookup) and the O(nixferry.deploy.nix_deploy#module:expected) option of
+    M(nixferry.deploy.nix_deploy) or M(nixferry.deploy.nix_switch) in check mode returned for each host, and a summary
+    of it as Markdown or HTML.
+  - A deploy of the plan brings exactly its systems to its hosts, and refuses a host that is no longer in the recorded
+    state (P(nixferry.deploy.plan#lookup) and the O(nixferry.deploy.nix_deploy#module:expected) option of
     M(nixferry.deploy.nix_deploy)).
   - It contacts no host. Run it once for all hosts (C(run_once)). The playbook C(nixferry.deploy.plan) does all of this.
 extends_documentation_fragment:
@@ -46,8 +46,8 @@ options:
     type: path
   hosts:
     description:
-      - The hosts of the plan. One whose results have failed, or are missing, is left out. Then the plan is written all
-        the same, and the task fails.
+      - The hosts of the plan. A host whose results have failed or are missing is left out. The task then writes the
+        plan for the others, and fails.
     type: list
     elements: str
     required: true
@@ -72,7 +72,7 @@ options:
         description: That of M(nixferry.deploy.nix_secrets) in check mode, if there are secrets.
         type: str
   valid_hours:
-    description: How many hours the plan may be deployed.
+    description: The number of hours for which the plan may be deployed.
     type: int
     default: 24
 notes:

@@ -14,8 +14,9 @@ description:
     host gets every path of them.
   - Only then writes one signed pointer a host. It names the store path that the host should run, the host, the channel,
     a serial number that only grows, and the time at which it expires.
-  - The signatures of a binary cache say what a store path contains, not which path a host should run. With a pointer, a
-    web server in strange hands can withhold an update, but not make a host run an old or a foreign system.
+  - The signatures of a binary cache say what a store path contains, not which path a host should run. With pointers,
+    an attacker who controls the web server can withhold an update, but cannot make a host run an old or a foreign
+    system.
   - An interrupted publish leaves the old pointers valid. The pointers of all hosts are written after the closures of
     all hosts are complete.
   - Nothing is written if the pointers name the same paths already and have more than half of their life left.
@@ -50,16 +51,16 @@ options:
     elements: str
   to:
     description:
-      - Publish an earlier system of O(hosts) again, under a new serial number. Hosts never take an old pointer back, so
-        this is how a channel is rolled back.
+      - Publish an earlier system of O(hosts) again, under a new serial number. Hosts never accept an old pointer, so
+        this is how to roll a channel back.
       - V(previous), or the serial number of a pointer in the channel's history. For V(previous) the channel's
         C(index.json) is needed.
       - The cache must still have the closures. They are verified, not copied.
     type: str
   revert:
     description:
-      - Take hosts back to what an earlier task has replaced, under a new serial number. Give RV(published) of that
-        task.
+      - Publish the systems again that an earlier task has replaced, under a new serial number. Give RV(published) of
+        that task.
       - A host whose system that task has not changed stays as it is, and so does one for which something else was
         published since. See RV(not_reverted).
     type: dict
@@ -78,8 +79,8 @@ options:
     type: int
   cache:
     description:
-      - The binary cache, as it is written to. An absolute path of a directory, C(file://), C(http://) or C(https://)
-        for a server that takes files by PUT, or C(s3://) with a Nix that supports it.
+      - The binary cache to write to. An absolute path of a directory, C(file://), C(http://) or C(https://) for a
+        server that takes files by PUT, or C(s3://) with a Nix that supports it.
       - It may have options of Nix, such as C(?compression-level=3).
     type: str
     required: true
@@ -92,7 +93,7 @@ options:
     type: path
   public_url:
     description:
-      - The address under which hosts read O(cache). C(http://), C(https://) or C(file://).
+      - The address from which hosts read O(cache). C(http://), C(https://) or C(file://).
       - The default is O(cache) without its options.
     type: str
   public_keys:
@@ -135,8 +136,8 @@ options:
     required: true
   trusted_pointer_keys:
     description:
-      - Further public keys, as lines of C(.pub) files, which may have signed the present pointers. Name the old key
-        here while you change to a new one.
+      - Further public keys, as lines of C(.pub) files, which may have signed the current pointers. Name the old key
+        here during a key rotation.
     type: list
     elements: str
     default: []
@@ -145,17 +146,17 @@ options:
     type: int
     default: 14
   keep:
-    description: How many pointers of a host are kept, the present one included.
+    description: The number of pointers to keep for each host, the current one included.
     type: int
     default: 10
   renew:
-    description: Write new pointers also if the present ones name the same paths.
+    description: Whether to write new pointers even if the current ones name the same paths.
     type: bool
     default: false
   verify:
     description:
       - Ask O(public_url) for the description and the content of every path before any pointer is written.
-      - A host that is told to run a closure which its cache does not have cannot update.
+      - A host cannot update if its pointer names a closure that its cache lacks.
     type: bool
     default: true
   timeout:

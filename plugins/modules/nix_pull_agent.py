@@ -18,7 +18,7 @@ description:
     cleared.
   - The host needs systemd 249 or later, C(ssh-keygen), and Nix with its daemon, whose configuration names the cache and
     its key. It needs no Python.
-  - Where the names of a service's users are not looked up (nss-systemd), the user C(nixferry-pull) is made.
+  - On a host without nss-systemd the module makes the user C(nixferry-pull).
   - On NixOS this is a bootstrap, with units in C(/etc/systemd/system.control). The module C(nixosModules.pull) of the
     collection's flake has the same agent for the configuration.
 extends_documentation_fragment:
@@ -35,10 +35,10 @@ attributes:
 options:
   state:
     description:
-      - With V(absent) the agent is removed. Its state stays, so that it goes on there if it comes back.
+      - With V(absent) the agent is removed. Its state stays, so that a later installation continues from it.
       - With V(held) an installed agent activates nothing, until V(released) or for O(hold_seconds).
       - With V(cleared) it may activate a system again that was rolled back.
-      - With V(forgotten) it takes the branch of its O(repository) as it is, once, though it was rewritten.
+      - With V(forgotten) it accepts the branch of its O(repository) once, even if it was rewritten.
     type: str
     choices: [present, absent, held, released, cleared, forgotten]
     default: present
@@ -105,8 +105,8 @@ options:
   commit_keys:
     description:
       - The public keys of OpenSSH of which one must have signed the commit at the head of a branch, as lines of
-        C(.pub) files. If empty, no signature is wanted, and a user who
-        can push to O(repository) is root on the host.
+        C(.pub) files. If empty, signatures are not checked, and a user who can push to O(repository) is root on the
+        host.
     type: list
     elements: str
     default: []
@@ -141,7 +141,7 @@ options:
     default: "*:0/10"
   jitter:
     description:
-      - The seconds within which hosts spread their looks. Each host has its own delay, which stays the same.
+      - The seconds over which hosts spread their checks. Each host has a fixed delay of its own.
     type: int
     default: 480
   windows:
