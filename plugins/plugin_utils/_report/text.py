@@ -108,7 +108,7 @@ def json_text(report: Mapping[str, Any]) -> str:
 def write_whole(path: Path, text: str) -> None:
     """Replace a file as a whole, and make its directory. Raises ``OSError``.
 
-    The mode of the file is that of any new file. A pipe, or another file that is not regular, is written to as it is.
+    The mode of the file is that of any new file. What is not a regular file, such as a pipe, is written to as it is.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_file():
