@@ -117,6 +117,11 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         """Whether another instance reports."""
         return CallbackModule.speaker not in (None, self)
 
+    @property
+    def asks_only(self) -> bool:
+        """Whether the run asks hosts what they run, and deploys nothing."""
+        return self.fleet.asked and not self.run.attempted
+
     @contained
     def v2_playbook_on_start(self, playbook: Any) -> None:
         CallbackModule.speaker = self
@@ -166,7 +171,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
     @contained
     def v2_playbook_on_stats(self, stats: Any) -> None:
         now = time.time()
-        if self.fleet.asked and not self.run.attempted:
+        if self.asks_only:
             status = self.fleet.report(now)
             target = self._setting("status_file")
             self._write(self._setting("status_html"), lambda: fleet_page(status))
@@ -181,6 +186,13 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
             report = self.run.report(now, stats.failures)
             self._write_run(report)
             self._show("NIXFERRY", summary_lines(report))
+
+    def so_far(self) -> dict[str, Any]:
+        """Return what is recorded until now: of a fleet that is only asked its status, else of the run."""
+        now = time.time()
+        if self.asks_only:
+            return self.fleet.report(now)
+        return self.run.report(now, [name for name, run in self.run.hosts.items() if run.failure])
 
     def _setting(self, name: str) -> str:
         variable = self.extra_variables.get(

@@ -48,6 +48,8 @@ STATUS_FIELDS = (
 NO_ANSWER: dict[str, Any] = dict.fromkeys(STATUS_FIELDS)
 # What a record says of a manual rollback.
 ROLLBACK = "rollback"
+# The states of a host.
+OK, DUE, BROKEN = "ok", "due", "broken"
 # The number of deploys in the data, and below the table.
 DEPLOYS_TOLD = 20
 DEPLOYS_SHOWN = 5
@@ -104,9 +106,11 @@ class FleetStatus:
     def report(self, now: float) -> dict[str, Any]:
         """Return the status as data; ``now`` is in seconds since the epoch."""
         hosts = list(self.hosts.values())
+        told = {name: {**host, "state": state_of(host)} for name, host in self.hosts.items()}
         return {
             "schema": SCHEMA,
             "time": moment(now),
+            "result": "ok" if all(host["state"] == OK for host in told.values()) else "attention",
             "totals": {
                 "hosts": len(hosts),
                 "unreachable": sum(not host["reachable"] for host in hosts),
@@ -114,9 +118,18 @@ class FleetStatus:
                 "failed-units": sum(bool(host["failed_units"]) for host in hosts),
                 "drift": sum(bool(host["drift"]) for host in hosts),
             },
-            "hosts": self.hosts,
+            "hosts": told,
             "deploys": self.deploys,
         }
+
+
+def state_of(host: Mapping[str, Any]) -> str:
+    """Return ``broken`` without an answer or with failed units, ``due`` if there is something to do, else ``ok``."""
+    if host["current"] is None or host["failed_units"]:
+        return BROKEN
+    pull = host.get("pull")
+    refuses = pull is not None and (bool(pull["quarantined"]) or not pull["pulls"])
+    return DUE if host["reboot_required"] or host["drift"] or refuses else OK
 
 
 _HEAD = ("HOST", "RUNS", "BOOTS", "GEN", "AGE", "DEPLOYED BY", "REVISION", "REBOOT", "FAILED", "DRIFT")

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from .fleet import ROLLBACK
+from .fleet import BROKEN, DUE, OK, ROLLBACK
 from .pages import page, tile
 from .text import cause, duration, short_path, short_revision
 
 _FINE, _ATTENTION, _BAD = ("good", "check"), ("warn", "clock"), ("bad", "cross")
+_LOOKS = {OK: _FINE, DUE: _ATTENTION, BROKEN: _BAD}
 
 
 def fleet_page(status: Mapping[str, Any]) -> str:
@@ -64,7 +65,6 @@ def _row(name: str, host: Mapping[str, Any], now: float) -> dict[str, Any]:
     pull = host.get("pull")
     if pull and (pull["quarantined"] or not pull["pulls"]):
         badges.append(("quarantine" if pull["quarantined"] else "pulls no more", "warn", "lock"))
-    bad = any(tone == "bad" for _word, tone, _sign in badges)
     remarks = [*map(str, host["notes"] or ())]
     if host["failed_units"]:
         remarks.insert(0, f"failed: {', '.join(host['failed_units'])}")
@@ -78,7 +78,7 @@ def _row(name: str, host: Mapping[str, Any], now: float) -> dict[str, Any]:
     return {
         "name": name,
         "host": host,
-        "look": _BAD if bad else _ATTENTION if badges else _FINE,
+        "look": _LOOKS[host["state"]],
         "badges": badges or [("fine", "good", "check")],
         "runs": short_path(host["current"]) if answered else "",
         "boots": "" if not answered else "same" if same else short_path(host["boot_default"]),

@@ -16,6 +16,7 @@ from typing import Any
 
 from lab import LabHost, nix_environment
 from project import PlaybookRun, Project
+from schemas import schema_errors
 
 PLAN = ("-e", "nixferry_plan=plan.json")
 SUMMARIES = ("-e", "nixferry_plan_summary=plan.md", "-e", "nixferry_plan_html=plan.html")
@@ -27,6 +28,7 @@ def planned(project: Project, *arguments: str) -> tuple[PlaybookRun, dict[str, A
     run = project.run_named("nixferry.deploy.plan", *PLAN, *SUMMARIES, *source, *arguments)
     assert (project.directory / "plan.json").exists(), run.stdout + run.stderr
     plan: dict[str, Any] = json.loads((project.directory / "plan.json").read_text())
+    assert schema_errors("plan", plan) == []
     return run, plan, (project.directory / "plan.md").read_text()
 
 

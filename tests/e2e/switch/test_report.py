@@ -22,12 +22,23 @@ from lab import REPOSITORY, LabHost, nix_environment
 from lab import run as run_program
 from plays import SWITCH, deploy_play
 from project import PlaybookRun, Project
+from schemas import schema_errors
 
 ENABLED = {"ANSIBLE_CALLBACKS_ENABLED": "record,nixferry.deploy.report"}
 
 
+STATISTICS = ("-e", "nixferry_set_stats=true")
+
+
+def statistics(run: PlaybookRun) -> dict[str, Any]:
+    """What the next job of a workflow of AWX gets."""
+    found: dict[str, Any] = run.result("Set the statistics of the run")["ansible_stats"]["data"]["nixferry"]
+    return found
+
+
 def report(project: Project, name: str = "report.json") -> dict[str, Any]:
     found: dict[str, Any] = json.loads((project.directory / name).read_text())
+    assert schema_errors("status" if "status" in name else "report", found) == []
     return found
 
 
@@ -55,12 +66,13 @@ def test_one_run_with_every_outcome(web1: LabHost, web3: LabHost, project: Proje
     files = ("-e", "nixferry_report_html=out/report.html", "-e", "nixferry_report_junit=out/report.xml")
     of_status = ("-e", "nixferry_status_html=status.html", "-e", "nixferry_status_prometheus=status.prom")
     try:
-        run = project.run_named("nixferry.deploy.deploy", *arguments, *more, *files)
+        run = project.run_named("nixferry.deploy.deploy", *arguments, *more, *files, *STATISTICS)
         found = report(project, "out/report.json")
         status = project.run_named(
             "nixferry.deploy.status",
             *("--limit", "web1,web2,web3", "-e", "nixferry_status_file=status.json"),
             *of_status,
+            *STATISTICS,
         )
     finally:
         web3.power_on()
@@ -100,6 +112,8 @@ def test_one_run_with_every_outcome(web1: LabHost, web3: LabHost, project: Proje
     }
     verdicts = {name: (suite.get("failures"), suite.get("errors")) for name, suite in suites.items()}
     assert verdicts == {"web1": ("0", "0"), "web2": ("1", "0"), "web3": ("0", "1")}
+    told = {name: found[name] for name in ("result", "totals")}
+    assert statistics(run) == {**told, "outcomes": outcomes(found)}
     # The same three hosts in the table, which Ansible's recap follows all the same.
     assert status.return_code == 4
     table = shown(status, "FLEET")
@@ -118,6 +132,7 @@ def test_one_run_with_every_outcome(web1: LabHost, web3: LabHost, project: Proje
     assert fleet["hosts"]["web1"]["deployed"]["toplevel"] == web1.current_system()
     assert fleet["hosts"]["web2"]["deployed"] == {}
     assert "2 of 3 hosts need attention" in (project.directory / "status.html").read_text()
+    assert statistics(status)["outcomes"] == {"web1": "due", "web2": "ok", "web3": "broken"}
     metrics = (project.directory / "status.prom").read_text().splitlines()
     assert {'nixferry_host_up{host="web3"} 0', 'nixferry_host_reboot_required{host="web1"} 1'} <= set(metrics)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.status import PullStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.fleet import PULL, STATUS, FleetStatus
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan import Plan, PlannedHost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.run import BUILD, DEPLOY, RunReport
@@ -176,19 +177,28 @@ def a_status(said: str = "") -> dict[str, Any]:
     due = {"reboot_required": True, "reboot_reasons": ["kernel" + said]}
     fleet.task_ends(cache, STATUS, "ok", {**answer, **due})
     fleet.task_ends(kiosk, STATUS, "ok", answer)
-    pull = {
-        "now": int(BEGAN),
-        "installed": True,
-        "pulls": True,
-        "outcome": "rolled-back",
-        "message": "kiosk.service failed" + said,
-        "good_time": int(BEGAN) - 90000,
-        "serial": 41,
-        "issued": int(BEGAN) - 10000,
-        "pointer_age": 10000,
-        "channel": "stable" + said,
-        "quarantined": [path("c")],
-    }
+    pull = PullStatus(
+        now=int(BEGAN),
+        installed=True,
+        timer="active",
+        under_way=False,
+        outcome="rolled-back",
+        message="kiosk.service failed" + said,
+        time=int(BEGAN) - 60,
+        good_time=int(BEGAN) - 90000,
+        serial=41,
+        issued=int(BEGAN) - 10000,
+        expires=int(BEGAN) + 90000,
+        channel="stable" + said,
+        host="kiosk7",
+        wanted=path("c"),
+        current=path("b"),
+        activation="",
+        needs_reboot=False,
+        held="",
+        quarantined=(path("c"),),
+        version="1",
+    ).result()
     fleet.task_ends(kiosk, PULL, "ok", {"pull": pull})
     return fleet.report(BEGAN)
 
