@@ -143,6 +143,7 @@ test-unit-newest: venv-newest
 
 test-e2e: venv-test link lab-programs ## End-to-end tests: real Nix, real hosts in the lab (K=expression selects)
 	@$(TOOLS)/ensure-programs.sh podman || echo "Left out: the tests with hosts that podman runs."
+	@$(TOOLS)/ensure-programs.sh chromium || echo "Left out: the test of pages in a browser."
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(TOOLS)/run-tests.sh $(BIN)/python tests/e2e -m "not faults" $(PARALLEL_LABS) $(PYTEST_SELECTION)
 
 test-faults: venv-test link lab-programs ## Power cuts, killed guards and broken networks in the lab (K=expression selects)

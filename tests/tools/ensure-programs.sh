@@ -24,7 +24,7 @@ packages_of() {
     dot) echo "graphviz" ;;
     sfdisk) echo "fdisk" ;;
     qemu-img) echo "qemu-utils" ;;
-    git | shellcheck | podman | mtools) echo "$1" ;;
+    git | shellcheck | podman | mtools | chromium) echo "$1" ;;
     *)
         echo "ensure-programs.sh: no package is known for $1" >&2
         exit 2
