@@ -15,6 +15,8 @@ from .pages import page, tile
 from .text import cause, duration, short_path, short_revision
 
 _FINE, _ATTENTION, _BAD = ("good", "check"), ("warn", "clock"), ("bad", "cross")
+# Outcomes of a pull that ask for nothing (documented in nix_pull_status).
+_GOOD_PULLS = ("committed", "unchanged", "held", "waiting")
 _LOOKS = {OK: _FINE, DUE: _ATTENTION, BROKEN: _BAD}
 
 
@@ -102,11 +104,11 @@ def _pull(name: str, pull: Mapping[str, Any], now: float) -> dict[str, Any]:
     refused = bool(pull["quarantined"]) or not pull["pulls"]
     return {
         "name": name,
-        "channel": pull["channel"] or "",
+        "follows": " ".join(filter(None, (pull["channel"], pull["branch"], short_revision(pull["commit"])))),
         "serial": "" if pull["serial"] is None else str(pull["serial"]),
         "issued": "" if pull["pointer_age"] is None else f"{duration(pull['pointer_age'])} ago",
         "good": "" if not good else f"{duration(there - good)} ago",
-        "look": _ATTENTION if refused or pull["outcome"] not in ("committed", "unchanged") else _FINE,
+        "look": _ATTENTION if refused or pull["outcome"] not in _GOOD_PULLS else _FINE,
         "outcome": pull["outcome"] or "no run yet",
         "message": pull["message"] or "",
         "timer": "" if pull["pulls"] else "its timer is stopped",

@@ -198,6 +198,8 @@ def a_status(said: str = "") -> dict[str, Any]:
         held="",
         quarantined=(path("c"),),
         version="1",
+        branch="main",
+        commit="77d0e1b2" + "0" * 32,
     ).result()
     fleet.task_ends(kiosk, PULL, "ok", {"pull": pull})
     return fleet.report(BEGAN)

@@ -24,7 +24,7 @@ EXAMPLES: dict[str, list[dict[str, Any]]] = {
 
 
 def test_the_schemas_are_shipped() -> None:
-    assert sorted(SCHEMAS) == sorted(EXAMPLES)
+    assert set(EXAMPLES) <= set(SCHEMAS)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
