@@ -105,6 +105,10 @@ options:
     description: The RAM in MiB that the machine must have for that.
     type: int
     default: 1400
+  kexec_port:
+    description: The port of the installer that O(kexec) starts. It lets root in, with the keys of the old system.
+    type: int
+    default: 22
   nixos_anywhere:
     description: The program C(nixos-anywhere) on the controller.
     type: str

@@ -34,8 +34,11 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.ssh import (
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
+from .known_hosts import DEFAULT_PORT
+
 STEP = Step.START_INSTALLER
 TIMEOUT_NAME = "timeout_kexec"
+ARCHIVES = (".tar", ".tar.gz", ".tar.xz", ".tar.zst")
 # Settings of ssh that lead to the machine, by their names in the output of ssh -G.
 _PASSED_ON = {"proxyjump": "ProxyJump", "proxycommand": "ProxyCommand"}
 
@@ -48,7 +51,8 @@ class Kexec:
     image: str
     disko_script: str
     toplevel: str
-    port_after: int | None = None
+    port_after: int
+    """Where the installer listens."""
 
 
 def kexec_command(
@@ -66,11 +70,11 @@ def kexec_command(
         "local",
         "--kexec",
         kexec.image,
+        "--ssh-port",
+        port,
+        "--post-kexec-ssh-port",
+        str(kexec.port_after),
     ]
-    if port:
-        command += ["--ssh-port", port]
-    if kexec.port_after is not None:
-        command += ["--post-kexec-ssh-port", str(kexec.port_after)]
     if key_file:
         command += ["-i", key_file]
     for name, value in settings.items():
@@ -89,6 +93,13 @@ def _command_for(shell: RemoteShell, kexec: Kexec) -> list[str]:
             step=STEP,
             remedy="Log in with a key (ansible_ssh_private_key_file), or boot the machine from an installer. "
             "Nothing was changed.",
+        )
+    if not kexec.image.endswith(ARCHIVES):
+        raise NixferryError(
+            f"{kexec.image} does not end with one of {', '.join(ARCHIVES)}",
+            step=STEP,
+            remedy="nixos-anywhere tells by the name how to unpack the image. Nothing was changed.",
+            where=CONTROLLER,
         )
     for what, path in (
         ("the image", kexec.image),
@@ -110,7 +121,7 @@ def _command_for(shell: RemoteShell, kexec: Kexec) -> list[str]:
         kexec,
         user=shown["user"],
         address=shown["hostname"] or line[-1],
-        port=shown["port"],
+        port=shown["port"] or DEFAULT_PORT,
         key_file=str(Path(key).expanduser()) if key else "",
         settings={name: shown[word] for word, name in _PASSED_ON.items() if shown[word] not in ("", "none")},
     )

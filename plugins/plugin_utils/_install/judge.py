@@ -59,7 +59,8 @@ def _check_kexec(seen: Look, needs: Needs) -> None:
     if not needs.can_kexec:
         raise _unfit(
             f"the machine runs {seen.name or 'an unknown system'}, not an installer of NixOS",
-            "Boot the machine from an installer, or give `kexec`, the image that replaces the running system.",
+            "Boot the machine from an installer, or give `kexec`, the image that replaces the running system. If it is "
+            "a NixOS host to keep, deploy to it with the role nixos.",
         )
     if seen.secure_boot:
         raise _unfit(
@@ -93,9 +94,8 @@ def steps_left(seen: Look, *, formatted: str, toplevel: str) -> list[str]:
         return [REBOOT]
     if seen.state == LINUX:
         return [KEXEC, DISKS, SYSTEM, REBOOT]
-    left = [SYSTEM, REBOOT]
-    if seen.system_done == toplevel and seen.mounted:
-        left = [REBOOT]
-    if seen.disks_done != formatted or not seen.mounted:
-        left = [DISKS, SYSTEM, REBOOT]
-    return left
+    if seen.disks_done != formatted:
+        return [DISKS, SYSTEM, REBOOT]
+    if toplevel and seen.system_done == toplevel:
+        return [REBOOT]
+    return [SYSTEM, REBOOT] if seen.mounted else [DISKS, SYSTEM, REBOOT]

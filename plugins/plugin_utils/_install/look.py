@@ -199,7 +199,8 @@ def chosen_disks(
             )
         chosen[by_id[name].name] = (name, by_id[name])
     _check_script(seen, chosen, script=script, known=script_known)
-    begun = seen.disks_begun == identity(script, disks)
+    # What the script itself has begun with may be formatted again; once it has ended, there is something to lose.
+    begun = seen.disks_begun == identity(script, disks) and not seen.disks_done
     for name, disk in chosen.values():
         if seen.state == INSTALLER and disk.uses and not begun:
             raise NixferryError(

@@ -48,6 +48,7 @@ SPECIFICATION: dict[str, dict[str, Any]] = {
     "secure_boot": {"type": "bool", "default": False},
     "kexec": {"type": "path"},
     "kexec_memory_mib": {"type": "int", "default": KEXEC_MEMORY_MIB},
+    "kexec_port": {"type": "int", "default": 22},
     "nixos_anywhere": {"type": "str", "default": "nixos-anywhere"},
     "host_keys": {"type": "dict", "no_log": True},
     "host_key_types": {"type": "list", "elements": "str", "default": ["ed25519"], "no_log": False},

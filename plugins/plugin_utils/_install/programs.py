@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Answer, AnswerLost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     HostUnreachable,
@@ -21,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
+from .known_hosts import is_public_key
 from .look import PARTS, Disk, identity
 
 # Seconds beside the program itself: to look at the disks, to flush.
@@ -135,9 +137,25 @@ def install_system(
     return not answer.flag("unchanged")
 
 
-def leave_installer(shell: RemoteShell, toplevel: str, *, mount_point: str) -> tuple[str, tuple[str, ...]]:
-    """Let the machine reboot in a moment. Return what tells the installer's boot from others, and notes."""
-    settings = {"MOUNT_POINT": mount_point, "TOPLEVEL": toplevel}
+@dataclass(frozen=True)
+class Leaving:
+    """What the installer says at its end. ``boot`` tells its boot from others; empty if it was only asked."""
+
+    boot: str
+    host_keys: tuple[str, ...]
+    """The public host keys of the new system."""
+    notes: tuple[str, ...]
+
+
+def leave_installer(
+    shell: RemoteShell, toplevel: str, *, mount_point: str, ask_only: bool = False
+) -> Leaving:
+    """Let the machine reboot in a moment, or with ``ask_only`` ask for the host keys of the new system."""
+    settings = {
+        "MOUNT_POINT": mount_point,
+        "TOPLEVEL": toplevel,
+        "ASK_ONLY": "1" if ask_only else "",
+    }
     completed = shell.run(host_script(settings, (*PARTS, "install/leave.sh")), step=Step.BOOT_SYSTEM)
     answer = answer_of_script(
         "reboot",
@@ -148,7 +166,9 @@ def leave_installer(shell: RemoteShell, toplevel: str, *, mount_point: str) -> t
             "not_installed": "Run the installation again from its first step.",
         },
     )
-    boot = answer.text("boot")
-    if not boot:
-        raise NixferryError("the installer does not tell its boot", step=Step.BOOT_SYSTEM)
-    return boot, answer.all("note")
+    leaving = Leaving(answer.text("boot"), answer.all("host_key"), answer.all("note"))
+    if not ask_only and not leaving.boot:
+        raise answer.broken("it does not tell its boot")
+    if not leaving.host_keys or not all(map(is_public_key, leaving.host_keys)):
+        raise answer.broken("it does not tell the host keys of the new system")
+    return leaving

@@ -24,17 +24,19 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.contents 
 
 from .anywhere import Kexec, start_installer
 from .boot import Expected, confirm_system, wait_for_system
-from .files import HostKeys, PlacedFiles, declared_files, host_keys, place_files
+from .files import PlacedFiles, declared_files, host_keys, place_files
 from .hardware import keep_report, read_report
 from .judge import check_machine, steps_left
 from .known_hosts import host_names, known_hosts_file, write_known_hosts
-from .login import on_installer
+from .login import InstallerLogin, on_installer
 from .look import INSTALLED, INSTALLER, LINUX, MANAGED, Look, chosen_disks, devices_in, identity, look
 from .options import CHECK, DISKS, HARDWARE, KEXEC, REBOOT, SYSTEM, InstallOptions
 from .programs import format_disks, install_system, leave_installer
 from .secrets import place_secrets_below
 
 PAUSE_SECONDS = 3.0
+# The installer that kexec starts knows no other.
+KEXEC_USER = "root"
 AUTO = "auto"
 NO_FILE = "none"
 
@@ -63,16 +65,30 @@ class Installation:
     def found(self) -> Iterator[Look]:
         """Yield what the machine is, with the login that it answers to within the block.
 
-        The new system's login is tried first: a machine that is a host already must be left alone.
+        The new system's login is tried first: a machine that is a host already must be left alone. Then that of
+        ``login``, and that of an installer that kexec has started.
         """
-        if self.options.login.differs:
-            with contextlib.suppress(HostUnreachable):
-                seen = self.look()
-                if seen.state in (INSTALLED, MANAGED):
+        login = self.options.login
+        logins = [InstallerLogin(), login] if login.differs else [login]
+        started = replace(login, user=KEXEC_USER, port=self.options.given["kexec_port"])
+        if self.options.given["kexec"] and self.shell.is_ssh:
+            logins.append(started)
+        failed: HostUnreachable | None = None
+        for candidate in dict.fromkeys(logins):
+            with contextlib.ExitStack() as stack:
+                try:
+                    stack.enter_context(on_installer(self.shell, candidate))
+                    seen = self.look()
+                except HostUnreachable as error:
+                    # What the user has said of the installer matters more than the rest.
+                    if failed is None or candidate == login:
+                        failed = error
+                    continue
+                if candidate in (login, started) or seen.state in (INSTALLED, MANAGED):
                     yield seen
                     return
-        with on_installer(self.shell, self.options.login):
-            yield self.look()
+        assert failed is not None, "the login of the task has either answered or failed"
+        raise failed
 
     def look(self) -> Look:
         """Look at the machine with the present login."""
@@ -152,51 +168,45 @@ class Installation:
     def kexec(self) -> dict[str, Any]:
         """Start the installer in the memory of a machine that runs another Linux."""
         options = self.options
+        deadline = time.monotonic() + options.given["timeout_kexec"]
         with self.found() as seen:
             if seen.state != LINUX:
                 return {"changed": False}
             check_machine(seen, options.needs)
-            chosen_disks(
-                seen,
-                options.disks,
-                options.confirm,
-                script=options.script,
-                script_known=bool(seen.script_disk),
+            known = bool(devices_in(options.script))
+            chosen_disks(seen, options.disks, options.confirm, script=options.script, script_known=known)
+            if options.check_mode:
+                return {"changed": True}
+            kexec = Kexec(
+                options.given["nixos_anywhere"],
+                str(Path(options.directory, options.given["kexec"])),
+                options.script,
+                options.toplevel,
+                options.given["kexec_port"],
             )
-        if options.check_mode:
-            return {"changed": True}
-        deadline = time.monotonic() + options.given["timeout_kexec"]
-        kexec = Kexec(
-            options.given["nixos_anywhere"],
-            str(Path(options.directory, options.given["kexec"])),
-            options.script,
-            options.toplevel,
-            options.login.port,
-        )
-        # The system that runs now is that of the inventory's own login.
-        start_installer(self.shell, kexec, seconds=options.given["timeout_kexec"], progress=self.progress)
-        if self.shell.is_ssh:
-            self.shell.connection.reset()
+            start_installer(self.shell, kexec, seconds=options.given["timeout_kexec"], progress=self.progress)
+            if self.shell.is_ssh:
+                # It leads to the system that has gone.
+                self.shell.connection.reset()
         self._wait_for_installer(deadline)
         return {"changed": True}
 
     def _wait_for_installer(self, deadline: float) -> None:
+        self.progress.phase("waiting for the installer")
         while True:
             try:
-                with on_installer(self.shell, self.options.login):
-                    seen = self.look()
-                if seen.state == INSTALLER:
-                    return
-                said = f"it runs {seen.name}"
+                with self.found() as seen:
+                    if seen.state == INSTALLER:
+                        return
+                    said = f"it runs {seen.name or 'an unknown system'}"
             except HostUnreachable as error:
                 said = error.headline
             if time.monotonic() > deadline:
                 raise NixferryError(
                     f"the installer did not answer within timeout_kexec: {said}",
                     step=Step.START_INSTALLER,
-                    remedy="Look at the machine's console, and at `login`: the installer lets root in, on port 22, "
-                    "with the keys that the old system knew. The disks are unchanged; a reboot brings the old system "
-                    "back.",
+                    remedy="Look at the machine's console: the installer lets root in with the keys and the host keys "
+                    "that the old system had. The disks are unchanged; a reboot brings the old system back.",
                 )
             time.sleep(PAUSE_SECONDS)
 
@@ -332,21 +342,13 @@ class Installation:
         return result
 
     def _leave(self) -> tuple[Expected, tuple[str, ...]]:
-        keys, _files = host_keys(self.options.given)
-        # They are there already: only their public parts are read.
-        there = replace(keys, wanted=tuple((kind, "given") for kind, _how in keys.wanted))
-        public = place_files(
-            self.shell,
-            [],
-            {},
-            mount_point=self.options.mount_point,
-            keys=HostKeys(there.wanted, keys.directory),
-        ).host_keys
+        toplevel, mount_point = self.options.toplevel, self.options.mount_point
+        asked = leave_installer(self.shell, toplevel, mount_point=mount_point, ask_only=True)
         # Before the reboot: if the controller goes away now, the new system's key is known all the same.
-        self._know(public, replace=False)
+        self._know(asked.host_keys, replace=False)
         self.progress.phase("rebooting")
-        boot, notes = leave_installer(self.shell, self.options.toplevel, mount_point=self.options.mount_point)
-        return Expected(self.options.toplevel, boot, public), notes
+        left = leave_installer(self.shell, toplevel, mount_point=mount_point)
+        return Expected(toplevel, left.boot, asked.host_keys), left.notes
 
     def _know(self, keys: tuple[str, ...], *, replace: bool) -> None:
         """Put the new system's keys into known_hosts, by the names that the inventory's own login uses."""

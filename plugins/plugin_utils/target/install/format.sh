@@ -21,7 +21,8 @@ if is_recorded disks "$IDENTITY" && is_mounted "$MOUNT_POINT"; then
 fi
 read_text "$WORK/disks.begun"
 began=
-if [ "$TEXT" = "$IDENTITY" ]; then began=1; fi
+# Once it has ended, there is something to lose.
+if [ "$TEXT" = "$IDENTITY" ] && [ ! -e "$WORK/disks.done" ]; then began=1; fi
 
 # Disks may have got other names, and another administrator may be at work.
 check_each_seen() {

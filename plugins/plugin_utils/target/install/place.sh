@@ -37,7 +37,8 @@ place_file() { # OWNER MODE SOURCE PATH
     # Directories on the way are for all to pass; the file has its own mode.
     (umask 022 && mkdir -p "${placed_to%/*}") || error not_placed "the directory of $4 cannot be made"
     placed_new=${placed_to%/*}/.nixferry-$$
-    rm -f "$placed_new"
+    # Also what a run that was killed has left
+    rm -f "${placed_to%/*}"/.nixferry-*
     tail -c "+$placed_offset" "$NIXFERRY_RECEIVED" | head -c "$placed_size" >"$placed_new"
     if [ "$(wc -c <"$placed_new")" -ne "$placed_size" ] || ! chmod "$2" "$placed_new"; then
         rm -f "$placed_new"
@@ -90,13 +91,21 @@ place_keys() {
         key_public=$(ssh-keygen -y -P '' -f "$key_file" </dev/null) || error bad_key "$key_path is not a private key without a passphrase"
         { write "$key_file.pub.new" "$key_public" && chmod 0644 "$key_file.pub.new" &&
             mv -f "$key_file.pub.new" "$key_file.pub"; } || error not_placed "$key_path.pub cannot be written"
+        # A comment is not part of the key.
+        key_comment=${key_public#* * }
+        if [ "$key_comment" != "$key_public" ]; then key_public=${key_public%" $key_comment"}; fi
         say host_key "$key_public"
+        printf '%s\n' "$key_public" >>"$WORK/host_keys.new"
     done <<EOT
 $HOST_KEYS
 EOT
 }
 
 place_all
-place_keys
+if [ -n "$HOST_KEYS" ]; then
+    true >"$WORK/host_keys.new"
+    place_keys
+    mv -f "$WORK/host_keys.new" "$WORK/host_keys"
+fi
 if [ -n "$MOUNT_POINT" ]; then sync -f "$TARGET" 2>/dev/null || sync; fi
 answer_ends
