@@ -11,6 +11,7 @@ import re
 import shlex
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -45,10 +46,10 @@ CONTENT = {
 }
 ROLES = [yaml.safe_load(file.read_text()) for file in REPOSITORY.glob("roles/*/meta/argument_specs.yml")]
 OPTIONS = {
-    option
+    name: specification
     for role in ROLES
     for entry in role["argument_specs"].values()
-    for option in entry.get("options", {})
+    for name, specification in entry.get("options", {}).items()
 }
 # Playbooks and the callback of the report read variables of their own.
 READ_ELSEWHERE = {
@@ -129,6 +130,17 @@ def extra_variables(line: str) -> dict[str, object]:
     return found
 
 
+def fits(specification: dict[str, Any], value: object) -> bool:
+    """Whether an option takes a value of the command line, as far as its choices and its type tell."""
+    if "choices" in specification:
+        return value in specification["choices"]
+    if specification["type"] == "bool":
+        return value in ("true", "false", True, False)
+    if specification["type"] == "int":
+        return str(value).isdigit()
+    return specification["type"] not in ("dict", "list") or not isinstance(value, str)
+
+
 def test_the_pages_have_commands() -> None:
     assert len(commands()) > 100
     assert all(len(cells(page.read_text())) > 5 for page in NEWCOMERS)
@@ -141,8 +153,11 @@ def test_ansible_accepts_a_command_and_what_it_names_exists(page: str, line: str
         if isinstance(named, str) and named.startswith(OURS):
             assert (REPOSITORY / f"playbooks/{named.removeprefix(OURS)}.yml").exists(), f"{page}: {line}"
     if line.startswith("ansible-playbook"):
-        named_variables = {name for name in extra_variables(line) if OUR_VARIABLE.fullmatch(name)}
-        assert not named_variables - OPTIONS - READ_ELSEWHERE, f"{page}: {line}"
+        given = extra_variables(line)
+        named_variables = {name for name in given if OUR_VARIABLE.fullmatch(name)}
+        assert not named_variables - OPTIONS.keys() - READ_ELSEWHERE, f"{page}: {line}"
+        wrong = [name for name in named_variables & OPTIONS.keys() if not fits(OPTIONS[name], given[name])]
+        assert not wrong, f"{page}: {line}"
 
 
 @pytest.mark.parametrize("page", sorted(PAGES.glob("*.rst")), ids=lambda page: page.stem)
@@ -154,7 +169,7 @@ def test_content_of_the_collection_that_a_page_names_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", NEWCOMERS, ids=lambda page: page.stem)
 def test_variables_in_the_tables_for_newcomers_exist(page: Path) -> None:
     named = {word for literal in ours_in_tables(page) for word in OUR_VARIABLE.findall(literal)}
-    assert not named - OPTIONS - READ_ELSEWHERE
+    assert not named - OPTIONS.keys() - READ_ELSEWHERE
 
 
 @pytest.mark.parametrize("name", ["execution-environment.yml", "nix.conf"])
