@@ -29,6 +29,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LAB = REPOSITORY / "tests/lab"
 LAB_WORK = REPOSITORY / ".build/lab"
 GUEST = Path(__file__).parent / "guest"
+BOOT_LOADER = REPOSITORY / "tests/fixtures/mini-nixos/target"
 PROGRAMS = "/usr/local/lib/nixferry-vm"
 
 IMAGE_DEADLINE = 1200 * PATIENCE  # seconds until the image is there: packages are downloaded
@@ -100,13 +101,13 @@ class Machine:
         return Story(told, content.decode(errors="replace"))
 
 
-def image() -> str:
+def image(kind: str = "vm") -> str:
     """Make sure that an engine runs and that the image is there; return its name."""
     LAB_WORK.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "LAB_WORK_DIR": str(LAB_WORK), "LAB_PYTHON": sys.executable}
     run([str(LAB / "scripts/start-docker"), str(LAB_WORK)], environment=environment)
     made = subprocess.run(
-        [str(LAB / "scripts/build-image"), "vm", "trixie"],
+        [str(LAB / "scripts/build-image"), kind, "trixie"],
         env=environment,
         check=True,
         stdout=subprocess.PIPE,
@@ -117,31 +118,51 @@ def image() -> str:
 
 
 @contextmanager
-def machine(name: str, layout: str, scenario: str, directory: Path) -> Iterator[Machine]:
-    """Make a machine with a disk of that layout (tests/lab/images/vm/make-disk), whose guest acts by a scenario."""
+def machine(
+    name: str, layout: str, scenario: str, directory: Path, settings: tuple[str, ...] = ()
+) -> Iterator[Machine]:
+    """Make a machine with a disk of that layout (tests/lab/images/vm/make-disk), whose guest acts by a scenario.
+
+    ``settings`` are those of the programs that write boot entries (tests/fixtures/mini-nixos/target).
+    """
     tag = image()
     guest = directory / "guest"
     shutil.copytree(GUEST, guest)
     (guest / scenario).rename(guest / "scenario")
     parts = [part for part in GUARD_PARTS if part.startswith(("lib/", "boot/"))]
     (guest / "guard.sh").write_text("\n".join(map(target_text, parts)))
-    work = [f"--volume={directory}:/machine", "--network=none", "--label=nixferry.lab=vm"]
-    run(
-        [
-            "docker",
-            "run",
-            "--rm",
-            *work,
-            tag,
-            f"{PROGRAMS}/make-disk",
-            layout,
-            "/machine/guest",
-            "/machine/disk.raw",
-        ],
-        timeout=DISK_DEADLINE,
-    )
+    make_disk(tag, layout, directory, settings=settings)
     with emulated(name, directory, tag, uefi=layout != "grub-bios") as made:
         yield made
+
+
+def make_disk(
+    tag: str, layout: str, directory: Path, *, settings: tuple[str, ...] = (), host: str | None = None
+) -> None:
+    """Make ``disk.raw`` and ``variables.fd`` in ``directory`` of what is in its ``guest``.
+
+    ``host`` is the image whose files are the root, for a guest that is a host.
+    """
+    guest = directory / "guest"
+    for program in ("boot-functions", "install-boot-loader", "install-systemd-boot"):
+        text = (BOOT_LOADER / program).read_text().replace("@applets@/bin:", "")
+        text = text.replace("@bootFunctions@", '"${0%/*}/boot-functions"')
+        (guest / program).write_text(text.replace("@installSystemdBoot@", '"${0%/*}/install-systemd-boot"'))
+        (guest / program).chmod(0o755)
+    (guest / "boot-loader").write_text("".join(f"{line}\n" for line in settings))
+    work = [f"--volume={directory}:/machine", "--network=none", "--label=nixferry.lab=vm"]
+    command = ["docker", "run", "--rm", "--interactive", *work, tag, f"{PROGRAMS}/make-disk"]
+    command += [layout, "/machine/guest", "/machine/disk.raw"]
+    if host is None:
+        run(command, timeout=DISK_DEADLINE)
+        return
+    container = run(["docker", "create", "--label=nixferry.lab=vm", host]).stdout.strip()
+    try:
+        with subprocess.Popen(["docker", "export", container], stdout=subprocess.PIPE) as files:
+            subprocess.run(command, stdin=files.stdout, check=True, timeout=DISK_DEADLINE * PATIENCE)
+        assert files.returncode == 0
+    finally:
+        run(["docker", "rm", container])
 
 
 @contextmanager
