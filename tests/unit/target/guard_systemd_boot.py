@@ -32,8 +32,10 @@ def efi_variable(host: Host, name: str, content: bytes) -> None:
     path.write_bytes(b"\6\0\0\0" + content)
 
 
-def with_systemd_boot(host: Host, entries: dict[str, str], loader_conf: str) -> None:
-    efi_variable(host, "LoaderInfo", "systemd-boot 256.6".encode("utf-16-le"))
+def with_systemd_boot(
+    host: Host, entries: dict[str, str], loader_conf: str, *, version: str = "260.1-1"
+) -> None:
+    efi_variable(host, "LoaderInfo", f"systemd-boot {version}\0".encode("utf-16-le"))
     efi_variable(host, "LoaderFeatures", b"\x7f\0\0\0\0\0\0\0")
     for name, system in entries.items():
         path = host.directory / "boot/extended" / name

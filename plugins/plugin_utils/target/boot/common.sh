@@ -16,12 +16,14 @@ without_nul() { if [ -e "$1" ]; then tr -d '\000' <"$1"; fi; }
 # --- the file systems that a boot loader reads ----------------------------------------------------------------------
 
 # place_options TABLE PLACE: set OPTIONS to the mount options that a table of file systems (proc(5), fstab(5)) has for a
-# place; empty if it has none. A later mount hides an earlier one.
+# place; empty if it has none. A later mount hides an earlier one. Set ON_DEMAND if something waits to mount it (autofs), which
+# is itself nothing to write to.
 place_options() {
-    OPTIONS=''
+    OPTIONS='' ON_DEMAND=''
     [ -r "$1" ] || return 0
-    while read -r _ table_place _ table_options _; do
-        if [ "$table_place" = "$2" ]; then OPTIONS=$table_options; fi
+    while read -r _ table_place table_type table_options _; do
+        if [ "$table_place" != "$2" ]; then continue; fi
+        if [ "$table_type" = autofs ]; then ON_DEMAND=1; else OPTIONS=$table_options; fi
     done <"$1"
 }
 
@@ -39,9 +41,10 @@ boot_places_problem() {
             ,,) ;;
             *) continue ;;
         esac
+        mounts_on_demand=$ON_DEMAND
         place_options "$ROOT/etc/fstab" "$boot_place"
-        case ,$OPTIONS, in
-            ,, | *,noauto,*) ;;
+        case $mounts_on_demand,$OPTIONS, in
+            *,, | ,*,noauto,* | ,noauto,*) ;;
             *)
                 echo "$boot_place is not mounted, although /etc/fstab names it"
                 return

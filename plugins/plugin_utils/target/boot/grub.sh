@@ -81,3 +81,6 @@ grub_once() {
 }
 
 grub_forget() { grub-editenv "$ROOT$BOOT_DIRECTORY/grub/grubenv" unset next_entry; }
+
+# Its programs write over what they have left.
+grub_leftovers() { :; }

@@ -3,13 +3,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# The boot loader, as far as the guard needs it. Every driver below has the same six functions:
+# The boot loader, as far as the guard needs it. Every driver below has the same seven functions:
 #   NAME_override         print what chooses the boot default instead of what a system installs; nothing if nothing does
 #   NAME_problem          print why it cannot boot an entry just once; nothing if it can
 #   NAME_entry SYSTEM     print the name of the entry that boots SYSTEM; nothing without one
 #   NAME_default          print the system that boots by default; nothing if unknown
 #   NAME_once ENTRY       boot ENTRY at the next boot only
 #   NAME_forget           revoke NAME_once
+#   NAME_leftovers        print the files by which an installation that was cut off makes all later ones fail
 # Entries are found by the `init=` of their kernel command line, since their names have changed over the years.
 
 # Print the name of the driver; nothing for an unknown boot loader.
@@ -56,4 +57,15 @@ known_default() {
     done
 }
 boot_once() { "$(boot_loader)_once" "$1"; }
+
+# Remove what makes every installation fail, unless one is running.
+clear_boot_places() {
+    if [ -z "$KIND_HAS_BOOT_DEFAULT" ] || lock_is_held || ! LOADER=$(boot_loader) || [ -z "$LOADER" ]; then return 0; fi
+    "${LOADER}_leftovers" | while IFS= read -r leftover; do
+        if [ -f "$leftover" ] && rm -f "$leftover"; then
+            note "removed $leftover, left by an installation of the boot loader that was cut off"
+        fi
+    done
+}
+
 forget_boot_once() { "$(boot_loader)_forget"; }

@@ -12,6 +12,7 @@
 EFI_VARIABLES=/sys/firmware/efi/efivars
 LOADER_GUID=4a67b082-0a4c-41cf-b6c7-440b29bb8c4f
 ONE_SHOT_FEATURE=8      # the bit of LoaderFeatures for one-shot entries
+PREFERRED_SINCE=260     # the version of systemd-boot that knows preferred entries (systemd-boot-builder.py says so)
 
 efi_variable() { echo "$ROOT$EFI_VARIABLES/$1-$LOADER_GUID"; }
 
@@ -92,6 +93,14 @@ has_no_tries_left() {
     case $tries_stem in *+0 | *+0-*) is_counter "${tries_stem##*+}" ;; *) false ;; esac
 }
 
+# A host may boot by a systemd-boot that is older than its systems. An unknown version is taken for a new one.
+knows_preferred() {
+    loader_version=$(efi_text LoaderInfo)
+    loader_version=${loader_version#systemd-boot }
+    loader_version=${loader_version%%[!0-9]*}
+    [ -z "$loader_version" ] || [ "$loader_version" -ge "$PREFERRED_SINCE" ]
+}
+
 lower_case() { tr '[:upper:]' '[:lower:]'; }
 
 systemd_boot_entries() {
@@ -111,6 +120,7 @@ systemd_boot_entry() {
 choose_default() {
     CHOSEN=''
     for CHOSEN_BY in LoaderEntryPreferred preferred LoaderEntryDefault default; do
+        case $CHOSEN_BY in *referred) knows_preferred || continue ;; esac
         case $CHOSEN_BY in
             Loader*) chosen_pattern=$(efi_text "$CHOSEN_BY" | lower_case) ;;
             *) chosen_pattern=$(loader_setting "$CHOSEN_BY" | lower_case) ;;
@@ -152,3 +162,6 @@ systemd_boot_once() {
 }
 
 systemd_boot_forget() { bootctl set-oneshot ''; }
+
+# systemd-boot-builder.py makes this file anew, never opens one that exists, and renames it (write_loader_conf).
+systemd_boot_leftovers() { echo "$ROOT$(efi_partition)/loader/loader.tmp"; }

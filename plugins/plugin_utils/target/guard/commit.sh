@@ -57,6 +57,7 @@ commit() {
     OUTCOME=0
     if kind_has commit; then
         find_limit timeout_activation
+        clear_boot_places
         run_program_when_free "$LIMIT" commit
     fi
     if [ "$OUTCOME" = timeout ]; then

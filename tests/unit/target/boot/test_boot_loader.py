@@ -83,6 +83,16 @@ def with_menu(host: Host, text: str = GRUB_CFG, mount: str = "ext4 /dev/vda1") -
         ("/ ext4 rw", "/boot vfat defaults", "/boot is not mounted"),
         ("/ ext4 rw", "/efi vfat noauto,x-systemd.automount", ""),
         ("/ ext4 rw\n/efi vfat rw", "/efi vfat defaults", ""),
+        # On demand: mounted now, or the mount fails.
+        ("/boot autofs rw,fd=47\n/boot vfat rw", "/boot vfat noauto,x-systemd.automount", ""),
+        (
+            "/boot autofs rw,fd=47\n/boot vfat ro",
+            "/boot vfat x-systemd.automount",
+            "/boot is mounted read-only",
+        ),
+        ("/boot autofs rw,fd=47", "/boot vfat x-systemd.automount", "/boot is not mounted"),
+        ("/boot autofs rw,fd=47", "/boot vfat noauto,x-systemd.automount", "/boot is not mounted"),
+        ("/efi autofs rw,fd=47", "", ""),
         ("/ ext4 rw", "/boot.old vfat defaults", ""),
     ],
 )

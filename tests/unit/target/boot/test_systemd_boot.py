@@ -199,3 +199,35 @@ def test_systemd_boot_whose_variables_are_not_kept(host: Host) -> None:
     host.fault("bootctl")
     host.program("bootctl", BOOTCTL)
     assert call(host, "boot_once nixos-generation-8.conf")[0] != 0
+
+
+@EVERY_SHELL
+def test_what_makes_later_installations_fail_is_removed(host: Host) -> None:
+    """A power cut between the making of loader.tmp and its renaming; the file of the default stays."""
+    entries = {"loader/entries/nixos-generation-7.conf": OLD}
+    with_systemd_boot(host, entries, "default nixos-generation-7.conf\n")
+    loader = host.directory / "boot/efi/loader"
+    others = 'lock_is_held() { [ -e "$HOST/locked" ]; }; note() { echo "$1"; }'
+    clear = f"KIND_HAS_BOOT_DEFAULT=1; {others}; clear_boot_places"
+    assert call(host, clear) == (0, "")
+    (loader / "loader.tmp").write_text("timeout 5\n")
+    (host.directory / "locked").touch()
+    assert call(host, clear) == (0, "")
+    assert (loader / "loader.tmp").exists()
+    (host.directory / "locked").unlink()
+    status, output = call(host, clear)
+    assert status == 0
+    assert "loader/loader.tmp, left by an installation" in output
+    assert [path.name for path in loader.iterdir()] == ["loader.conf"]
+    assert answer(host, "boot_default") == OLD
+
+
+@EVERY_SHELL
+@pytest.mark.parametrize(
+    ("version", "default"), [("260", OLD), ("261.2-1~deb14u1", OLD), ("257.13-1~deb13u1", "")]
+)
+def test_an_old_loader_knows_no_preferred_entry(host: Host, version: str, default: str) -> None:
+    """Then the pattern counts, which both entries match."""
+    entries = {"loader/entries/nixos-0ld.conf": OLD, "loader/entries/nixos-n3w.conf": NEW}
+    with_systemd_boot(host, entries, "preferred nixos-0ld.conf\ndefault nixos-*\n", version=version)
+    assert answer(host, "boot_default") == default
