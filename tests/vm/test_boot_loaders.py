@@ -48,10 +48,10 @@ def tell(tmp_path: Path) -> Tell:
     [*((layout, ()) for layout in (*SYSTEMD_BOOT, *GRUB)), pytest.param(HASHED[0], HASHED[1:], id="hashed")],
 )
 def test_a_system_is_booted_once(tell: Tell, layout: str, settings: tuple[str, ...]) -> None:
-    """Whatever happens to it: a clean reboot, a panic, a power cut before it is booted, a crash."""
+    """Whatever happens to it: a power cut before it is booted, a crash, a panic. Six boots, 110 s of a processor."""
     story = tell(layout, "one-shot", *settings)
     # sys3 has no init, so that it cannot tell that it was booted: its panic lies between the third and the fourth.
-    assert story.systems() == ["sys1", "sys2", "sys1", "sys1", "sys2", "sys1", "sys1"], story.serial
+    assert story.systems() == ["sys1", "sys2", "sys1", "sys1", "sys1"], story.serial
     for boot, told in story.told.items():
         assert told["loader"] == ("grub" if layout in GRUB else "systemd_boot")
         assert told["default"] == "/lab/sys1"
@@ -62,7 +62,7 @@ def test_a_system_is_booted_once(tell: Tell, layout: str, settings: tuple[str, .
         "1>1" if layout in GRUB else r"nixos-[0-9a-f]{64}\.conf" if settings else r"nixos-generation-2\.conf"
     )
     assert re.fullmatch(marked, story.told[1]["marked_now"])
-    assert story.told[6]["marked_now"] == ""
+    assert story.told[4]["marked_now"] == ""
     panics = story.serial.count("Kernel panic")
     assert panics == 1, story.serial
 
@@ -70,7 +70,10 @@ def test_a_system_is_booted_once(tell: Tell, layout: str, settings: tuple[str, .
 @pytest.mark.takes_turns(TURNS, among="boot loaders")
 @pytest.mark.parametrize("layout", SYSTEMD_BOOT[:2])
 def test_what_boots_by_default_is_known(tell: Tell, layout: str) -> None:
-    """What the guard says is the default is what systemd-boot boots next, whatever chooses it."""
+    """What the guard says is the default is what systemd-boot boots next, whatever chooses it.
+
+    Six boots, 110 s of a processor.
+    """
     story = tell(layout, "systemd-boot")
     told = story.told
     assert told[1]["default_now"] == "/lab/sys2"

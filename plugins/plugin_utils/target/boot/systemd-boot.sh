@@ -16,9 +16,12 @@ PREFERRED_SINCE=260     # the version of systemd-boot that knows preferred entri
 
 efi_variable() { echo "$ROOT$EFI_VARIABLES/$1-$LOADER_GUID"; }
 
-# The directories of the entries and of the configuration: two partitions if there is an XBOOTLDR
-entry_partition() { bootctl --print-boot-path 2>/dev/null || echo "$BOOT_DIRECTORY"; }
-efi_partition() { bootctl --print-esp-path 2>/dev/null || echo "$BOOT_DIRECTORY"; }
+# Set ENTRY_PARTITION and EFI_PARTITION to the directories of the entries and of the configuration: two partitions if there is
+# an XBOOTLDR. Asking costs time: what is called from outside asks once, and the functions that it calls do not.
+find_partitions() {
+    ENTRY_PARTITION=$(bootctl --print-boot-path 2>/dev/null) || ENTRY_PARTITION=$BOOT_DIRECTORY
+    EFI_PARTITION=$(bootctl --print-esp-path 2>/dev/null) || EFI_PARTITION=$BOOT_DIRECTORY
+}
 
 # Is this an EFI host whose variables cannot be read?
 efi_is_hidden() {
@@ -35,15 +38,16 @@ efi_text() { efi_content "$1" | tr -d '\000'; }
 
 # loader_setting KEY: print the last value of a key in loader.conf
 loader_setting() {
-    [ -r "$ROOT$(efi_partition)/loader/loader.conf" ] || return 0
+    [ -r "$ROOT$EFI_PARTITION/loader/loader.conf" ] || return 0
     loader_value=''
     while read -r loader_key loader_rest; do
         if [ "$loader_key" = "$1" ]; then loader_value=$loader_rest; fi
-    done <"$ROOT$(efi_partition)/loader/loader.conf"
+    done <"$ROOT$EFI_PARTITION/loader/loader.conf"
     printf '%s\n' "$loader_value"
 }
 
 systemd_boot_override() {
+    find_partitions
     choose_default
     case $CHOSEN_BY in
         LoaderEntry*)
@@ -54,6 +58,8 @@ systemd_boot_override() {
 }
 
 systemd_boot_problem() {
+    find_partitions
+    choose_default
     if ! have bootctl; then
         echo "bootctl was not found"
     elif loader_features=$(efi_content LoaderFeatures | od -An -tu1 -N1) && [ -n "$loader_features" ] &&
@@ -61,9 +67,9 @@ systemd_boot_problem() {
         echo "its systemd-boot is too old to boot an entry just once (bootctl update)"
     elif grep -q " $EFI_VARIABLES [^ ]* ro[, ]" "$PROC/mounts" 2>/dev/null; then
         echo "its EFI variables are mounted read-only, so systemd-boot cannot be told to boot an entry just once"
-    elif [ ! -e "$ROOT$(efi_partition)/loader/loader.conf" ]; then
-        echo "there is no loader/loader.conf in $(efi_partition): its EFI system partition is not mounted"
-    elif [ -z "$(systemd_boot_default)" ]; then
+    elif [ ! -e "$ROOT$EFI_PARTITION/loader/loader.conf" ]; then
+        echo "there is no loader/loader.conf in $EFI_PARTITION: its EFI system partition is not mounted"
+    elif [ -z "$CHOSEN" ]; then
         echo "the default entry in loader.conf of systemd-boot could not be found"
     elif [ "$(menu_timeout)" = menu-force ]; then
         echo "its systemd-boot waits in its menu for a key (boot.loader.timeout), so after a crash the host would not come back"
@@ -104,12 +110,13 @@ knows_preferred() {
 lower_case() { tr '[:upper:]' '[:lower:]'; }
 
 systemd_boot_entries() {
-    for entry in "$ROOT$(entry_partition)"/loader/entries/*.conf "$ROOT$(entry_partition)"/EFI/Linux/*.efi; do
+    for entry in "$ROOT$ENTRY_PARTITION"/loader/entries/*.conf "$ROOT$ENTRY_PARTITION"/EFI/Linux/*.efi; do
         if [ -e "$entry" ]; then echo "$entry"; fi
     done
 }
 
 systemd_boot_entry() {
+    find_partitions
     systemd_boot_entries | while IFS= read -r entry; do
         if [ "$(init_of "$entry")" = "$1" ]; then entry_name "$entry"; fi
     done | tail -n 1
@@ -153,6 +160,7 @@ systems_of_entries() {
 }
 
 systemd_boot_default() {
+    find_partitions
     choose_default
     printf '%s\n' "$CHOSEN"
 }
@@ -164,4 +172,7 @@ systemd_boot_once() {
 systemd_boot_forget() { bootctl set-oneshot ''; }
 
 # systemd-boot-builder.py makes this file anew, never opens one that exists, and renames it (write_loader_conf).
-systemd_boot_leftovers() { echo "$ROOT$(efi_partition)/loader/loader.tmp"; }
+systemd_boot_leftovers() {
+    find_partitions
+    echo "$ROOT$EFI_PARTITION/loader/loader.tmp"
+}
