@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
@@ -59,14 +59,22 @@ class PackageChange:
 
 
 @dataclass(frozen=True)
+class UnitChanges:
+    """Names of systemd units whose store paths differ."""
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    changed: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ClosureDiff:
     """The difference between two closures; sizes in bytes."""
 
     changes: tuple[PackageChange, ...]
     size_before: int
     size_after: int
-    units: Mapping[str, tuple[str, ...]]
-    """Names of systemd units whose store paths are ``added``, ``removed`` or ``changed``."""
+    units: UnitChanges
 
     def text(self) -> str:
         """Return the changes, one per line, and a line with the sizes."""
@@ -90,7 +98,7 @@ class ClosureDiff:
             ],
             "size_before": self.size_before,
             "size_after": self.size_after,
-            "units": {word: list(names) for word, names in self.units.items()},
+            "units": {word: list(names) for word, names in asdict(self.units).items()},
         }
 
 
@@ -116,18 +124,18 @@ def _units(paths: Iterable[str]) -> dict[str, set[str]]:
     return units
 
 
-def diff_units(before: Iterable[str], after: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def diff_units(before: Iterable[str], after: Iterable[str]) -> UnitChanges:
     """Compare the systemd units in two closures of NixOS, given as store paths, by the names of the paths.
 
     A unit whose path differs is one that the activation may restart, reload or leave alone, as the unit says. Raises
     ``NixferryError`` for what is not a store path.
     """
     old, new = _units(before), _units(after)
-    return {
-        "added": tuple(sorted(new.keys() - old.keys())),
-        "removed": tuple(sorted(old.keys() - new.keys())),
-        "changed": tuple(sorted(name for name in old.keys() & new.keys() if old[name] != new[name])),
-    }
+    return UnitChanges(
+        added=tuple(sorted(new.keys() - old.keys())),
+        removed=tuple(sorted(old.keys() - new.keys())),
+        changed=tuple(sorted(name for name in old.keys() & new.keys() if old[name] != new[name])),
+    )
 
 
 def diff_closures(before: Mapping[str, int], after: Mapping[str, int]) -> ClosureDiff:
