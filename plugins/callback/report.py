@@ -46,6 +46,8 @@ from typing import Any, ClassVar
 from ansible import constants
 from ansible.plugins.callback import CallbackBase
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.closures import add_closures
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.fleet import (
     STATUS,
     FleetStatus,
@@ -185,6 +187,9 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]  # ansible-core ships 
         elif self.run.deploys:
             report = self.run.report(now, stats.failures)
             self._write_run(report)
+            # It takes a moment: what is known is written already.
+            if self._setting("html") and add_closures(report, Nix()):
+                self._write_run(report)
             self._show("NIXFERRY", summary_lines(report))
 
     def so_far(self) -> dict[str, Any]:

@@ -101,6 +101,8 @@ def test_one_run_with_every_outcome(web1: LabHost, web3: LabHost, project: Proje
     page = (project.directory / "out/report.html").read_text()
     for part in ("Rolled back", "Log of web2", "broken.service", "roll back", committed["new"]):
         assert part in page, part
+    assert "Closure differences" in page
+    assert committed["closure"]["packages"]
     steps = committed["steps"]
     assert [step["action"] for step in steps] == ["nix_build", "nix_deploy"]
     assert steps[0]["begin"] + steps[0]["seconds"] <= steps[1]["begin"] + 0.1
@@ -242,33 +244,37 @@ def test_no_host_is_reached(project: Project) -> None:
     assert "FLEET" not in unrelated.stdout
 
 
-def test_the_page_about_operations(web1: LabHost, project: Project) -> None:
-    """What it tells users to write works as it stands there; a summary is shown once, however it was enabled."""
-    page = (REPOSITORY / "docs/docsite/rst/operations.rst").read_text()
-    blocks = {
-        language: textwrap.dedent(text)
-        for language, text in re.findall(
-            r"^\.\. code-block:: (ini|shell|yaml)\n\n((?:   .*\n|\n)+)", page, re.M
-        )
-    }
-    project.run_playbook(blocks["yaml"], "--syntax-check").assert_ok()
+def blocks_of(page: str, language: str) -> list[str]:
+    text = (REPOSITORY / f"docs/docsite/rst/{page}.rst").read_text()
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:   .*\n|\n)+)", text, re.M)
+    return [textwrap.dedent(block) for block in found]
+
+
+def test_the_pages_about_operations_and_reports(web1: LabHost, project: Project) -> None:
+    """What they tell users to write works as it stands there; a summary is shown once, however it was enabled."""
+    project.run_playbook(blocks_of("operations", "yaml")[-1], "--syntax-check").assert_ok()
     project.describe_hosts({"web1": {"version": "2"}})
     lab = yaml.safe_load((project.directory / "inventory.yml").read_text())["lab"]
     away = dict(part.split("=") for part in AWAY.split())
     hosts = {"web1": lab["hosts"]["web1"], "gone1": away}
-    project.write("inventory.yml", json.dumps({"lab": {"hosts": hosts, "vars": lab["vars"]}}))
-    project.write("ansible.cfg", blocks["ini"])
-    variables = {"nixos_store_path": project.build("web1")}
-    project.write("deploy.yml", [{"import_playbook": "nixferry.deploy.deploy", "vars": variables}])
-    project.write("deploy.sh", blocks["shell"])
+    variables = {**lab["vars"], "nixos_store_path": project.build("web1")}
+    project.write("inventory.yml", json.dumps({"nixos": {"hosts": hosts, "vars": variables}}))
+    project.write("ansible.cfg", blocks_of("reports", "ini")[0])
+    project.write("deploy.yml", blocks_of("reports", "yaml")[-1])
+    project.write("deploy.sh", blocks_of("operations", "shell")[0])
     environment = {
         **nix_environment(),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".build/collections"),
         "ANSIBLE_CONFIG": str(project.directory / "ansible.cfg"),
+        "ANSIBLE_SHOW_CUSTOM_STATS": "1",
     }
     done = run_program(["sh", "deploy.sh"], environment=environment, directory=project.directory, timeout=120)
     assert "Some hosts were away; all others are deployed." in done.stdout
     assert done.stdout.count("NIXFERRY ***") == 1
     assert outcomes(report(project)) == {"web1": "committed", "gone1": "unreachable"}
+    assert "The deploy ended with unreachable." in done.stdout
+    assert '"gone1": "unreachable"' in done.stdout.partition("CUSTOM STATS")[2]
+    assert "Hosts unreachable" in (project.directory / "report.html").read_text()
+    assert ElementTree.parse(project.directory / "report.xml").getroot().get("errors") == "1"
     assert web1.http("/version") == (200, "2")
