@@ -73,8 +73,8 @@ options:
     description:
       - Seconds that services which the activation has started or restarted must run without a failure or a restart,
         before the new system can be confirmed. Services that still start or restart get up to five times as long.
-      - The login and the O(health_checks) go on meanwhile. Nothing is waited for if no such service runs, if V(0), or
-        with O(failed_units=ignore).
+      - The login and the O(health_checks) go on meanwhile. The guard does not wait if no such service runs, with
+        V(0), or with O(failed_units=ignore).
       - Needs systemd on the host.
     type: int
     default: 3
@@ -104,8 +104,8 @@ options:
   despite_pull:
     description:
       - Whether to activate a system on a host whose profile a pull agent keeps (M(nixferry.deploy.nix_pull_agent)).
-        Otherwise this is refused, unless the agent is held.
-      - At its next look the agent activates again what its pointer names.
+        Otherwise the guard refuses it, unless the agent is held.
+      - At its next run, the agent activates the system of its pointer again.
     type: bool
     default: false
   reboot_if_unreachable:

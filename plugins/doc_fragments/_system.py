@@ -39,8 +39,9 @@ options:
     default: ""
   expected:
     description:
-      - What the host must run and boot now, as a plan has seen it (P(nixferry.deploy.plan#lookup)). Otherwise it is
-        refused, unless O(force) is set. A host that already runs and boots the new system is left alone.
+      - What the host must run and boot now, as a plan records it (P(nixferry.deploy.plan#lookup)). Otherwise the
+        guard refuses the deploy, unless O(force) is set. A host that already runs and boots the new system is left
+        alone.
     type: dict
     suboptions:
       current:
