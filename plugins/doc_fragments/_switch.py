@@ -108,6 +108,13 @@ options:
       - At its next run, the agent activates the system of its pointer again.
     type: bool
     default: false
+  metrics_directory:
+    description:
+      - A directory on the host for metrics of the activation, in the format of node_exporter's textfile collector. The
+        guard writes them as root, also after a rollback without the controller.
+      - The default is C(/var/lib/prometheus/node-exporter) if the host has it. V(none) turns metrics off.
+      - Not with O(guard), which uses the default.
+    type: str
   reboot_if_unreachable:
     description:
       - Whether the host reboots, into the old system, if the controller cannot reach it even after the rollback.

@@ -195,7 +195,7 @@ class InstalledGuard(Guard):
 
 
 # Fields that callers of an installed guard may not set (see the table in target/lib/request.sh).
-FIXED_FIELDS = ("activate_command", "reboot_command", "variable")
+FIXED_FIELDS = ("activate_command", "reboot_command", "variable", "metrics_directory")
 # Free texts, of which an installed guard accepts only printable ASCII.
 _TEXTS = ("deployer", "reason")
 

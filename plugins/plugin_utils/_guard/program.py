@@ -50,6 +50,7 @@ GUARD_PARTS = (
     "boot/grub.sh",
     "boot/loader.sh",
     "guard/units.sh",
+    "guard/metrics.sh",
     "guard/end.sh",
     "guard/reboot.sh",
     "guard/roll_back.sh",

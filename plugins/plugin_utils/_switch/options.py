@@ -52,6 +52,7 @@ SWITCH_OPTIONS: dict[str, dict[str, Any]] = {
     "timeout_reboot": {"type": "int", "default": 600},
     "reboot_if_unreachable": {"type": "bool", "default": False},
     "despite_pull": {"type": "bool", "default": False},
+    "metrics_directory": {"type": "str"},
     "guard": {"type": "path"},
     "progress": PROGRESS_OPTION,
 }
@@ -202,6 +203,7 @@ def start_request(
         revision=revision,
         any_revision=bool(options.get("force", False)),
         despite_pull=bool(options.get("despite_pull", False)),
+        metrics_directory=_metrics_directory(str(options.get("metrics_directory") or "")),
         is_rollback=is_rollback,
         secrets=_secrets_of(options),
         expected_current=_expected(options, "current"),
@@ -249,6 +251,17 @@ def _settle(seconds: int) -> int:
     if not 0 <= seconds <= LONGEST_SETTLE:
         raise NixferryError(f"settle is {seconds}", step=STEP, remedy=f"Give 0 to {LONGEST_SETTLE} seconds.")
     return seconds
+
+
+def _metrics_directory(place: str) -> str:
+    """Read the option ``metrics_directory``. Raises ``NixferryError`` for what is neither `none` nor a path."""
+    if place not in ("", "none") and (_PROFILE.fullmatch(place) is None or place.startswith("~")):
+        raise NixferryError(
+            f"{place!r} is not a valid directory for metrics",
+            step=STEP,
+            remedy="Give an absolute path in metrics_directory, or `none`.",
+        )
+    return place
 
 
 def _secrets_of(options: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ end_activation() {
     if [ "$1:$KIND_CURRENT" = committed:profile ] && asked_for action test; then add_gc_root new "$TOPLEVEL"; fi
     if [ "$1" = committed ]; then forget_failed; fi
     enter_phase "$1"
+    write_metrics "$1"
     give_back_room "$DIR"
     if [ "$1" != failed ] && [ -d "$STATE/secrets" ]; then prune_sets; fi
     release_lock

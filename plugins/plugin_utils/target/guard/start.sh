@@ -145,7 +145,7 @@ record_activation() {
 write_record() { # FAILED_UNITS SERVICE_STATES
     for field in kind activate_command action specialisation \
         timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units ignored_units settle reboot \
-        reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback; do
+        reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback metrics_directory; do
         find_arg "$field"
         write "$DIR/request/$field" "$ARG" || return 1
     done

@@ -10,7 +10,7 @@
 #   lib/      this file, the answer to the controller, its request, who else could change a file, the clock, files,
 #             processes, claims, the service manager, the system as it is, the record of an activation, the deploy lock
 #   kinds/    what activates, commits and rolls back each kind of system (kind.sh says what a driver is)
-#   guard/    driver place gcroots deployed look program settle judge units end reboot roll_back commit boot_once engine: the way of
+#   guard/    driver place gcroots deployed look program settle judge units metrics end reboot roll_back commit boot_once engine: the way of
 #             an activation (engine.sh has the picture); status start probe verbs: the requests of the controller;
 #             installed: what a deployer with few privileges may not request
 #   secrets/  the secrets of an activation          boot/  what boots by default, what boots once

@@ -39,6 +39,7 @@ reboot_if_unreachable flag =
 roll_back_on_failure flag =
 force flag =
 despite_pull flag =
+metrics_directory planned -
 expected_current planned =
 expected_profile planned =
 deployer line printable
