@@ -88,7 +88,7 @@ class StartRequest:
     """Reboot into the old system when no login follows a roll back within ``timeout_confirm``. Also when
     a failed system was left running (``roll_back_on_failure`` false)."""
     metrics_directory: str = ""
-    """Where the guard leaves metrics of the activation; ``none``: nowhere; empty: where Debian's node_exporter looks."""
+    """Where the guard leaves metrics of the activation; ``none``: nowhere; empty: where Debian's collector looks."""
     deployer: str = ""
     """The deployer and the controller, for the record and for other deployers who find the lock taken."""
     deploy: str = ""
