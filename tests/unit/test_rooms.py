@@ -40,6 +40,7 @@ MAY_IMPORT = {
     "image": "core nix keys publish",
     "pull": "core host health keys guard",
     "report": "core nix keys",
+    "netboot": "core nix host health",
 }
 KNOW_ANSIBLE = ("ansible", "host", "health")
 

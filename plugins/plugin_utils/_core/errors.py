@@ -48,6 +48,8 @@ class Step(StrEnum):
     READ_POINTER = "read the pointer"
     READ_CACHE = "read the cache"
     PUBLISH = "publish"
+    MAKE_RELEASE = "make the release"
+    TRY_RELEASE = "try the release"
     COLLECT_GARBAGE = "collect garbage"
     MAKE_KEY = "make the key"
     MAKE_IMAGE = "make the image"
