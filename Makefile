@@ -56,7 +56,7 @@ help: ## Show this list
 # --- set-up -----------------------------------------------------------------------------------------------------
 
 setup: ## Install programs and Python packages that the other targets need
-	@$(TOOLS)/ensure-programs.sh python git ssh shellcheck nix docker busybox mmdebstrap mke2fs mtools sfdisk qemu-img
+	@$(TOOLS)/ensure-programs.sh python git ssh shellcheck nix docker busybox mmdebstrap mke2fs mksquashfs mtools sfdisk qemu-img
 	@$(MAKE) --no-print-directory --jobs 2 venv-test venv-newest link
 
 venv-demo:
@@ -154,7 +154,7 @@ test-vm: venv-test link lab-programs ## Boot loaders on real firmware, in emulat
 	@$(TOOLS)/run-tests.sh $(BIN)/python tests/vm $(PYTEST_SELECTION)
 
 lab-programs:
-	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap mke2fs mtools sfdisk qemu-img
+	@$(TOOLS)/ensure-programs.sh git ssh nix docker busybox mmdebstrap mke2fs mksquashfs mtools sfdisk qemu-img
 
 lab: venv-test link lab-programs ## Start the hosts of the lab, for experiments; "make clean" removes them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-playbook tests/lab/up.yml

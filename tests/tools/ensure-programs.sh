@@ -20,6 +20,7 @@ packages_of() {
     busybox) echo "busybox-static" ;;
     mmdebstrap) echo "mmdebstrap debian-archive-keyring" ;;
     mke2fs) echo "e2fsprogs" ;;
+    mksquashfs) echo "squashfs-tools" ;;
     ssh) echo "openssh-client" ;;
     dot) echo "graphviz" ;;
     sfdisk) echo "fdisk" ;;

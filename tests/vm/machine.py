@@ -102,7 +102,7 @@ class Machine:
 
 
 def image(kind: str = "vm") -> str:
-    """Make sure that an engine runs and that the image is there; return its name."""
+    """Make sure that an engine runs and that the image of a kind is there; return its name."""
     LAB_WORK.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "LAB_WORK_DIR": str(LAB_WORK), "LAB_PYTHON": sys.executable}
     run([str(LAB / "scripts/start-docker"), str(LAB_WORK)], environment=environment)
