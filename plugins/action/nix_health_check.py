@@ -16,7 +16,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks imp
     HEALTH_CHECKS_OPTION,
     parse_health_checks,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.task import check_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.task import (
+    check_host,
+    wait_for_login,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
@@ -30,6 +33,7 @@ class ActionModule(NixferryAction):
         "argument_spec": {
             "health_checks": HEALTH_CHECKS_OPTION,
             "title": {"type": "str", "choices": [str(title) for title in TITLES], "default": "health check"},
+            "login_timeout": {"type": "int", "default": 0},
             "progress": PROGRESS_OPTION,
         }
     }
@@ -37,6 +41,8 @@ class ActionModule(NixferryAction):
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:
         """Run the checks over the open connection."""
         checks = parse_health_checks(options["health_checks"])
+        if options["login_timeout"] > 0 and not self._task.check_mode:
+            wait_for_login(shell, progress, seconds=options["login_timeout"], title=Step(options["title"]))
         return check_host(
             checks, shell, progress, title=Step(options["title"]), check_mode=bool(self._task.check_mode)
         )

@@ -31,6 +31,13 @@ options:
     type: str
     choices: [health check, pre-deploy check]
     default: health check
+  login_timeout:
+    description:
+      - The seconds to wait until a login to the host succeeds, for a host that boots. Without one, the task fails.
+      - With V(0) there is one attempt, and the host is unreachable if it fails.
+      - A host that refuses the login is not asked again.
+    type: int
+    default: 0
 seealso:
   - module: nixferry.deploy.nix_switch
 author:

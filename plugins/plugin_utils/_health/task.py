@@ -11,7 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 from .checks import HealthCheck
@@ -19,6 +22,40 @@ from .run import run_health_checks
 
 UNCHANGED = "This task changed nothing."
 COMMAND = "command"
+LOGIN_POLL_SECONDS = 2.0
+
+
+def wait_for_login(
+    shell: RemoteShell,
+    progress: Progress,
+    *,
+    seconds: float,
+    title: Step,
+    sleep: Callable[[float], None] = time.sleep,
+    now: Callable[[], float] = time.monotonic,
+) -> None:
+    """Wait until a login to the host succeeds: it boots, and may refuse users until then.
+
+    Raises ``NixferryError`` after ``seconds``, or when the host refuses the login; never ``HostUnreachable``.
+    """
+    deadline = now() + seconds
+    progress.phase("waiting for a login")
+    while True:
+        try:
+            shell.run(":", step=title)
+            return
+        except HostUnreachable as error:
+            if now() >= deadline or not error.transient:
+                # Not the other type, for which Ansible skips a rescue.
+                raise NixferryError(
+                    f"no login to the host succeeded within {seconds:.0f} seconds (login_timeout): {error.cause}"
+                    if error.transient
+                    else error.cause,
+                    step=title,
+                    remedy=error.remedy or "Look at the console of the host.",
+                    output=error.output,
+                ) from None
+        sleep(LOGIN_POLL_SECONDS)
 
 
 def check_host(

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from local_shell import LocalShell, checks, option
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.task import check_host
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.task import check_host, wait_for_login
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
 
@@ -80,3 +83,49 @@ def test_check_mode_runs_no_command_and_says_so() -> None:
 def test_no_check_asks_nobody() -> None:
     result, scripts = check()
     assert (result["failed"], scripts) == (False, [])
+
+
+class Booting:
+    """A host that refuses so many logins before it takes one; it may refuse them for good."""
+
+    host = "web1"
+
+    def __init__(self, refusals: int, *, transient: bool = True) -> None:
+        self.refusals, self.transient, self.logins = refusals, transient, 0
+
+    def run(self, _script: str, *, step: Step) -> None:
+        self.logins += 1
+        if self.logins <= self.refusals:
+            raise HostUnreachable("Connection refused", step=step, transient=self.transient)
+
+
+def wait(host: Booting) -> None:
+    clock = iter(range(0, 1000, 10))
+    wait_for_login(
+        host,  # type: ignore[arg-type]
+        Progress(Silent(), prefix="web1", muted=True, mode="none"),
+        seconds=60,
+        title=Step.HEALTH_CHECK,
+        sleep=lambda _seconds: None,
+        now=lambda: float(next(clock, 1000)),
+    )
+
+
+def test_a_host_that_boots_is_waited_for() -> None:
+    host = Booting(3)
+    wait(host)
+    assert host.logins == 4
+
+
+def test_a_host_that_does_not_boot_fails_the_task() -> None:
+    """As unreachable, it would skip the rescue that goes back to the disk before."""
+    with pytest.raises(NixferryError, match=r"within 60 seconds .*Connection refused") as caught:
+        wait(Booting(1000))
+    assert not isinstance(caught.value, HostUnreachable)
+
+
+def test_a_login_that_is_refused_is_not_tried_again() -> None:
+    host = Booting(1000, transient=False)
+    with pytest.raises(NixferryError, match="Connection refused"):
+        wait(host)
+    assert host.logins == 1
