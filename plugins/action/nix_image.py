@@ -34,14 +34,17 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.send import
     send,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.task import (
+    DISK,
     FORMATS,
     RAW,
     ImageRequest,
     Made,
+    add_to_store,
     look,
     make,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.tools import STEP
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.variant import checked_variant
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import read_ssh_key
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
@@ -63,6 +66,7 @@ class ActionModule(NixferryAction):
             "build": BUILD_OPTION,
             "toplevel": {"type": "str"},
             "name": {"type": "str"},
+            "variant": {"type": "str", "default": DISK},
             "directory": {"type": "path", "required": True},
             "format": {"type": "str", "choices": list(FORMATS), "default": RAW},
             "esp_size": {"type": "int", "default": 512},
@@ -74,6 +78,7 @@ class ActionModule(NixferryAction):
             "sign_key": {"type": "path"},
             "secrets": {"type": "dict", "no_log": True},
             **FLEET_OPTIONS,
+            "store": {"type": "bool", "default": False},
             "to": {"type": "list", "elements": "str", "default": []},
             "netrc_file": {"type": "path"},
             "timeout": {"type": "int", "default": 7200},
@@ -92,7 +97,13 @@ class ActionModule(NixferryAction):
         build = options["build"]
         name = checked_name(options["name"] or self.subject)
         if build is not None and is_known_later(self.subject, build):
-            return {"failed": False, "changed": True, **facts(None, Path(options["directory"])), "sent": []}
+            return {
+                "failed": False,
+                "changed": True,
+                **facts(None, Path(options["directory"])),
+                "sent": [],
+                "store_path": None,
+            }
         toplevel = options["toplevel"] or built_toplevel(self.subject, build)
         layout = Layout(
             esp_size=options["esp_size"],
@@ -105,6 +116,7 @@ class ActionModule(NixferryAction):
         key = options["sign_key"]
         request = ImageRequest(
             name=name,
+            variant=checked_variant(options["variant"]),
             toplevel=parse_store_path(toplevel, step=STEP).path,
             revision=built_revision(self.subject, build)[0] if build is not None else "",
             directory=Path(self.controller_file(options["directory"])),
@@ -117,14 +129,23 @@ class ActionModule(NixferryAction):
         )
         netrc = self.controller_file(options["netrc_file"]) if options["netrc_file"] else None
         destinations = [open_destination(address, netrc_file=netrc) for address in options["to"]]
+        stored = None
         if self._task.check_mode:
             made = look(request)
         else:
             nix = Nix(on_event=progress.event, on_tick=progress.tick)
             made = make(request, nix, progress)
+            if options["store"] and made.manifest is not None:
+                stored = add_to_store(request, made.manifest, nix)
         sent = self._sent(destinations, request, made, progress)
         changed = made.changed or bool(sent)
-        result = {"failed": False, "changed": changed, **facts(made, request.directory), "sent": sent}
+        result = {
+            "failed": False,
+            "changed": changed,
+            **facts(made, request.directory),
+            "sent": sent,
+            "store_path": stored,
+        }
         if self._task.diff and changed:
             result["diff"] = diff(made, request, sent)
         return result

@@ -29,7 +29,7 @@ attributes:
   diff_mode:
     support: full
     details:
-      - Shows the toplevels, the formats and the checksums.
+      - Shows what the images are made from, and their checksums.
   platform:
     platforms: Linux
 options:
@@ -44,6 +44,15 @@ options:
   name:
     description: The name of the image. The default is the host's name in the inventory.
     type: str
+  variant:
+    description:
+      - V(disk) makes a disk image of the system.
+      - With any other name, O(build) or O(toplevel) is not a system, but what a variant of nixpkgs
+        (C(config.system.build.images.VARIANT), from NixOS 25.05 on) or a format of nixos-generators has built. Its one
+        image is taken as it is, and checksum, manifest and signature are made for it. Options of the disk have no
+        effect.
+    type: str
+    default: disk
   directory:
     description:
       - The directory of the images on the controller. A relative path is relative to the playbook.
@@ -128,6 +137,12 @@ options:
     description: Whether the evaluation of a flake in O(fleet) is impure.
     type: bool
     default: false
+  store:
+    description:
+      - Whether to add the image to the controller's store, as a directory with C(disk.FORMAT) and C(manifest.json).
+        M(nixferry.deploy.nix_copy) then copies it as any closure.
+    type: bool
+    default: false
   to:
     description:
       - Where to send the image and the files beside it. An absolute path of a directory, C(file://), or an address
@@ -199,15 +214,15 @@ size:
   returned: success
   type: int
 virtual_size:
-  description: The bytes of the disk.
+  description: The bytes of the disk; V(none) of another O(variant).
   returned: success
   type: int
 toplevel:
-  description: The toplevel in the image.
+  description: The toplevel in the image; V(none) of another O(variant).
   returned: success
   type: str
 system:
-  description: The platform of the system.
+  description: The platform of the system; V(none) of another O(variant).
   returned: success
   type: str
   sample: x86_64-linux
@@ -225,6 +240,10 @@ previous_image:
   type: str
 previous_toplevel:
   description: The toplevel in the image before the task; V(none) without one.
+  returned: success
+  type: str
+store_path:
+  description: With O(store), the store path of the image; V(none) in check mode.
   returned: success
   type: str
 sent:

@@ -43,7 +43,10 @@ _IMAGE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}")
 
 @dataclass(frozen=True)
 class Manifest:
-    """``wishes`` is all that decides the image. Sizes are in bytes; ``virtual_size`` is that of the disk."""
+    """``wishes`` is all that decides the image. Sizes are in bytes; ``virtual_size`` is that of the disk.
+
+    Of an image that a variant has built, system, toplevel and closure are not known: they are empty.
+    """
 
     name: str
     variant: str
@@ -66,8 +69,8 @@ class Manifest:
             "name": self.name,
             "variant": self.variant,
             "format": self.format,
-            "system": self.system,
-            "toplevel": self.toplevel,
+            "system": self.system or None,
+            "toplevel": self.toplevel or None,
             "revision": self.revision or None,
             "closure": {"paths": self.closure_paths, "narSize": self.closure_size},
             "image": {
@@ -113,8 +116,8 @@ def parse_manifest(text: str) -> Manifest | None:
             name=str(data["name"]),
             variant=str(data["variant"]),
             format=str(data["format"]),
-            system=str(data["system"]),
-            toplevel=str(data["toplevel"]),
+            system=str(data["system"] or ""),
+            toplevel=str(data["toplevel"] or ""),
             revision=str(data["revision"] or ""),
             closure_paths=int(data["closure"]["paths"]),
             closure_size=int(data["closure"]["narSize"]),

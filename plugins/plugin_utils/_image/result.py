@@ -23,19 +23,19 @@ def facts(made: Made | None, directory: Path) -> dict[str, Any]:
         "manifest": str(directory / manifest.file) if manifest else None,
         "sha256": manifest.sha256 if manifest else None,
         "size": manifest.size if manifest else None,
-        "virtual_size": manifest.virtual_size if manifest else None,
-        "toplevel": manifest.toplevel if manifest else None,
-        "system": manifest.system if manifest else None,
+        "virtual_size": (manifest.virtual_size or None) if manifest else None,
+        "toplevel": (manifest.toplevel or None) if manifest else None,
+        "system": (manifest.system or None) if manifest else None,
         "closure_paths": manifest.closure_paths if manifest else None,
         "closure_size": manifest.closure_size if manifest else None,
         "previous_image": str(directory / before.image) if before else None,
-        "previous_toplevel": before.toplevel if before else None,
+        "previous_toplevel": (before.toplevel or None) if before else None,
     }
 
 
 def diff(made: Made, request: ImageRequest, sent: Sequence[str]) -> dict[str, str]:
     """Return the difference that is shown."""
-    after = _lines(made.manifest) or f"toplevel {request.toplevel}\nformat {request.format}\n"
+    after = _lines(made.manifest) or f"variant {request.variant}\nfrom {request.toplevel}\n"
     news = "the signature is written\n" if made.signed else ""
     news += "".join(f"sent to {address}\n" for address in sent)
     return {
@@ -49,4 +49,5 @@ def diff(made: Made, request: ImageRequest, sent: Sequence[str]) -> dict[str, st
 def _lines(manifest: Manifest | None) -> str:
     if manifest is None:
         return ""
-    return f"toplevel {manifest.toplevel}\nformat {manifest.format}\nsha256 {manifest.sha256}\n"
+    source = manifest.toplevel or manifest.wishes.get("source")
+    return f"variant {manifest.variant}\nfrom {source}\nsha256 {manifest.sha256}\n"

@@ -34,7 +34,7 @@ def refuse_contents(tree: Path, contents: Mapping[str, bytes]) -> None:
     for file in _files(tree):
         for name in _found(file, wanted):
             raise NixferryError(
-                f"the secret {name} is in the system: /{file.relative_to(tree)}",
+                f"the secret {name} is in the system: /{file.relative_to(tree) if tree.is_dir() else file.name}",
                 step=STEP,
                 remedy="Remove it from the configuration, and replace the secret: it was in the Nix store, which every "
                 "user can read. No image was made.",
@@ -58,6 +58,8 @@ def _found(file: Path, wanted: Mapping[str, bytes]) -> Iterator[str]:
 
 
 def _files(tree: Path) -> Iterator[Path]:
+    if tree.is_file():
+        yield tree
     for directory, _names, files in os.walk(tree):
         for name in sorted(files):
             file = Path(directory, name)

@@ -17,6 +17,7 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.lock import wait_for_lock
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import (
     SshKey,
     sign_bytes,
@@ -40,6 +41,7 @@ from .manifest import (
 )
 from .tools import DISK_PROGRAMS, STEP, Tools
 from .tree import clean_up, stage
+from .variant import extension_of, find_image
 
 DISK = "disk"
 RAW, QCOW2 = FORMATS = ("raw", "qcow2")
@@ -52,7 +54,9 @@ class ImageRequest:
     """The image to make. ``timeout`` is that of the copy of the closure, in seconds."""
 
     name: str
+    variant: str
     toplevel: str
+    """The toplevel; with another variant than ``DISK`` the store path that it has built."""
     revision: str
     directory: Path
     format: str
@@ -66,6 +70,8 @@ class ImageRequest:
     @property
     def wishes(self) -> dict[str, Any]:
         """Return all that decides the image."""
+        if self.variant != DISK:
+            return {"recipe": RECIPE, "name": self.name, "variant": self.variant, "source": self.toplevel}
         return {
             "recipe": RECIPE,
             "name": self.name,
@@ -124,12 +130,15 @@ def _make(request: ImageRequest, nix: Nix, progress: Progress) -> Made:
             _sign(request, seen.manifest)
         return seen
     programs = [*DISK_PROGRAMS, *(["qemu-img"] if request.format == QCOW2 else [])]
-    tools = Tools(programs)
+    tools = Tools(programs if request.variant == DISK else ["cp"])
     for left in request.directory.glob(f".{request.name}.work-*"):
         clean_up(left)
     work = Path(tempfile.mkdtemp(prefix=f".{request.name}.work-", dir=request.directory))
     try:
-        manifest = _write(request, nix, tools, work, progress)
+        if request.variant == DISK:
+            manifest = _write(request, nix, tools, work, progress)
+        else:
+            manifest = _take(request, tools, work)
     finally:
         clean_up(work)
     return Made(manifest, seen.before, made=True, signed=request.key is not None)
@@ -167,11 +176,63 @@ def _write(request: ImageRequest, nix: Nix, tools: Tools, work: Path, progress: 
         sha256=sha256,
         wishes=request.wishes,
     )
-    _sync(disk)
-    disk.replace(request.directory / manifest.image)
-    describe(request, manifest)
+    _keep(request, disk, manifest)
     progress.line(f"{manifest.image}: {manifest.virtual_size // 2**20} MiB")
     return manifest
+
+
+def _take(request: ImageRequest, tools: Tools, work: Path) -> Manifest:
+    """Take the image that a variant has built."""
+    output = Path(request.toplevel)
+    source = find_image(output)
+    request.check_closure(source.parent if output.is_dir() else output)
+    image = work / "image"
+    tools.run(["cp", "--sparse=always", "--", str(source), str(image)], doing="the copy of the image")
+    image.chmod(0o644)
+    size, sha256, extension = image.stat().st_size, sha256_of(image), extension_of(source)
+    manifest = Manifest(
+        name=request.name,
+        variant=request.variant,
+        format=extension,
+        system="",
+        toplevel="",
+        revision=request.revision,
+        closure_paths=0,
+        closure_size=0,
+        image=image_name(request.name, sha256, extension),
+        size=size,
+        virtual_size=0,
+        sha256=sha256,
+        wishes=request.wishes,
+    )
+    _keep(request, image, manifest)
+    return manifest
+
+
+def _keep(request: ImageRequest, image: Path, manifest: Manifest) -> None:
+    """Give a finished image its name."""
+    _sync(image)
+    image.replace(request.directory / manifest.image)
+    describe(request, manifest)
+
+
+def add_to_store(request: ImageRequest, manifest: Manifest, nix: Nix) -> str:
+    """Add a directory with the image and its manifest to the controller's store; return the store path.
+
+    The image is in it as ``disk`` with the extension of its format. Raises ``NixferryError``.
+    """
+    with tempfile.TemporaryDirectory(prefix=f".{request.name}.store-", dir=request.directory) as name:
+        directory = Path(name)
+        (directory / f"disk.{manifest.format}").hardlink_to(request.directory / manifest.image)
+        (directory / "manifest.json").write_text(manifest.text())
+        directory.chmod(0o755)
+        added = nix.run(
+            ["nix", "store", "add-path", "--name", manifest.image, name],
+            step=STEP,
+            timeout=request.timeout,
+            deadline_name="the timeout for the image on its way into the store",
+        )
+    return parse_store_path(added.stdout.strip(), step=STEP).path
 
 
 def describe(request: ImageRequest, manifest: Manifest) -> None:

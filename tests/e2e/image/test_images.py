@@ -217,3 +217,42 @@ def test_a_killed_run_leaves_the_image_before(project: Project) -> None:
     assert after["previous_toplevel"] == before["toplevel"]
     assert not list(directory.glob(".web1.work-*")), "what the killed run has left is gone"
     run(["sha256sum", "--check", f"{Path(after['image']).name}.sha256"], directory=directory)
+
+
+def test_a_variant_is_taken_as_nix_has_built_it(project: Project) -> None:
+    project.write(
+        "flake/flake.nix",
+        """
+        {
+          outputs = _: {
+            nixosConfigurations.web1.config.system.build.images.qemu = derivation {
+              name = "nixos-image";
+              system = "x86_64-linux";
+              builder = "/bin/sh";
+              args = [ "-c" ''
+                /bin/mkdir -p $out/nix-support
+                echo image >$out/nixos-25.05.qcow2
+                echo file qcow2 $out/nixos-25.05.qcow2 >$out/nix-support/hydra-build-products
+              '' ];
+            };
+          };
+        }
+        """,
+    )
+    variables = {"nixos_flake": f"path:{project.directory}/flake", "image_variant": "qemu"}
+    play = [
+        {
+            "hosts": "all",
+            "gather_facts": False,
+            "roles": [{"role": "nixferry.deploy.image", "vars": variables}],
+        }
+    ]
+    made = project.run_playbook(play).assert_ok().result("nix_image")
+    assert made["image"].endswith(".qcow2")
+    assert Path(made["image"]).read_text() == "image\n"
+    manifest = json.loads(Path(made["manifest"]).read_text())
+    assert manifest["variant"] == "qemu"
+    assert manifest["toplevel"] is None
+    assert not project.run_playbook(play).assert_ok().result("nix_image")["changed"]
+    variables["image_variant"] = "amazon"
+    assert "images.amazon' not found: it has qemu" in str(project.run_playbook(play))
