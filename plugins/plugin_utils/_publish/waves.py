@@ -51,6 +51,24 @@ def split_waves(
     return [*split, rest]
 
 
+def wave_of(
+    number: int | None,
+    waves: Sequence[Sequence[str]],
+    hosts: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """Return the hosts of the wave that is published, None for all hosts, and those of later waves.
+
+    Raises ``NixferryError`` if there is no such wave, or one names what is not in the inventory.
+    """
+    if number is None:
+        return None, frozenset()
+    split = split_waves(waves, hosts, groups)
+    if not 0 <= number < len(split):
+        raise NixferryError(f"`wave` must be from 0 to {len(split) - 1}, not {number}", step=STEP)
+    return frozenset(split[number]), frozenset(host for wave in split[number + 1 :] for host in wave)
+
+
 @dataclass(frozen=True)
 class Revert:
     """One host that goes back: only if its pointer is still the one with the serial ``written``."""

@@ -14,6 +14,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.waves imp
     Revert,
     reverts_of,
     split_waves,
+    wave_of,
 )
 
 HOSTS = ["a", "b", "c", "d", "e"]
@@ -42,6 +43,16 @@ def test_hosts_by_wave(waves: list[list[str]], expected: list[list[str]]) -> Non
 def test_an_unknown_name_is_refused(item: str) -> None:
     with pytest.raises(NixferryError, match="not a valid name"):
         split_waves([[item]], HOSTS, GROUPS)
+
+
+def test_one_wave_and_those_after_it() -> None:
+    waves = [["a"], ["b", "c"]]
+    assert wave_of(None, waves, HOSTS, GROUPS) == (None, frozenset())
+    assert wave_of(0, waves, HOSTS, GROUPS) == ({"a"}, {"b", "c", "d", "e"})
+    assert wave_of(2, waves, HOSTS, GROUPS) == ({"d", "e"}, frozenset())
+    for number in (-1, 3):
+        with pytest.raises(NixferryError, match="from 0 to 2"):
+            wave_of(number, waves, HOSTS, GROUPS)
 
 
 def told(**changes: Any) -> dict[str, Any]:
