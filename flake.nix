@@ -62,6 +62,9 @@
     # The options `nixferry.pull`: the agent of the role pull_agent, for a host's own configuration.
     nixosModules.pull = { ... }: { imports = [ ./plugins/plugin_utils/nix/pull.nix ]; };
 
+    # The options `nixferry.cacheClient`: which binary caches Nix uses, as the role cache_client does it elsewhere.
+    nixosModules.cacheClient = { ... }: { imports = [ ./plugins/plugin_utils/nix/cache-client.nix ]; };
+
     # The option deployment.keys of NixOps, for NixOS: the secrets that nix_secrets places.
     nixosModules.keys = { ... }: { imports = [ ./plugins/plugin_utils/nix/keys.nix ]; };
   };
