@@ -32,6 +32,7 @@ PACKAGES: Mapping[str, str] = {
     "mcopy": "mtools",
     "qemu-img": "qemu-utils",
 }
+ROOM = "Make room there for twice the size of the closure, or name another `directory`."
 DISK_PROGRAMS = ("mke2fs", "debugfs", "dumpe2fs", "sfdisk", "mformat", "mmd", "mcopy")
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import sqlite3
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import closure
 
 from .boot import in_tree
-from .tools import STEP, STORE_TIME
+from .tools import ROOM, STEP, STORE_TIME
 
 PROFILES = "/nix/var/nix/profiles"
 DIRECTORIES = {
@@ -49,6 +50,7 @@ _SCRATCH = (
     "userpool2",
 )
 _BLOCK = 4096
+_FULL = re.compile(r"No space left on device|disk is full")
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,20 @@ def stage(nix: Nix, toplevel: str, tree: Path, *, timeout: float) -> Staged:
     """Copy the closure of ``toplevel`` below ``tree`` and make the rest of a root. Raises ``NixferryError``."""
     items = closure(nix, [toplevel], step=STEP)
     tree.mkdir(mode=0o755)
-    nix.run(
-        ["nix", "copy", "--no-check-sigs", "--to", f"local?root={tree}", toplevel],
-        step=STEP,
-        timeout=timeout,
-        deadline_name="the timeout for the copy of the closure",
-    )
+    try:
+        nix.run(
+            ["nix", "copy", "--no-check-sigs", "--to", f"local?root={tree}", toplevel],
+            step=STEP,
+            timeout=timeout,
+            deadline_name="the timeout for the copy of the closure",
+        )
+    except NixferryError as error:
+        if _FULL.search(error.cause):
+            # Nix's own store is on another disk.
+            raise error.with_(
+                cause=f"the disk of {tree.parent.parent} is full", remedy=ROOM, output=[error.cause]
+            ) from None
+        raise
     state = tree / "nix/var/nix"
     for name in _SCRATCH:
         place = state / name
