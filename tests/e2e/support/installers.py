@@ -83,7 +83,6 @@ echo "installation finished!"
 # The firmware: once there is a bootable disk it is what boots.
 _FIRMWARE = r"""#!/bin/sh
 set -eu
-if [ -e /lab/fault-boot ]; then . /lab/fault-boot; fi
 if [ -e /lab/disk/boot/grub/grub.cfg ] && [ ! -e /lab/booted ]; then
     rm -rf /nix /boot/grub
     mv /lab/disk/nix /nix
@@ -91,6 +90,8 @@ if [ -e /lab/disk/boot/grub/grub.cfg ] && [ ! -e /lab/booted ]; then
     cp -a /lab/disk/etc/ssh/. /etc/ssh/
     mkdir -p /var/lib
     cp -a /lab/disk/var/lib/. /var/lib/
+    # Of the new system's users, those that the container lacks.
+    for file in passwd group; do grep '^app:' "/lab/disk/etc/$file" >>"/etc/$file"; done
     for path in $(cat /lab/kept 2>/dev/null); do mkdir -p "${path%/*}"; cp -a "/lab/disk$path" "$path"; done
     printf 'ID=nixos\nPRETTY_NAME="the new system"\n' >/etc/os-release
     rm -f /usr/local/bin/nixos-install
@@ -98,7 +99,46 @@ if [ -e /lab/disk/boot/grub/grub.cfg ] && [ ! -e /lab/booted ]; then
 fi
 # The lab's own host key is not that of the new system.
 if [ -e /lab/booted ]; then unset LAB_AUTHORIZED_KEY; fi
+if [ -e /lab/fault-boot ]; then . /lab/fault-boot; fi
 exec /usr/local/lib/nixferry-lab/init.real
+"""
+
+# The options of the real program (src/nixos-anywhere.sh), and of its phases only the one that starts the installer.
+_ANYWHERE = r"""#!/bin/bash
+set -euo pipefail
+here=$(dirname "$0")
+printf '%s\n' "$@" >"$here/arguments"
+env >"$here/environment"
+abort() { echo "aborted: $*" >&2; exit 1; }
+sshArgs=(-o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no -o IdentitiesOnly=yes)
+phases='' store='' kexec='' target='' key='' after=22
+while [[ $# -gt 0 ]]; do
+    case $1 in
+    --target-host) target=$2; shift ;;
+    -i) key=$2; shift ;;
+    -p | --ssh-port) sshArgs+=(-p "$2"); shift ;;
+    --ssh-option) sshArgs+=(-o "$2"); shift ;;
+    -s | --store-paths) store="$(readlink -f "$2") $(readlink -f "$3")"; shift; shift ;;
+    --kexec) kexec=$2; shift ;;
+    --post-kexec-ssh-port) after=$2; shift ;;
+    --build-on) [[ $2 == auto || $2 == remote || $2 == local ]] || abort "Unknown mode: $2"; shift ;;
+    --phases) phases=$2; shift ;;
+    *) [[ -z $target ]] || { echo usage; exit 1; }; target=$1 ;;
+    esac
+    shift
+done
+[[ -n $target ]] || abort "ssh-host must be set"
+[[ -n $store ]] || abort "--flake or --store-paths must be set"
+for path in $store; do [[ -e $path ]] || abort "$path must be existing store-paths"; done
+[[ $phases == kexec ]] || abort "the test wants one phase, not $phases"
+[[ -f $kexec && -n $after ]] || abort "no image"
+echo "### Switching system into kexec ###"
+[[ ! -e $here/fault ]] || { echo "Kexec may have failed - check output above"; exit 1; }
+ssh -F none -i "$key" "${sshArgs[@]}" "$target" sh <<'SSH'
+mv /lab/nixos-install /usr/local/bin/nixos-install
+printf 'ID=nixos\nVARIANT_ID=installer\n' >/etc/os-release
+SSH
+echo "### Done! ###"
 """
 
 _SYSTEMS = r"""
@@ -173,7 +213,8 @@ class Installer:
             **variables,
         }
         named = {
-            name if name.startswith("nixos_") else f"install_{name}": value for name, value in given.items()
+            name if name.startswith(("nixos_", "install_")) else f"install_{name}": value
+            for name, value in given.items()
         }
         role = {"role": "nixferry.deploy.install", "vars": named}
         return [{"hosts": self.host.name, "gather_facts": False, "roles": [role]}]
@@ -187,6 +228,28 @@ class Installer:
         return self.project.run_playbook(
             task_play(self.host.name, "nix_install", {"step": step, **options}), *arguments
         )
+
+    def fault_of_boot(self, script: str) -> None:
+        """Let the machine run ``script`` when it boots next, after what its firmware does."""
+        self.host.execute(f"cat >{LAB}/fault-boot <<'END'\n{script}\nEND")
+
+    def runs_another_linux(self) -> None:
+        """Let the machine be one that runs another Linux, which kexec can replace."""
+        self.host.execute(
+            """
+            printf 'ID=debian\\nPRETTY_NAME="Debian 13"\\n' >/etc/os-release
+            mv /usr/local/bin/nixos-install /lab/nixos-install
+            printf '#!/bin/sh\\necho none\\n' >/usr/local/bin/systemd-detect-virt
+            printf '#!/bin/sh\\nexit 0\\n' >/usr/local/bin/cpio
+            chmod 0755 /usr/local/bin/systemd-detect-virt /usr/local/bin/cpio
+            """
+        )
+
+    def anywhere(self) -> str:
+        """Make a program for nixos-anywhere, which knows its options, and return its path."""
+        program = self.project.write("bin/nixos-anywhere", _ANYWHERE)
+        program.chmod(0o755)
+        return str(program)
 
     def formatted(self) -> int:
         """How often the disko script has run."""
