@@ -54,7 +54,12 @@ def items_of(result: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def log_of(result: Mapping[str, Any]) -> list[str]:
-    """Return the end of what the programs of a task said: ``log`` of a switch, ``output`` of any other task."""
+    """Return the end of what the programs of a task said: ``log`` of a switch, ``output`` of any other task.
+
+    Nothing with ``no_log``.
+    """
+    if "censored" in result:
+        return []
     for item in items_of(result):
         for key in ("log", "output"):
             lines = item.get(key)

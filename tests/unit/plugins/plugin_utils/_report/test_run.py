@@ -17,6 +17,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.run import
     SWITCHES,
     RunReport,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.steps import LOG_LINES
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.text import (
     WIDTH,
     duration,
@@ -355,6 +356,45 @@ def test_no_log() -> None:
     report = run.report(1010.0, ["b"])
     assert outcomes(report) == {"a": "hidden", "b": "failed"}
     assert report["hosts"]["b"]["message"] == "hidden by no_log"
+
+
+def test_the_log_is_that_of_a_host_that_failed_and_may_be_seen() -> None:
+    run = run_of("a", "b", "c", "d")
+    lines = [f"line {number}\x1b[31m" for number in range(LOG_LINES + 5)]
+    switch(run, "a", "rolled-back", log=lines)
+    switch(run, "b", "committed", log=["canary"])
+    end(run, "c", SWITCH, "failed", censored="hidden", log=["canary"])
+    end(
+        run,
+        "d",
+        COPY,
+        "failed",
+        failed=True,
+        msg="d: copy failed: disk full",
+        step="copy",
+        output=["no room"],
+    )
+    hosts = run.report(1010.0, ["a", "c", "d"])["hosts"]
+    assert len(hosts["a"]["log"]) == LOG_LINES
+    assert hosts["a"]["log"][-1] == f"line {LOG_LINES + 4}"
+    assert hosts["b"]["log"] == hosts["c"]["log"] == []
+    assert hosts["d"]["log"] == ["no room"]
+    assert [step["message"] for step in hosts["c"]["steps"]] == ["hidden by no_log"]
+    assert "canary" not in json_text(hosts)
+
+
+def test_steps_are_told_with_their_times() -> None:
+    run = run_of("a", "b")
+    run.began = 1000.0
+    end(run, "a", BUILD, hosts={"a": {"failed": False}, "b": {"failed": False}})
+    end(run, "a", "nixferry.deploy.nix_role_variables")
+    end(run, "a", "ansible.builtin.command")
+    end(run, "a", "ansible.builtin.command", "failed", msg="canary")
+    hosts = run.report(1010.0, ["a"])["hosts"]
+    told = [(step["action"], step["status"], step["begin"], step["seconds"]) for step in hosts["a"]["steps"]]
+    assert told == [("nix_build", "ok", 1.0, 2.0), ("", "failed", 1.0, 2.0)]
+    assert [step["action"] for step in hosts["b"]["steps"]] == ["nix_build"]
+    assert "canary" not in json_text(hosts)
 
 
 def test_a_refusal_is_a_failure_with_its_step() -> None:
