@@ -40,6 +40,7 @@ _FORMAT_REMEDIES = {
     "it has begun with may be formatted again.",
     "too_long": "Raise `timeout_disks`, or look what the script waits for, such as a passphrase: see `disk_keys`.",
     "killed": f"Look at the installer's memory (dmesg). {_AGAIN}",
+    "other_run": "Wait until it has ended, or agree with the other administrator. Nothing was changed.",
     "not_mounted": "Let disko mount the root file system where `mount_point` says.",
     "foreign_mount": "Look at the file systems of the configuration: the installation must be on the named disks only.",
     "in_memory": "Let the configuration have a file system on a disk for /nix.",
@@ -54,6 +55,7 @@ _SYSTEM_REMEDIES = {
     "too_long": f"Raise `timeout_install`. {_AGAIN}",
     "killed": f"Look at the installer's memory (dmesg). {_AGAIN}",
     "not_installed": "`output` has what nixos-install said. Look at the installer's store and disk.",
+    "other_run": "Wait until it has ended, or agree with the other administrator.",
     "no_owner": "Declare these users and groups in the configuration, or give numbers. They are looked up after the "
     "activation of the new system.",
     "not_owned": "Look at the file systems of the new system.",

@@ -47,7 +47,7 @@ check_each_seen() {
 
 if [ ! -x "$ROOT$SCRIPT" ] || [ -d "$ROOT$SCRIPT" ]; then error no_script "$SCRIPT is not a program on the machine"; fi
 if ! is_listened_to; then exit 1; fi
-program_place=$WORK/disks.program
+refuse_other_program disks "$IDENTITY"
 if ! is_under_way; then
     split_lines "$SEEN" check_each_seen
     rm -f "$WORK/disks.done" "$WORK/system.done"

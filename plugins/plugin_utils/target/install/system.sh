@@ -56,6 +56,7 @@ if is_recorded system "$TOPLEVEL" && [ "$(profile_target)" = "$TOPLEVEL" ]; then
     say unchanged 1
 else
     if ! is_listened_to; then exit 1; fi
+    refuse_other_program system "$TOPLEVEL"
     put "$WORK/system.begun" "$TOPLEVEL" || error no_room "$WORK cannot be written to"
     # Initial RAM disks with secrets are put together there.
     if [ ! -d "$TARGET/tmp" ]; then mkdir "$TARGET/tmp" && chmod 1777 "$TARGET/tmp"; fi

@@ -58,6 +58,16 @@ run_program() {
     CODE=$(cat "$program_place/code")
 }
 
+# refuse_other_program NAME IDENTITY: a program that another administrator has begun for something else must not be taken for
+# this one.
+refuse_other_program() {
+    program_place=$WORK/$1.program
+    read_text "$WORK/$1.begun"
+    if is_under_way && [ "$TEXT" != "$2" ]; then
+        error other_run "another installation is at work on this machine: $(listed "$TEXT")"
+    fi
+}
+
 begin_program() {
     (
         # shellcheck disable=SC2016 # the shell of the program expands it
