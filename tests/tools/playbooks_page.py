@@ -4,7 +4,7 @@
 
 """Write the page about the playbooks from the playbooks themselves: playbooks_page.py [--check]
 
-What a playbook reads, with its defaults, is found in its templates. docs/docsite/playbooks.yml says what it is for and
+What a playbook reads, with its defaults, is found in its templates. docs/docsite/meanings.yml says what it is for and
 what its variables mean. A variable that the one has and the other has not is an error. With --check nothing is written:
 exits with 1 if the page is not what it would be.
 """
@@ -25,7 +25,7 @@ from jinja2 import Environment, nodes
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLAYBOOKS = REPOSITORY / "playbooks"
-MEANINGS = REPOSITORY / "docs/docsite/playbooks.yml"
+MEANINGS = REPOSITORY / "docs/docsite/meanings.yml"
 PAGE_FILE = REPOSITORY / "docs/docsite/rst/playbooks.rst"
 NAMESPACE = "nixferry.deploy"
 # What every play has, set by Ansible or by the play itself.
@@ -40,7 +40,7 @@ HEAD = """..
   GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
   SPDX-License-Identifier: GPL-3.0-or-later
 
-.. Written by tests/tools/playbooks_page.py from playbooks/ and docs/docsite/playbooks.yml: change these, then run
+.. Written by tests/tools/playbooks_page.py from playbooks/ and docs/docsite/meanings.yml: change these, then run
    make pages.
 
 .. _{label}:
@@ -105,7 +105,7 @@ def role_options(role: str) -> Mapping[str, Mapping[str, Any]]:
 
 @cache
 def meanings() -> Mapping[str, Any]:
-    """Return what docs/docsite/playbooks.yml says."""
+    """Return what docs/docsite/meanings.yml says."""
     content: Mapping[str, Any] = yaml.safe_load(MEANINGS.read_text(encoding="utf-8"))
     return content
 
