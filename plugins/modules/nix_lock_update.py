@@ -62,11 +62,11 @@ options:
     default: updated
   min_age_days:
     description:
-      - How old a new revision must be. An input of a flake with a younger one, or with an input of its own that has
+      - How old a new revision must be. An input with a younger one, or of a flake with an input of its own that has
         one, stays as it is, and is named in RV(held).
       - The age is what the repository says. This protects from mistakes that other users find in time, not from an
         attacker.
-      - Not for niv and npins, whose files do not say how old a revision is.
+      - The files of niv and npins do not say how old a revision is. Its commit is fetched for that.
     type: int
     default: 0
   options:

@@ -38,7 +38,8 @@ class NivSources:
 
     def pins(self, file: LockFile) -> dict[str, Pin]:
         """Return the entries, in the order of the file."""
-        return {name: _pin(name, _checked(file, name, entry)) for name, entry in file.data().items()}
+        pins = {name: _pin(name, _checked(file, name, entry)) for name, entry in file.data().items()}
+        return self.sources.with_times(pins)
 
     def updated(self, file: LockFile, names: Sequence[str]) -> str:
         """Look up the branches, and download new revisions to hash them."""
@@ -48,6 +49,7 @@ class NivSources:
             revision = self.sources.head_of(_repository(entry), str(entry["branch"]))
             if revision == entry.get("rev"):
                 continue
+            self.sources.note_time(_repository(entry), str(entry["branch"]), revision)
             entry["rev"] = revision
             if entry.get("type") != "git":
                 url = _filled(name, entry)

@@ -39,7 +39,7 @@ class NpinsSources:
     def pins(self, file: LockFile) -> dict[str, Pin]:
         """Return the pins, in the order of the file."""
         _version, pins = _content(file, file.data())
-        return {name: _pin(name, pin) for name, pin in pins.items()}
+        return self.sources.with_times({name: _pin(name, pin) for name, pin in pins.items()})
 
     def updated(self, file: LockFile, names: Sequence[str]) -> str:
         """Look up the branches, and fetch new revisions to hash them."""
@@ -50,6 +50,7 @@ class NpinsSources:
             repository, branch = pin["repository"], str(pin["branch"])
             revision = self.sources.head_of(_repository(repository), branch)
             if revision != pin.get("revision"):
+                self.sources.note_time(_repository(repository), branch, revision)
                 submodules = bool(pin.get("submodules"))
                 url = None if submodules else _archive(repository, revision)
                 found = self._hash(url, repository, branch, revision, submodules=submodules, version=version)

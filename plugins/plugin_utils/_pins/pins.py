@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -171,19 +171,27 @@ def top_input(name: str) -> str:
     return name.partition("/")[0]
 
 
-def too_young(old: Mapping[str, Pin], new: Mapping[str, Pin], min_age: int, *, now: float) -> dict[str, str]:
-    """Return the inputs of the flake whose update brings a revision of less than ``min_age`` seconds, with the reason.
+def too_young(
+    old: Mapping[str, Pin],
+    new: Mapping[str, Pin],
+    min_age: int,
+    *,
+    now: float,
+    owner: Callable[[str], str] = top_input,
+) -> dict[str, str]:
+    """Return the pins whose update brings a revision of less than ``min_age`` seconds, with the reason.
 
-    An input counts with all its own inputs. The time of a revision is what its repository says.
+    ``owner`` says which one a pin belongs to: an input of a flake counts with all its own inputs. The time of a
+    revision is what its repository says.
     """
     found: dict[str, str] = {}
     for name, pin in new.items():
         if not min_age or old.get(name) == pin:
             continue
         if pin.time is None:
-            found[top_input(name)] = f"the time of the new revision of {name} is unknown"
+            found[owner(name)] = f"the time of the new revision of {name} is unknown"
         elif now - pin.time < min_age:
-            found[top_input(name)] = (
+            found[owner(name)] = (
                 f"the new revision of {name} is {max(0, int(now - pin.time)) // 3600} hours old"
             )
     return found

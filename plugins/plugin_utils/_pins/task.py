@@ -25,7 +25,6 @@ from .pins import (
     STEP,
     Format,
     LockFile,
-    Pin,
     chosen,
     pins_result,
     read_lock_file,
@@ -93,14 +92,8 @@ def run_lock_task(
         raise NixferryError(f"flake.nix is missing beside {path}", step=STEP)
     if name != "flake" and not path.exists():
         raise NixferryError(f"{path} does not exist", step=STEP)
-    if name != "flake" and request.min_age:
-        raise NixferryError(
-            f"the files of {name} do not say how old a revision is",
-            step=STEP,
-            remedy="Leave out `min_age_days`, which is for flake.lock.",
-        )
     deadline = None if request.timeout is None else time.monotonic() + request.timeout
-    known = _format(name, nix(path.parent), deadline)
+    known = _format(name, nix(path.parent), deadline, ages=request.min_age > 0)
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()
     with locked(f"pins-{digest}", state_directory(), waiting=waiting):
         file = read_lock_file(path)
@@ -115,9 +108,13 @@ def run_lock_task(
         if request.update and (names or name == "flake"):
             text = known.updated(file, names)
         new = known.pins(type(file)(path, text))
-        held = too_young(old, new, request.min_age, now=time.time()) if request.update else {}
+        # In a flake, the inputs of an input belong to it.
+        owner = top_input if name == "flake" else str
+        held = too_young(old, new, request.min_age, now=time.time(), owner=owner) if request.update else {}
         if held:
-            text, new = _without(held, known, file, old, new)
+            rest = sorted({owner(pin) for pin in new if old.get(pin) != new[pin]} - held.keys())
+            text = known.updated(file, rest) if rest else file.text
+            new = known.pins(LockFile(path, text))
         if name == "flake":
             chosen(new, request.inputs, update=False)
         changed = type(file)(path, text).data() != file.data()
@@ -140,15 +137,6 @@ def run_lock_task(
     }
 
 
-def _without(
-    held: Mapping[str, str], known: Format, file: LockFile, old: Mapping[str, Pin], new: Mapping[str, Pin]
-) -> tuple[str, dict[str, Pin]]:
-    """Return the text and the pins of an update that leaves the inputs in ``held`` as they are."""
-    rest = sorted({top_input(name) for name in new if old.get(name) != new[name]} - held.keys())
-    text = known.updated(file, rest) if rest else file.text
-    return text, known.pins(LockFile(file.path, text))
-
-
 def diff_of(result: Mapping[str, Any]) -> dict[str, str]:
     """Return the difference between the pins before and after, for Ansible."""
     header = str(result["path"])
@@ -167,8 +155,8 @@ def _format_of(path: Path) -> str:
     return "npins" if isinstance(data.get("pins"), dict) and "version" in data else "niv"
 
 
-def _format(name: str, nix: Nix, deadline: float | None) -> Format:
+def _format(name: str, nix: Nix, deadline: float | None, *, ages: bool) -> Format:
     if name == "flake":
         return FlakeLock(nix, deadline)
-    sources = Sources(nix, deadline)
+    sources = Sources(nix, deadline, ages)
     return NpinsSources(sources) if name == "npins" else NivSources(sources)

@@ -31,18 +31,18 @@ class Upstream:
         self.archives.mkdir()
         self._git("init", "--quiet", "--initial-branch=main")
 
-    def commit(self, version: int) -> str:
+    def commit(self, version: int, environment: dict[str, str] | None = None) -> str:
         (self.path / "flake.nix").write_text(f"{{ outputs = {{ self }}: {{ version = {version}; }}; }}")
         self._git("add", ".")
-        self._git("commit", "--quiet", f"--message={version}")
+        self._git("commit", "--quiet", f"--message={version}", environment=environment)
         revision = self._git("rev-parse", "HEAD").strip()
         archive = f"--output={self.archives}/{revision}.tar.gz"
         self._git("archive", "--format=tar.gz", "--prefix=upstream/", archive, "HEAD")
         return revision
 
-    def _git(self, *arguments: str) -> str:
+    def _git(self, *arguments: str, environment: dict[str, str] | None = None) -> str:
         identity = ("-c", "user.name=ann", "-c", "user.email=ann@example.org")
-        return run(["git", "-C", str(self.path), *identity, *arguments]).stdout
+        return run(["git", "-C", str(self.path), *identity, *arguments], environment=environment).stdout
 
 
 @pytest.fixture
@@ -268,3 +268,33 @@ def test_each_nix_updates_the_inputs_that_were_asked_for(each_controller: Projec
     assert not done.result("again")["changed"]
     assert "three" in done.result("unknown")["msg"]
     assert revisions(done.result("all")) == {"one": (second, second), "two": (first, second)}
+
+
+def test_young_revisions_of_niv_and_npins_wait(project: Project, upstream: Upstream) -> None:
+    """The files do not say how old a revision is: the commit does. One that waits does not hold up the others."""
+    first = upstream.commit(1)
+    aged = Upstream(project.directory / "aged")
+    old = aged.commit(1)
+    long_ago = {"GIT_AUTHOR_DATE": "2020-01-01T00:00:00Z", "GIT_COMMITTER_DATE": "2020-01-01T00:00:00Z"}
+    aged_second = aged.commit(2, environment=long_ago)
+    upstream.commit(2)
+
+    def niv(source: Upstream, revision: str) -> dict[str, str]:
+        return {"branch": "main", "repo": f"file://{source.path}", "rev": revision, "type": "git"}
+
+    def npins(source: Upstream, revision: str) -> dict[str, Any]:
+        repository = {"type": "Git", "url": f"file://{source.path}"}
+        pin = {"type": "Git", "repository": repository, "branch": "main", "submodules": False}
+        return {**pin, "revision": revision, "url": None, "hash": "old"}
+
+    pins = {"old/one": (aged, old), "young": (upstream, first)}
+    project.write("niv/nix/sources.json", json.dumps({name: niv(*pin) for name, pin in pins.items()}))
+    content = {"pins": {name: npins(*pin) for name, pin in pins.items()}, "version": 8}
+    project.write("npins/npins/sources.json", json.dumps(content))
+    done = update(project, cases=[{"path": path, "min_age_days": 2} for path in ("niv", "npins")])
+    for number in (0, 1):
+        result = done.result(f"case {number}")
+        assert result["changed"]
+        assert list(result["held"]) == ["young"]
+        assert "0 hours old" in result["held"]["young"]
+        assert revisions(result) == {"old/one": (old, aged_second), "young": (first, first)}

@@ -294,3 +294,54 @@ def test_the_playbook_by_environment_alone(fleet: Fleet, forge: ForgeServer) -> 
     assert fleet.pinned("update-pins") == good
     assert "| tool | 11 | 12 |" in (fleet.project.directory / "summary").read_text()
     assert forge.taken[0][0] == "POST"
+
+
+# The pins of other tools. A pure evaluation takes what has the name of a revision.
+PIN = {
+    "niv": ("nix/sources.json", "dependency.repo", "dependency.rev"),
+    "npins": ("npins/sources.json", "pins.dependency.repository.url", "pins.dependency.revision"),
+}
+
+
+def pins_of(tool: str, upstream: Path, revision: str) -> dict[str, Any]:
+    url = f"file://{upstream}"
+    if tool == "niv":
+        return {"dependency": {"branch": "main", "repo": url, "rev": revision, "type": "git"}}
+    repository = {"type": "Git", "url": url}
+    pin = {"type": "Git", "repository": repository, "branch": "main", "submodules": False, "url": None}
+    return {"pins": {"dependency": {**pin, "revision": revision, "hash": "old"}}, "version": 8}
+
+
+@pytest.mark.takes_turns(4)
+@pytest.mark.parametrize("tool", PIN)
+def test_the_pins_of_niv_and_npins_go_the_same_way(fleet: Fleet, tool: str) -> None:
+    place, url, revision = PIN[tool]
+    first = git(fleet.upstream, "rev-parse", "HEAD")
+    reads = (
+        f'dependency = ((import ((builtins.fetchGit {{ url = pins.{url}; rev = pins.{revision}; ref = "main"; }}) + '
+        '"/flake.nix")).outputs { self = null; }); '
+        f"pins = builtins.fromJSON (builtins.readFile ./{place}); "
+    )
+    text = FLAKE.replace('  inputs.dependency.url = "git+file://UPSTREAM";\n', "").replace(
+        "self, dependency", "self"
+    )
+    (fleet.checkout / "flake.nix").write_text(
+        text.replace("      version =", f"      {reads}\n      version =")
+    )
+    (fleet.checkout / "flake.lock").unlink()
+    (fleet.checkout / place).parent.mkdir()
+    (fleet.checkout / place).write_text(json.dumps(pins_of(tool, fleet.upstream, first)))
+    git(fleet.checkout, "add", ".")
+    git(fleet.checkout, "commit", "--quiet", f"--message={tool}")
+    git(fleet.checkout, "push", "--quiet", "origin", "main")
+    good = fleet.release(12)
+    young = fleet.update(format=tool, deliver="merge", min_age_days=1).assert_ok().result("result")
+    assert list(young["update_result"]["held"]) == ["dependency"]
+    merged = fleet.update(format=tool, deliver="merge").assert_ok().result("result")["update_result"]
+    assert merged["changed_hosts"] == ["web1", "web2"]
+    assert good in git(fleet.remote, "show", f"main:{place}")
+    fleet.release(13)
+    red = fleet.update(format=tool, deliver="merge")
+    assert red.return_code != 0
+    assert "not with 13" in red.stdout
+    assert good in git(fleet.remote, "show", f"main:{place}")
