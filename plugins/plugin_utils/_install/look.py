@@ -173,8 +173,28 @@ def check_disk_names(disks: Sequence[str], confirm: Sequence[str]) -> None:
         )
 
 
+def recorded_script(seen: Look) -> str:
+    """Return the disko script that an earlier run has begun with on this installer; empty without."""
+    return (seen.disks_done or seen.disks_begun).partition(" ")[0]
+
+
+def _foreign_uses(seen: Look, disk: Disk, disks: Sequence[str], mount_point: str) -> list[str]:
+    """Return what uses a disk, without what an earlier run of this installation has mounted."""
+    recorded = (seen.disks_begun or seen.disks_done).split(" ")[1:]
+    if seen.state != INSTALLER or recorded != sorted(disks):
+        return list(disk.uses)
+    own = ("swap", f"mounted on {mount_point}")
+    return [use for use in disk.uses if use not in own and not use.startswith(f"mounted on {mount_point}/")]
+
+
 def chosen_disks(
-    seen: Look, disks: Sequence[str], confirm: Sequence[str], *, script: str, script_known: bool
+    seen: Look,
+    disks: Sequence[str],
+    confirm: Sequence[str],
+    *,
+    script: str,
+    script_known: bool,
+    mount_point: str,
 ) -> list[tuple[str, Disk]]:
     """Return the named disks with their ids, if they may be formatted now. Raises ``NixferryError`` if not.
 
@@ -202,9 +222,10 @@ def chosen_disks(
     # What the script itself has begun with may be formatted again; once it has ended, there is something to lose.
     begun = seen.disks_begun == identity(script, disks) and not seen.disks_done
     for name, disk in chosen.values():
-        if seen.state == INSTALLER and disk.uses and not begun:
+        foreign = _foreign_uses(seen, disk, disks, mount_point)
+        if seen.state == INSTALLER and foreign:
             raise NixferryError(
-                f"{name} is in use: {', '.join(disk.uses)}",
+                f"{name} is in use: {', '.join(foreign)}",
                 step=STEP,
                 remedy=f"Unmount it on the installer, or name another disk. {NOTHING}",
             )

@@ -6,19 +6,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.run import copy_to_host
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    HostUnreachable,
-    RemoteShell,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.contents import read_contents
 
@@ -28,26 +23,18 @@ from .files import PlacedFiles, declared_files, host_keys, place_files
 from .hardware import keep_report, read_report
 from .judge import check_machine, steps_left
 from .known_hosts import host_names, known_hosts_file, write_known_hosts
-from .login import InstallerLogin, on_installer
-from .look import INSTALLED, INSTALLER, LINUX, MANAGED, Look, chosen_disks, devices_in, identity, look
+from .look import INSTALLED, LINUX, MANAGED, Look, devices_in, identity, recorded_script
 from .options import CHECK, DISKS, HARDWARE, KEXEC, REBOOT, SYSTEM, InstallOptions
 from .programs import format_disks, install_system, leave_installer
 from .secrets import place_secrets_below
+from .session import Session
 
-PAUSE_SECONDS = 3.0
-# The installer that kexec starts knows no other.
-KEXEC_USER = "root"
 AUTO = "auto"
 NO_FILE = "none"
 
 
-class Installation:
+class Installation(Session):
     """The steps for one machine."""
-
-    def __init__(self, shell: RemoteShell, options: InstallOptions, progress: Progress) -> None:
-        self.shell = shell
-        self.options = options
-        self.progress = progress
 
     def run(self) -> dict[str, Any]:
         """Run the step of the task, and return the task's result. Raises ``NixferryError``."""
@@ -61,59 +48,17 @@ class Installation:
         }
         return {"failed": False, **steps[self.options.given["step"]]()}
 
-    @contextlib.contextmanager
-    def found(self) -> Iterator[Look]:
-        """Yield what the machine is, with the login that it answers to within the block.
-
-        The new system's login is tried first: a machine that is a host already must be left alone. Then that of
-        ``login``, and that of an installer that kexec has started.
-        """
-        login = self.options.login
-        logins = [InstallerLogin(), login] if login.differs else [login]
-        started = replace(login, user=KEXEC_USER, port=self.options.given["kexec_port"])
-        if self.options.given["kexec"] and self.shell.is_ssh:
-            logins.append(started)
-        failed: HostUnreachable | None = None
-        for candidate in dict.fromkeys(logins):
-            with contextlib.ExitStack() as stack:
-                try:
-                    stack.enter_context(on_installer(self.shell, candidate))
-                    seen = self.look()
-                except HostUnreachable as error:
-                    # What the user has said of the installer matters more than the rest.
-                    if failed is None or candidate == login:
-                        failed = error
-                    continue
-                if candidate in (login, started) or seen.state in (INSTALLED, MANAGED):
-                    yield seen
-                    return
-        assert failed is not None, "the login of the task has either answered or failed"
-        raise failed
-
-    def look(self) -> Look:
-        """Look at the machine with the present login."""
-        options = self.options
-        return look(
-            self.shell,
-            mount_point=options.mount_point,
-            script=options.script,
-            devices=devices_in(options.script) if options.script else (),
-        )
-
-    @property
-    def formatted(self) -> str:
-        """What is recorded once the disks are formatted."""
-        return identity(self.options.script, self.options.disks)
-
     def check(self) -> dict[str, Any]:
         """Look whether the machine can be installed, and what is left to do."""
         options = self.options
         with self.found() as seen:
-            left = steps_left(seen, formatted=self.formatted, toplevel=options.toplevel)
+            # Before the build, what an earlier run has begun is taken for the same.
+            script = options.script or recorded_script(seen)
+            left = steps_left(seen, formatted=identity(script, options.disks), toplevel=options.toplevel)
             check_machine(seen, options.needs)
             if DISKS in left:
                 known = bool(options.script and devices_in(options.script)) or bool(seen.script_disk)
-                chosen_disks(seen, options.disks, options.confirm, script=options.script, script_known=known)
+                self.chosen(seen, script=script, known=known)
         result: dict[str, Any] = {
             "changed": False,
             "state": seen.state,
@@ -174,7 +119,7 @@ class Installation:
                 return {"changed": False}
             check_machine(seen, options.needs)
             known = bool(devices_in(options.script))
-            chosen_disks(seen, options.disks, options.confirm, script=options.script, script_known=known)
+            self.chosen(seen, script=options.script, known=known)
             if options.check_mode:
                 return {"changed": True}
             kexec = Kexec(
@@ -188,36 +133,8 @@ class Installation:
             if self.shell.is_ssh:
                 # It leads to the system that has gone.
                 self.shell.connection.reset()
-        self._wait_for_installer(deadline)
+        self.wait_for_installer(deadline)
         return {"changed": True}
-
-    def _wait_for_installer(self, deadline: float) -> None:
-        self.progress.phase("waiting for the installer")
-        while True:
-            try:
-                with self.found() as seen:
-                    if seen.state == INSTALLER:
-                        return
-                    said = f"it runs {seen.name or 'an unknown system'}"
-            except HostUnreachable as error:
-                said = error.headline
-            if time.monotonic() > deadline:
-                raise NixferryError(
-                    f"the installer did not answer within timeout_kexec: {said}",
-                    step=Step.START_INSTALLER,
-                    remedy="Look at the machine's console: the installer lets root in with the keys and the host keys "
-                    "that the old system had. The disks are unchanged; a reboot brings the old system back.",
-                )
-            time.sleep(PAUSE_SECONDS)
-
-    def _installer(self, seen: Look) -> None:
-        """Raise ``NixferryError`` unless the machine runs the installer."""
-        if seen.state != INSTALLER:
-            raise NixferryError(
-                f"the machine runs {seen.name or 'an unknown system'}, not an installer of NixOS",
-                step=Step.LOOK_AT_MACHINE,
-                remedy="Run the installation again from its first step. Nothing was changed.",
-            )
 
     def disks(self) -> dict[str, Any]:
         """Run the disko script."""
@@ -227,12 +144,12 @@ class Installation:
                 return {"changed": False}
             if options.check_mode:
                 return {"changed": DISKS in steps_left(seen, formatted=self.formatted, toplevel="")}
-            self._installer(seen)
+            self.check_installer(seen)
             if seen.disks_done == self.formatted and seen.mounted:
                 return {"changed": False}
             # Refuse before anything is copied, and again when the script is there.
             known = bool(devices_in(options.script))
-            chosen_disks(seen, options.disks, options.confirm, script=options.script, script_known=known)
+            self.chosen(seen, script=options.script, known=known)
             self.progress.phase("copying the disko script")
             copy_to_host(
                 self.shell,
@@ -243,9 +160,7 @@ class Installation:
                 diff_mode=False,
             )
             seen = self.look()
-            chosen = chosen_disks(
-                seen, options.disks, options.confirm, script=options.script, script_known=True
-            )
+            chosen = self.chosen(seen, script=options.script, known=True)
             keys = declared_files(options.given["disk_keys"] or {})
             if keys:
                 contents = read_contents(keys, options.read_file, directory=options.directory)
@@ -270,7 +185,7 @@ class Installation:
                 return {"changed": False, "host_keys": [], "placed": []}
             if options.check_mode:
                 return {"changed": True, "host_keys": [], "placed": []}
-            self._installer(seen)
+            self.check_installer(seen)
             if not seen.mounted or not seen.disks_done:
                 raise NixferryError(
                     f"the disks are not formatted, or nothing is mounted on {options.mount_point}",
@@ -324,7 +239,7 @@ class Installation:
                 # The controller went away while it waited.
                 expected = Expected(options.toplevel, seen.recorded("boot"), ())
             else:
-                self._installer(seen)
+                self.check_installer(seen)
                 expected, notes = self._leave()
         state = wait_for_system(
             self.shell, expected, seconds=options.given["timeout_reboot"], progress=self.progress

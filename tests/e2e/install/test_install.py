@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,13 @@ def test_an_interrupted_installation_goes_on(installer: Installer) -> None:
         wait_until(
             lambda: "installing the system" in running.so_far().stdout, deadline=90, what="it is followed"
         )
+
+        def connection_is_broken() -> bool:
+            with contextlib.suppress(AssertionError):
+                running.kill_ssh()
+            return "the connection broke" in running.so_far().stdout
+
+        wait_until(connection_is_broken, deadline=60, what="the connection breaks while it follows")
         host.execute(f"touch {LAB}/go-on")
         running.finish(300).assert_ok()
     assert host.ask(f"wc -l <{LAB}/nixos-install.log") == "2"

@@ -20,9 +20,19 @@ if is_recorded disks "$IDENTITY" && is_mounted "$MOUNT_POINT"; then
     answer_ends
 fi
 read_text "$WORK/disks.begun"
-began=
+began='' earlier=$TEXT
 # Once it has ended, there is something to lose.
 if [ "$TEXT" = "$IDENTITY" ] && [ ! -e "$WORK/disks.done" ]; then began=1; fi
+
+# Print what uses the disk, without what an earlier run of an installation has mounted.
+foreign_uses() { # NAME
+    disk_uses "$1" | while IFS= read -r foreign_use; do
+        if [ -n "$earlier" ]; then
+            case $foreign_use in swap | "mounted on $MOUNT_POINT" | "mounted on $MOUNT_POINT/"*) continue ;; esac
+        fi
+        printf '%s\n' "$foreign_use"
+    done
+}
 
 # Disks may have got other names, and another administrator may be at work.
 check_each_seen() {
@@ -35,9 +45,10 @@ check_each_seen() {
         if [ "$seen_device" != "$ROOT/dev/$seen_name" ] || ! is_device "$seen_device"; then
             error other_disk "$seen_id is not $seen_name any more"
         fi
+        seen_uses=$(foreign_uses "$seen_name")
+        if [ -n "$seen_uses" ]; then error in_use "$seen_id is in use: $(listed "$seen_uses")"; fi
         # What the script itself has begun with, it may begin with again.
         if [ -n "$began" ]; then continue; fi
-        if [ -n "$(disk_uses "$seen_name")" ]; then error in_use "$seen_id is in use: $(listed "$(disk_uses "$seen_name")")"; fi
         find_content "$seen_name"
         if [ "$CONTENT" != "$seen_content" ]; then
             error other_content "$seen_id now has ${CONTENT:-nothing} on it, and had ${seen_content:-nothing}"

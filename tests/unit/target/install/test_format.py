@@ -98,6 +98,14 @@ def test_a_disk_that_was_mounted_since_is_not_touched(machine: Formatted) -> Non
     assert "is in use: mounted on /srv" in machine.refused(seen)
 
 
+def test_what_an_earlier_run_has_mounted_is_no_use_of_others(machine: Formatted) -> None:
+    machine.work.mkdir(parents=True)
+    (machine.work / "disks.begun").write_text("/nix/store/other x\n")
+    seen = machine.seen("sda")
+    machine.mounts("20 1 8:0 / /mnt/boot rw - ext4 /dev/sda rw\n21 1 8:0 / /mnt2 rw - ext4 /dev/sda rw\n")
+    assert machine.refused(seen).endswith("is in use: mounted on /mnt2")
+
+
 def test_another_installation_is_not_taken_for_this_one(machine: Formatted) -> None:
     machine.under_way("disks", identity("/nix/store/other", [DISK]))
     assert "another installation is at work on this machine: /nix/store/other" in machine.refused()

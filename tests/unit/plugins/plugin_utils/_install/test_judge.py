@@ -51,7 +51,8 @@ NEEDS = Needs("x86_64-linux", can_kexec=False, kexec_memory_mib=1400, secure_boo
 
 
 def chosen(seen: Look, disks: list[str], confirm: list[str], *, known: bool = True) -> list[str]:
-    return [name for name, _disk in chosen_disks(seen, disks, confirm, script=SCRIPT, script_known=known)]
+    found = chosen_disks(seen, disks, confirm, script=SCRIPT, script_known=known, mount_point="/mnt")
+    return [name for name, _disk in found]
 
 
 def test_an_empty_disk_needs_its_name_only() -> None:
@@ -114,6 +115,27 @@ def test_what_the_script_has_begun_with_may_be_formatted_again_until_it_has_ende
     ):
         with pytest.raises(NixferryError, match="is not empty"):
             chosen(other, [A], [])
+
+
+def test_what_an_earlier_run_has_mounted_is_no_use_of_others() -> None:
+    mounted = replace(EMPTY, content="ext4", uses=("mounted on /mnt", "mounted on /mnt/boot", "swap"))
+    other_script = identity("/nix/store/other", [A])
+    seen = replace(
+        INSTALLER, disks=(mounted,), disks_begun=other_script, disks_done=other_script, mounted=True
+    )
+    # It is data all the same.
+    with pytest.raises(NixferryError, match="is not empty"):
+        chosen(seen, [A], [])
+    assert chosen(seen, [A], [A]) == [A]
+    # The same script has not ended.
+    begun = replace(seen, disks_begun=identity(SCRIPT, [A]), disks_done="")
+    assert chosen(begun, [A], []) == [A]
+    for use in ("mounted on /", "mounted on /mnt2"):
+        with pytest.raises(NixferryError, match=f"is in use: {use}"):
+            chosen(replace(begun, disks=(replace(mounted, uses=(*mounted.uses, use)),)), [A], [A])
+    # Without such a record it may be anything.
+    with pytest.raises(NixferryError, match="is in use: mounted on /mnt, mounted on /mnt/boot, swap"):
+        chosen(replace(seen, disks_begun="", disks_done=""), [A], [A])
 
 
 @pytest.mark.parametrize(
