@@ -95,6 +95,17 @@ def test_the_disko_script_is_that_of_the_configuration(done: Performance) -> Non
     assert source("given") == {"store_path": "/nix/store/y"}
 
 
+def test_a_source_without_a_disko_script_is_refused(stage: Stage) -> None:
+    hosts = {
+        "fleet": machine(["disks"], nixos_fleet="hive.nix"),
+        "named": machine(["disks"], nixos_fleet="hive.nix", install_disko={"store_path": "/nix/store/y"}),
+    }
+    done = stage.run([{"hosts": "all", "roles": ["nixferry.deploy.install"]}], hosts)
+    assert done.failed == {"fleet"}
+    assert "Name it in install_disko" in done.output
+    assert steps(done, "fleet") == [LOOK]
+
+
 def test_what_is_destroyed_is_said_in_every_step_that_looks_at_disks(stage: Stage) -> None:
     given = {"install_disks": ["/dev/disk/by-id/a"], "install_confirm": ["/dev/disk/by-id/a"]}
     hosts = {"new": machine(["kexec", "disks", "system", "reboot"], install_kexec="image.tar", **given)}
