@@ -6,11 +6,16 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from stage import Performance, Stage
 
+PAGE = Path(__file__).parents[3] / "docs/docsite/rst/images.rst"
 EXCHANGE = "Exchange the disk of the machine"
 PROOF = "Log in to the machine, and run the health checks"
 BEFORE = [
@@ -102,3 +107,26 @@ def test_a_variant_is_an_attribute_of_the_system(stage: Stage) -> None:
         "short": f".#nixosConfigurations.a.{variant}",
         "file": f"{{host}}.{variant}",
     }
+
+
+def test_the_plays_of_the_page_are_plays(stage: Stage) -> None:
+    blocks = re.findall(r"^\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)", PAGE.read_text(), re.M)
+    plays = [
+        play
+        for block in map(yaml.safe_load, map(textwrap.dedent, blocks))
+        if isinstance(block, list)
+        for play in block
+        if "hosts" in play
+    ]
+    assert [play["name"] for play in plays] == ["Make images", "Replace machines by their images"]
+    built = {"answers": {"nix_build": {"toplevel": "/nix/store/x"}, "Make the image": STORED}}
+    hosts = {
+        "web1": {**built, "group": "nixos"},
+        "vm1": {**built, "group": "machines"},
+        "hv1": {"group": "hypervisors"},
+    }
+    done = stage.run(plays, hosts)
+    assert done.return_code == 0, done.output
+    assert steps(done, "web1") == ["Make the image"]
+    assert steps(done, "vm1") == BEFORE
+    assert done.options["vm1"]["Make the image"]["format"] == "qcow2"
