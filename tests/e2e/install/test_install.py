@@ -93,6 +93,7 @@ def test_a_machine_becomes_a_host(installer: Installer) -> None:
     assert installer.formatted() == 1
 
 
+@pytest.mark.takes_turns(TURNS, among="installations")
 def test_nothing_is_destroyed_unless_it_was_named(installer: Installer) -> None:
     refused = {
         "no disk is named": {"disks": [], "confirm": []},
@@ -234,6 +235,7 @@ def test_kexec_replaces_another_linux(installer: Installer) -> None:
     assert host.current_system() == toplevel
 
 
+@pytest.mark.takes_turns(TURNS, among="installations")
 def test_the_report_of_the_hardware_is_brought_back(installer: Installer) -> None:
     host, project = installer.host, installer.project
     options = {"hardware_file": "hosts/fresh1/facter.json"}
