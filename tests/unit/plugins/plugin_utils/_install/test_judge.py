@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sample_machines import EMPTY, INSTALLER, A, B
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._install.judge import (
@@ -17,36 +18,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._install.judge imp
     steps_left,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._install.look import (
-    Disk,
     Look,
     chosen_disks,
     identity,
 )
 
-A, B = "/dev/disk/by-id/ata-A", "/dev/disk/by-path/pci-B"
 SCRIPT = "/nix/store/0123-disko"
-EMPTY = Disk("sda", 10**12, "A disk", "", (A, "/dev/disk/by-id/wwn-A"), ())
-FULL = Disk("sdb", 10**12, "B disk", "ext4", (B,), ())
-INSTALLER = Look(
-    state="installer",
-    boot="b",
-    current="",
-    name="NixOS",
-    system="x86_64-linux",
-    memory_mib=8000,
-    efi=True,
-    secure_boot=False,
-    container="",
-    kexec_problem=(),
-    install_problem=(),
-    mounted=False,
-    disks_begun="",
-    disks_done="",
-    system_done="",
-    record=(),
-    script_disk=(f"sda {A}",),
-    disks=(EMPTY, FULL),
-)
 NEEDS = Needs("x86_64-linux", can_kexec=False, kexec_memory_mib=1400, secure_boot=False)
 
 
