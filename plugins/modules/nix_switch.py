@@ -94,7 +94,7 @@ options:
       - With O(peers) and O(step=activate), the names of variables in which earlier tasks of the deploy have registered
         their results, for each host on its own.
       - Nothing is activated if one of the peers has failed or was unreachable there. Without this, a host that Ansible
-        keeps in the play all the same, because of C(ignore_unreachable) or a C(rescue), does not count as lost.
+        keeps in the play anyway, because of C(ignore_unreachable) or a C(rescue), does not count as lost.
     type: list
     elements: str
     default: []

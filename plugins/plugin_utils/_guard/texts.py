@@ -80,7 +80,7 @@ ERRORS = {
     ),
     "not_as_planned": (
         Step.START,
-        "Find out who has deployed meanwhile, then make a new plan; or deploy all the same with force (role nixos: "
+        "Find out who has deployed meanwhile, then make a new plan; or deploy anyway with force (role nixos: "
         "nixos_force). Nothing was changed.",
     ),
     "units_unknown": (
@@ -99,7 +99,7 @@ ERRORS = {
     ),
     "pulled": (
         Step.START,
-        "Publish it (nixferry.deploy.nix_publish). To push all the same, hold the agent first "
+        "Publish it (nixferry.deploy.nix_publish). To push anyway, hold the agent first "
         "(nixferry.deploy.nix_pull_agent with state: held), or set `despite_pull`. Nothing was changed.",
     ),
     "lock_held": (Step.START, "Wait until the other deploy has ended, then run this one again."),

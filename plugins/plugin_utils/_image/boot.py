@@ -166,7 +166,7 @@ def _refuse_other_loaders(tree: Path, toplevel: str) -> None:
         f"the host's configuration does not install systemd-boot, but {other or 'an unknown boot loader'}",
         step=STEP,
         remedy="Set boot.loader.systemd-boot.enable = true in the configuration, choose a variant of nixpkgs with "
-        "`variant`, or say `boot_loader: systemd-boot` if deploys install it all the same.",
+        "`variant`, or say `boot_loader: systemd-boot` if deploys install it anyway.",
     )
 
 

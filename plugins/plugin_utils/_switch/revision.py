@@ -21,7 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import (
 )
 
 STEP = Step.COMPARE_REVISIONS
-FORCE = "or deploy all the same with force (role nixos: nixos_force)"
+FORCE = "or deploy anyway with force (role nixos: nixos_force)"
 
 
 @dataclass(frozen=True)
