@@ -14,6 +14,7 @@ CODE_FOREIGN=79 CODE_REPLAYED=80
 CODE_INCOMPLETE=81 CODE_BUILD=82
 FETCH_SECONDS=120   # for a small file, with Nix's own attempts
 REALISE_SECONDS=10800
+FULL_MIB=4          # with less than this free, a failure is one of the disk
 
 give_up() { # CODE MESSAGE
     printf 'nixferry: %s\n' "$2" >&2
@@ -74,7 +75,7 @@ verb_fetch() {
         esac
     fi
     realise
-    cat "$POINTER_FILE"
+    cat "$POINTER_FILE" || give_up "$CODE_DISK" "the pointer could not be written: make room on the file system with /var/lib"
 }
 
 # Nix checks the signature of every path before the path becomes valid.
@@ -84,8 +85,10 @@ realise() {
         return
     fi
     check_room
-    bounded "$REALISE_SECONDS" nix-store --realise "$POINTER_TOPLEVEL" --add-root "$STATE_DIRECTORY/next" >/dev/null ||
-        give_up "$CODE_CLOSURE" "the closure of $POINTER_TOPLEVEL could not be fetched: Nix says above why"
+    bounded "$REALISE_SECONDS" nix-store --realise "$POINTER_TOPLEVEL" --add-root "$STATE_DIRECTORY/next" >/dev/null && return
+    # Others write to the disk as well, so that there may be less room than there was.
+    need_room "$((PULL_MIN_FREE > FULL_MIB ? PULL_MIN_FREE : FULL_MIB))"
+    give_up "$CODE_CLOSURE" "the closure of $POINTER_TOPLEVEL could not be fetched: Nix says above why"
 }
 
 keep_from_collection() {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from guard_host import SHELLS, Host
-from pull_host import ask
+from pull_host import ask, run_agent
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
     Pointer,
@@ -185,3 +185,38 @@ def test_an_activation_is_tried_twice_if_it_was_interrupted(host: Host, place: P
     again = f"if count_try {TOPLEVEL}; then echo again; else echo enough; fi"
     other = f"if count_try {TOPLEVEL}-2; then echo again; else echo enough; fi"
     assert ask(host, place, again, again, other, again) == ["again", "enough", "again", "again"]
+
+
+# Nix says what it needs, and then fails; the disk has room before, and little or much after that.
+NIX_STORE = """\
+#!/bin/sh
+case $* in
+    *--check-validity*) exit 1 ;;
+    *--dry-run*) echo "these paths (1.50 MiB download, 12.30 MiB unpacked):" >&2 ;;
+    *) cp "$HOST/later" "$HOST/free"; exit 1 ;;
+esac
+"""
+DF = '#!/bin/sh\necho header\necho "disk 1 1 $(cat "$HOST/free") 1% /nix"\n'
+
+
+# That of busybox has a df of its own.
+@pytest.mark.parametrize("host", [shell for shell in SHELLS if shell != "busybox"], indirect=True)
+@pytest.mark.parametrize(
+    ("free", "later", "code"),
+    [("1000000", "1000000", 74), ("1000000", "100", 73), ("5000", "5000", 73)],
+    ids=["another fault", "full meanwhile", "no room from the start"],
+)
+def test_a_full_disk_is_told_from_a_closure_that_is_not_there(
+    host: Host, place: Path, free: str, later: str, code: int
+) -> None:
+    host.program("nix-store", NIX_STORE)
+    host.program("df", DF)
+    (host.directory / "free").write_text(free)
+    (host.directory / "later").write_text(later)
+    done = run_agent(
+        host,
+        place,
+        f"STATE_DIRECTORY=$PULL POINTER_TOPLEVEL={TOPLEVEL}; (realise); echo code=$?",
+        PULL_MIN_FREE="0",
+    )
+    assert f"code={code}" in done.stdout.splitlines(), done.stderr
