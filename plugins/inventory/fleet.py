@@ -219,8 +219,10 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _refuse_unknown(self, path: str) -> None:
         """Raise ``AnsibleParserError`` for keys that are not options. Ansible itself says what else is wrong."""
         config = self.loader.load_from_file(path, cache="none")
+        if not isinstance(config, dict) or config.get("plugin") != self.NAME:
+            return
         try:
-            refuse_unknown(config if isinstance(config, dict) else (), self.option_definitions)
+            refuse_unknown(config, self.option_definitions)
         except NixferryError as error:
             raise AnsibleParserError(error.text(path)) from None
 

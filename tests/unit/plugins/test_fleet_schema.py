@@ -117,3 +117,11 @@ def test_an_unknown_key_is_refused_by_the_schema_and_by_the_plugin(
     )
     with pytest.raises(jsonschema.ValidationError, match=key):
         jsonschema.validate(configuration, SCHEMA)
+
+
+def test_the_keys_of_another_inventory_are_not_looked_at(tmp_path: Path) -> None:
+    """A file of this name may be an inventory of another plugin, and Ansible says so."""
+    file = tmp_path / "fleet.yml"
+    file.write_text("all:\n  hosts:\n    web1:\n")
+    with pytest.raises(AnsibleError, match="Incorrect plugin name"):
+        inventory_loader.get(NAME).parse(InventoryData(), DataLoader(), str(file))
