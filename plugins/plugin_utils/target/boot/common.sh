@@ -16,14 +16,14 @@ without_nul() { if [ -e "$1" ]; then tr -d '\000' <"$1"; fi; }
 # --- the file systems that a boot loader reads ----------------------------------------------------------------------
 
 # place_options TABLE PLACE: set OPTIONS to the mount options that a table of file systems (proc(5), fstab(5)) has for a
-# place; empty if it has none. A later mount hides an earlier one. Set ON_DEMAND if something waits to mount it (autofs), which
-# is itself nothing to write to.
+# place, and FILE_SYSTEM to its type; empty if it has none. A later mount hides an earlier one. Set ON_DEMAND if something waits
+# to mount it (autofs), which is itself nothing to write to.
 place_options() {
-    OPTIONS='' ON_DEMAND=''
+    OPTIONS='' FILE_SYSTEM='' ON_DEMAND=''
     [ -r "$1" ] || return 0
     while read -r _ table_place table_type table_options _; do
         if [ "$table_place" != "$2" ]; then continue; fi
-        if [ "$table_type" = autofs ]; then ON_DEMAND=1; else OPTIONS=$table_options; fi
+        if [ "$table_type" = autofs ]; then ON_DEMAND=1; else FILE_SYSTEM=$table_type OPTIONS=$table_options; fi
     done <"$1"
 }
 
@@ -51,4 +51,33 @@ boot_places_problem() {
                 ;;
         esac
     done
+}
+
+# Let FAT write everything at once, until write_later. Programs replace boot entries by renaming, and flush the new file before
+# that: the table of clusters reaches the disk, in which those of the replaced file are free, and the directory does not, which
+# still names them. After a power cut then, the check of the file system would empty the entry of the old system, and the next
+# installation would find a file system with errors. Linux lets `sync` be changed without a new mount, but not `dirsync`.
+AT_ONCE=''
+write_at_once() {
+    for boot_place in $BOOT_PLACES; do
+        [ -d "$ROOT$boot_place/." ] || continue
+        place_options "$PROC/mounts" "$ROOT$boot_place"
+        case $FILE_SYSTEM,$OPTIONS, in
+            *,sync,* | *,dirsync,*) continue ;;
+            vfat,* | msdos,*) ;;
+            *) continue ;;
+        esac
+        if mount_said=$(mount -o remount,sync "$ROOT$boot_place" 2>&1); then
+            AT_ONCE="$AT_ONCE $boot_place"
+        else
+            note "$boot_place cannot write at once (mount -o remount,sync: $mount_said): a power cut may break its entries"
+        fi
+    done
+}
+
+write_later() {
+    for boot_place in $AT_ONCE; do
+        mount -o remount,async "$ROOT$boot_place" || note "$boot_place goes on to write at once, until it is mounted again"
+    done 2>/dev/null
+    AT_ONCE=''
 }

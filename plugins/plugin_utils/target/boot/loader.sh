@@ -58,9 +58,13 @@ known_default() {
 }
 boot_once() { "$(boot_loader)_once" "$1"; }
 
-# Remove what makes every installation fail, unless one is running.
-clear_boot_places() {
-    if [ -z "$KIND_HAS_BOOT_DEFAULT" ] || lock_is_held || ! LOADER=$(boot_loader) || [ -z "$LOADER" ]; then return 0; fi
+# Call it before a boot loader is installed, and write_later after that: let a power cut break nothing, and remove what an
+# earlier one has left, unless another program is installing.
+prepare_boot_places() {
+    if [ -z "$KIND_HAS_BOOT_DEFAULT" ]; then return; fi
+    write_at_once
+    LOADER=$(boot_loader)
+    if [ -z "$LOADER" ] || lock_is_held; then return; fi
     "${LOADER}_leftovers" | while IFS= read -r leftover; do
         if [ -f "$leftover" ] && rm -f "$leftover"; then
             note "removed $leftover, left by an installation of the boot loader that was cut off"

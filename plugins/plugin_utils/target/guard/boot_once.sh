@@ -26,8 +26,9 @@ activate_by_reboot() {
         return
     fi
     find_limit timeout_activation
-    clear_boot_places
+    prepare_boot_places
     run_program_when_free "$LIMIT" prepare_boot abortable
+    write_later
     if ! judge_preparation || ! mark_entry; then
         roll_back "$REASON" "$MESSAGE"
         return

@@ -57,8 +57,9 @@ commit() {
     OUTCOME=0
     if kind_has commit; then
         find_limit timeout_activation
-        clear_boot_places
+        prepare_boot_places
         run_program_when_free "$LIMIT" commit
+        write_later
     fi
     if [ "$OUTCOME" = timeout ]; then
         roll_back commit_timeout "the commit did not end within $(request timeout_activation) s"

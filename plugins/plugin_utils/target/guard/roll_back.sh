@@ -115,8 +115,9 @@ restore_boot_default() {
     fi
     # A later generation of a third party stays in the boot menu.
     if [ "$(resolved "$PROFILE")" != "$OLD_TOPLEVEL" ]; then return 0; fi
-    clear_boot_places
+    prepare_boot_places
     restore_with restore_boot_default boot_default_problem
+    write_later
     if [ -n "$RESTORE_PROBLEM" ]; then incomplete "$RESTORE_PROBLEM$(named_lock)"; fi
 }
 

@@ -114,6 +114,33 @@ def test_what_the_boot_loader_reads_must_take_writes(
     assert all(words in text and bool(text) == bool(words) for text in said), said
 
 
+@pytest.mark.parametrize(
+    ("mounts", "remounted"),
+    [
+        ("/boot vfat rw", ["/boot"]),
+        ("/boot ext4 rw\n/efi vfat rw\n/boot/efi vfat rw,dirsync", ["/efi"]),
+        ("/boot vfat rw,sync", []),
+        ("/boot autofs rw", []),
+    ],
+)
+def test_fat_writes_at_once(host: Host, mounts: str, remounted: list[str]) -> None:
+    """While a boot loader is installed."""
+    with_menu(host)
+    for place in ("boot", "boot/efi", "efi"):
+        (host.directory / place).mkdir(exist_ok=True)
+    host.program("mount", '#!/bin/sh\necho "$*" >>"$HOST/mounted"\n')
+    (host.directory / "proc").mkdir(exist_ok=True)
+    table = "".join(f"/dev/vda1 {host.directory}{line} 0 0\n" for line in mounts.split("\n"))
+    (host.directory / "proc/mounts").write_text(table)
+    others = f'lock_is_held() {{ false; }}; note() {{ echo "$1"; }}; PROC={host.directory}/proc'
+    assert answer(host, f"KIND_HAS_BOOT_DEFAULT=1; {others}; prepare_boot_places; write_later") == ""
+    asked = host.directory / "mounted"
+    done = asked.read_text().splitlines() if asked.exists() else []
+    assert done == [
+        f"-o remount,{how} {host.directory}{place}" for how in ("sync", "async") for place in remounted
+    ]
+
+
 def test_a_menu_of_grub_left_behind_is_not_the_boot_loader(host: Host) -> None:
     with_menu(host)
     variables = host.directory / "sys/firmware/efi/efivars"

@@ -208,7 +208,7 @@ def test_what_makes_later_installations_fail_is_removed(host: Host) -> None:
     with_systemd_boot(host, entries, "default nixos-generation-7.conf\n")
     loader = host.directory / "boot/efi/loader"
     others = 'lock_is_held() { [ -e "$HOST/locked" ]; }; note() { echo "$1"; }'
-    clear = f"KIND_HAS_BOOT_DEFAULT=1; {others}; clear_boot_places"
+    clear = f"KIND_HAS_BOOT_DEFAULT=1; {others}; prepare_boot_places"
     assert call(host, clear) == (0, "")
     (loader / "loader.tmp").write_text("timeout 5\n")
     (host.directory / "locked").touch()
