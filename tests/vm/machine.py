@@ -56,6 +56,11 @@ QEMU = (
     *("-drive", "if=none,id=disk,file=/machine/disk.raw,format=raw,cache=writeback"),
     *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
 )
+# The kernel is started by QEMU: four seconds of a processor for a boot, for what is not about firmware.
+DIRECTLY = (
+    *("-kernel", "/parts/kernel", "-initrd", "/parts/initrd"),
+    *("-append", "init=/lab/sys1/init console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check"),
+)
 TOLD = re.compile(rb"@@ (\d+) (\S+) ?([^\r\n]*)\r?\n")
 
 
@@ -119,11 +124,18 @@ def image(kind: str = "vm") -> str:
 
 @contextmanager
 def machine(
-    name: str, layout: str, scenario: str, directory: Path, settings: tuple[str, ...] = ()
+    name: str,
+    layout: str,
+    scenario: str,
+    directory: Path,
+    settings: tuple[str, ...] = (),
+    *,
+    directly: bool = False,
 ) -> Iterator[Machine]:
     """Make a machine with a disk of that layout (tests/lab/images/vm/make-disk), whose guest acts by a scenario.
 
-    ``settings`` are those of the programs that write boot entries (tests/fixtures/mini-nixos/target).
+    ``settings`` are those of the programs that write boot entries (tests/fixtures/mini-nixos/target). ``directly`` leaves
+    out firmware and boot loader.
     """
     tag = image()
     guest = directory / "guest"
@@ -132,7 +144,9 @@ def machine(
     parts = [part for part in GUARD_PARTS if part.startswith(("lib/", "boot/"))]
     (guest / "guard.sh").write_text("\n".join(map(target_text, parts)))
     make_disk(tag, layout, directory, settings=settings)
-    with emulated(name, directory, tag, uefi=layout != "grub-bios") as made:
+    with emulated(
+        name, directory, tag, uefi=layout != "grub-bios" and not directly, more=DIRECTLY if directly else ()
+    ) as made:
         yield made
 
 
@@ -166,10 +180,12 @@ def make_disk(
 
 
 @contextmanager
-def emulated(name: str, directory: Path, tag: str, *, uefi: bool = True) -> Iterator[Machine]:
+def emulated(
+    name: str, directory: Path, tag: str, *, uefi: bool = True, more: tuple[str, ...] = ()
+) -> Iterator[Machine]:
     """Make a machine of ``disk.raw`` and the EFI variables in ``variables.fd`` of ``directory``."""
     work = [f"--volume={directory}:/machine", "--network=none", "--label=nixferry.lab=vm"]
-    command = [*QEMU, *(FIRMWARE if uefi else ())]
+    command = [*QEMU, *(FIRMWARE if uefi else ()), *more]
     run(["docker", "create", "--init", f"--name={name}", *work, tag, *command])
     made = Machine(name, directory)
     try:
