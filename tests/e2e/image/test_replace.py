@@ -104,7 +104,7 @@ def started(project: Project, play: list[Any]) -> subprocess.Popen[bytes]:
     )
 
 
-@pytest.mark.takes_turns(2, among="images")
+@pytest.mark.takes_turns(3, among="images")
 def test_a_machine_ends_with_its_new_disk_or_with_the_one_before(project: Project, machine: Machine) -> None:
     def run(**variables: Any) -> PlaybookRun:
         return project.run_playbook(replace_play(**variables))
@@ -114,7 +114,7 @@ def test_a_machine_ends_with_its_new_disk_or_with_the_one_before(project: Projec
     machine.is_well(False)
     failed = run()
     assert failed.return_code == 2, str(failed)
-    assert "the machine runs from the one before" in str(failed)
+    assert "the machine runs from the one before" in str(failed), str(failed)
     assert machine.disk() == machine.running_from() == "before"
     assert machine.hypervisor.ask(f"cat {DISK}") == "first"
 
