@@ -148,3 +148,23 @@ def test_a_role_passes_options_on_as_they_are(role: str) -> None:
         if default not in NOTHING and variable not in OWN_DEFAULTS and mine.get("default") != default:
             wrong.append(f"{variable} is {mine.get('default')!r}, {option} of {action} is {default!r}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_role_gives_an_action_only_options_that_it_has(role: str) -> None:
+    """The stand-ins of the tests of roles take any option."""
+    wrong = []
+    for path in sorted((REPOSITORY / f"roles/{role}/tasks").glob("*.yml")):
+        for task in tasks_in(yaml.safe_load(path.read_text()) or []):
+            for action, given in task.items():
+                name = action.removeprefix("nixferry.deploy.")
+                if name in ACTIONS and isinstance(given, Mapping):
+                    known = {*documentation(name), *aliases(name)}
+                    wrong += [f"{path.name}: {name} has no {option}" for option in set(given) - known]
+    assert not wrong, "\n".join(wrong)
+
+
+def aliases(name: str) -> Iterator[str]:
+    """Other names of an action's options."""
+    for option in documentation(name).values():
+        yield from option.get("aliases") or ()
