@@ -195,7 +195,7 @@ def test_a_failure_says_what_to_do(installer: Installer) -> None:
     assert any("No space left" in line for line in result["output"])
     # Of another script, the data that the first one has left counts again.
     installer.disko(script="sleep 60")
-    assert "is not empty" in failure(installer.install(confirm=[]), LOOK)["cause"]
+    assert "is not empty" in failure(installer.install(confirm=[]), FITS)["cause"]
     assert "timeout" in failure(installer.install(timeout_disks=3), FORMAT)["remedy"]
     # A tmpfs is no disk.
     installer.disko(script="mount -t tmpfs tmpfs /mnt; exit 0")
