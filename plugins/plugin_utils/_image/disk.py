@@ -214,10 +214,10 @@ def _write_root(
         environment={"MKE2FS_CONFIG": str(settings)},
     )
     settings.unlink()
-    _settle_inodes(tools, f"{disk}?offset={offset}", disk.with_name("inodes"))
+    settle_inodes(tools, f"{disk}?offset={offset}", disk.with_name("inodes"))
 
 
-def _settle_inodes(tools: Tools, file_system: str, commands: Path) -> None:
+def settle_inodes(tools: Tools, file_system: str, commands: Path) -> None:
     """Give every file to root, with the time of the store: mke2fs takes both from the files that it copies."""
     listing = tools.run(["dumpe2fs", file_system], doing="the root file system").text
     with commands.open("w") as file:

@@ -20,6 +20,9 @@ from cache_server import serving
 from processes import nix_environment, run, wait_until
 from project import Project
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.disk import settle_inodes
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.tools import Tools
+
 MIB = 1024 * 1024
 ESP_MIB = 64
 SMALL = {"esp_size": ESP_MIB, "free_space": 0, "boot_loader": "systemd-boot"}
@@ -256,3 +259,25 @@ def test_a_variant_is_taken_as_nix_has_built_it(project: Project) -> None:
     assert not project.run_playbook(play).assert_ok().result("nix_image")["changed"]
     variables["image_variant"] = "amazon"
     assert "images.amazon' not found: it has qemu" in str(project.run_playbook(play))
+
+
+def test_all_files_of_an_image_belong_to_root(tmp_path: Path) -> None:
+    """The user who makes an image owns what mke2fs copies."""
+    tree = tmp_path / "tree"
+    (tree / "directory").mkdir(parents=True)
+    (tree / "directory/a file").write_text("content")
+    (tree / "link").symlink_to("directory")
+    for place in (tree, tree / "directory", tree / "directory/a file", tree / "link"):
+        if os.geteuid() == 0:
+            os.chown(place, 1234, 2345, follow_symlinks=False)
+    image = tmp_path / "image"
+    tools = Tools(["mke2fs", "dumpe2fs", "debugfs"])
+    tools.run(["mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(image), "8M"], doing="a file system")
+    settle_inodes(tools, str(image), tmp_path / "commands")
+    for path in ("/", "/directory", '"/directory/a file"', "/link", "/lost+found"):
+        told = tools.run(["debugfs", "-R", f"stat {path}", str(image)], doing="a look").text
+        owner = re.search(r"User: +(\d+) +Group: +(\d+)", told)
+        assert owner is not None
+        assert owner.groups() == ("0", "0"), path
+        assert set(re.findall(r"[acm]?r?time: 0x([0-9a-f]{8})", told)) == {"00000001"}, told
+    run(["e2fsck", "-f", "-n", str(image)], environment={"PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"})
