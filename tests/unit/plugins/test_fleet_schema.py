@@ -40,7 +40,8 @@ NAME = "nixferry.deploy.fleet"
 # Files that configure the plugin, in the repository and in blocks of the pages.
 FILES = [
     path
-    for path in REPOSITORY.glob("*/**/*.y*ml")
+    for folder in ("demo", "docs", "examples", "extensions", "playbooks", "tests")
+    for path in (REPOSITORY / folder).rglob("*.y*ml")
     if re.search(rf"^plugin: {NAME}$", path.read_text(), re.MULTILINE)
 ]
 BLOCKS = [
