@@ -36,7 +36,7 @@ def test_keys_are_generated_kept_or_given() -> None:
     assert host_keys(options(keep_host_keys=True))[0].lines() == "ed25519\tkeep"
     keys, files = host_keys(options(host_keys={"rsa": KEY}, host_key_directory="/persist/etc/ssh/"))
     assert keys.wanted == (("rsa", "given"), ("ed25519", "generate"))
-    (file,) = files.values()
+    [file] = list(files.values())
     assert file["path"] == "/persist/etc/ssh/ssh_host_rsa_key"
     # OpenSSH refuses a key without its last newline.
     assert file["text"] == f"{KEY}\n"

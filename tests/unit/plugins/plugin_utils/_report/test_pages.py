@@ -211,14 +211,14 @@ def test_the_time_line_has_the_phases_where_they_were() -> None:
     line = time_line(run_report()["hosts"])
     assert line
     rows = {row["name"]: row["bars"] for row in line["rows"]}
-    assert [bar["kind"] for bar in rows["mail"]] == ["build", "copy", "activate", "check", "roll back"]
-    assert [bar["bad"] for bar in rows["mail"]] == [False, False, False, False, True]
-    assert [bar["kind"] for bar in rows["web2"]] == ["build", "copy", "activate", "check", "commit"]
+    assert [phase["kind"] for phase in rows["mail"]] == ["build", "copy", "activate", "check", "roll back"]
+    assert [phase["bad"] for phase in rows["mail"]] == [False, False, False, False, True]
+    assert [phase["kind"] for phase in rows["web2"]] == ["build", "copy", "activate", "check", "commit"]
     assert rows["never"] == []
     for bars in rows.values():
-        edges = [edge for bar in bars for edge in (bar["x"], bar["x"] + bar["width"])]
+        edges = [edge for phase in bars for edge in (phase["x"], phase["x"] + phase["width"])]
         assert all(0 <= edge <= 100.5 for edge in edges)
-        assert all(bar["x"] <= after["x"] for bar, after in itertools.pairwise(bars))
+        assert all(phase["x"] <= after["x"] for phase, after in itertools.pairwise(bars))
     assert line["kinds"] == ["build", "copy", "activate", "check", "commit", "roll back", "secrets", "other"]
 
 
@@ -231,7 +231,7 @@ def test_a_guard_that_counts_more_than_the_task_took() -> None:
     step = {"action": "nix_switch", "status": "ok", "begin": 5.0, "seconds": 20.0, "phases": phases}
     line = time_line({"web1": {"steps": [step]}, "web2": {"steps": []}})
     assert line
-    assert [(bar["kind"], bar["width"]) for bar in line["rows"][0]["bars"]] == [
+    assert [(phase["kind"], phase["width"]) for phase in line["rows"][0]["bars"]] == [
         ("activate", 75.0),
         ("commit", 25.0),
     ]
@@ -283,8 +283,8 @@ def test_the_text_has_the_contrast_that_wcag_asks_for(theme: str) -> None:
     colours = THEMES[theme]
     words = [(ink, ground) for ink in ("ink", "soft", "info") for ground in ("paper", "card", "inset")]
     words += [(tone, f"{tone}-bg") for tone in ("good", "bad", "warn", "info", "same")]
-    words += [("on-bar", bar) for bar in BARS]
+    words += [("on-bar", phase) for phase in BARS]
     poor = [pair for pair in words if contrast(colours[pair[0]], colours[pair[1]]) < 4.5]
-    poor += [(bar, "inset") for bar in BARS if contrast(colours[bar], colours["inset"]) < 3]
+    poor += [(phase, "inset") for phase in BARS if contrast(colours[phase], colours["inset"]) < 3]
     assert not poor
     assert len(BARS) == 9
