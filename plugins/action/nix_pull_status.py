@@ -26,20 +26,22 @@ class ActionModule(NixferryAction):
     specification: ClassVar[dict[str, Any]] = {
         "argument_spec": {
             "wait_for_serial": {"type": "int"},
+            "wait_for_commit": {"type": "str"},
             "timeout": {"type": "int", "default": 1800},
             "delay": {"type": "int", "default": 10},
         },
+        "mutually_exclusive": [("wait_for_serial", "wait_for_commit")],
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Look, and look again until the host has the serial."""
-        wanted = options["wait_for_serial"]
+        serial, commit = options["wait_for_serial"], options["wait_for_commit"]
         status = _look(shell)
-        if wanted is not None:
+        if serial is not None or commit:
             ends = time.monotonic() + options["timeout"]
-            while not status.has_reached(wanted):
+            while not (status.has_built(commit) if commit else status.has_reached(serial)):
                 if time.monotonic() + options["delay"] > ends:
-                    raise _late(status, wanted, options["timeout"])
+                    raise _late(status, serial, commit, options["timeout"])
                 time.sleep(max(1, options["delay"]))
                 status = _look(shell)
         return {"failed": False, "changed": False, "pull": status.result()}
@@ -49,7 +51,7 @@ def _look(shell: RemoteShell) -> PullStatus:
     return parse_status(shell.run(status_script(), step=STEP))
 
 
-def _late(status: PullStatus, wanted: int, timeout: int) -> NixferryError:
+def _late(status: PullStatus, serial: int | None, commit: str | None, timeout: int) -> NixferryError:
     if not status.pulls:
         return NixferryError(
             "no pull agent looks regularly on this host",
@@ -57,9 +59,12 @@ def _late(status: PullStatus, wanted: int, timeout: int) -> NixferryError:
             remedy="Install it (nixferry.deploy.nix_pull_agent), or look at nixferry-pull.timer there.",
         )
     last = f"{status.outcome}: {status.message}" if status.message else status.outcome or "no run"
+    if commit:
+        missed = f"chose the commit {status.commit or 'none'}, not {commit}"
+    else:
+        missed = f"has serial {status.serial or 'none'}, not {serial}"
     return NixferryError(
-        f"the timeout expired: after {timeout} s the host has serial {status.serial or 'none'}, not {wanted}; its last "
-        f"run ended with {last}",
+        f"the timeout expired: after {timeout} s the host {missed}; its last run ended with {last}",
         step=STEP,
         remedy="Raise `timeout` above the interval and the jitter of the agent; "
         "`journalctl --unit 'nixferry-pull*'` on the host says what it does.",

@@ -26,6 +26,12 @@ options:
   wait_for_serial:
     description: Wait until the host has successfully taken a pointer with this serial, or a later one.
     type: int
+  wait_for_commit:
+    description:
+      - Wait until the host has successfully built and activated this commit of the repository that it follows, by its
+        full name.
+      - Only the newest commit of a branch can be waited for.
+    type: str
   timeout:
     description: The seconds after which waiting ends with a failure.
     type: int
@@ -47,6 +53,11 @@ EXAMPLES = r"""
   nixferry.deploy.nix_pull_status:
     wait_for_serial: "{{ publish_result.serial }}"
     timeout: 3600
+
+- name: Wait until the hosts that build from git have built what was pushed
+  nixferry.deploy.nix_pull_status:
+    wait_for_commit: "{{ lookup('ansible.builtin.pipe', 'git rev-parse origin/main') }}"
+    timeout: 7200
 """
 
 RETURN = r"""

@@ -74,8 +74,22 @@ class PullStatus:
             return True
         if self.outcome not in REFUSED:
             return False
-        raise NixferryError(
-            f"the host did not take serial {self.serial}: {self.outcome}: {self.message}",
+        raise self._refusal(f"serial {self.serial}")
+
+    def has_built(self, commit: str) -> bool:
+        """Whether the host runs what it has built of ``commit``. Raises ``NixferryError`` if it refused that."""
+        if self.commit != commit or self.under_way:
+            return False
+        if self.outcome in GOOD:
+            return True
+        # A build is tried once more.
+        if self.outcome not in REFUSED:
+            return False
+        raise self._refusal(f"the commit {commit}")
+
+    def _refusal(self, what: str) -> NixferryError:
+        return NixferryError(
+            f"the host did not take {what}: {self.outcome}: {self.message}",
             step=STEP,
             remedy=REMEDIES.get(self.outcome, "`journalctl --unit 'nixferry-pull*'` on the host says more."),
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from guides import guide_blocks
 from lab import REPOSITORY, Lab, LabHost
+from plays import task_play
 from project import Project
 from pulling import STATE, Pulling, pulling
 from repositories import Repository, give_git
@@ -116,6 +117,9 @@ def test_a_host_builds_what_its_branch_says(following: Following) -> None:
     repository.push()
     assert puller.pull()["outcome"] == "committed"
     assert host.http() == (200, "6")
+    waits = task_play(host.name, "nix_pull_status", {"wait_for_commit": second, "timeout": 20, "delay": 1})
+    told = puller.project.run_playbook(waits).assert_ok().result("nix_pull_status")["pull"]
+    assert (told["commit"], told["branch"], told["accepted_commit"]) == (second, "main", second)
 
     # Back, or rewritten: refused, until an administrator says that it is meant.
     for commit in (first, broken):

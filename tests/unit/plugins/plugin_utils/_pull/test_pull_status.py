@@ -64,3 +64,14 @@ def test_a_hostile_host_is_not_believed() -> None:
     with pytest.raises(NixferryError):
         status(serial="lots")
     assert "\x1b" not in str(status(message="%1b[31mred").result())
+
+
+def test_a_commit_is_waited_for_like_a_serial() -> None:
+    wanted, other = "a" * 40, "b" * 40
+    assert status(outcome="committed", commit=wanted).has_built(wanted)
+    assert not status(outcome="committed", commit=other).has_built(wanted)
+    assert not status(outcome="committed", commit=wanted, under_way="1").has_built(wanted)
+    assert not status(outcome="build-failed", commit=wanted).has_built(wanted)
+    for outcome in ("rolled-back", "quarantined"):
+        with pytest.raises(NixferryError, match=f"commit {wanted}: {outcome}"):
+            status(outcome=outcome, commit=wanted).has_built(wanted)
