@@ -101,8 +101,9 @@ def test_one_run_with_every_outcome(web1: LabHost, web3: LabHost, project: Proje
     page = (project.directory / "out/report.html").read_text()
     for part in ("Rolled back", "Log of web2", "broken.service", "roll back", committed["new"]):
         assert part in page, part
-    assert "Closure differences" in page
-    assert committed["closure"]["packages"]
+    # Compared afterwards, as far as the store of this machine still has what the host ran.
+    compared = Path(committed["old"]).exists()
+    assert bool(committed["closure"]) == ("Closure differences" in page) == compared
     steps = committed["steps"]
     assert [step["action"] for step in steps] == ["nix_build", "nix_deploy"]
     assert steps[0]["begin"] + steps[0]["seconds"] <= steps[1]["begin"] + 0.1
