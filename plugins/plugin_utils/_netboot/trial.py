@@ -114,7 +114,10 @@ class Trial:
     _same_boot: bool = field(default=False, init=False)
 
     def run(self, before: Look) -> Ended:
-        """Reboot the machine that is in the boot ``before``, and say how it ends. Raises nothing of a host's doing."""
+        """Reboot the machine that is in the boot ``before``, and say how it ends.
+
+        Raises ``NixferryError`` if it cannot be told to reboot.
+        """
         self._reboot(self.shell)
         self.progress.line("rebooting into the release once")
         after = self._another_boot(before.boot, self.request.timeout_reboot)
@@ -259,10 +262,16 @@ class Trial:
 
     def _reboot(self, shell: RemoteShell) -> None:
         try:
-            shell.run(REBOOT, step=STEP, seconds=COMMAND_SECONDS)
+            ran = shell.run(REBOOT, step=STEP, seconds=COMMAND_SECONDS)
         except HostUnreachable:
             # The reboot may be faster than the answer.
             return
+        if ran.return_code != 0:
+            raise NixferryError(
+                f"the host cannot be told to reboot: {ran.stderr.strip() or ran.return_code}",
+                step=STEP,
+                remedy="Look at what `systemctl reboot` says there. It runs what it ran.",
+            )
 
 
 def keep(shell: RemoteShell, release: str) -> Look:

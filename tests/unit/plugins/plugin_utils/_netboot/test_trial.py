@@ -58,6 +58,8 @@ class Life:
     """It never answers."""
     stubborn: bool = False
     """It does not go down."""
+    deaf: bool = False
+    """It cannot be told to reboot."""
     crashes: int = 0
     """Seconds after which it reboots by itself; 0 never."""
     state: str = "running"
@@ -108,6 +110,8 @@ class Played:
         if BEGIN in script:
             return RemoteResult(0, self.answer(), "")
         self.ran.append(script)
+        if script == "systemctl --no-block reboot" and self.life.deaf:
+            return RemoteResult(127, "", "systemctl: not found")
         if script == "systemctl --no-block reboot" and not self.life.stubborn:
             self.reboot()
         if script.startswith("systemd-run"):
@@ -208,6 +212,18 @@ def test_a_machine_that_does_not_go_down_keeps_what_it_has() -> None:
     ended = tried(machine)
     assert ended.outcome == Outcome.ROLLED_BACK
     assert "did not go down" in ended.cause
+
+
+def test_a_machine_that_cannot_be_told_to_reboot_is_named_at_once() -> None:
+    machine = played()
+    machine.lives[0].deaf = True
+    with pytest.raises(NixferryError, match="systemctl: not found"):
+        tried(machine)
+    # A trial that cannot be told ends by its timer.
+    machine = played(replace(A_TRIAL, state="maintenance", deaf=True), Life(OLD))
+    ended = tried(machine)
+    assert (ended.outcome, ended.after.release) == (Outcome.ROLLED_BACK, OLD)
+    assert machine.now > 400
 
 
 def test_a_trial_that_no_login_reaches_is_waited_for_until_its_timer_has_ended_it() -> None:
