@@ -134,8 +134,8 @@ def machine(
 ) -> Iterator[Machine]:
     """Make a machine with a disk of that layout (tests/lab/images/vm/make-disk), whose guest acts by a scenario.
 
-    ``settings`` are those of the programs that write boot entries (tests/fixtures/mini-nixos/target). ``directly`` leaves
-    out firmware and boot loader.
+    ``settings`` are those of the programs that write boot entries (tests/fixtures/mini-nixos/target).
+    ``directly`` leaves out firmware and boot loader.
     """
     tag = image()
     guest = directory / "guest"
