@@ -48,7 +48,7 @@ class InstallerLogin:
 
 
 def installer_login(given: Mapping[str, Any] | None) -> InstallerLogin:
-    """Return the login in the option ``login``. Raises ``NixferryError`` for a key that is none."""
+    """Return the login in the option ``login``. Raises ``NixferryError`` for what is not a key."""
     if not given:
         return InstallerLogin()
     key = " ".join(str(given.get("host_key") or "").split()[:2])

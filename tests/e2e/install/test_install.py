@@ -197,7 +197,7 @@ def test_a_failure_says_what_to_do(installer: Installer) -> None:
     installer.disko(script="sleep 60")
     assert "is not empty" in failure(installer.install(confirm=[]), FITS)["cause"]
     assert "timeout" in failure(installer.install(timeout_disks=3), FORMAT)["remedy"]
-    # A tmpfs is no disk.
+    # A tmpfs is not a disk.
     installer.disko(script="mount -t tmpfs tmpfs /mnt; exit 0")
     assert "main memory" in failure(installer.install(), FORMAT)["cause"]
     host.execute("umount /mnt")
@@ -206,8 +206,8 @@ def test_a_failure_says_what_to_do(installer: Installer) -> None:
     result = failure(installer.install(), SYSTEM)
     assert any("No space left" in line for line in result["output"])
     installer.fault("")
-    wrong = {"/etc/app/key": {"text": "x", "user": "nobody-knows"}}
-    assert "nobody-knows:root" in failure(installer.install(files=wrong), SYSTEM)["cause"]
+    wrong = {"/etc/app/key": {"text": "x", "user": "unknown-user"}}
+    assert "unknown-user:root" in failure(installer.install(files=wrong), SYSTEM)["cause"]
 
 
 @pytest.mark.takes_turns(TURNS, among="installations")
