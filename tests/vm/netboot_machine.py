@@ -112,6 +112,14 @@ class NetbootLab:
             raise AssertionError(f"{error}\n{self.serial[-3000:]}") from error
         return self.boots()
 
+    def wait_until_up(self) -> None:
+        """Wait until the guest's ssh server has been started in its last boot."""
+        wait_until(
+            lambda: self.serial.rfind("@@ up") > self.serial.rfind("nixferry.release="),
+            deadline=BOOT_DEADLINE,
+            what="a guest that is up",
+        )
+
     def system(self, version: str, behaviour: str = "good") -> str:
         """Build a system for the guest; return its store path."""
         arguments = ["--argstr", "version", version, "--argstr", "behaviour", behaviour]

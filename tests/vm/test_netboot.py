@@ -27,6 +27,7 @@ def lab(tmp_path: Path) -> Iterator[NetbootLab]:
         assert not (tmp_path / "work").exists() or not list((tmp_path / "work").iterdir())
         made.power_on()
         made.wait_for_boots(1)
+        made.wait_until_up()
         yield made
 
 
@@ -83,7 +84,8 @@ def test_a_release_that_ends_by_itself_is_not_booted_again(lab: NetbootLab) -> N
         deploy.wait()
     lab.lose_power()
     lab.power_on()
-    assert lab.wait_for_boots(5)
+    lab.wait_for_boots(5)
+    lab.wait_until_up()
     assert versions(lab) == ["1", "2 once", "1", "3 once", "1"]
     # What the dead controller holds is not taken over before its time.
     refused = lab.deploy(nixos_store_path=three)
