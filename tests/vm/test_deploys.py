@@ -62,10 +62,10 @@ def wait_for(host: VmHost, words: str, controller: Background) -> None:
     assert not controller.ended, controller.so_far()
 
 
-@pytest.mark.parametrize("layout", ["/boot", "/boot, on demand", "/efi+/boot", "grub-efi", "grub-bios"])
+@pytest.mark.parametrize("layout", ["/boot", "/efi+/boot", "grub-efi", "grub-bios"])
 def test_committed(layout: str, tmp_path: Path) -> None:
     """By a switch, then by a reboot; the boot after that is the same. Three boots, 100 s of a processor."""
-    with vm_host(layout.partition(",")[0], tmp_path, automount="on demand" in layout) as (host, project):
+    with vm_host(layout, tmp_path) as (host, project):
         stock = host.boot_default()
         second = project.build(NAME, {"version": "2"})
         report = deploy(project, host, second)

@@ -98,11 +98,8 @@ class VmHost(LabHost):
 
 
 @contextmanager
-def vm_host(layout: str, directory: Path, *, automount: bool = False) -> Iterator[tuple[VmHost, Project]]:
-    """Start a host with a disk of that layout; give it and a user's project for it.
-
-    With ``automount`` its boot partition is mounted only while it is looked at.
-    """
+def vm_host(layout: str, directory: Path) -> Iterator[tuple[VmHost, Project]]:
+    """Start a host with a disk of that layout; give it and a user's project for it."""
     tag, stock = image(), image("stock")
     ssh_port = int(run([str(LAB / "scripts/free-ports"), "1"]).stdout)
     run([str(LAB / "scripts/make-keys"), str(directory), NAME])
@@ -110,8 +107,6 @@ def vm_host(layout: str, directory: Path, *, automount: bool = False) -> Iterato
     shutil.copytree(FILES, machine / "guest")
     shutil.copy(directory / "ssh_key.pub", machine / "guest/authorized_key")
     shutil.copy(directory / f"host_keys/{NAME}", machine / "guest/host_key")
-    if automount:
-        (machine / "guest/automount").touch()
     make_disk(tag, layout, machine, host=stock)
     key = " ".join((directory / f"host_keys/{NAME}.pub").read_text().split()[:2])
     (directory / "known_hosts").write_text(f"[127.0.0.1]:{ssh_port} {key}\n")
