@@ -14,7 +14,8 @@ write_metrics() { # PHASE
     is_root || return 0
     recall request/metrics_directory
     metrics_in=${TEXT:-$METRICS_DEFAULT}
-    if [ "$metrics_in" = none ]; then return 0; fi
+    # What follows costs processes, of which most hosts have no use.
+    if [ "$TEXT" = none ] || { [ -z "$TEXT" ] && [ ! -d "$METRICS_DEFAULT" ]; }; then return 0; fi
     # A label cannot hold these as they are.
     case $PROFILE in *[\"\\]* | *"$NEWLINE"*) return 0 ;; esac
     recall request/action
