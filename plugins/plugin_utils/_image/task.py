@@ -126,8 +126,8 @@ def make(request: ImageRequest, nix: Nix, progress: Progress) -> Made:
 def _make(request: ImageRequest, nix: Nix, progress: Progress) -> Made:
     seen = look(request)
     if not seen.made:
-        if seen.signed and seen.manifest is not None:
-            _sign(request, seen.manifest)
+        if seen.signed and seen.manifest is not None and request.key is not None:
+            _sign(request, request.key, seen.manifest)
         return seen
     programs = [*DISK_PROGRAMS, *(["qemu-img"] if request.format == QCOW2 else [])]
     tools = Tools(programs if request.variant == DISK else ["cp"])
@@ -241,16 +241,15 @@ def describe(request: ImageRequest, manifest: Manifest) -> None:
     write_file(directory / f"{manifest.image}.sha256", manifest.checksum.encode())
     write_file(directory / manifest.file, manifest.text().encode())
     if request.key is not None:
-        _sign(request, manifest)
+        _sign(request, request.key, manifest)
     else:
         (directory / f"{manifest.file}.sig").unlink(missing_ok=True)
     link_present(directory, request.name, manifest)
 
 
-def _sign(request: ImageRequest, manifest: Manifest) -> None:
-    assert request.key is not None
+def _sign(request: ImageRequest, key: SshKey, manifest: Manifest) -> None:
     content = (request.directory / manifest.file).read_bytes()
-    signature = sign_bytes(content, request.key, namespace=NAMESPACE, step=STEP)
+    signature = sign_bytes(content, key, namespace=NAMESPACE, step=STEP)
     write_file(request.directory / f"{manifest.file}.sig", signature.encode("ascii"))
 
 

@@ -47,7 +47,7 @@ class Session:
         started = replace(login, user=KEXEC_USER, port=self.options.given["kexec_port"])
         if self.options.given["kexec"] and self.shell.is_ssh:
             logins.append(started)
-        failed: HostUnreachable | None = None
+        failed: list[HostUnreachable] = []
         for candidate in dict.fromkeys(logins):
             with contextlib.ExitStack() as stack:
                 try:
@@ -55,14 +55,13 @@ class Session:
                     seen = self.look()
                 except HostUnreachable as error:
                     # What the user has said of the installer matters more than the rest.
-                    if failed is None or candidate == login:
-                        failed = error
+                    failed.insert(0 if candidate == login else len(failed), error)
                     continue
                 if candidate in (login, started) or seen.state in (INSTALLED, MANAGED):
                     yield seen
                     return
-        assert failed is not None, "the login of the task has either answered or failed"
-        raise failed
+        # One that answers as what it is for has been yielded.
+        raise failed[0]
 
     def look(self) -> Look:
         """Look at the machine with the present login."""
