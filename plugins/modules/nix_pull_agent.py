@@ -63,6 +63,8 @@ options:
   host:
     description:
       - The name of the host in pointers. The default is its name in the inventory.
+      - V(@hostname) stands for the name that the host has when the agent runs, without a domain. It is for an image
+        that many hosts boot from.
     type: str
   public_keys:
     description:

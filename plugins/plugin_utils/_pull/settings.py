@@ -27,6 +27,8 @@ from .repository import Repository, repository_variables
 STEP = Step.INSTALL_PULL_AGENT
 KINDS_THAT_PULL = ("nixos", "system-manager", "profile")
 REBOOT_CHOICES = ("never", "if-required", "window")
+# In place of a host's name in pointers: the name that the host has when the agent runs.
+OWN_NAME = "@hostname"
 # A line of a window, as target/agent/window.sh reads it.
 _DAYS = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
@@ -42,6 +44,7 @@ class AgentSettings:
     """What one agent does. Times are whole seconds."""
 
     host: str
+    """The name of the host in pointers, or ``OWN_NAME``."""
     channel: str
     url: str
     """The directory of the pointers, as the host reads it."""
@@ -74,11 +77,16 @@ class AgentSettings:
 
     def __post_init__(self) -> None:
         """Raise ``NixferryError`` for what the program or a unit file could not hold."""
-        for kind, name in (("host", self.host), ("channel", self.channel)):
+        names = [("host", self.host), ("channel", self.channel)]
+        for kind, name in names[1:] if self.host == OWN_NAME else names:
             _check(NAME.fullmatch(name) is not None, f"{name!r} is not a valid name of a {kind} in pointers")
         _check(
             self.kind.name in KINDS_THAT_PULL,
             f"a system of the kind {self.kind.name} cannot be pulled; {', '.join(KINDS_THAT_PULL)} can",
+        )
+        _check(
+            self.repository is None or self.host != OWN_NAME,
+            f"with a `repository`, `host` must be a name, since it names the system: not {OWN_NAME}",
         )
         if self.repository is None:
             _check(
@@ -121,10 +129,11 @@ class AgentSettings:
 
     @property
     def pointer_url(self) -> str:
-        """Return the address of the host's pointer; empty with a repository."""
+        """Return the address of the host's pointer; of the directory for ``OWN_NAME``, and none for a repository."""
         if self.repository is not None:
             return ""
-        return f"{self.url.rstrip('/')}/{self.channel}/hosts/{self.host}"
+        hosts = f"{self.url.rstrip('/')}/{self.channel}/hosts"
+        return hosts if self.host == OWN_NAME else f"{hosts}/{self.host}"
 
     def signers(self) -> str:
         """Return the file of trusted keys for ssh-keygen, without the last newline."""
@@ -133,7 +142,7 @@ class AgentSettings:
     def variables(self, *, program: Mapping[str, str]) -> dict[str, str]:
         """Return the settings as shell variables; ``program`` are paths of files on the host."""
         return {
-            "PULL_HOST": self.host,
+            "PULL_HOST": "" if self.host == OWN_NAME else self.host,
             "PULL_CHANNEL": self.channel,
             "PULL_URL": self.pointer_url,
             **repository_variables(self.repository, self.host, program["commit_signers"]),

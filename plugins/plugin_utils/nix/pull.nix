@@ -49,6 +49,8 @@ let
   isAddress = text: builtins.match "(https?|file)://[A-Za-z0-9._~:/?#@&=+,;%-]+" text != null;
 
   follows = settings.repository != "";
+  # An image for many hosts: each is called what its network or its firmware calls it.
+  isGeneric = settings.host == "@hostname";
   # As the NixOS configurations of a flake are called.
   attribute = if settings.attribute != "" then settings.attribute
     else "nixosConfigurations.\"${settings.host}\".config.system.build.toplevel";
@@ -65,9 +67,9 @@ let
   agent = pkgs.writeScript "nixferry-pull-agent" "${texts.agent variables}\n";
 
   variables = map (pair: { name = "PULL_${builtins.elemAt pair 0}"; value = builtins.elemAt pair 1; }) [
-    [ "HOST" settings.host ]
+    [ "HOST" (if isGeneric then "" else settings.host) ]
     [ "CHANNEL" settings.channel ]
-    [ "URL" (if follows then "" else "${lib.removeSuffix "/" settings.url}/${settings.channel}/hosts/${settings.host}") ]
+    [ "URL" (if follows then "" else "${lib.removeSuffix "/" settings.url}/${settings.channel}/hosts${if isGeneric then "" else "/${settings.host}"}") ]
     [ "REPOSITORY" settings.repository ]
     [ "BRANCH" settings.branch ]
     [ "TESTING_BRANCH" (if follows && settings.testingBranches then "testing-${settings.host}" else "") ]
@@ -117,7 +119,7 @@ in
     enable = option types.bool false "Whether the host pulls its systems.";
     url = option types.str "" "The address of the directory with the pointers, as the host reads it.";
     channel = option types.str "stable" "The channel that the host follows.";
-    host = option types.str config.networking.hostName "The name of the host in pointers.";
+    host = option types.str config.networking.hostName "The name of the host in pointers, or `@hostname`: the name that the host has when the agent runs.";
     publicKeys = option lines [ ] "The public keys of Nix of which one must have signed a system.";
     pointerKeys = option lines [ ] "The public keys of OpenSSH of which one must have signed a pointer, as lines of .pub files.";
     repository = option types.str "" "The address of a git repository, in place of `url`: the host builds its system by itself, from a branch.";
@@ -158,7 +160,8 @@ in
       [ (settings.file == "" || isFile settings.file) "`file` is not a valid path in a repository" ]
       [ (builtins.all isKey settings.commitKeys) "`commitKeys` must be lines of .pub files" ]
       [ (isCommit settings.minCommit) "`minCommit` is not the full name of a commit" ]
-      [ (isName settings.host && isName settings.channel) "`host` or `channel` is not a valid name in pointers" ]
+      [ ((isGeneric || isName settings.host) && isName settings.channel) "`host` or `channel` is not a valid name in pointers" ]
+      [ (!follows || !isGeneric) "with a `repository`, `host` must be a name, since it names the system" ]
       [ (follows || settings.publicKeys != [ ]) "without `publicKeys` every system would be refused" ]
       [ ((follows || settings.pointerKeys != [ ]) && builtins.all isKey settings.pointerKeys) "`pointerKeys` must be lines of .pub files" ]
       [ (builtins.all window (settings.windows ++ settings.rebootWindows)) "a window is not valid, such as `Sat,Sun 22:00-04:00`" ]

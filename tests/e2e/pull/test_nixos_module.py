@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 from lab import REPOSITORY, nix_environment, run
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed import (
     GuardPolicy,
@@ -32,7 +34,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.repository i
     Repository,
     default_attribute,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.settings import AgentSettings
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.settings import (
+    OWN_NAME,
+    AgentSettings,
+)
 
 NIX = REPOSITORY / "plugins/plugin_utils/nix"
 FILES = {name: f"/nix/store/{'0' * 32}-{name}" for name in FILES_OF_PROGRAM}
@@ -202,6 +207,32 @@ FOLLOWING = {
 KEY = "ssh-ed25519 AAAAB"
 
 
+def module_program(**settings: Any) -> str:
+    """The agent's program that the module makes, with the guard's program in it in place of its path."""
+    shown = STUBS.replace("writeScript = writeText;", "writeScript = name: text: text;")
+    rule: str = evaluate(
+        f"let {shown} of = pull: import {NIX}/pull.nix {{ inherit lib pkgs; config = {{ "
+        'networking.hostName = "web1"; nixferry = { inherit pull; }; }; }; '
+        "defaults = builtins.mapAttrs (_: option: option.default) (of { }).options.nixferry.pull; in "
+        f"builtins.elemAt (of (defaults // {nix({**PULL, **settings})})).config.systemd.tmpfiles.rules 1"
+    )
+    return rule.removeprefix(f"L+ {DIRECTORY}/agent - - - - ").rstrip("\n")
+
+
+def test_one_image_serves_many_hosts() -> None:
+    """The name of a host is not in the program, as with the role."""
+    settings = replace(SETTINGS, host=OWN_NAME)
+    assert settings.pointer_url == "https://pointers.example.org/stable/hosts"
+    ours, theirs = agent_program(settings).splitlines(), module_program(host=OWN_NAME).splitlines()
+    for line in ("PULL_HOST=''", "PULL_URL=https://pointers.example.org/stable/hosts"):
+        assert line in ours
+        assert line in theirs
+    for wrong in ({**FOLLOWING, "host": OWN_NAME}, {"host": "@other"}):
+        assert len([each for each in module(**wrong)["assertions"] if not each["assertion"]]) >= 1
+    with pytest.raises(NixferryError, match="must be a name"):
+        replace(settings, repository=Repository(FOLLOWING["repository"], "x"))
+
+
 def test_a_repository_makes_the_same_program_as_the_role() -> None:
     """All that the module sets, but for the paths of its files and of git."""
     settings = AgentSettings(
@@ -225,19 +256,11 @@ def test_a_repository_makes_the_same_program_as_the_role() -> None:
     files = {
         name: f"/nix/store/{'0' * 32}-nixferry-pull-{names.get(name, name)}" for name in FILES_OF_PROGRAM
     }
-    # The program itself in place of its path, and in it that of the guard.
-    shown = STUBS.replace("writeScript = writeText;", "writeScript = name: text: text;")
-    program = evaluate(
-        f"let {shown} of = pull: import {NIX}/pull.nix {{ inherit lib pkgs; config = {{ "
-        'networking.hostName = "web1"; nixferry = { inherit pull; }; }; }; '
-        "defaults = builtins.mapAttrs (_: option: option.default) (of { }).options.nixferry.pull; in "
-        f"builtins.elemAt (of (defaults // {nix({**PULL, **FOLLOWING})})).config.systemd.tmpfiles.rules 1"
-    )
     guard = installed_program(agent_policy(settings))
     wanted = agent_program(settings, {**files, "guard": guard}).replace(
         "PULL_PATH=''", f"PULL_PATH=/nix/store/{'0' * 32}-git/bin"
     )
-    assert program.removeprefix(f"L+ {DIRECTORY}/agent - - - - ").rstrip("\n") == wanted
+    assert module_program(**FOLLOWING) == wanted
 
 
 def test_the_options_are_those_of_the_role() -> None:

@@ -11,6 +11,19 @@ POINTER_NAMESPACE='nixferry-pointer@v1'
 POINTER_FIELDS='host channel serial issued expires toplevel'
 CLOCK_TOLERANCE=300 # seconds by which the clocks of publisher and host may differ
 
+# An image for many hosts has no name of one (PULL_HOST is empty): a host is called what its network, its firmware or its
+# kernel's command line has called it. Set PULL_HOST and PULL_URL. A host that has no name yet keeps them empty.
+find_host() {
+    if [ -n "$PULL_HOST" ]; then return 0; fi
+    find_host_name=$(uname -n)
+    find_host_name=${find_host_name%%.*}
+    if [ "$find_host_name" = localhost ] || ! is_pointer_name "$find_host_name"; then
+        PULL_URL=''
+        return 1
+    fi
+    PULL_HOST=$find_host_name PULL_URL=$PULL_URL/$find_host_name
+}
+
 # read_pointer FILE WORK: verify and parse the file, by way of a copy in the directory WORK. Set POINTER_HOST and the like.
 # Fail with PROBLEM: `format`, or `signature` if no trusted key has signed it.
 # shellcheck disable=SC2034 # the caller reads PROBLEM and POINTER_*

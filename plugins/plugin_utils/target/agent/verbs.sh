@@ -58,6 +58,9 @@ main() {
         fetch | build | reach | activate | resume | checks | report | hold | release | clear | forget | status)
             agent_verb=$1
             shift
+            if ! find_host && [ "$agent_verb" = fetch ]; then
+                give_up "$CODE_ABSENT" "this host is called $(uname -n), which is not a name for which a pointer could be"
+            fi
             "verb_$agent_verb" "$@"
             ;;
         *) give_up 64 "called with \`${1:-}\`; verbs: hold UNTIL REASON, release, clear [PATH], forget, status" ;;

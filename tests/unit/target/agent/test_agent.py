@@ -51,6 +51,31 @@ def test_a_good_pointer_is_taken_and_others_are_not(host: Host, place: Path, key
     assert judged(host, place, signed, PULL_MIN_SERIAL="101") == "replayed"
 
 
+@in_every_shell
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("web1", "web1 https://x/hosts/web1"),
+        ("web1.example.org", "web1 https://x/hosts/web1"),
+        ("localhost", "none"),
+        ("localhost.localdomain", "none"),
+        ("(none)", "none"),
+        ("../web2", "none"),
+        ("", "none"),
+    ],
+)
+def test_a_host_without_a_fixed_name_is_called_what_the_machine_is(
+    host: Host, place: Path, name: str, found: str
+) -> None:
+    lines = (
+        f"uname() {{ echo {shlex.quote(name)}; }}",
+        'if find_host; then echo "$PULL_HOST $PULL_URL"; else echo none$PULL_URL; fi',
+    )
+    assert ask(host, place, *lines, PULL_HOST="", PULL_URL="https://x/hosts") == [found]
+    fixed = ask(host, place, *lines, PULL_HOST="db1", PULL_URL="https://x/hosts/db1")
+    assert fixed == ["db1 https://x/hosts/db1"]
+
+
 SIGNED = POINTER.text()
 BAD_TEXTS = {
     "a line more": SIGNED + "more x\n",
