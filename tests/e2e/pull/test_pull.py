@@ -61,4 +61,9 @@ def test_publish_pull_again_and_roll_back(puller: Pulling) -> None:
     # Back to an earlier system under a new serial is an ordinary publish.
     puller.offer(puller.pointer(good))
     assert puller.pull()["outcome"] == "unchanged"
+
+    # An image for many hosts has no name in it: the host is called what the machine is.
+    assert puller.install(pull_agent_host="@hostname").changed(host.name)
+    named = puller.publish({"version": "4"})
+    assert (puller.pull()["outcome"], host.current_system()) == ("committed", named)
     assert not host.failed_units() or all(unit.startswith("nixferry-") for unit in host.failed_units())
