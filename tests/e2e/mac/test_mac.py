@@ -66,10 +66,13 @@ in {
   substitutes = settings.nix.settings.builders-use-substitutes;
 }
 """
-ENGINE = {
-    "name": "Engine",
-    "ansible.builtin.include_role": {"name": "nixferry.deploy.builder_docker", "tasks_from": "engine"},
-}
+ENGINE = [
+    {
+        "name": f"Engine: {step}",
+        "ansible.builtin.include_role": {"name": "nixferry.deploy.builder_docker", "tasks_from": step},
+    }
+    for step in ("look", "engine")
+]
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +159,7 @@ def test_engines_are_found_and_what_is_missing_is_said(mac: Mac, tmp_path: Path)
         "hosts": "all",
         "gather_facts": False,
         "environment": "{{ surroundings }}",
-        "tasks": [ENGINE],
+        "tasks": ENGINE,
         "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
     }
     result = mac.run_playbook(project, [play])
