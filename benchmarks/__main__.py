@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from types import FrameType
 
-from benchmarks import fleet, report
+from benchmarks import aims, fleet, report
 from benchmarks.contestants import FLOOR, Contestant, absent, own
 from benchmarks.delay import delayed
 from benchmarks.fleet import REPOSITORY, BenchmarkError
@@ -53,6 +53,13 @@ def options() -> argparse.Namespace:
         metavar="MS",
         help="milliseconds that a round trip to a host takes longer (%(default)s)",
     )
+    parser.add_argument(
+        "--forks",
+        type=int,
+        default=50,
+        metavar="N",
+        help="hosts at a time, for Ansible and the floor (%(default)s)",
+    )
     parser.add_argument("--lab-name", default="bench", help="the lab to start (%(default)s)")
     parser.add_argument("--keep-lab", action="store_true", help="leave the lab running, for the next time")
     return parser.parse_args()
@@ -87,7 +94,7 @@ def measure(arguments: argparse.Namespace, directory: Path) -> list[Record]:
     try:
         lab = fleet.start(arguments.lab_name, max(sizes))
         with delayed([host.ssh_port for host in lab.hosts], arguments.latency) as address:
-            race = Race(lab, taking_part, directory, address)
+            race = Race(lab, taking_part, directory, address, arguments.forks)
             for scenario, hosts in product(arguments.scenario or SCENARIOS, sizes):
                 part = race.begin(scenario, hosts)
                 records += part
@@ -98,7 +105,8 @@ def measure(arguments: argparse.Namespace, directory: Path) -> list[Record]:
                     print(
                         f"\n{scenario}, {arguments.repetitions} repetitions, {arguments.latency:g} ms of latency"
                     )
-                    print("\n".join([report.table(part), *report.aim(part)]), flush=True)
+                    print(report.table(part))
+                    print(*aims.lines(records, scenario, hosts, arguments.latency), sep="\n", flush=True)
                     document = {"machine": facts, "records": [report.as_json(record) for record in records]}
                     (directory / "results.json").write_text(json.dumps(document, indent=1) + "\n")
     finally:

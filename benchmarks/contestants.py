@@ -39,6 +39,7 @@ class Deployment:
     ansible_config: Path
     work: Path  # an empty directory for this run's own files
     control: Path  # an empty directory for sockets of multiplexed connections, with a short name
+    forks: int  # hosts at a time, for those that can be told
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,13 @@ def _floor(deployment: Deployment) -> Command:
     lines = (f"{host} {toplevel}\n" for host, toplevel in deployment.systems.toplevels.items())
     targets.write_text("".join(lines))
     return Command(
-        [str(HERE / "floor.sh"), str(deployment.ssh_config), str(deployment.control), str(targets)],
+        [
+            str(HERE / "floor.sh"),
+            str(deployment.ssh_config),
+            str(deployment.control),
+            str(targets),
+            str(deployment.forks),
+        ],
         nix_environment(),
     )
 
@@ -164,6 +171,7 @@ def _playbook(deployment: Deployment, playbook: str, variables: Mapping[str, obj
             "ANSIBLE_COLLECTIONS_PATH": str(REPOSITORY / ".build" / "collections"),
             # Connections of an earlier run would make this one look faster than it is.
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(deployment.control),
+            "ANSIBLE_FORKS": str(deployment.forks),
             "ANSIBLE_NOCOLOR": "1",
             "XDG_STATE_HOME": str(deployment.work / "state"),
         },

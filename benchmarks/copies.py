@@ -20,11 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import fleet
+from benchmarks.delay import NEAR
 from benchmarks.fleet import REPOSITORY, Fleet
 from benchmarks.measure import Command, Outcome, Spread, adopt_orphans, reap_orphans, run
 from benchmarks.race import close_connection
 from benchmarks.systems import nix_environment
 
+FAST_FACTOR = (
+    1.3  # times `nix copy` alone that nix_copy may take on a fast link, beside Ansible with one command
+)
+ALONE, COMPRESSED = "nix copy", "nix copy, compressed"
+START, OURS = "ansible, one command", "nix_copy"
 MAKE_DEADLINE = 900  # seconds to make the paths
 RECEIVED = "cat /sys/class/net/eth0/statistics/rx_bytes"
 # Text that compresses to a third, as closures do: a hash in each line, beside what is in every line.
@@ -105,7 +111,7 @@ def limited(where: Fleet, rate: str) -> Iterator[None]:
 
 def contestants(where: Fleet, directory: Path, path: str) -> dict[str, Command]:
     """What is compared, by name."""
-    where.write_ssh_config(directory / "ssh_config")
+    where.write_ssh_config(directory / "ssh_config", NEAR)
     alone = ["nix", "--extra-experimental-features", "nix-command", "copy", "--no-check-sigs"]
     alone += ["--to", f"ssh://{where.hosts[0].name}", path]
     settings = {
@@ -115,15 +121,16 @@ def contestants(where: Fleet, directory: Path, path: str) -> dict[str, Command]:
         **nix_environment(),
     }
     plays = {
-        "ansible, one command": ("ansible.builtin.raw", "true"),
-        "nix_copy": ("nixferry.deploy.nix_copy", {"path": path}),
+        START: ("ansible.builtin.raw", "true"),
+        OURS: ("nixferry.deploy.nix_copy", {"path": path}),
         "nix_copy, compress: true": ("nixferry.deploy.nix_copy", {"path": path, "compress": True}),
     }
     found = {}
     for compress in (False, True):
         options = f"-F {directory}/ssh_config -o Compression={'yes' if compress else 'no'}"
-        name = "nix copy, compressed" if compress else "nix copy"
-        found[name] = Command(alone, {**nix_environment(), "NIX_SSHOPTS": options})
+        found[COMPRESSED if compress else ALONE] = Command(
+            alone, {**nix_environment(), "NIX_SSHOPTS": options}
+        )
     for number, (name, (action, arguments)) in enumerate(plays.items()):
         playbook = directory / f"{number}.yml"
         playbook.write_text(
@@ -178,6 +185,20 @@ def table(times: Mapping[str, Times]) -> str:
     return "\n".join(lines)
 
 
+def aims(times: Mapping[str, Times], *, slow: bool) -> list[str]:
+    """Say whether ``nix_copy`` is as fast as it should be over such a link, if all that it is judged by took part."""
+    alone, factor = (COMPRESSED, 1.0) if slow else (ALONE, FAST_FACTOR)
+    needed = (OURS, alone, START)
+    if not all(name in times and times[name].outcomes for name in needed):
+        return ["no aim without " + ", ".join(needed)]
+    ours, theirs, start = (Spread.of(run.seconds for run in times[name].outcomes).median for name in needed)
+    allowed = factor * theirs + start
+    verdict = "met" if ours <= allowed else "MISSED"
+    return [
+        f"aim {verdict}: {OURS}: {ours:.2f} s, at most {allowed:.2f} = {factor} x {alone} + {start:.2f} ({START})"
+    ]
+
+
 def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.copies", description=__doc__)
@@ -217,7 +238,9 @@ def main() -> int:
         ):
             commands = contestants(where, Path(directory), path)
             chosen = {name: commands[name] for name in arguments.only or commands}
-            print(table(measure(where, chosen, path, arguments.repetitions)))
+            times = measure(where, chosen, path, arguments.repetitions)
+            print(table(times))
+            print(*aims(times, slow=bool(arguments.rate)), sep="\n")
     finally:
         if not arguments.keep_lab:
             fleet.stop(arguments.lab_name)

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.append(str(REPOSITORY / "tests/e2e/support"))
+from containers import execute  # noqa: E402
+
 PROFILE = "/nix/var/nix/profiles/system"
 RELEASE = "trixie"  # of the hosts: Nix 2.26
 
@@ -48,7 +52,7 @@ class Sessions:
 
 @dataclass(frozen=True)
 class Host:
-    """One host of the lab; questions go through the container, so that they open no ssh session."""
+    """One host of the lab; questions go into the container, so that they open no ssh session."""
 
     name: str
     container: str
@@ -56,8 +60,7 @@ class Host:
 
     def ask(self, script: str) -> str:
         """Standard output of a shell script on the host. Raises BenchmarkError when it fails."""
-        argv = ["docker", "exec", self.container, "sh", "-c", script]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=ASK_DEADLINE)
+        done = execute(self.container, script, check=False, timeout=ASK_DEADLINE)
         if done.returncode != 0:
             raise BenchmarkError(f"{self.name}: {script}: exit {done.returncode}: {done.stderr.strip()}")
         return done.stdout.strip()
@@ -71,7 +74,7 @@ class Host:
         return str(Path(current).parent) if current == profile else ""
 
     def cpu_seconds(self) -> float:
-        """The processor time that the host has taken so far, this question included (4 ms)."""
+        """The processor time that the host has taken so far."""
         return int(self.ask(CPU_TIME)) / 1e9
 
     def count_sessions(self) -> None:
@@ -107,7 +110,7 @@ class Fleet:
 
     @property
     def ansible_config(self) -> Path:
-        """Names the inventory; pipelining, 20 forks."""
+        """Names the inventory; pipelining."""
         return self.directory / "ansible.cfg"
 
     def write_ssh_config(self, path: Path, address: str) -> None:

@@ -44,13 +44,19 @@ class Record:
     failure: str = ""
 
 
+def seconds(record: Record) -> list[float]:
+    """The timed runs, in their order."""
+    return [outcome.seconds for outcome in record.runs]
+
+
 class Race:
     """One lab, one set of contestants."""
 
     def __init__(
-        self, fleet: Fleet, contestants: Sequence[Contestant], directory: Path, address: str
+        self, fleet: Fleet, contestants: Sequence[Contestant], directory: Path, address: str, forks: int
     ) -> None:
         self.fleet = fleet
+        self.forks = forks
         self.address = address
         self.contestants = contestants
         self.directory = directory
@@ -156,7 +162,9 @@ class Race:
         # A socket's path has 108 bytes at most, unix(7), and ssh appends a random suffix while it makes one.
         control = Path(tempfile.mkdtemp(prefix="nixferry-"))
         try:
-            yield Deployment(wanted, self.ssh_config, self.address, self.fleet.ansible_config, work, control)
+            yield Deployment(
+                wanted, self.ssh_config, self.address, self.fleet.ansible_config, work, control, self.forks
+            )
         finally:
             for socket in control.iterdir():
                 close_connection(socket)

@@ -65,11 +65,11 @@ def inside(what: str, file: str, max_memory: int | None) -> None:
     from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import evaluate as _evaluate
     from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate import jobs as _evaluate_jobs
     from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix import command as _nix
-    from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources import fleet as _fleet_source
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources import fleet_words as _fleet_words
     from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources import listing as _fleet
 
     nix = _nix.Nix()
-    fleet = _fleet_source.fleet_from([file], directory="/")
+    fleet = _fleet_words.fleet_from([file], directory="/")
     if what == "nothing":
         return
     if what == "list":

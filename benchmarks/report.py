@@ -12,14 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.contestants import EVALUATION, FLOOR, NIXFERRY, NIXFERRY_BUILT, START_UP, version_of
+from benchmarks.contestants import FLOOR, version_of
 from benchmarks.measure import Spread
-from benchmarks.race import NO_OP, Record
-
-# The aim, evaluation aside: this many times the floor, plus Ansible's own start-up.
-AIM_FACTOR = 1.5
-AIM_HOSTS = 20
-AIM_ROUND_TRIPS = 4
+from benchmarks.race import Record, seconds
 
 MEBIBYTE = 1024 * 1024
 COLUMNS = (
@@ -36,9 +31,9 @@ COLUMNS = (
     "commands",
 )
 LEGEND = """\
-x floor: median of the ratios of each repetition's pair. cpu: controller, median. host cpu: of one host,
-median. MiB: peak of the controller's
-processes together (PSS, sampled every 50 ms). logins, commands: ssh connections and sessions that web01 saw.
+x floor: median of the ratios of each repetition's pair. cpu: controller with the ssh masters that it leaves,
+median. host cpu: of one host, median. MiB: peak of the controller's processes together (PSS, sampled).
+logins, commands: ssh connections and sessions that web01 saw.
 MiB, logins and commands come from one further run that is not timed."""
 
 
@@ -77,11 +72,6 @@ def counts(record: Record) -> tuple[str, str]:
     return (str(record.sessions.logins), str(record.sessions.commands)) if record.sessions else ("?", "?")
 
 
-def seconds(record: Record) -> list[float]:
-    """The timed runs, in their order."""
-    return [outcome.seconds for outcome in record.runs]
-
-
 def ratio(record: Record, floor: Record) -> float | None:
     """Median of the ratios between runs of the same repetition; None when there are none."""
     pairs = list(zip(seconds(record), seconds(floor), strict=False))
@@ -117,31 +107,6 @@ def table(records: Sequence[Record]) -> str:
         ).rstrip()
 
     return "\n".join(map(line, rows))
-
-
-def aim(records: Sequence[Record]) -> list[str]:
-    """How far a no-op is from the aim; nothing for other scenarios."""
-    floor, start_up = find(records, FLOOR), find(records, START_UP)
-    ours = find(records, NIXFERRY_BUILT)
-    if floor is None or start_up is None or ours is None or ours.scenario != NO_OP:
-        return []
-    if not (floor.runs and start_up.runs and ours.runs):
-        return []
-    medians = [statistics.median(seconds(record)) for record in (floor, start_up, ours)]
-    allowed = AIM_FACTOR * medians[0] + medians[1]
-    verdict = "within" if medians[2] <= allowed else "over"
-    lines = [
-        f"aim for {AIM_HOSTS} hosts; here {ours.hosts}: {medians[2]:.2f} s, {verdict} {AIM_FACTOR} x floor + "
-        f"start-up = {allowed:.2f} s; without start-up {(medians[2] - medians[1]) / medians[0]:.2f} x floor",
-        f"aim: at most {AIM_ROUND_TRIPS} round trips a host; here {counts(ours)[1]}",
-    ]
-    full, evaluation = find(records, NIXFERRY), find(records, EVALUATION)
-    if full is not None and full.runs and evaluation is not None and evaluation.runs:
-        medians = [statistics.median(seconds(record)) for record in (full, evaluation)]
-        lines.append(
-            f"with evaluation {medians[0]:.2f} s, of which nix-instantiate alone takes {medians[1]:.2f} s"
-        )
-    return lines
 
 
 def find(records: Sequence[Record], name: str) -> Record | None:

@@ -78,7 +78,7 @@ def contestant(name: str, prepare: Any) -> Contestant:
 @pytest.mark.usefixtures("built")
 def test_a_contestant_that_breaks_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
     taking_part = [contestant("lost", lost), contestant("slow", slow), contestant("good", idle)]
-    contest = race.Race(Fleet(), taking_part, tmp_path, NEAR)  # type: ignore[arg-type]
+    contest = race.Race(Fleet(), taking_part, tmp_path, NEAR, HOSTS)  # type: ignore[arg-type]
     records = contest.begin(race.ONE_CHANGE, HOSTS)
     contest.run(records, 3)
     assert [bool(record.failure) for record in records] == [True, True, False]
@@ -94,7 +94,7 @@ def test_hosts_that_cannot_be_prepared_end_this_part_only(
         raise BenchmarkError("the hosts did not come to version 1\nand so on")
 
     monkeypatch.setattr(race.Race, "_settle", settle)
-    contest = race.Race(Fleet(), [contestant("good", idle)], tmp_path, NEAR)  # type: ignore[arg-type]
+    contest = race.Race(Fleet(), [contestant("good", idle)], tmp_path, NEAR, HOSTS)  # type: ignore[arg-type]
     unprepared = contest.begin(race.NO_OP, HOSTS)
     contest.run(unprepared, 1)
     assert unprepared[0].failure == "the hosts were not prepared: the hosts did not come to version 1"
