@@ -146,6 +146,15 @@ def _unwatched(deployment: Deployment) -> Command:
     return _nixferry_built(deployment, benchmark_settle=0)
 
 
+def checked(checks: object) -> Callable[[Deployment], Command]:
+    """Prepare a deploy like that of ``_unwatched``, with health checks."""
+
+    def prepare(deployment: Deployment) -> Command:
+        return _nixferry_built(deployment, benchmark_settle=0, nixos_health_checks=checks)
+
+    return prepare
+
+
 def _status(deployment: Deployment) -> Command:
     return _playbook(deployment, "nixferry.deploy.status", {})
 
