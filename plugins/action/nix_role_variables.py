@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
@@ -18,6 +20,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.variables
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan import planned_host, read_plan
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._report.plan_signature import read_plan_file
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._sources.source import SOURCES
 
 
@@ -32,6 +36,8 @@ class ActionModule(NixferryAction):
             "entry_point": {"type": "str", "default": "main"},
             "reach": {"type": "bool", "default": False},
             "note": {"type": "dict", "default": {}},
+            "plan": {"type": "path"},
+            "plan_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
         },
     }
 
@@ -49,9 +55,19 @@ class ActionModule(NixferryAction):
         known = role_variables(role, entry_point)
         values = {name: value for name, value in self.variables.items() if name in known}
         refuse_values(role, self._templar.template(values), entry_point=entry_point)
-        if "source" in options["note"]:
-            refuse_sources(role, options["note"]["source"], SOURCES)
+        note = {**options["note"], **self._planned(options)}
+        if "source" in note:
+            refuse_sources(role, note["source"], SOURCES)
         if options["reach"]:
             # A login that runs other commands only has been reached as well.
             shell.run("exit 0", step=Step.REACH)
-        return {"changed": False, "noted": options["note"]}
+        return {"changed": False, "noted": note}
+
+    def _planned(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return what the plan says of the host, and what the host is then built from."""
+        if not options["plan"]:
+            return {}
+        content = read_plan_file(Path(options["plan"]), options["plan_keys"])
+        planned = planned_host(read_plan(content, now=time.time()), self.subject)
+        entry = {name: getattr(planned, name) for name in ("toplevel", "current", "boot_default")}
+        return {"planned": entry, "source": {"store_path": planned.toplevel}}

@@ -13,7 +13,6 @@ short_description: Read the entries of hosts in a plan
 description:
   - Reads a plan that M(nixferry.deploy.nix_plan) has written, and returns what it says of each host in O(_terms).
   - A plan that has expired, is not valid or does not have the host is an error.
-  - The option C(nixos_plan) of the role P(nixferry.deploy.nixos#role) uses this.
 options:
   _terms:
     description: Names of hosts.

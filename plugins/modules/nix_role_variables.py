@@ -55,6 +55,18 @@ options:
     description: Values to return as they are, so that a role needs no second task to keep them.
     type: dict
     default: {}
+  plan:
+    description:
+      - A plan that M(nixferry.deploy.nix_plan) has written. What it says of the host is then V(planned) in RV(noted), and
+        its system is the V(source).
+      - A plan that has expired, is not valid or does not have the host is an error.
+      - A relative path is relative to the directory in which C(ansible-playbook) was started.
+    type: path
+  plan_keys:
+    description: Public keys of OpenSSH. If there are any, one of them must have signed the plan.
+    type: list
+    elements: str
+    default: []
 author:
   - nixferry contributors (@nixferry)
 """
@@ -68,7 +80,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 noted:
-  description: The values of O(note).
+  description: The values of O(note), and what O(plan) adds to them.
   returned: success
   type: dict
 where:
