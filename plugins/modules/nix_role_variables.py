@@ -57,8 +57,8 @@ options:
     default: {}
   plan:
     description:
-      - A plan that M(nixferry.deploy.nix_plan) has written. What it says of the host is then V(planned) in RV(noted), and
-        its system is the V(source).
+      - A plan that M(nixferry.deploy.nix_plan) has written. What it says of the host is then V(planned) in RV(noted),
+        and its system is the V(source).
       - A plan that has expired, is not valid or does not have the host is an error.
       - A relative path is relative to the directory in which C(ansible-playbook) was started.
     type: path

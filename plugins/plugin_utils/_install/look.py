@@ -25,7 +25,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 STEP = Step.LOOK_AT_MACHINE
 INSTALLER, LINUX, INSTALLED, MANAGED = STATES = ("installer", "linux", "installed", "managed")
 # The parts that every script of an installation begins with.
-PARTS = (*LIBRARY, "lib/own.sh", "lib/system.sh", "install/disks.sh", "install/work.sh")
+PARTS = (*LIBRARY, "lib/own.sh", "lib/claim.sh", "lib/system.sh", "install/disks.sh", "install/work.sh")
 NOTHING = "Nothing was changed."
 REMEDIES = {
     "not_root": f"Log in as root, or use `become: true`. {NOTHING}",

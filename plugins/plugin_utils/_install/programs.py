@@ -56,6 +56,7 @@ _SYSTEM_REMEDIES = {
     "killed": f"Look at the installer's memory (dmesg). {_AGAIN}",
     "not_installed": "`output` has what nixos-install said. Look at the installer's store and disk.",
     "other_run": "Wait until it has ended, or agree with the other administrator.",
+    "other_disks": "Agree with the other administrator, and run the installation again from its first step.",
     "no_owner": "Declare these users and groups in the configuration, or give numbers. They are looked up after the "
     "activation of the new system.",
     "not_owned": "Look at the file systems of the new system.",
@@ -123,10 +124,18 @@ def format_disks(
 
 
 def install_system(
-    shell: RemoteShell, toplevel: str, *, mount_point: str, seconds: int, progress: Progress
+    shell: RemoteShell, toplevel: str, *, formatted: str, mount_point: str, seconds: int, progress: Progress
 ) -> bool:
-    """Run ``nixos-install``. Return whether it ran now. Raises ``NixferryError``."""
-    settings = {"MOUNT_POINT": mount_point, "TOPLEVEL": toplevel, "SECONDS_AT_MOST": str(seconds)}
+    """Run ``nixos-install`` on disks that are ``formatted`` for this. Return whether it ran now.
+
+    Raises ``NixferryError``.
+    """
+    settings = {
+        "MOUNT_POINT": mount_point,
+        "TOPLEVEL": toplevel,
+        "FORMATTED": formatted,
+        "SECONDS_AT_MOST": str(seconds),
+    }
     answer = _followed(
         shell,
         host_script(settings, (*PARTS, "install/system.sh")),

@@ -192,6 +192,12 @@ class Installation(Session):
                     step=Step.INSTALL_SYSTEM,
                     remedy="Run the step `disks` before. Nothing was changed.",
                 )
+            if options.script and seen.disks_done != self.formatted:
+                raise NixferryError(
+                    f"the disks are formatted for another installation: {seen.disks_done}",
+                    step=Step.INSTALL_SYSTEM,
+                    remedy="Agree with the other administrator, and run the installation again from its first step.",
+                )
             self.progress.phase("copying the system")
             copied = copy_to_host(
                 self.shell,
@@ -206,6 +212,7 @@ class Installation(Session):
             changed = install_system(
                 self.shell,
                 options.toplevel,
+                formatted=self.formatted if options.script else seen.disks_done,
                 mount_point=options.mount_point,
                 seconds=options.given["timeout_install"],
                 progress=self.progress,

@@ -22,6 +22,7 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.turn_seconds = "240"
         self.programs = root / "programs"
         for name in ("programs", "proc/self", "sys/class/block", "dev/disk/by-id", "etc", "run", "var/lib"):
             (root / name).mkdir(parents=True)
@@ -79,6 +80,7 @@ class Machine:
                 "PATH": f"{self.programs}:{os.environ['PATH']}",
                 "NIXFERRY_ROOT": str(self.root),
                 "NIXFERRY_PROC": str(self.root / "proc"),
+                "NIXFERRY_TURN_SECONDS": self.turn_seconds,
             },
         )
         return RemoteResult(done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -15,7 +15,9 @@ exec 3>&1 1>/dev/null 2>&1
 answer_begins
 is_root || error not_root "only root can format disks"
 make_work
+take_turn
 if is_recorded disks "$IDENTITY" && is_mounted "$MOUNT_POINT"; then
+    end_turn
     say unchanged 1
     answer_ends
 fi
@@ -58,7 +60,7 @@ check_each_seen() {
 
 if [ ! -x "$ROOT$SCRIPT" ] || [ -d "$ROOT$SCRIPT" ]; then error no_script "$SCRIPT is not a program on the machine"; fi
 if ! is_listened_to; then exit 1; fi
-refuse_other_program disks "$IDENTITY"
+refuse_other_programs disks "$IDENTITY"
 if ! is_under_way; then
     split_lines "$SEEN" check_each_seen
     rm -f "$WORK/disks.done" "$WORK/system.done"

@@ -36,19 +36,22 @@ place_file() { # OWNER MODE SOURCE PATH
     placed_to=$TARGET$4
     # Directories on the way are for all to pass; the file has its own mode.
     (umask 022 && mkdir -p "${placed_to%/*}") || error not_placed "the directory of $4 cannot be made"
-    placed_new=${placed_to%/*}/.nixferry-$$
-    # Also what a run that was killed has left
-    rm -f "${placed_to%/*}"/.nixferry-*
+    # Also what a run that was killed has left. Others may write to the directory, such as /tmp: they would know the name of a
+    # file, and have a link there.
+    rm -rf "${placed_to%/*}"/.nixferry-placed-*
+    placed_in=$(mktemp -d "${placed_to%/*}/.nixferry-placed-XXXXXX") || error not_placed "$4 cannot be written"
+    placed_new=$placed_in/file
     tail -c "+$placed_offset" "$NIXFERRY_RECEIVED" | head -c "$placed_size" >"$placed_new"
     if [ "$(wc -c <"$placed_new")" -ne "$placed_size" ] || ! chmod "$2" "$placed_new"; then
-        rm -f "$placed_new"
+        rm -rf "$placed_in"
         error not_placed "$4 cannot be written"
     fi
     if [ -f "$placed_to" ] && cmp -s "$placed_new" "$placed_to" && [ "$(stat -c %a "$placed_to")" = "$2" ]; then
-        rm -f "$placed_new"
+        rm -rf "$placed_in"
         return 0
     fi
     mv -f "$placed_new" "$placed_to" || error not_placed "$4 cannot be written"
+    rmdir "$placed_in"
     say placed "$4"
 }
 

@@ -52,11 +52,15 @@ give_owners() {
     if [ -n "$missing_owners" ]; then error no_owner "the new system does not know the owners$missing_owners"; fi
 }
 
+take_turn
+# Another installation may have formatted the disks since, for a system of its own.
+if ! is_recorded disks "$FORMATTED"; then error other_disks "the disks are now formatted for ${TEXT:-nothing}"; fi
 if is_recorded system "$TOPLEVEL" && [ "$(profile_target)" = "$TOPLEVEL" ]; then
+    end_turn
     say unchanged 1
 else
     if ! is_listened_to; then exit 1; fi
-    refuse_other_program system "$TOPLEVEL"
+    refuse_other_programs system "$TOPLEVEL"
     put "$WORK/system.begun" "$TOPLEVEL" || error no_room "$WORK cannot be written to"
     # Initial RAM disks with secrets are put together there.
     if [ ! -d "$TARGET/tmp" ]; then mkdir "$TARGET/tmp" && chmod 1777 "$TARGET/tmp"; fi

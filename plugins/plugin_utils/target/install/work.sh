@@ -12,6 +12,11 @@ TARGET=$ROOT$MOUNT_POINT
 # shellcheck disable=SC2034 # other parts read it
 RECORD=var/lib/nixferry/installed
 
+# Seconds that another installation may look at the disks before its program begins
+TURN_SECONDS=${NIXFERRY_TURN_SECONDS:-240}
+# shellcheck disable=SC2034 # lib/claim.sh writes it
+ID=install
+
 make_work() {
     { mkdir -p "$WORK" && chmod 0700 "$ROOT/run/nixferry" "$WORK"; } || error no_room "$WORK cannot be made"
 }
@@ -29,18 +34,35 @@ is_recorded() {
     [ -n "$TEXT" ] && [ "$TEXT" = "$2" ]
 }
 
-# run_program NAME SECONDS COMMAND...: run it in a session of its own, and wait. If it runs already, such as when the connection
-# broke, wait for that. Set CODE to its exit code; answer with an error if it did not end in time or was killed.
+# take_turn: of those who look whether a program may begin, let one at a time do so, until end_turn. What ends without that
+# has lost its turn.
+take_turn() {
+    in_seconds "$TURN_SECONDS"
+    turn_until=$MOMENT
+    begin_waiting
+    until claim "$WORK/turn" owner_lives; do
+        if [ "$?" = 2 ]; then error no_room "$WORK cannot be written to"; fi
+        if passed "$turn_until"; then
+            error other_run "another installation has looked at the disks of this machine for $TURN_SECONDS s"
+        fi
+        nap
+    done
+}
+
+end_turn() { rm -f "$WORK/turn"; }
+
+# run_program NAME SECONDS COMMAND...: run it in a session of its own, end the turn, and wait. If it runs already, such as when
+# the connection broke, wait for that. Set CODE to its exit code; answer with an error if it did not end in time or was killed.
 run_program() {
     program_place=$WORK/$1.program program_name=$1 program_seconds=$2
     shift 2
     in_seconds "$program_seconds"
     program_until=$MOMENT
     if ! is_under_way; then
-        if [ -e "$program_place" ]; then mv "$program_place" "$program_place.$$" && rm -rf "$program_place.$$"; fi
-        # Of two at a time, one begins.
-        if mkdir "$program_place" 2>/dev/null; then begin_program "$@"; fi
+        rm -rf "$program_place"
+        if mkdir "$program_place"; then begin_program "$@"; fi
     fi
+    end_turn
     begin_waiting
     until [ -e "$program_place/code" ]; do
         if passed "$program_until"; then
@@ -58,14 +80,17 @@ run_program() {
     CODE=$(cat "$program_place/code")
 }
 
-# refuse_other_program NAME IDENTITY: a program that another administrator has begun for something else must not be taken for
-# this one.
-refuse_other_program() {
+# refuse_other_programs NAME IDENTITY: a program that another administrator has begun for something else must not be taken for
+# this one, and no other step of an installation goes on beside this one. Leaves program_place at that of NAME.
+refuse_other_programs() {
+    for program_name in disks system; do
+        program_place=$WORK/$program_name.program
+        read_text "$WORK/$program_name.begun"
+        if is_under_way && [ "$program_name $TEXT" != "$1 $2" ]; then
+            error other_run "another installation is at work on this machine ($program_name): $(listed "$TEXT")"
+        fi
+    done
     program_place=$WORK/$1.program
-    read_text "$WORK/$1.begun"
-    if is_under_way && [ "$TEXT" != "$2" ]; then
-        error other_run "another installation is at work on this machine: $(listed "$TEXT")"
-    fi
 }
 
 begin_program() {
@@ -83,14 +108,8 @@ begin_program() {
     write "$program_place/process" "$program_process $PROCESS_START"
 }
 
-# Between the making of its directory and the writing of its process another one may look.
 is_under_way() {
     if [ ! -d "$program_place" ] || [ -e "$program_place/code" ]; then return 1; fi
-    under_way_naps=0
-    while [ ! -s "$program_place/process" ] && [ "$under_way_naps" -lt 10 ]; do
-        nap
-        under_way_naps=$((under_way_naps + 1))
-    done
     { read -r program_process program_start <"$program_place/process"; } 2>/dev/null || return 1
     alive "$program_process" "$program_start"
 }

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +25,13 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress impo
 DISK = "/dev/disk/by-id/ata-A"
 SCRIPT = "/nix/store/x-disko"
 TOPLEVEL = "/nix/store/y-nixos"
+NAP_DEADLINE = 60  # seconds, on a busy machine
+FORMATTED = identity(SCRIPT, [DISK])
+
+
+def own_start() -> str:
+    """When this process has started, as the kernel says it."""
+    return Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
 
 
 class Silent:
@@ -54,9 +63,41 @@ class Formatted(Machine):
         """Let a program run that was begun for something: this very process stands for it."""
         place = self.work / f"{name}.program"
         place.mkdir(parents=True)
-        start = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
-        (place / "process").write_text(f"{os.getpid()} {start}\n")
+        (place / "process").write_text(f"{os.getpid()} {own_start()}\n")
         (self.work / f"{name}.begun").write_text(f"{begun}\n")
+
+    def take_turn(self) -> Path:
+        """Let this very process look at the disks, as an installation that has not begun yet."""
+        (self.root / "proc/sys/kernel/random").mkdir(parents=True)
+        (self.root / "proc/sys/kernel/random/boot_id").write_text("a-boot\n")
+        self.work.mkdir(parents=True)
+        turn = self.work / "turn"
+        turn.write_text(f"install {os.getpid()} {own_start()} a-boot: 1700000000\n")
+        return turn
+
+    def note_naps(self) -> None:
+        """Let a script that waits leave a file."""
+        self.program("sleep", f'touch {self.root}/napped; PATH=${{PATH#*:}} exec sleep "$@"')
+
+    def wait_until_it_naps(self) -> None:
+        deadline = time.monotonic() + NAP_DEADLINE
+        while not (self.root / "napped").exists():
+            assert time.monotonic() < deadline, "no script waits for its turn"
+            time.sleep(0.02)
+
+    def with_system(self) -> None:
+        """Mount a disk with a system that is not installed yet, and was formatted for it."""
+        self.mounts("20 1 8:1 / /mnt rw - ext4 /dev/sda1 rw\n")
+        (self.root / f"mnt{TOPLEVEL}").mkdir(parents=True)
+        (self.root / f"mnt{TOPLEVEL}/init").write_text("")
+        self.program("nixos-install", f"touch {self.root}/installed")
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.work / "disks.done").write_text(f"{FORMATTED}\n")
+
+    def install(self) -> bool:
+        return install_system(
+            self.shell, TOPLEVEL, formatted=FORMATTED, mount_point="/mnt", seconds=5, progress=PROGRESS
+        )
 
     def refused(self, disk: Disk | None = None) -> str:
         with pytest.raises(NixferryError) as caught:
@@ -108,20 +149,66 @@ def test_what_an_earlier_run_has_mounted_is_no_use_of_others(machine: Formatted)
 
 def test_another_installation_is_not_taken_for_this_one(machine: Formatted) -> None:
     machine.under_way("disks", identity("/nix/store/other", [DISK]))
-    assert "another installation is at work on this machine: /nix/store/other" in machine.refused()
+    assert "another installation is at work on this machine (disks): /nix/store/other" in machine.refused()
     assert not (machine.work / "disks.done").exists()
 
 
 def test_another_system_is_not_taken_for_this_one(machine: Formatted) -> None:
-    machine.mounts("20 1 8:1 / /mnt rw - ext4 /dev/sda1 rw\n")
-    (machine.root / f"mnt{TOPLEVEL}").mkdir(parents=True)
-    (machine.root / f"mnt{TOPLEVEL}/init").write_text("")
+    machine.with_system()
     machine.under_way("system", "/nix/store/other")
     with pytest.raises(NixferryError, match="another installation is at work"):
-        install_system(machine.shell, TOPLEVEL, mount_point="/mnt", seconds=5, progress=PROGRESS)
+        machine.install()
     assert not (machine.root / "mnt/var").exists()
+
+
+def test_disks_are_not_formatted_while_a_system_is_installed(machine: Formatted) -> None:
+    """Neither for another installation nor for this one, whose record of the disks is gone."""
+    machine.under_way("system", TOPLEVEL)
+    assert "another installation is at work on this machine (system)" in machine.refused()
+    assert not (machine.work / "disks.begun").exists()
+
+
+def test_a_system_is_not_installed_while_disks_are_formatted(machine: Formatted) -> None:
+    machine.with_system()
+    machine.under_way("disks", FORMATTED)
+    with pytest.raises(NixferryError, match=r"at work on this machine \(disks\): "):
+        machine.install()
+
+
+def test_a_system_goes_to_the_disks_that_were_formatted_for_it(machine: Formatted) -> None:
+    machine.with_system()
+    (machine.work / "disks.done").write_text("/nix/store/other-disko /dev/disk/by-id/ata-B\n")
+    with pytest.raises(NixferryError, match="disks are now formatted for /nix/store/other-disko"):
+        machine.install()
+    (machine.work / "disks.done").unlink()
+    with pytest.raises(NixferryError, match="disks are now formatted for nothing"):
+        machine.install()
+    assert not (machine.root / "installed").exists()
+
+
+def test_of_two_installations_one_looks_at_a_time(machine: Formatted) -> None:
+    """The other one waits, and then finds what the first has begun."""
+    seen = machine.seen("sda")
+    turn = machine.take_turn()
+    machine.turn_seconds = "1"
+    assert "another installation has looked at the disks of this machine for 1 s" in machine.refused(seen)
+    machine.turn_seconds = "60"
+    machine.note_naps()
+    with ThreadPoolExecutor() as pool:
+        refused = pool.submit(machine.refused, seen)
+        machine.wait_until_it_naps()
+        machine.under_way("disks", identity("/nix/store/other", [DISK]))
+        turn.unlink()
+        assert "another installation is at work on this machine (disks): /nix/store/other" in refused.result()
+
+
+def test_the_turn_of_a_process_that_has_gone_is_taken_over(machine: Formatted) -> None:
+    seen = replace(machine.seen("sda"), content="something else")
+    turn = machine.take_turn()
+    turn.write_text(turn.read_text().replace(f" {os.getpid()} ", " 4194303 "))
+    assert "now has nothing on it, and had something else" in machine.refused(seen)
 
 
 def test_what_is_not_mounted_is_not_installed(machine: Formatted) -> None:
     with pytest.raises(NixferryError, match="nothing is mounted on /mnt"):
-        install_system(machine.shell, TOPLEVEL, mount_point="/mnt", seconds=5, progress=PROGRESS)
+        machine.install()

@@ -70,6 +70,19 @@ def test_a_link_does_not_lead_out_of_the_new_system(target: Target) -> None:
     assert not list((target.root / "outside").iterdir())
 
 
+def test_a_link_that_another_user_plants_is_not_followed(target: Target) -> None:
+    """In a directory that all may write to, such as /tmp of the installer: just before the file is written."""
+    outside = target.root / "outside"
+    directory = target.new / "tmp"
+    directory.mkdir(mode=0o1777)
+    plant = f'PATH=${{PATH#*:}} rm "$@"; ln -s {outside} {directory}/.nixferry-$PPID'
+    target.program("rm", plant)
+    assert target.place({"/tmp/disk.key": b"a passphrase"}).placed == ("/tmp/disk.key",)
+    assert not outside.exists()
+    assert (directory / "disk.key").read_bytes() == b"a passphrase"
+    assert not list(directory.glob(".nixferry-placed*"))
+
+
 def test_nothing_is_written_beside_the_mount(target: Target) -> None:
     target.mounts("")
     with pytest.raises(NixferryError, match="nothing is mounted on /mnt"):
