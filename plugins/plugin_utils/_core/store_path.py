@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from .errors import NixferryError, Step
 
@@ -62,3 +64,20 @@ def parse_store_path(text: str, *, step: Step = Step.READ_STORE_PATH) -> StorePa
             remedy=f"Give a path such as {STORE_DIRECTORY}/<32 characters>-<name>, with nothing below it.",
         )
     return StorePath(path=match["path"], hash=match["hash"], name=match["name"])
+
+
+def built_file(file: Path, output: Path, *, step: Step) -> Path:
+    """Return ``file``, which is the store path ``output`` or below it, if its links lead nowhere but to the store.
+
+    A build may have made a link to anything, such as a key of the user who runs Ansible: what is read here is shown,
+    sent or published. Raises ``NixferryError``.
+    """
+    store = os.path.realpath(output.parent)
+    found = os.path.realpath(file)
+    if os.path.commonpath([store, found]) != store:
+        raise NixferryError(
+            f"{file} is a link that leads out of the Nix store, to {found}",
+            step=step,
+            remedy="Find out who has written what was built. Nothing was read.",
+        )
+    return file

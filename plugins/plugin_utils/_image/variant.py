@@ -14,6 +14,7 @@ import shlex
 from pathlib import Path
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import built_file
 
 from .tools import STEP
 
@@ -38,7 +39,7 @@ def checked_variant(name: str) -> str:
 def find_image(output: Path) -> Path:
     """Return the image in ``output``, a store path. Raises ``NixferryError`` unless there is exactly one."""
     if output.is_file():
-        return output
+        return built_file(output, output, step=STEP)
     found = _products(output) or [
         path
         for path in sorted(output.rglob("*"))
@@ -51,13 +52,13 @@ def find_image(output: Path) -> Path:
             step=STEP,
             remedy="Choose a variant that builds one file.",
         )
-    return found[0]
+    return built_file(found[0], output, step=STEP)
 
 
 def _products(output: Path) -> list[Path]:
     """Return the files that the build calls its products, as far as they are in ``output``."""
     try:
-        with (output / SUPPORT / "hydra-build-products").open("rb") as file:
+        with built_file(output / SUPPORT / "hydra-build-products", output, step=STEP).open("rb") as file:
             lines = file.read(PRODUCTS_BYTES).decode("utf-8", errors="replace").splitlines()
     except OSError:
         return []

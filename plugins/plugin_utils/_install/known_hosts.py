@@ -16,6 +16,7 @@ import re
 import shlex
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import (
@@ -101,6 +102,19 @@ def _matches(pattern: str, name: str) -> bool:
             return hmac.compare_digest(made, base64.b64decode(digest))
         return False
     return name in pattern.split(",")
+
+
+@dataclass(frozen=True)
+class KnownHost:
+    """The names of a host in a known_hosts file; without a ``file`` its keys are kept nowhere."""
+
+    file: Path | None
+    names: Sequence[str]
+
+    def keep(self, keys: Sequence[str], *, replace: bool) -> None:
+        """Put ``keys`` into the file; with ``replace`` instead of the host's others. Raises ``NixferryError``."""
+        if self.file is not None and keys:
+            write_known_hosts(self.file, self.names, keys, replace=replace)
 
 
 def write_known_hosts(file: Path, names: Sequence[str], keys: Sequence[str], *, replace: bool) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import whole_number
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import built_file
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import Answer, decode_answer
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import (
@@ -142,7 +143,7 @@ def look(shell: RemoteShell, *, mount_point: str, script: str = "", devices: Ite
 def devices_in(script: str) -> tuple[str, ...]:
     """Return the devices that a disko script names, if it is in the store of the controller."""
     try:
-        with Path(script).open("rb") as file:
+        with built_file(Path(script), Path(script), step=STEP).open("rb") as file:
             content = file.read(SCRIPT_BYTES)
     except OSError:
         return ()

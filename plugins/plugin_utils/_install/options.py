@@ -18,7 +18,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import
     is_known_later,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import (
+    built_file,
+    parse_store_path,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.declared import STORAGES
 
 from .hardware import PROGRAMS
@@ -119,7 +122,8 @@ def _system_of(toplevel: str) -> str:
     if not toplevel:
         return ""
     try:
-        return Path(toplevel, "system").read_text(encoding="ascii").strip()
+        system = built_file(Path(toplevel, "system"), Path(toplevel), step=STEP)
+        return system.read_text(encoding="ascii").strip()
     except (OSError, UnicodeError):
         return ""
 

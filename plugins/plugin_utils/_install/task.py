@@ -22,7 +22,7 @@ from .boot import Expected, confirm_system, wait_for_system
 from .files import PlacedFiles, declared_files, host_keys, place_files
 from .hardware import keep_report, read_report
 from .judge import check_machine, steps_left
-from .known_hosts import host_names, known_hosts_file, write_known_hosts
+from .known_hosts import KnownHost, host_names, known_hosts_file
 from .look import INSTALLED, LINUX, MANAGED, Look, devices_in, identity, recorded_script
 from .options import CHECK, DISKS, HARDWARE, KEXEC, REBOOT, SYSTEM, InstallOptions
 from .programs import format_disks, install_system, leave_installer
@@ -237,6 +237,7 @@ class Installation(Session):
         """Reboot into the new system, and wait until it is there."""
         options = self.options
         notes: tuple[str, ...] = ()
+        known = self._known()
         with self.found() as seen:
             if seen.state == MANAGED:
                 return {"changed": False, "rebooted": False, "host_keys": []}
@@ -247,12 +248,12 @@ class Installation(Session):
                 expected = Expected(options.toplevel, seen.recorded("boot"), ())
             else:
                 self.check_installer(seen)
-                expected, notes = self._leave()
+                expected, notes = self._leave(known)
         state = wait_for_system(
             self.shell, expected, seconds=options.given["timeout_reboot"], progress=self.progress
         )
         confirm_system(self.shell, expected)
-        self._know(expected.host_keys, replace=True)
+        known.keep(expected.host_keys, replace=True)
         result = {
             "changed": True,
             "rebooted": seen.state != INSTALLED,
@@ -263,27 +264,26 @@ class Installation(Session):
             result["warnings"] = list(notes)
         return result
 
-    def _leave(self) -> tuple[Expected, tuple[str, ...]]:
+    def _leave(self, known: KnownHost) -> tuple[Expected, tuple[str, ...]]:
         toplevel, mount_point = self.options.toplevel, self.options.mount_point
         asked = leave_installer(self.shell, toplevel, mount_point=mount_point, ask_only=True)
         # Before the reboot: if the controller goes away now, the new system's key is known all the same.
-        self._know(asked.host_keys, replace=False)
+        known.keep(asked.host_keys, replace=False)
         self.progress.phase("rebooting")
         left = leave_installer(self.shell, toplevel, mount_point=mount_point)
         return Expected(toplevel, left.boot, asked.host_keys), left.notes
 
-    def _know(self, keys: tuple[str, ...], *, replace: bool) -> None:
-        """Put the new system's keys into known_hosts, by the names that the inventory's own login uses."""
+    def _known(self) -> KnownHost:
+        """Return where the new system's keys go, by the present login, which must be the inventory's own."""
         wanted = str(self.options.given["known_hosts"])
-        if not keys or not self.shell.is_ssh or wanted == NO_FILE:
-            return
+        if not self.shell.is_ssh or wanted == NO_FILE:
+            return KnownHost(None, ())
         file = (
             known_hosts_file(self.shell)
             if wanted == AUTO
             else Path(self.options.directory, wanted).expanduser()
         )
-        if file is not None:
-            write_known_hosts(file, host_names(self.shell), keys, replace=replace)
+        return KnownHost(file, tuple(host_names(self.shell)))
 
 
 def perform_step(shell: RemoteShell, options: InstallOptions, progress: Progress) -> Mapping[str, Any]:

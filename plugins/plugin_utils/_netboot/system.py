@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import built_file
 
 STEP = Step.MAKE_RELEASE
 FORMAT = 1
@@ -51,7 +52,7 @@ class NetbootSystem:
 def read_system(toplevel: str) -> NetbootSystem:
     """Look at a toplevel in the controller's store. Raises ``NixferryError`` if it cannot boot from the network."""
     root = Path(toplevel)
-    text = _text(root / "kernel-params").strip()
+    text = _text(root, "kernel-params").strip()
     if (text and _PARAMETERS.fullmatch(text) is None) or "${" in text:
         raise NixferryError(
             f"the kernel parameters of {toplevel} cannot be written into a script of iPXE: {text!r}",
@@ -64,7 +65,7 @@ def read_system(toplevel: str) -> NetbootSystem:
             step=STEP,
             remedy="Shorten boot.kernelParams of the host.",
         )
-    if _STORE_IN_FSTAB.search(_text(root / "etc/fstab")) is None:
+    if _STORE_IN_FSTAB.search(_text(root, "etc/fstab")) is None:
         raise NixferryError(
             f"{toplevel} does not mount a store from its initial RAM disk: its etc/fstab has no nix-store.squashfs",
             step=STEP,
@@ -72,8 +73,8 @@ def read_system(toplevel: str) -> NetbootSystem:
         )
     return NetbootSystem(
         toplevel=toplevel,
-        kernel=_file(root / "kernel"),
-        initrd=_file(root / "initrd"),
+        kernel=_file(root, "kernel"),
+        initrd=_file(root, "initrd"),
         parameters=tuple(text.split()),
     )
 
@@ -91,7 +92,8 @@ def manifest(system: NetbootSystem, compression: str, paths: int, sizes: Mapping
     }
 
 
-def _file(path: Path) -> Path:
+def _file(root: Path, name: str) -> Path:
+    path = built_file(root / name, root, step=STEP)
     if not path.is_file():
         raise NixferryError(
             f"{path} does not exist, so the system cannot be booted", step=STEP, remedy=HOW_TO_NETBOOT
@@ -99,9 +101,9 @@ def _file(path: Path) -> Path:
     return path
 
 
-def _text(path: Path) -> str:
+def _text(root: Path, name: str) -> str:
     try:
-        with path.open("rb") as file:
+        with built_file(root / name, root, step=STEP).open("rb") as file:
             return file.read(TEXT_BYTES).decode("utf-8", errors="replace")
     except OSError:
         return ""

@@ -47,6 +47,34 @@ def test_anything_else_is_not_one_image(tmp_path: Path, names: tuple[str, ...]) 
         find_image(tmp_path)
 
 
+@pytest.mark.parametrize("how", ["file", "product", "directory", "all"])
+def test_an_image_is_not_a_link_to_a_file_of_the_user(tmp_path: Path, how: str) -> None:
+    """Such as a key, which would be sent with the image."""
+    output = tmp_path / "store/0-image"
+    output.parent.mkdir()
+    secret = put(tmp_path / "home/id_ed25519", "a key")
+    if how == "all":
+        output.symlink_to(secret)
+    elif how == "directory":
+        output.mkdir()
+        (output / "images").symlink_to(secret.parent)
+        put(output / "nix-support/hydra-build-products", f"file img {output}/images/id_ed25519\n")
+    else:
+        output.mkdir()
+        (output / "nixos.img").symlink_to(secret)
+        if how == "product":
+            put(output / "nix-support/hydra-build-products", f"file img {output}/nixos.img\n")
+    with pytest.raises(NixferryError, match="leads out of the Nix store"):
+        find_image(output)
+
+
+def test_an_image_may_be_a_link_within_the_store(tmp_path: Path) -> None:
+    put(tmp_path / "1-real/nixos.img")
+    (tmp_path / "0-image").mkdir()
+    (tmp_path / "0-image/nixos.img").symlink_to(tmp_path / "1-real/nixos.img")
+    assert find_image(tmp_path / "0-image") == tmp_path / "0-image/nixos.img"
+
+
 @pytest.mark.parametrize(
     ("name", "extension"),
     [

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._install.judge imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._install.look import (
     Look,
     chosen_disks,
+    devices_in,
     identity,
 )
 
@@ -162,3 +164,15 @@ def test_steps_left() -> None:
     assert left(disks_done=formatted) == ["disks", "system", "reboot"]
     # The reboot has unmounted it and did not happen.
     assert left(disks_done=formatted, system_done="/nix/store/t") == ["reboot"]
+
+
+def test_a_disko_script_is_not_a_file_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("format /dev/sda")
+    script = tmp_path / "store/0-disko"
+    script.parent.mkdir()
+    script.symlink_to(tmp_path / "notes")
+    with pytest.raises(NixferryError, match="leads out of the Nix store"):
+        devices_in(str(script))
+    script.unlink()
+    script.write_text("format /dev/sdb")
+    assert devices_in(str(script)) == ("/dev/sdb",)

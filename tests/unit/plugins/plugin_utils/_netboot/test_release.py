@@ -158,3 +158,19 @@ def test_the_same_content_has_the_same_name(toplevel: Path, nix: Nix, tmp_path: 
     (toplevel / "kernel").write_text("another kernel")
     second = make_release(nix, read_system(str(toplevel)), tmp_path / "one", compression="zstd", timeout=30)
     assert second.name != first.name
+
+
+@pytest.mark.parametrize("name", ["kernel", "initrd", "kernel-params", "etc/fstab", "etc"])
+def test_a_release_has_no_file_of_the_user(toplevel: Path, tmp_path: Path, name: str) -> None:
+    """Every client of the web server could read it, and an error would show the parameters."""
+    store = tmp_path / "store"
+    store.mkdir()
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "fstab").write_text(FSTAB)
+    place = toplevel.rename(store / "toplevel") / name
+    assert read_system(str(store / "toplevel")).parameters
+    place.rename(home / "moved")
+    place.symlink_to(home if name == "etc" else home / "fstab")
+    with pytest.raises(NixferryError, match="leads out of the Nix store"):
+        read_system(str(store / "toplevel"))
