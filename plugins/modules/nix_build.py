@@ -240,6 +240,13 @@ options:
         of Nix, like M(nixferry.deploy.nix_sign). See there for the requirements of the file.
       - Not together with O(build_on=target).
     type: path
+  only_boot_loader:
+    description:
+      - Fails for a host whose configuration installs another boot loader, as far as its derivation says so, before
+        anything is built for it. The role P(nixferry.deploy.image#role) needs it, since the disks that it makes have
+        this boot loader.
+    type: str
+    choices: [systemd-boot]
   max_memory:
     description:
       - The memory that all evaluators together may use, in MiB, of which 1024 MiB are kept in reserve.

@@ -91,6 +91,7 @@ options:
     description:
       - With V(auto) a system is refused whose deploys would install another boot loader than systemd-boot. Beside that
         one the image's would go on booting.
+      - A disk with GRUB, or for BIOS, is only made by a variant of nixpkgs (O(variant)).
       - V(systemd-boot) skips this check.
     type: str
     choices: [auto, systemd-boot]

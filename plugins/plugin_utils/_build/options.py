@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import PROGRESS_OPTION
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.boot_loaders import SYSTEMD_BOOT
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS, kind_named
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._evaluate.attribute import Attribute
@@ -51,6 +52,7 @@ SPECIFICATION: dict[str, Any] = {
         "build_in_check_mode": {"type": "bool", "default": False},
         "full_plan": {"type": "bool", "default": False},
         "sign_key": {"type": "path"},
+        "only_boot_loader": {"type": "str", "choices": [SYSTEMD_BOOT]},
         "max_memory": {"type": "int"},
         "evaluators": {"type": "int"},
         "nix_eval_jobs": {"type": "str", "choices": list(MODES), "default": AUTO},
@@ -78,6 +80,8 @@ class BuildOptions:
     signing_key: SigningKey | None = None
     nix_eval_jobs: str = AUTO
     build_on: str = ON_CONTROLLER
+    only_boot_loader: str = ""
+    """The boot loader that the systems must install; empty for any."""
 
     @property
     def build_host(self) -> str:
@@ -140,6 +144,7 @@ def build_options(
         else None,
         nix_eval_jobs=str(arguments["nix_eval_jobs"]),
         build_on=str(arguments["build_on"]),
+        only_boot_loader=arguments["only_boot_loader"] or "",
     )
 
 

@@ -10,8 +10,12 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.boot_loaders import (
+    refuse_other_boot_loaders,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.git import Revision
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
@@ -97,7 +101,7 @@ class BuildTask:
             seconds = self.options.timeout
             deadline = None if seconds is None else time.monotonic() + seconds
             revisions = self._revisions()
-            targets = self._targets(deadline)
+            targets = self._with_boot_loader(self._targets(deadline))
             good = {host: target for host, target in targets.items() if isinstance(target, Target)}
             builds = (realiser or self._on_controller)(self.nix, good, deadline)
             for host, error in targets.items():
@@ -170,6 +174,24 @@ class BuildTask:
             )
             targets.update(self._evaluated(answers, attributes))
         return targets
+
+    def _with_boot_loader(
+        self, targets: dict[str, Target | NixferryError]
+    ) -> dict[str, Target | NixferryError]:
+        """Refuse hosts whose systems would install another boot loader, by what their derivations say."""
+        if not self.options.only_boot_loader:
+            return targets
+        checked = dict(targets)
+        for host, target in targets.items():
+            if isinstance(target, Target) and target.derivation:
+                try:
+                    refuse_other_boot_loaders(Path(target.derivation).read_bytes(), whole=False, step=STEP)
+                except OSError:
+                    # A store elsewhere. What makes the image looks again.
+                    continue
+                except NixferryError as error:
+                    checked[host] = error
+        return checked
 
     def _fleet(self, source: Source) -> Fleet:
         """Return the fleet that ``source`` names. Raises ``NixferryError`` if it is invalid."""

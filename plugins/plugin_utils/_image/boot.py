@@ -18,13 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.boot_loaders import (
+    SYSTEMD_BOOT,
+    refuse_other_boot_loaders,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_line
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import STORE_DIRECTORY
 
 from .tools import STEP
 
-AUTO, SYSTEMD_BOOT = BOOT_LOADERS = ("auto", "systemd-boot")
+AUTO = "auto"
+BOOT_LOADERS = (AUTO, SYSTEMD_BOOT)
 SPEC = "org.nixos.bootspec.v1"
 SYSTEMD_BOOT_SPEC = "org.nixos.systemd-boot"
 TEXT_BYTES = 256 * 1024
@@ -34,11 +39,6 @@ PROCESSORS = {
     "x86_64-linux": ("x64", "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"),
     "aarch64-linux": ("aa64", "B921B045-1DF0-41C3-AF44-4C6F280D3FAE"),
 }
-# The scripts that nixpkgs' modules give to switch-to-configuration to install a boot loader.
-_INSTALLERS = re.compile(
-    rb"/nix/store/[0-9a-z]{32}-(install-systemd-boot|install-grub|extlinux-conf-builder|init-script-builder|lanzaboote|"
-    rb"install-limine|refind)"
-)
 _MOST_LINKS = 40
 _ENTRY_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,100}")
 # Of lines in an entry: one parameter more would be one that the configuration does not have.
@@ -135,7 +135,7 @@ def read_boot(tree: Path, toplevel: str, *, boot_loader: str) -> Boot:
             remedy="Choose a variant of nixpkgs with `variant`.",
         )
     if boot_loader == AUTO:
-        _refuse_other_loaders(tree, toplevel)
+        refuse_other_loaders(tree, toplevel)
     loader = f"{toplevel}/systemd/lib/systemd/boot/efi/systemd-boot{PROCESSORS[system][0]}.efi"
     if not _exists(tree, loader):
         raise NixferryError(
@@ -155,19 +155,11 @@ def read_boot(tree: Path, toplevel: str, *, boot_loader: str) -> Boot:
     return Boot(system, in_tree(tree, loader), tuple(entries))
 
 
-def _refuse_other_loaders(tree: Path, toplevel: str) -> None:
+def refuse_other_loaders(tree: Path, toplevel: str) -> None:
     """Refuse a system whose deploys would install another boot loader, beside which this one would go on booting."""
     program = tree / in_tree(tree, f"{toplevel}/bin/switch-to-configuration").lstrip("/")
-    found = set(_INSTALLERS.findall(program.read_bytes())) if program.is_file() else set()
-    if found == {b"install-systemd-boot"}:
-        return
-    other = ", ".join(sorted(name.decode() for name in found - {b"install-systemd-boot"}))
-    raise NixferryError(
-        f"the host's configuration does not install systemd-boot, but {other or 'an unknown boot loader'}",
-        step=STEP,
-        remedy="Set boot.loader.systemd-boot.enable = true in the configuration, choose a variant of nixpkgs with "
-        "`variant`, or say `boot_loader: systemd-boot` if deploys install it anyway.",
-    )
+    content = program.read_bytes() if program.is_file() else b""
+    refuse_other_boot_loaders(content, whole=True, step=STEP)
 
 
 def _entry(tree: Path, toplevel: str, name: str, suffix: str) -> Entry:

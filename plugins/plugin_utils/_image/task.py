@@ -26,7 +26,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signatur
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
-from .boot import read_boot
+from .boot import AUTO, read_boot, refuse_other_loaders
 from .disk import Layout, write_disk
 from .manifest import (
     NAMESPACE,
@@ -105,6 +105,9 @@ def look(request: ImageRequest) -> Made:
     """Return what ``make`` would do."""
     before = present(request.directory, request.name)
     if before is None or before.wishes != request.wishes:
+        if request.variant == DISK and request.boot_loader == AUTO and Path(request.toplevel).exists():
+            # Before its closure is copied, and in check mode.
+            refuse_other_loaders(Path("/"), request.toplevel)
         return Made(None, before, made=True, signed=request.key is not None)
     return Made(before, before, made=False, signed=not _is_signed(request, before))
 

@@ -174,13 +174,15 @@ def test_another_machine_at_the_address_gets_nothing(installer: Installer) -> No
     )
     secret = {"memory": {"text": f"{CANARY}memory"}}
     # The connection to the installer has a known_hosts file of its own.
-    login = {"host_key": installer.host.ask("cat /etc/ssh/ssh_host_ed25519_key.pub")}
+    name = f"[127.0.0.1]:{installer.host.ssh_port} "
+    old = next(line for line in installer.known_hosts.splitlines() if line.startswith(name))
+    login = {"host_key": old.removeprefix(name)}
     result = failure(installer.install(timeout_reboot=25, nixos_secrets=secret, login=login), BOOT)
     assert "does not have the new system's host key" in result["cause"]
     assert not installer.host.ask("ls /run/keys 2>/dev/null || true")
     # What the next run needs is known since before the reboot.
     key = " ".join(installer.host.ask(f"cat {LAB}/disk/etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
-    assert f"[127.0.0.1]:{installer.host.ssh_port} {key}\n" in installer.known_hosts
+    assert f"{name}{key}\n" in installer.known_hosts
 
     # The right machine comes back: only the rest is done.
     installer.host.execute(f"rm {LAB}/fault-boot; cp {LAB}/disk/etc/ssh/* /etc/ssh/; systemctl restart ssh")
