@@ -9,10 +9,15 @@ from typing import Any, ClassVar
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action import NixferryAction
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import BUILD_OPTION
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import guard_on
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    HostUnreachable,
+    RemoteShell,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.status import read_status
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.drift import deploy_facts
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import SWITCH_OPTIONS, kind_of
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import generations_result
@@ -30,11 +35,12 @@ class ActionModule(NixferryAction):
             **{name: SWITCH_OPTIONS[name] for name in ("kind", "profile", "guard")},
             "build": BUILD_OPTION,
             "deploy": {"type": "str", "default": ""},
+            "pull": {"type": "bool", "default": False},
         }
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
-        """Ask the host in one round trip."""
+        """Ask the host in one round trip, and its pull agent in another."""
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
         probe = guard_on(shell, options["guard"]).probe(request)
         result = generations_result(probe)
@@ -44,4 +50,15 @@ class ActionModule(NixferryAction):
             **facts,
             "nearest_deploys": nearest_deploys(options["deploy"], remembered_deploys(probe)),
             "summary": [*result["summary"], *facts["summary"]],
+            **({"pull": _pull(shell)} if options["pull"] else {}),
         }
+
+
+def _pull(shell: RemoteShell) -> dict[str, Any] | None:
+    """Return what the pull agent says; None if that makes no sense, since the systems are known all the same."""
+    try:
+        return read_status(shell).result()
+    except HostUnreachable:
+        raise
+    except NixferryError:
+        return None

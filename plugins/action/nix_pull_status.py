@@ -15,8 +15,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.status import (
     STEP,
     PullStatus,
-    parse_status,
-    status_script,
+    read_status,
 )
 
 
@@ -36,19 +35,15 @@ class ActionModule(NixferryAction):
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
         """Look, and look again until the host has the serial."""
         serial, commit = options["wait_for_serial"], options["wait_for_commit"]
-        status = _look(shell)
+        status = read_status(shell)
         if serial is not None or commit:
             ends = time.monotonic() + options["timeout"]
             while not (status.has_built(commit) if commit else status.has_reached(serial)):
                 if time.monotonic() + options["delay"] > ends:
                     raise _late(status, serial, commit, options["timeout"])
                 time.sleep(max(1, options["delay"]))
-                status = _look(shell)
+                status = read_status(shell)
         return {"failed": False, "changed": False, "pull": status.result()}
-
-
-def _look(shell: RemoteShell) -> PullStatus:
-    return parse_status(shell.run(status_script(), step=STEP))
 
 
 def _late(status: PullStatus, serial: int | None, commit: str | None, timeout: int) -> NixferryError:

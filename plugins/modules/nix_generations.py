@@ -44,7 +44,13 @@ options:
     description: The id of a deploy to look for, as in RV(history); see RV(nearest_deploys).
     type: str
     default: ""
+  pull:
+    description:
+      - Whether to ask the pull agent of the host too, as M(nixferry.deploy.nix_pull_status) does, in a second command.
+    type: bool
+    default: false
 seealso:
+  - module: nixferry.deploy.nix_pull_status
   - module: nixferry.deploy.nix_switch
   - module: nixferry.deploy.nix_rollback
 author:
@@ -189,6 +195,12 @@ generation_time:
   description: The creation time of the current generation, in UTC, as ISO 8601; empty if there is none.
   returned: success
   type: str
+pull:
+  description:
+    - What M(nixferry.deploy.nix_pull_status) returns as RV(nixferry.deploy.nix_pull_status#module:pull). Null if the
+      answer of the host makes no sense.
+  returned: success, with O(pull=true)
+  type: dict
 notes:
   description: Explanations of the drift, in sentences.
   returned: success

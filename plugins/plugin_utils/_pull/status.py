@@ -15,6 +15,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer impor
     decode_answer,
     parse_answer,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import LIBRARY, host_script
 
 STEP = Step.READ_PULL_STATUS
@@ -105,9 +106,9 @@ class PullStatus:
         }
 
 
-def status_script() -> str:
-    """Return the script for the host. Every user may run it."""
-    return host_script({}, PARTS)
+def read_status(shell: RemoteShell) -> PullStatus:
+    """Ask the host, which every user may do. Raises ``NixferryError``."""
+    return parse_status(shell.run(host_script({}, PARTS), step=STEP))
 
 
 def parse_status(completed: Completed) -> PullStatus:

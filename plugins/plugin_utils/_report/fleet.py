@@ -80,13 +80,16 @@ class FleetStatus:
             message = "" if answered else message_of(result)
             self.hosts[host] = {"reachable": status != "unreachable", "message": message, **fields}
             self._take_runs(host, plain(result.get("history")) if answered else ())
+            self._take_pull(host, plain(result.get("pull")) if answered else None)
         elif action == PULL:
-            pull = plain(result.get("pull")) if status == "ok" else None
-            if pull and pull["installed"] and host in self.hosts:
-                self.hosts[host]["pull"] = pull
+            self._take_pull(host, plain(result.get("pull")) if status == "ok" else None)
         elif status in ("failed", "unreachable") and host in self.hosts:
             told = message_of(result) if status == "unreachable" else "a task before it failed"
             self.hosts[host] = {"reachable": status != "unreachable", "message": told, **NO_ANSWER}
+
+    def _take_pull(self, host: str, pull: Mapping[str, Any] | None) -> None:
+        if pull and pull["installed"] and host in self.hosts:
+            self.hosts[host]["pull"] = pull
 
     def _take_runs(self, host: str, history: Iterable[Mapping[str, Any]] | None) -> None:
         for record in history or ():

@@ -209,23 +209,34 @@ def test_the_deploys_of_the_fleet() -> None:
     assert deploy_lines([]) == []
 
 
+PULLED = {
+    "installed": True,
+    "pulls": True,
+    "serial": 7,
+    "pointer_age": 7200,
+    "outcome": "rolled-back",
+    "message": "units failed",
+    "quarantined": [NEW],
+}
+
+
 def test_a_host_that_pulls_says_what_it_did() -> None:
-    pull = {
-        "installed": True,
-        "pulls": True,
-        "serial": 7,
-        "pointer_age": 7200,
-        "outcome": "rolled-back",
-        "message": "units failed",
-        "quarantined": [NEW],
-    }
     fleet = fleet_of(web1={}, web2={}, web3={})
-    fleet.task_ends("web1", PULL, "ok", {"pull": pull})
-    fleet.task_ends("web2", PULL, "ok", {"pull": {**pull, "installed": False}})
+    fleet.task_ends("web1", PULL, "ok", {"pull": PULLED})
+    fleet.task_ends("web2", PULL, "ok", {"pull": {**PULLED, "installed": False}})
     fleet.task_ends("web3", PULL, "ignored", {"msg": "web3: garbled"})
+    assert_tells_of_web1(fleet)
+
+
+def test_a_status_may_have_what_the_pull_agent_says() -> None:
+    answers = {"web1": PULLED, "web2": {**PULLED, "installed": False}, "web3": None}
+    assert_tells_of_web1(fleet_of(**{host: {"pull": pull} for host, pull in answers.items()}))
+
+
+def assert_tells_of_web1(fleet: FleetStatus) -> None:
     assert lines(fleet)[5:] == [
         "  web1: pulls: serial 7, issued 2h ago: rolled-back (units failed)",
         f"  web1: not activated again before it is cleared: {'b' * 8}",
     ]
-    assert fleet.report(NOW)["hosts"]["web1"]["pull"] == pull
+    assert fleet.report(NOW)["hosts"]["web1"]["pull"] == PULLED
     assert "pull" not in fleet.report(NOW)["hosts"]["web2"]
