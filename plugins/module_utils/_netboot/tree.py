@@ -42,6 +42,8 @@ CHUNK_BYTES = 1024 * 1024
 STATE_BYTES = 1024 * 1024
 SUMS = "SHA256SUMS"
 MANIFEST = "manifest.json"
+# All directories of the tree. Another user may own it, and what is run as root must not be led elsewhere by a link.
+DIRECTORIES = ("hosts", "pending", "releases", "state", "v1", "v1/boot")
 # What each release has, as its checksums name it.
 PARTS = ("boot.ipxe", "initrd", "kernel", "manifest.json", "store")
 _SUM = re.compile(r"([0-9a-f]{64})  ([a-z.]+)")
@@ -102,11 +104,13 @@ class Tree:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other runs out. In check mode nothing is locked."""
+        self._refuse_links()
         if self._dry_run:
             yield
             return
         self._make(self._root)
-        descriptor = os.open(self._root / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._root / ".lock", flags, 0o600)
         try:
             deadline = time.monotonic() + LOCK_DEADLINE
             while True:
@@ -123,6 +127,15 @@ class Tree:
             yield
         finally:
             os.close(descriptor)
+
+    def _refuse_links(self) -> None:
+        for name in DIRECTORIES:
+            if (self._root / name).is_symlink():
+                raise TreeError(
+                    f"{self._root}/{name} is a link, and must be a directory",
+                    "Find out who has made it, and remove it. To keep the tree elsewhere, name that place in "
+                    "netboot_directory. Nothing was changed.",
+                )
 
     def releases(self) -> dict[str, dict[str, Any]]:
         """Return the manifests of the complete releases by their names."""
@@ -233,7 +246,7 @@ class Tree:
                 named.add(state["trial"]["release"])
                 trials.add(state["trial"]["id"])
         for file in sorted((self._root / "pending").glob("*")):
-            if file.name not in trials:
+            if _TRIAL.fullmatch(file.name) and file.name not in trials:
                 self._remove(f"pending/{file.name}")
         removed = []
         for directory in sorted((self._root / "releases").glob("*")):

@@ -124,3 +124,15 @@ def test_a_configuration_that_nginx_refuses_is_taken_back(server: Server) -> Non
     assert "nginx refuses its configuration" in str(failed)
     assert server.status("boot.ipxe") in (200, 404)
     assert server.role("--check").assert_ok().changed("boot") == []
+
+
+def test_a_link_of_the_owner_of_the_tree_is_not_followed(server: Server) -> None:
+    """The role runs as root, and would give the directory that the link leads to away."""
+    server.role(netboot_owner="nobody").assert_ok()
+    for name in ("hosts", "pending"):
+        place = f"{TREE}/{name}"
+        containers.ask(server.container, f"mkdir -p /of-root; rm -rf {place}; ln -s /of-root {place}")
+        assert server.role(netboot_owner="nobody").return_code != 0
+        assert containers.ask(server.container, "stat -c '%U %a' /of-root") == "root 755"
+        containers.ask(server.container, f"rm {place}")
+    server.role().assert_ok()

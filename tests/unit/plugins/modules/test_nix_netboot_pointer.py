@@ -239,3 +239,37 @@ def test_a_damaged_state_is_not_guessed(tree: Path) -> None:
     refused = point(tree, "present", release=one)
     assert "does not hold the state of a host" in refused["msg"]
     assert script(tree) == before
+
+
+@pytest.mark.parametrize("name", ["pending", "hosts", "state", "releases", "v1"])
+def test_a_link_leads_nowhere(tree: Path, tmp_path: Path, name: str) -> None:
+    """The tree may belong to a user who is not root, and this runs as root."""
+    other = tmp_path / "etc"
+    other.mkdir()
+    (other / "passwd").write_text("root")
+    release = make_release(tree, "a")
+    if name == "releases":
+        (tree / "releases").rename(tmp_path / "elsewhere")
+        other = tmp_path / "elsewhere"
+    (tree / name).symlink_to(other)
+    before = sorted(other.rglob("*"))
+    for check in (True, False):
+        said = point(tree, "present", release=release, check=check)
+        assert f"{tree}/{name} is a link" in said["msg"]
+    assert sorted(other.rglob("*")) == before
+
+
+def test_the_lock_is_not_a_link(tree: Path, tmp_path: Path) -> None:
+    release = make_release(tree, "a")
+    (tree / ".lock").symlink_to(tmp_path / "made-by-root")
+    assert "cannot be changed" in point(tree, "present", release=release)["msg"]
+    assert not (tmp_path / "made-by-root").exists()
+
+
+def test_only_trials_are_removed_from_the_pending_ones(tree: Path) -> None:
+    release = make_release(tree, "a")
+    (tree / "pending").mkdir()
+    for name in (TRIAL, "notes"):
+        (tree / "pending" / name).touch()
+    assert point(tree, "present", release=release)["changed"]
+    assert [file.name for file in (tree / "pending").iterdir()] == ["notes"]
