@@ -26,7 +26,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.boot import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.disk import Layout
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.manifest import checked_name
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.result import diff, facts
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.secrets import refuse_contents
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.send import (
     Destination,
     is_sent,
@@ -48,13 +47,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.variant imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import read_ssh_key
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.contents import read_contents
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.fleet import (
-    FLEET_OPTIONS,
-    fleet_of,
-    read_fleet_secrets,
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.published import (
+    PUBLISHED_OPTIONS,
+    refuse_secrets,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.task import ALL, secrets_task
 
 
 class ActionModule(NixferryAction):
@@ -76,8 +72,7 @@ class ActionModule(NixferryAction):
             "esp_label": {"type": "str", "default": "ESP"},
             "boot_loader": {"type": "str", "choices": list(BOOT_LOADERS), "default": AUTO},
             "sign_key": {"type": "path"},
-            "secrets": {"type": "dict", "no_log": True},
-            **FLEET_OPTIONS,
+            **PUBLISHED_OPTIONS,
             "store": {"type": "bool", "default": False},
             "to": {"type": "list", "elements": "str", "default": []},
             "netrc_file": {"type": "path"},
@@ -164,14 +159,12 @@ class ActionModule(NixferryAction):
 
     def _refuse_secrets(self, options: dict[str, Any], tree: Path) -> None:
         """Refuse a system that has one of the secrets which are declared for the host."""
-        directory = self._loader.get_basedir()
-        fleet = fleet_of(options, directory)
-        if not options["secrets"] and fleet is None:
-            return
-        task = secrets_task(
-            {**options, "phase": ALL, "stage": False, "exclusive": False},
-            read_fleet_secrets(fleet, self.subject, directory=directory) if fleet else None,
-            check_mode=False,
-            diff_mode=False,
+        refuse_secrets(
+            options,
+            self.subject,
+            [tree],
+            root=tree if tree.is_dir() else tree.parent,
+            directory=self._loader.get_basedir(),
+            read_file=self.read_controller_file,
+            step=STEP,
         )
-        refuse_contents(tree, read_contents(task.secrets, self.read_controller_file, directory=directory))

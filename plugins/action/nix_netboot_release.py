@@ -19,12 +19,17 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._image.tree import refuse_host_keys
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._netboot.image import COMPRESSIONS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._netboot.release import make_release
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._netboot.system import STEP, read_system
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import invalid_paths
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import closure_names, invalid_paths
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._secrets.published import (
+    PUBLISHED_OPTIONS,
+    refuse_secrets,
+)
 
 
 class ActionModule(NixferryAction):
@@ -39,6 +44,7 @@ class ActionModule(NixferryAction):
             "present": {"type": "dict", "default": {}},
             "compression": {"type": "str", "choices": list(COMPRESSIONS), "default": "zstd"},
             "timeout": {"type": "int", "default": 3600},
+            **PUBLISHED_OPTIONS,
             "progress": PROGRESS_OPTION,
         },
         "required_one_of": [("build", "toplevel")],
@@ -68,6 +74,7 @@ class ActionModule(NixferryAction):
         for name, about in sorted(options["present"].items()):
             if isinstance(about, dict) and about.get("key") == key:
                 return {**result, "release": str(name), "size": 0}
+        self._refuse_secrets(options, nix, toplevel)
         if check_mode:
             return {**result, "changed": True, "release": "", "size": 0}
         made = make_release(
@@ -85,3 +92,17 @@ class ActionModule(NixferryAction):
             "directory": str(made.directory),
             "size": made.size,
         }
+
+    def _refuse_secrets(self, options: dict[str, Any], nix: Nix, toplevel: str) -> None:
+        """Refuse a system with secrets in it: every client of the web server could read them."""
+        root = Path("/")
+        refuse_host_keys(root, toplevel, step=STEP)
+        refuse_secrets(
+            options,
+            self.subject,
+            (Path(path) for path in sorted(closure_names(nix, [toplevel], step=STEP))),
+            root=root,
+            directory=self._loader.get_basedir(),
+            read_file=self.read_controller_file,
+            step=STEP,
+        )

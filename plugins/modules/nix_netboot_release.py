@@ -56,6 +56,43 @@ options:
     description: The seconds after which packing is given up.
     type: int
     default: 3600
+  secrets:
+    description:
+      - The secrets that are declared for the host, as in O(nixferry.deploy.nix_secrets#module:secrets). None of them is
+        put into the release. The task fails if the system has the content of one of them, before there is a release,
+        since every client of the web server could read it.
+      - A content is found as it is, anywhere in a file of the closure. One of fewer than 8 bytes is found only where it
+        is all of a file. What is compressed or encoded is not found.
+      - Contents are read only when a release is made, or would be in check mode.
+    type: dict
+  fleet:
+    description: Look also for the secrets that this fleet file declares for the host.
+    type: raw
+  fleet_format:
+    description: The format of O(fleet).
+    type: str
+    choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
+  args:
+    description: The arguments of functions in O(fleet).
+    type: dict
+    default: {}
+  argstrs:
+    description: The same as strings.
+    type: dict
+    default: {}
+  include:
+    description: Entries of the search path of Nix for O(fleet).
+    type: list
+    elements: str
+    default: []
+  override_inputs:
+    description: Other inputs for a flake in O(fleet).
+    type: dict
+    default: {}
+  impure:
+    description: Whether the evaluation of a flake in O(fleet) is impure.
+    type: bool
+    default: false
 seealso:
   - module: nixferry.deploy.nix_netboot_pointer
 author:

@@ -18,7 +18,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import closure
 
@@ -162,16 +162,16 @@ def _settle_database(file: Path) -> None:
         file.with_name(f"{file.name}{suffix}").unlink(missing_ok=True)
 
 
-def refuse_host_keys(tree: Path, toplevel: str) -> None:
-    """Refuse a system with a secret key of sshd in it, which all its images would share."""
+def refuse_host_keys(tree: Path, toplevel: str, *, step: Step = STEP) -> None:
+    """Refuse a system with a secret key of sshd in it, which all who get the system could read."""
     directory = tree / in_tree(tree, f"{toplevel}/etc/ssh").lstrip("/")
     if not directory.is_dir():
         return
     for file in sorted(directory.glob("ssh_host_*")):
         if not file.name.endswith(".pub"):
             raise NixferryError(
-                f"the system has a secret key of sshd in it (/etc/ssh/{file.name}), which all images would share",
-                step=STEP,
+                f"the system has a secret key of sshd in it (/etc/ssh/{file.name}), which others could read",
+                step=step,
                 remedy="Remove it from the configuration: sshd makes keys of its own at the first boot.",
             )
 

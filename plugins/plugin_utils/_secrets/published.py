@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""Look for declared secrets in a staged root: what is in an image can be read by every reader of the image.
+"""Look for declared secrets in a system that others will read: in an image, or in what a web server gives to machines.
 
 A content is found as it is, anywhere in a file. What is compressed or encoded in the closure is not found.
 """
@@ -11,19 +11,48 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 
-from .tools import STEP
+from .contents import read_contents
+from .fleet import FLEET_OPTIONS, fleet_of, read_fleet_secrets
+from .task import ALL, secrets_task
+
+PUBLISHED_OPTIONS: dict[str, Any] = {"secrets": {"type": "dict", "no_log": True}, **FLEET_OPTIONS}
 
 # A shorter content is in many programs by chance: it is found only where it is all of a file.
 SHORTEST_PART = 8
 
 
-def refuse_contents(tree: Path, contents: Mapping[str, bytes]) -> None:
-    """Raise ``NixferryError`` if a file of ``tree`` has one of ``contents``, by the names of secrets.
+def refuse_secrets(
+    options: Mapping[str, Any],
+    host: str,
+    places: Iterable[Path],
+    *,
+    root: Path,
+    directory: str,
+    read_file: Callable[[str], bytes],
+    step: Step,
+) -> None:
+    """Raise ``NixferryError`` if ``places`` have one of the secrets that ``options`` declare for ``host``."""
+    fleet = fleet_of(options, directory)
+    if not options["secrets"] and fleet is None:
+        return
+    task = secrets_task(
+        {**options, "phase": ALL, "stage": False, "exclusive": False},
+        read_fleet_secrets(fleet, host, directory=directory) if fleet else None,
+        check_mode=False,
+        diff_mode=False,
+    )
+    contents = read_contents(task.secrets, read_file, directory=directory)
+    refuse_contents(places, contents, root=root, step=step)
+
+
+def refuse_contents(places: Iterable[Path], contents: Mapping[str, bytes], *, root: Path, step: Step) -> None:
+    """Raise ``NixferryError`` if a file of ``places``, below ``root``, has one of ``contents``, by names of secrets.
 
     The error names the secret and the file, and never quotes a content.
     """
@@ -31,13 +60,13 @@ def refuse_contents(tree: Path, contents: Mapping[str, bytes]) -> None:
     wanted = {name: content.strip() for name, content in contents.items() if content.strip()}
     if not wanted:
         return
-    for file in _files(tree):
+    for file in (file for place in places for file in _files(place)):
         for name in _found(file, wanted):
             raise NixferryError(
-                f"the secret {name} is in the system: /{file.relative_to(tree) if tree.is_dir() else file.name}",
-                step=STEP,
+                f"the secret {name} is in the system: /{file.relative_to(root)}",
+                step=step,
                 remedy="Remove it from the configuration, and replace the secret: it was in the Nix store, which every "
-                "user can read. No image was made.",
+                "user can read. Nothing was made.",
             )
 
 
@@ -58,6 +87,8 @@ def _found(file: Path, wanted: Mapping[str, bytes]) -> Iterator[str]:
 
 
 def _files(tree: Path) -> Iterator[Path]:
+    if tree.is_symlink():
+        return
     if tree.is_file():
         yield tree
     for directory, _names, files in os.walk(tree):
