@@ -185,7 +185,8 @@ def _foreign_uses(seen: Look, disk: Disk, disks: Sequence[str], mount_point: str
     if seen.state != INSTALLER or recorded != sorted(disks):
         return list(disk.uses)
     own = ("swap", f"mounted on {mount_point}")
-    return [use for use in disk.uses if use not in own and not use.startswith(f"mounted on {mount_point}/")]
+    below = (f"mounted on {mount_point}/", "part of ")
+    return [use for use in disk.uses if use not in own and not use.startswith(below)]
 
 
 def chosen_disks(

@@ -76,6 +76,13 @@ disk_uses() { # NAME
                 ;;
         esac
     done <"$PROC/self/mountinfo"
+    # A file system on several devices names one of them where it is mounted, or none.
+    for used_file in "$SYS"/fs/btrfs/*/devices/*; do
+        case $used_members in *" ${used_file##*/} "*) echo 'part of a mounted btrfs' ;; esac
+    done
+    for used_file in $POOL_DEVICES; do
+        case $used_members in *" ${used_file##*/} "*) echo 'part of an imported ZFS pool' ;; esac
+    done
     if [ ! -r "$PROC/swaps" ]; then return 0; fi
     while read -r swap_source _; do
         case $swap_source in
@@ -135,5 +142,11 @@ say_disks() {
     done
 }
 
+# Print the devices of the ZFS pools that are imported, by the names of the kernel.
+pool_devices() {
+    if have zpool; then bounded 30 zpool status -LP 2>/dev/null | sed -n 's|^[[:blank:]]*\(/dev/[^[:blank:]]*\).*|\1|p'; fi
+}
+
 TAB=$(printf '\t')
+POOL_DEVICES=$(pool_devices)
 DISK_NAMES=$(disk_names)

@@ -30,7 +30,7 @@ if [ "$TEXT" = "$IDENTITY" ] && [ ! -e "$WORK/disks.done" ]; then began=1; fi
 foreign_uses() { # NAME
     disk_uses "$1" | while IFS= read -r foreign_use; do
         if [ -n "$earlier" ]; then
-            case $foreign_use in swap | "mounted on $MOUNT_POINT" | "mounted on $MOUNT_POINT/"*) continue ;; esac
+            case $foreign_use in swap | 'part of '* | "mounted on $MOUNT_POINT" | "mounted on $MOUNT_POINT/"*) continue ;; esac
         fi
         printf '%s\n' "$foreign_use"
     done

@@ -15,13 +15,18 @@ if [ "$(uname -s)" != Linux ]; then error not_linux "the machine runs $(uname -s
 
 os_release() { sed -n "s/^$1=//p" "$ROOT/etc/os-release" 2>/dev/null | tr -d "\"'" | head -n 1; }
 
-# A system that runs from main memory has no store of its own to keep.
-is_installer() {
-    [ "$(os_release ID)" = nixos ] || return 1
-    if [ "$(os_release VARIANT_ID)" = installer ]; then return 0; fi
-    have nixos-install || return 1
-    case $(stat -f -c %T "$ROOT/") in tmpfs | ramfs | overlayfs) true ;; *) false ;; esac
+is_installer() { [ "$(os_release ID):$(os_release VARIANT_ID)" = nixos:installer ]; }
+
+# A system that runs from main memory has no store of its own to keep. A host may have its root in memory, and its store on
+# a disk.
+is_like_an_installer() {
+    [ "$(os_release ID)" = nixos ] && have nixos-install && is_in_memory / && is_in_memory /nix/store
 }
+
+is_in_memory() { case $(stat -f -c %T "$ROOT$1") in tmpfs | ramfs | overlayfs | squashfs) true ;; *) false ;; esac; }
+
+# A host without a disk has booted a release that the role netboot keeps.
+has_release() { read_text "$PROC/cmdline" && case " $TEXT" in *' nixferry.release='*) true ;; *) false ;; esac; }
 
 if is_installer; then
     say state installer
@@ -29,8 +34,10 @@ elif [ -s "$ROOT/$RECORD" ]; then
     read_text "$ROOT/$RECORD"
     case $NEWLINE$TEXT$NEWLINE in *"${NEWLINE}confirmed=1$NEWLINE"*) say state managed ;; *) say state installed ;; esac
     say_lines record "$TEXT"
-elif [ -d "$ROOT/var/lib/nixferry/activations" ] && [ -e "$ROOT/run/current-system" ]; then
+elif { [ -d "$ROOT/var/lib/nixferry/activations" ] && [ -e "$ROOT/run/current-system" ]; } || has_release; then
     say state managed
+elif is_like_an_installer; then
+    say state installer
 else
     say state linux
 fi

@@ -114,10 +114,47 @@ def test_a_host_is_told_from_an_installer(machine: Machine) -> None:
     (machine.root / "run/current-system").mkdir()
     (record.parent / "activations").mkdir()
     assert machine.look().state == "managed"
-    # An installer without a name runs from main memory.
+
+
+def test_a_host_may_have_its_root_in_memory(machine: Machine) -> None:
+    """It has nixos-install, as all NixOS hosts, and its store on a disk."""
+    (machine.root / "etc/os-release").write_text("ID=nixos\n")
     machine.program("nixos-install", "true")
-    machine.program("stat", "echo tmpfs")
+    machine.program("stat", "case $4 in */nix/store) echo zfs ;; *) echo tmpfs ;; esac")
+    assert machine.look().state == "linux"
+    # An installer without a name has both in memory.
+    machine.program("stat", "case $4 in */nix/store) echo overlayfs ;; *) echo tmpfs ;; esac")
     assert machine.look().state == "installer"
+    # So has a host that boots from the network, which is left alone, as is one that was deployed to.
+    (machine.root / "proc/cmdline").write_text("init=/nix/store/x/init nixferry.release=0123 quiet\n")
+    assert machine.look().state == "managed"
+    (machine.root / "proc/cmdline").write_text("init=/nix/store/x/init not-nixferry.release=0123\n")
+    assert machine.look().state == "installer"
+    (machine.root / "var/lib/nixferry/activations").mkdir(parents=True)
+    (machine.root / "run/current-system").mkdir()
+    assert machine.look().state == "managed"
+
+
+def test_file_systems_on_several_disks_use_all_of_them(machine: Machine) -> None:
+    for number, name in enumerate(("sda", "sdb", "sdc", "sdd")):
+        machine.disk(name, f"8:{number * 16}")
+    machine.partition("sdb", "sdb1", "8:17")
+    machine.partition("sdc", "sdc3", "8:35")
+    devices = machine.root / "sys/fs/btrfs/0a1b/devices"
+    devices.mkdir(parents=True)
+    for name in ("sda", "sdb1"):
+        (devices / name).symlink_to(machine.root / "sys/class/block" / name)
+    machine.mounts("20 1 0:40 / /srv rw - btrfs /dev/sda rw\n")
+    machine.program(
+        "zpool", r'printf "  pool: tank\n\tNAME STATE\n\ttank ONLINE 0 0 0\n\t  /dev/sdc3  ONLINE 0 0 0\n"'
+    )
+    seen = {disk.name: disk.uses for disk in machine.look().disks}
+    assert seen == {
+        "sda": ("mounted on /srv", "part of a mounted btrfs"),
+        "sdb": ("part of a mounted btrfs",),
+        "sdc": ("part of an imported ZFS pool",),
+        "sdd": (),
+    }
 
 
 def test_secure_boot_is_the_last_byte_of_its_variable(machine: Machine) -> None:

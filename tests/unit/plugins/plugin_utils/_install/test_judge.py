@@ -97,7 +97,11 @@ def test_what_the_script_has_begun_with_may_be_formatted_again_until_it_has_ende
 
 
 def test_what_an_earlier_run_has_mounted_is_no_use_of_others() -> None:
-    mounted = replace(EMPTY, content="ext4", uses=("mounted on /mnt", "mounted on /mnt/boot", "swap"))
+    mounted = replace(
+        EMPTY,
+        content="ext4",
+        uses=("mounted on /mnt", "mounted on /mnt/boot", "swap", "part of a mounted btrfs"),
+    )
     other_script = identity("/nix/store/other", [A])
     seen = replace(
         INSTALLER, disks=(mounted,), disks_begun=other_script, disks_done=other_script, mounted=True
@@ -113,7 +117,9 @@ def test_what_an_earlier_run_has_mounted_is_no_use_of_others() -> None:
         with pytest.raises(NixferryError, match=f"is in use: {use}"):
             chosen(replace(begun, disks=(replace(mounted, uses=(*mounted.uses, use)),)), [A], [A])
     # Without such a record it may be anything.
-    with pytest.raises(NixferryError, match="is in use: mounted on /mnt, mounted on /mnt/boot, swap"):
+    with pytest.raises(
+        NixferryError, match="is in use: mounted on /mnt, mounted on /mnt/boot, swap, part of"
+    ):
         chosen(replace(seen, disks_begun="", disks_done=""), [A], [A])
 
 
