@@ -62,6 +62,9 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--lab-name", default="bench", help="the lab to start (%(default)s)")
     parser.add_argument("--keep-lab", action="store_true", help="leave the lab running, for the next time")
+    parser.add_argument(
+        "--lab-only", action="store_true", help="start the lab, leave it running and measure nothing"
+    )
     return parser.parse_args()
 
 
@@ -116,6 +119,16 @@ def measure(arguments: argparse.Namespace, directory: Path) -> list[Record]:
     return records
 
 
+def start_lab(arguments: argparse.Namespace) -> int:
+    """Start the lab for a later run; exit status 1 if that fails."""
+    try:
+        fleet.start(arguments.lab_name, max(int(size) for size in arguments.hosts.split(",")))
+    except BenchmarkError as error:
+        say(f"error: {error}")
+        return 1
+    return 0
+
+
 def stop(number: int, _frame: FrameType | None) -> None:
     """End like Ctrl-C does, so that the lab is removed."""
     raise KeyboardInterrupt(signal.Signals(number).name)
@@ -126,6 +139,8 @@ def main() -> int:
     arguments = options()
     signal.signal(signal.SIGTERM, stop)
     adopt_orphans()
+    if arguments.lab_only:
+        return start_lab(arguments)
     directory = RESULTS / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     directory.mkdir(parents=True)
     try:

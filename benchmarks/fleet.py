@@ -23,7 +23,8 @@ from containers import execute  # noqa: E402
 PROFILE = "/nix/var/nix/profiles/system"
 RELEASE = "trixie"  # of the hosts: Nix 2.26
 
-LAB_DEADLINE = 900  # seconds to build images and start all hosts
+LAB_DEADLINE = 900  # seconds to build images, or to remove the lab
+HOST_DEADLINE = 10  # seconds more for each host that is to start
 ASK_DEADLINE = 120  # seconds for one question to a host
 QUIET_DEADLINE = 30  # seconds until the journal of a host shows the last session
 
@@ -157,7 +158,8 @@ def start(name: str, count: int) -> Fleet:
     """Start a lab of ``count`` hosts, or take the one that runs. Raises BenchmarkError."""
     names = [f"web{number:02}" for number in range(1, count + 1)]
     hosts = [{"name": host, "release": RELEASE} for host in names]
-    _playbook("up.yml", "-e", f"lab_name={name}", "-e", json.dumps({"lab_hosts": hosts}))
+    variables = json.dumps({"lab_name": name, "lab_hosts": hosts})
+    _playbook("up.yml", "-e", variables, deadline=LAB_DEADLINE + HOST_DEADLINE * count)
     directory = REPOSITORY / ".build" / "lab" / name
     described = json.loads((directory / "hosts.json").read_text())
     fleet = Fleet(
@@ -176,11 +178,11 @@ def stop(name: str) -> None:
     _playbook("down.yml", "-e", f"lab_name={name}")
 
 
-def _playbook(name: str, *arguments: str) -> None:
+def _playbook(name: str, *arguments: str, deadline: float = LAB_DEADLINE) -> None:
     argv: Sequence[str] = ["ansible-playbook", str(REPOSITORY / "tests/lab" / name), *arguments]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "tests/lab/ansible.cfg")}
     done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, timeout=LAB_DEADLINE, env=environment
+        argv, capture_output=True, text=True, check=False, timeout=deadline, env=environment
     )
     if done.returncode != 0:
         raise BenchmarkError(f"tests/lab/{name} failed:\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}")
