@@ -57,7 +57,8 @@ class HostUnreachable(NixferryError):
     """The host could not be reached, or the connection broke while a script ran.
 
     ``transient`` tells whether another attempt may succeed: not where the host has refused the login, since each
-    attempt counts for what locks accounts or bans addresses.
+    attempt counts for what locks accounts or bans addresses. ``overdue`` tells that the time for its answer was up,
+    which a slow host explains as well as a connection that was cut.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class HostUnreachable(NixferryError):
         remedy: str = "",
         output: Sequence[str] = (),
         transient: bool = True,
+        overdue: bool = False,
     ) -> None:
         super().__init__(cause, step=step, remedy=remedy, output=output)
         self.transient = transient
+        self.overdue = overdue
 
 
 def _no_end(ended: WaitEnded, step: Step, seconds: float | None) -> NixferryError:
@@ -85,6 +88,7 @@ def _no_end(ended: WaitEnded, step: Step, seconds: float | None) -> NixferryErro
         f"the host has not ended its answer after {round(seconds or 0)} s",
         step=step,
         remedy="Look whether the host is overloaded, or a disk of it hangs, and run again.",
+        overdue=True,
     )
 
 
@@ -289,9 +293,11 @@ class RemoteShell:
         """
         old = self.action._connection
         loader = self.action._shared_loader_obj.connection_loader
-        new = loader.get(
-            getattr(old, "ansible_name", None) or old._load_name, self.action._play_context, None
-        )
+        name = getattr(old, "ansible_name", None) or old._load_name
+        if old._load_name == SSH_TRANSPORT:
+            # Under its full name, Ansible would read the documentation of the plugin a second time, which takes 10 ms.
+            name = SSH_TRANSPORT
+        new = loader.get(name, self.action._play_context, None)
         options = {name: value for name, value in old.get_options().items() if value is not None}
         options.update(changes)
         if self.is_ssh:
