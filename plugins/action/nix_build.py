@@ -22,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.realise imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.result import task_result
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.target import TargetRealiser
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._build.task import BuildTask, Realiser
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.shared import announce
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.shared_results import add_findings
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
@@ -53,6 +54,10 @@ class ActionModule(NixferryAction):
         finally:
             progress.close()
             self._warn(*map(shown, said.texts))
+        if options["build_on"] != ON_TARGET:
+            announce(
+                [each.target.toplevel for each in builds if each.error is None and each.target is not None]
+            )
         several = options["hosts"] is not None or options["sources"] is not None
         share = self._share if several else None
         # The hosts of a whole fleet file need not be those of the play. A host that builds for itself fails by itself.

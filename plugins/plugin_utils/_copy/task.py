@@ -43,6 +43,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import 
 from .explain import STEP, CopyError, explain
 from .link import compression_for
 from .options import CopyRequest, CopyResult, count_text
+from .shared import shared_closure
 from .store import (
     NIX_COMMAND,
     QUICK_SUBSTITUTION,
@@ -127,6 +128,9 @@ class _Copy:
 
     def closure(self, paths: Sequence[str]) -> list[Item]:
         """Return the closure of ``paths`` in the controller's store. ``CopyError`` has the remedies of a copy."""
+        shared = shared_closure(self.nix, paths[0]) if len(paths) == 1 else None
+        if shared is not None:
+            return shared
         try:
             return closure(self.nix, paths, step=STEP, timeout=self.seconds_left())
         except NixferryError as error:

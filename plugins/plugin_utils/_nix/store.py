@@ -38,6 +38,14 @@ class Item:
     nar_size: int
 
 
+@dataclass(frozen=True)
+class Registration:
+    """What a store has registered of a path: its size in bytes as a NAR, and the paths it refers to."""
+
+    nar_size: int
+    references: tuple[str, ...]
+
+
 def batches(paths: Sequence[str], size: int = PATHS_PER_COMMAND) -> Iterator[Sequence[str]]:
     """Yield ``paths`` in order, at most ``size`` at a time."""
     for start in range(0, len(paths), size):
@@ -148,6 +156,34 @@ def closure(nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None
             f"nix-store --query --size printed {len(sizes)} sizes for {len(names)} paths", step=step
         )
     return [Item(path, int(size)) for path, size in zip(names, sizes, strict=True)]
+
+
+def registrations(
+    nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = None
+) -> dict[str, Registration]:
+    """Return what the controller's store has registered of ``paths``.
+
+    A reference to the path itself is left out. The format is that of ``makeValidityRegistration`` in
+    src/libstore/store-api.cc of Nix: lines with path, hash, size, deriver, number of references, and these references.
+    Raises ``NixferryError`` also if a path is missing, or the output has another format.
+    """
+    found: dict[str, Registration] = {}
+    for batch in batches(paths):
+        lines = iter(query(nix, ["nix-store", "--dump-db", *batch], step=step, timeout=timeout).splitlines())
+        try:
+            for path in lines:
+                _hash, size, _deriver, count = (next(lines) for _field in range(4))
+                nar_size, references = whole_number(size), whole_number(count)
+                if nar_size is None or references is None:
+                    raise ValueError(size, count)
+                named = [next(lines) for _reference in range(references)]
+                found[path] = Registration(nar_size, tuple(each for each in named if each != path))
+        # A generator turns StopIteration into RuntimeError.
+        except (StopIteration, ValueError, RuntimeError):
+            raise NixferryError(
+                "nix-store --dump-db printed something else than registrations", step=step
+            ) from None
+    return found
 
 
 def closure_elsewhere(
