@@ -181,8 +181,11 @@ def stop(name: str) -> None:
 def _playbook(name: str, *arguments: str, deadline: float = LAB_DEADLINE) -> None:
     argv: Sequence[str] = ["ansible-playbook", str(REPOSITORY / "tests/lab" / name), *arguments]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "tests/lab/ansible.cfg")}
-    done = subprocess.run(
-        argv, capture_output=True, text=True, check=False, timeout=deadline, env=environment
-    )
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=deadline, env=environment
+        )
+    except subprocess.TimeoutExpired as error:
+        raise BenchmarkError(f"tests/lab/{name} did not end within {deadline:.0f} s") from error
     if done.returncode != 0:
         raise BenchmarkError(f"tests/lab/{name} failed:\n{done.stdout[-4000:]}\n{done.stderr[-2000:]}")
