@@ -49,16 +49,23 @@ async def carry(source: asyncio.StreamReader, target: asyncio.StreamWriter, way:
 
 async def serve(ports: Sequence[int], round_trip: float) -> None:
     """Listen on all ``ports`` of FAR until standard input ends."""
+    # asyncio forgets a connection that the client has closed, with what is still under way to the host.
+    open_connections: set[asyncio.Task[None] | None] = set()
 
     def connection(port: int) -> object:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await asyncio.sleep(round_trip)
-            there_reader, there_writer = await asyncio.open_connection(NEAR, port)
-            await asyncio.gather(
-                carry(reader, there_writer, round_trip / 2), carry(there_reader, writer, round_trip / 2)
-            )
-            for end in (writer, there_writer):
-                end.close()
+            task = asyncio.current_task()
+            open_connections.add(task)
+            try:
+                await asyncio.sleep(round_trip)
+                there_reader, there_writer = await asyncio.open_connection(NEAR, port)
+                await asyncio.gather(
+                    carry(reader, there_writer, round_trip / 2), carry(there_reader, writer, round_trip / 2)
+                )
+                there_writer.close()
+            finally:
+                writer.close()
+                open_connections.discard(task)
 
         return connected
 

@@ -9,6 +9,9 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from benchmarks.delay import FAR, NEAR, delayed
 
@@ -46,3 +49,45 @@ def test_bytes_arrive_later_and_whole() -> None:
 def test_no_delay_is_no_detour() -> None:
     with delayed([1], 0) as address:
         assert address == NEAR
+
+
+# What the program forgets is gone at once, not at some later time.
+COLLECT = """
+import gc, threading, time
+
+def collect():
+    while True:
+        time.sleep(0.005)
+        gc.collect()
+
+threading.Thread(target=collect, daemon=True).start()
+"""
+
+
+def answer_late(server: socket.socket) -> None:
+    connection, _address = server.accept()
+    with connection:
+        while connection.recv(65536):
+            pass
+        time.sleep(10 * ROUND_TRIP)  # the host works
+        connection.sendall(DATA)
+
+
+def test_an_answer_arrives_at_a_client_that_says_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(COLLECT)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with socket.create_server((NEAR, 0)) as server:
+        port = server.getsockname()[1]
+        threading.Thread(target=answer_late, args=(server,), daemon=True).start()
+        with (
+            delayed([port], ROUND_TRIP * 1000) as address,
+            socket.create_connection((address, port), timeout=DEADLINE) as client,
+        ):
+            client.sendall(b"question")
+            client.shutdown(socket.SHUT_WR)
+            received = bytearray()
+            while data := client.recv(65536):
+                received += data
+            assert bytes(received) == DATA
