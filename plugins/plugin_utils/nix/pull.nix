@@ -156,7 +156,7 @@ in
       [ (isAddress (if follows then settings.repository else settings.url)) "`url` or `repository` is not a valid address" ]
       [ (!follows || settings.url == "") "`url` and `repository` exclude each other" ]
       [ (isBranch settings.branch) "`branch` is not a valid name of a branch" ]
-      [ (builtins.match "[A-Za-z0-9_\"'.+-]+" attribute != null) "`attribute` is not a valid path of attributes" ]
+      [ (!follows || builtins.match "[A-Za-z0-9_\"'.+-]+" attribute != null) "`attribute` is not a valid path of attributes" ]
       [ (settings.file == "" || isFile settings.file) "`file` is not a valid path in a repository" ]
       [ (builtins.all isKey settings.commitKeys) "`commitKeys` must be lines of .pub files" ]
       [ (isCommit settings.minCommit) "`minCommit` is not the full name of a commit" ]

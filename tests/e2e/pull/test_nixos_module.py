@@ -170,6 +170,18 @@ def test_the_module_makes_units_of_its_options() -> None:
     assert module(enable=False) == {}
 
 
+FOLLOWING = {
+    "url": "",
+    "publicKeys": [],
+    "pointerKeys": [],
+    "healthChecks": [],
+    "windows": [],
+    "repository": "https://git.example.org/x.git",
+    "commitKeys": ["ssh-ed25519 AAAAB a comment"],
+    "minCommit": "a" * 40,
+}
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -186,6 +198,7 @@ def test_the_module_makes_units_of_its_options() -> None:
         {"branch": "a..b"},
         {"minCommit": "main"},
         {"file": "../x.nix"},
+        {**FOLLOWING, "attribute": "a b"},
     ],
     ids=str,
 )
@@ -194,16 +207,6 @@ def test_the_module_refuses_what_the_role_refuses(wrong: dict[str, Any]) -> None
     assert len(broken) == 1
 
 
-FOLLOWING = {
-    "url": "",
-    "publicKeys": [],
-    "pointerKeys": [],
-    "healthChecks": [],
-    "windows": [],
-    "repository": "https://git.example.org/x.git",
-    "commitKeys": ["ssh-ed25519 AAAAB a comment"],
-    "minCommit": "a" * 40,
-}
 KEY = "ssh-ed25519 AAAAB"
 
 
@@ -221,6 +224,8 @@ def module_program(**settings: Any) -> str:
 
 def test_one_image_serves_many_hosts() -> None:
     """The name of a host is not in the program, as with the role."""
+    config = module(host=OWN_NAME)
+    assert [each["message"] for each in config["assertions"] if not each["assertion"]] == []
     settings = replace(SETTINGS, host=OWN_NAME)
     assert settings.pointer_url == "https://pointers.example.org/stable/hosts"
     ours, theirs = agent_program(settings).splitlines(), module_program(host=OWN_NAME).splitlines()

@@ -12,12 +12,14 @@ POINTER_FIELDS='host channel serial issued expires toplevel'
 CLOCK_TOLERANCE=300 # seconds by which the clocks of publisher and host may differ
 
 # An image for many hosts has no name of one (PULL_HOST is empty): a host is called what its network, its firmware or its
-# kernel's command line has called it. Set PULL_HOST and PULL_URL. A host that has no name yet keeps them empty.
+# kernel's command line has called it. Set PULL_HOST and PULL_URL. A host that has no name yet keeps them empty: systemd has
+# called it after the distribution then (`nixos`), and says so in a file until it gets another name.
 find_host() {
     if [ -n "$PULL_HOST" ]; then return 0; fi
-    find_host_name=$(uname -n)
-    find_host_name=${find_host_name%%.*}
-    if [ "$find_host_name" = localhost ] || ! is_pointer_name "$find_host_name"; then
+    find_host_full=$(uname -n)
+    find_host_name=${find_host_full%%.*}
+    if [ "$find_host_name" = localhost ] || ! is_pointer_name "$find_host_name" ||
+        [ "$find_host_full" = "$(first_line "$ROOT/run/systemd/default-hostname")" ]; then
         PULL_URL=''
         return 1
     fi

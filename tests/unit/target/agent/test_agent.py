@@ -53,21 +53,30 @@ def test_a_good_pointer_is_taken_and_others_are_not(host: Host, place: Path, key
 
 @in_every_shell
 @pytest.mark.parametrize(
-    ("name", "found"),
+    ("name", "default", "found"),
     [
-        ("web1", "web1 https://x/hosts/web1"),
-        ("web1.example.org", "web1 https://x/hosts/web1"),
-        ("localhost", "none"),
-        ("localhost.localdomain", "none"),
-        ("(none)", "none"),
-        ("../web2", "none"),
-        ("", "none"),
+        ("web1", "", "web1 https://x/hosts/web1"),
+        ("web1.example.org", "nixos", "web1 https://x/hosts/web1"),
+        ("localhost", "", "none"),
+        ("localhost.localdomain", "", "none"),
+        ("(none)", "", "none"),
+        ("../web2", "", "none"),
+        ("", "", "none"),
+        # What systemd calls a machine without a name
+        ("nixos", "nixos", "none"),
+        ("nixos.example.org", "nixos.example.org", "none"),
+        ("nixos", "", "nixos https://x/hosts/nixos"),
     ],
 )
 def test_a_host_without_a_fixed_name_is_called_what_the_machine_is(
-    host: Host, place: Path, name: str, found: str
+    host: Host, place: Path, name: str, default: str, found: str
 ) -> None:
+    if default:
+        hint = place / "root/run/systemd/default-hostname"
+        hint.parent.mkdir(parents=True)
+        hint.write_text(f"{default}\n")
     lines = (
+        'ROOT="$PULL/root"',
         f"uname() {{ echo {shlex.quote(name)}; }}",
         'if find_host; then echo "$PULL_HOST $PULL_URL"; else echo none$PULL_URL; fi',
     )
