@@ -62,6 +62,7 @@ write_at_once() {
     for boot_place in $BOOT_PLACES; do
         [ -d "$ROOT$boot_place/." ] || continue
         place_options "$PROC/mounts" "$ROOT$boot_place"
+        if [ -n "$ON_DEMAND" ]; then hold_open "$ROOT$boot_place"; fi
         case $FILE_SYSTEM,$OPTIONS, in
             *,sync,* | *,dirsync,*) continue ;;
             vfat,* | msdos,*) ;;
@@ -75,9 +76,22 @@ write_at_once() {
     done
 }
 
+# What is mounted on demand is unmounted after a while without use, and mounted anew without `sync`: while a program waits for
+# another installation, or calculates. A directory that is open is in use. `command`: a failure does not end the shell.
+HELD_OPEN=''
+hold_open() { # PLACE
+    HELD_OPEN=x$HELD_OPEN
+    case $HELD_OPEN in
+        x) command exec 7<"$1/." ;;
+        xx) command exec 8<"$1/." ;;
+        *) command exec 9<"$1/." ;;
+    esac || true
+}
+
 write_later() {
     for boot_place in $AT_ONCE; do
         mount -o remount,async "$ROOT$boot_place" || note "$boot_place goes on to write at once, until it is mounted again"
     done 2>/dev/null
-    AT_ONCE=''
+    exec 7<&- 8<&- 9<&-
+    AT_ONCE='' HELD_OPEN=''
 }

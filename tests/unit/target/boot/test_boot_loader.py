@@ -141,6 +141,30 @@ def test_fat_writes_at_once(host: Host, mounts: str, remounted: list[str]) -> No
     ]
 
 
+def test_what_is_mounted_on_demand_stays_mounted(host: Host) -> None:
+    """While a boot loader is installed: mounted anew, it would no longer write at once."""
+    with_menu(host)
+    for place in ("boot", "boot/efi", "efi", "proc"):
+        (host.directory / place).mkdir(exist_ok=True)
+    host.program("mount", "#!/bin/sh\n")
+    on_demand = ("boot", "boot/efi")
+    table = "".join(
+        f"systemd-1 {host.directory}/{place} autofs rw 0 0\n/dev/vda1 {host.directory}/{place} vfat rw 0 0\n"
+        for place in on_demand
+    )
+    (host.directory / "proc/mounts").write_text(f"{table}/dev/vda3 {host.directory}/efi vfat rw 0 0\n")
+    opened = (
+        "for number in 7 8 9; do "
+        'if [ -e "/proc/$$/fd/$number" ]; then readlink "/proc/$$/fd/$number"; fi; done'
+    )
+    others = f'lock_is_held() {{ false; }}; note() {{ echo "$1"; }}; PROC={host.directory}/proc'
+    said = answer(
+        host,
+        f"KIND_HAS_BOOT_DEFAULT=1; {others}; prepare_boot_places; {opened}; echo then; write_later; {opened}",
+    )
+    assert said.splitlines() == [*(f"{host.directory}/{place}" for place in on_demand), "then"]
+
+
 def test_a_menu_of_grub_left_behind_is_not_the_boot_loader(host: Host) -> None:
     with_menu(host)
     variables = host.directory / "sys/firmware/efi/efivars"
