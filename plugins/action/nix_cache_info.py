@@ -19,6 +19,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing impo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.cache import (
     VERIFY_STEP,
+    open_files,
     public_address,
     remedy_of,
 )
@@ -26,7 +27,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.closure i
     blame_proxy,
     check_closures,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.web import Web
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.options import certificate_of
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.upload import Files
 
 
 class ActionModule(NixferryAction):
@@ -42,9 +44,12 @@ class ActionModule(NixferryAction):
             "public_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "contents": {"type": "bool", "default": True},
             "netrc_file": {"type": "path"},
+            "certificate": {"type": "path"},
+            "certificate_key": {"type": "path", "no_log": False},
         },
         "required_one_of": [("paths", "build")],
         "mutually_exclusive": [("paths", "build")],
+        "required_together": [("certificate", "certificate_key")],
     }
 
     def perform(self, options: dict[str, Any], _shell: RemoteShell, progress: Progress) -> dict[str, Any]:
@@ -57,7 +62,7 @@ class ActionModule(NixferryAction):
         progress.phase(f"looking at {options['url']}")
 
         checked = check_closures(
-            self._web(options["url"], options),
+            self._files(options["url"], options),
             paths,
             keys=keys,
             contents=options["contents"],
@@ -65,7 +70,7 @@ class ActionModule(NixferryAction):
         )
         wrong = list(checked.wrong)
         if options["origin"]:
-            origin = self._web(options["origin"], options)
+            origin = self._files(options["origin"], options)
             wrong = [blame_proxy(each, origin, keys, options["contents"]) for each in wrong]
         return {
             "changed": False,
@@ -85,6 +90,10 @@ class ActionModule(NixferryAction):
             ],
         }
 
-    def _web(self, address: str, options: dict[str, Any]) -> Web:
-        netrc_file = self.controller_file(options["netrc_file"]) if options["netrc_file"] else None
-        return Web(public_address(address), netrc_file=netrc_file, step=VERIFY_STEP)
+    def _files(self, address: str, options: dict[str, Any]) -> Files:
+        return open_files(
+            public_address(address),
+            netrc_file=self.controller_file(options["netrc_file"]) if options["netrc_file"] else None,
+            certificate=certificate_of(options, self.controller_file),
+            step=VERIFY_STEP,
+        )

@@ -12,7 +12,10 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._ansible.action im
     NixferryAction,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import BUILD_OPTION
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
+    RemoteShell,
+    controller_temporary,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.cache import COMPRESSIONS
@@ -42,6 +45,8 @@ class ActionModule(NixferryAction):
             "public_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "compression": {"type": "str", "choices": list(COMPRESSIONS), "default": "zstd"},
             "netrc_file": {"type": "path"},
+            "certificate": {"type": "path"},
+            "certificate_key": {"type": "path", "no_log": False},
             "pointers": {"type": "str", "required": True},
             "channel": {"type": "str", "default": "stable"},
             "pointer_key": {"type": "path", "required": True},
@@ -56,6 +61,7 @@ class ActionModule(NixferryAction):
         "required_one_of": [("build", "toplevels", "to", "revert")],
         "mutually_exclusive": [("build", "toplevels", "to", "revert")],
         "required_by": {"to": ("hosts",)},
+        "required_together": [("certificate", "certificate_key")],
     }
 
     def perform(self, options: dict[str, Any], _shell: RemoteShell, progress: Progress) -> dict[str, Any]:
@@ -65,6 +71,7 @@ class ActionModule(NixferryAction):
             groups=self.variables.get("groups") or {},
             controller_file=self.controller_file,
             dry_run=bool(self._task.check_mode),
+            temporary=controller_temporary(),
         )
         request, left = read_request(options, around)
         nix = Nix(on_event=progress.event, on_tick=progress.tick)

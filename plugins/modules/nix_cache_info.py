@@ -57,6 +57,16 @@ options:
   netrc_file:
     description: A netrc file with the logins for O(url) and O(origin).
     type: path
+  certificate:
+    description:
+      - The file of a certificate in PEM format, with its chain, with which the task logs in to servers behind
+        C(https://) that ask for one.
+      - Required together with O(certificate_key).
+    type: path
+  certificate_key:
+    description:
+      - The file of the secret key of O(certificate), without a passphrase. Its owner and group only may read it.
+    type: path
 seealso:
   - module: nixferry.deploy.nix_publish
 author:

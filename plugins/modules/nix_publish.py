@@ -21,6 +21,8 @@ description:
     all hosts are complete.
   - Nothing is written if the pointers name the same paths already and have more than half of their life left.
   - Runs on the controller only. No host is contacted, so run it once for all hosts (O(ignore:run_once)).
+requirements:
+  - boto3 on the controller, to write to C(s3://) itself.
 extends_documentation_fragment:
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -80,8 +82,12 @@ options:
   cache:
     description:
       - The binary cache to write to. An absolute path of a directory, C(file://), C(http://) or C(https://) for a
-        server that takes files by PUT, or C(s3://) with a Nix that supports it.
-      - It may have options of Nix, such as C(?compression-level=3).
+        server that takes files by PUT, or C(s3://).
+      - It may have options of Nix, such as C(?compression-level=3), and for a bucket C(endpoint), C(region),
+        C(profile), C(scheme) and C(addressing-style).
+      - The task itself writes to C(s3://) if the Python library C(boto3) is installed for the Python that runs Ansible,
+        and with O(certificate). Nix then writes what is missing into the temporary directory of Ansible, which needs
+        the space. Without C(boto3), Nix writes to C(s3://), if its build has object stores and logins to them.
     type: str
     required: true
   cache_key:
@@ -90,11 +96,13 @@ options:
         O(nixferry.deploy.nix_sign#module:key_file).
       - Nix reads the key from the file directly. It appears in no argument, no log and no result.
       - Required unless the paths have the signature of one of O(public_keys) already.
+      - A path that the cache has without a trusted signature gets this one, if the store of this machine has it with
+        the same content. Otherwise the task fails.
     type: path
   public_url:
     description:
-      - The address from which hosts read O(cache). C(http://), C(https://) or C(file://).
-      - The default is O(cache) without its options.
+      - The address from which hosts read O(cache). C(http://), C(https://), C(file://) or C(s3://).
+      - The default is O(cache) without its options, except for those of a bucket.
     type: str
   public_keys:
     description:
@@ -115,9 +123,20 @@ options:
       - A netrc file with the logins for O(cache), O(public_url) and O(pointers). Only its owner should be able to
         read it.
     type: path
+  certificate:
+    description:
+      - The file of a certificate in PEM format, with its chain, with which the task logs in to servers behind
+        C(https://) that ask for one, the same for all addresses of the task.
+      - Required together with O(certificate_key).
+    type: path
+  certificate_key:
+    description:
+      - The file of the secret key of O(certificate), without a passphrase. Its owner and group only may read it.
+    type: path
   pointers:
     description:
-      - Where the pointers are written. An absolute path of a directory, or an address that takes files by HTTP PUT.
+      - Where the pointers are written. An absolute path of a directory, an address that takes files by HTTP PUT, or
+        C(s3://), which needs the Python library C(boto3).
       - A host reads C(CHANNEL/hosts/HOST) below it. C(CHANNEL/history/HOST/SERIAL) keeps earlier pointers.
         C(CHANNEL/index.json) lists all hosts for people and tools.
     type: str
@@ -173,7 +192,8 @@ options:
 notes:
   - Two publishers on one machine wait for each other. HTTP has no lock. Let one publisher at a time write to a channel
     behind HTTP.
-  - Pointers cannot be written to C(s3://).
+  - The login for C(s3://) comes from where AWS's own programs look for it, such as C(~/.aws/credentials), or the role
+    of the machine.
 seealso:
   - module: nixferry.deploy.nix_build
   - module: nixferry.deploy.nix_sign

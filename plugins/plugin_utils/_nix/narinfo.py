@@ -24,6 +24,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path i
 
 # A path that refers to ten thousand others has 600 KiB.
 NARINFO_BYTES = 4 * 1024 * 1024
+_DIGITS = "0123456789abcdfghijklmnpqrsvwxyz"
 _HASH = re.compile(r"sha256:[0-9a-z]{52}")
 # Below the cache's own address: no scheme, no host, no way up.
 _PLACE = re.compile(r"(?!/)(?!.*(?:^|/)\.\.(?:/|$))[A-Za-z0-9._~%+=?&/-]{1,1024}")
@@ -53,8 +54,8 @@ class NarInfo:
     @property
     def fingerprint(self) -> bytes:
         """Return what a signature is made over: the path, the content, and the names of the references in order."""
-        names = sorted({*self.references, *([self.path] if self.self_reference else [])})
-        return f"1;{self.path};{self.nar_hash};{self.nar_size};{','.join(names)}".encode("ascii")
+        references = [*self.references, *([self.path] if self.self_reference else [])]
+        return fingerprint(self.path, self.nar_hash, self.nar_size, references)
 
     def signed_by(self, keys: Iterable[str]) -> str | None:
         """Return the name of the first of the public ``keys`` (``name:base64``) that has signed this path, or None.
@@ -68,6 +69,18 @@ class NarInfo:
                 if its_name == name and _matches(encoded, text, self.fingerprint):
                     return name
         return None
+
+
+def fingerprint(path: str, nar_hash: str, nar_size: int, references: Iterable[str]) -> bytes:
+    """Return what a signature is made over. ``nar_hash`` is in base 32."""
+    return f"1;{path};{nar_hash};{nar_size};{','.join(sorted(set(references)))}".encode("ascii")
+
+
+def base32(digest: bytes) -> str:
+    """Return a hash in the base 32 of Nix: five bits a digit, the last ones first (src/libutil/hash.cc)."""
+    number = int.from_bytes(digest, "little")
+    digits = -(-len(digest) * 8 // 5)
+    return "".join(_DIGITS[number >> 5 * place & 31] for place in reversed(range(digits)))
 
 
 def _matches(key: str, signature: str, signed: bytes) -> bool:

@@ -22,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path i
 )
 
 from .command import Nix
+from .narinfo import base32, fingerprint
 
 QUERY_TIMEOUT_SECONDS = 300.0
 # The error of src/nix-store/nix-store.cc of Nix 2.8 to 2.34.
@@ -158,32 +159,69 @@ def closure(nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None
     return [Item(path, int(size)) for path, size in zip(names, sizes, strict=True)]
 
 
-def registrations(
-    nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = None
-) -> dict[str, Registration]:
-    """Return what the controller's store has registered of ``paths``.
+@dataclass(frozen=True)
+class Registered:
+    """All that a store has registered of ``path``. ``digest`` is the hash of its content as a NAR."""
 
-    A reference to the path itself is left out. The format is that of ``makeValidityRegistration`` in
-    src/libstore/store-api.cc of Nix: lines with path, hash, size, deriver, number of references, and these references.
-    Raises ``NixferryError`` also if a path is missing, or the output has another format.
-    """
-    found: dict[str, Registration] = {}
+    path: str
+    digest: bytes
+    nar_size: int
+    references: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Return what a signature of the path is made over."""
+        return fingerprint(self.path, f"sha256:{base32(self.digest)}", self.nar_size, self.references)
+
+
+def registered(
+    nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = QUERY_TIMEOUT_SECONDS
+) -> dict[str, Registered]:
+    """Return what the controller's store has registered of ``paths``. Raises ``NixferryError`` also if one is missing."""
+    found: dict[str, Registered] = {}
     for batch in batches(paths):
-        lines = iter(query(nix, ["nix-store", "--dump-db", *batch], step=step, timeout=timeout).splitlines())
+        answer = query(nix, ["nix-store", "--dump-db", *batch], step=step, timeout=timeout)
+        found.update((each.path, each) for each in parse_registrations(answer, step=step))
+    missing = [path for path in paths if path not in found]
+    if missing:
+        raise NixferryError(f"nix-store --dump-db said nothing about {missing[0]}", step=step)
+    return found
+
+
+def parse_registrations(text: str, *, step: Step) -> Iterator[Registered]:
+    """Parse what ``nix-store --dump-db`` prints, the same from Nix 2.8 to 2.34 (src/libstore/store-api.cc).
+
+    For each path: the path, the hash in base 16, the size, the deriver or an empty line, the number of references, and
+    each of these on a line.
+    """
+    lines = iter(text.splitlines())
+    for path in lines:
         try:
-            for path in lines:
-                _hash, size, _deriver, count = (next(lines) for _field in range(4))
-                nar_size, references = whole_number(size), whole_number(count)
-                if nar_size is None or references is None:
-                    raise ValueError(size, count)
-                named = [next(lines) for _reference in range(references)]
-                found[path] = Registration(nar_size, tuple(each for each in named if each != path))
+            digest, size, _deriver, count = (next(lines) for _ in range(4))
+            nar_size, references = whole_number(size), whole_number(count)
+            if nar_size is None or references is None:
+                raise ValueError(size, count)
+            named = tuple(next(lines) for _ in range(references))
+            found = Registered(path, bytes.fromhex(digest), nar_size, named)
         # A generator turns StopIteration into RuntimeError.
         except (StopIteration, ValueError, RuntimeError):
             raise NixferryError(
-                "nix-store --dump-db printed something else than registrations", step=step
+                f"nix-store --dump-db printed what is not a registration of {path}", step=step
             ) from None
-    return found
+        yield found
+
+
+def registrations(
+    nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = None
+) -> dict[str, Registration]:
+    """Return the sizes and references that the controller's store has registered of ``paths``.
+
+    A reference to the path itself is left out. Raises ``NixferryError`` also if a path is missing.
+    """
+    return {
+        path: Registration(each.nar_size, tuple(name for name in each.references if name != path))
+        for path, each in registered(nix, paths, step=step, timeout=timeout).items()
+    }
 
 
 def closure_elsewhere(

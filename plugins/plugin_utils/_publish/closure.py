@@ -16,7 +16,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.store_path import parse_store_path
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.narinfo import (
     NARINFO_BYTES,
     NarInfo,
@@ -24,7 +23,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.narinfo impor
     parse_narinfo,
 )
 
-from .web import FORBIDDEN, Answer, Web
+from .upload import Files, narinfo_name
+from .web import FORBIDDEN, Answer
 
 # Requests at a time: as many as Nix has by default (http-connections).
 PARALLEL = 25
@@ -70,7 +70,7 @@ class Checked:
 
 
 def check_closures(
-    web: Web,
+    web: Files,
     roots: Iterable[str],
     *,
     keys: Sequence[str],
@@ -110,7 +110,7 @@ def check_closures(
     return Checked(found, tuple(sorted(wrong, key=lambda each: each.path)))
 
 
-def blame_proxy(wrong: Wrong, origin: Web, keys: Sequence[str], contents: bool) -> Wrong:
+def blame_proxy(wrong: Wrong, origin: Files, keys: Sequence[str], contents: bool) -> Wrong:
     """Return what is wrong with a path: a proxy is to blame if ``origin``, the cache behind it, has the path."""
     if wrong.fault not in (Fault.ABSENT, Fault.NO_CONTENT, Fault.UNSIGNED):
         return wrong
@@ -119,9 +119,9 @@ def blame_proxy(wrong: Wrong, origin: Web, keys: Sequence[str], contents: bool) 
     return Wrong(wrong.path, Fault.STALE, f"{origin.address} has it, the proxy says: {wrong.fault}")
 
 
-def check_path(web: Web, path: str, keys: Sequence[str], contents: bool) -> NarInfo | Wrong:
+def check_path(web: Files, path: str, keys: Sequence[str], contents: bool) -> NarInfo | Wrong:
     """Check one path without its references; see ``check_closures``."""
-    answer = web.get(f"{parse_store_path(path).hash}.narinfo", limit=NARINFO_BYTES)
+    answer = web.get(narinfo_name(path), limit=NARINFO_BYTES)
     if not answer.found:
         return Wrong(path, _fault(answer, Fault.ABSENT), answer.told())
     try:

@@ -30,6 +30,7 @@ from .place import open_place
 from .pointers import Channel
 from .task import PREVIOUS, STEP, PublishRequest
 from .waves import reverts_of, wave_of
+from .web import Certificate, refuse_password
 
 DAY_SECONDS = 86400
 _SERIAL = re.compile(r"[1-9][0-9]{0,14}")
@@ -46,6 +47,8 @@ class Surroundings:
     controller_file: Callable[[str], str]
     """Return a path on the controller; a relative one is relative to the playbook."""
     dry_run: bool
+    temporary: str | None = None
+    """The directory for temporary files on the controller."""
 
 
 def read_request(options: Mapping[str, Any], around: Surroundings) -> tuple[PublishRequest, dict[str, str]]:
@@ -113,6 +116,9 @@ def _toplevels(options: Mapping[str, Any], around: Surroundings) -> dict[str, st
 
 
 def _cache(options: Mapping[str, Any], around: Surroundings) -> Cache:
+    # Before the first of them is shown, or an argument of Nix.
+    for name in ("cache", "public_url", "pointers"):
+        refuse_password(options[name] or "", step=STEP)
     key = None
     if options["cache_key"]:
         key = read_signing_key(around.controller_file(options["cache_key"]))
@@ -131,6 +137,17 @@ def _cache(options: Mapping[str, Any], around: Surroundings) -> Cache:
         keys=tuple(keys),
         compression=options["compression"],
         netrc_file=around.controller_file(options["netrc_file"]) if options["netrc_file"] else None,
+        certificate=certificate_of(options, around.controller_file),
+        temporary=around.temporary,
+    )
+
+
+def certificate_of(options: Mapping[str, Any], controller_file: Callable[[str], str]) -> Certificate | None:
+    """Return the certificate that the options name, or None."""
+    if not options["certificate"]:
+        return None
+    return Certificate(
+        controller_file(options["certificate"]), controller_file(options["certificate_key"] or "")
     )
 
 
@@ -147,8 +164,9 @@ def _channel(options: Mapping[str, Any], around: Surroundings) -> Channel:
             )
         trusted.append(public)
     netrc_file = around.controller_file(options["netrc_file"]) if options["netrc_file"] else None
+    certificate = certificate_of(options, around.controller_file)
     return Channel(
-        place=open_place(options["pointers"], netrc_file=netrc_file),
+        place=open_place(options["pointers"], netrc_file=netrc_file, certificate=certificate),
         name=options["channel"],
         key=key,
         keys=tuple(dict.fromkeys(trusted)),

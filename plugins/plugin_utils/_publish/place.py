@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Private to this collection: it can change at any time, without notice.
-"""The place where a channel's pointers lie: a directory, or an address that takes files by HTTP PUT.
+"""The place where a channel's pointers lie: a directory, a bucket, or an address that takes files by HTTP PUT.
 
 Below it::
 
@@ -24,7 +24,9 @@ from typing import Protocol
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.lock import wait_for_lock
 
-from .web import Web, refusal
+from .bucket import Bucket, is_bucket
+from .upload import Files
+from .web import Certificate, Web, refusal
 
 STEP = Step.PUBLISH
 # Of a file below the place: the index of ten thousand hosts has some 5 MB.
@@ -186,9 +188,12 @@ def _wait_for(descriptor: int, mode: int, name: str, waiting: Callable[[], None]
 
 
 class HttpPlace:
-    """An address that takes files by HTTP PUT and gives them by GET. Servers replace a file when all of it has come."""
+    """A bucket, or an address that takes files by HTTP PUT and gives them by GET.
 
-    def __init__(self, web: Web) -> None:
+    Servers replace a file when all of it has come.
+    """
+
+    def __init__(self, web: Files) -> None:
         self._web = web
 
     @property
@@ -234,16 +239,13 @@ class HttpPlace:
         yield
 
 
-def open_place(address: str, *, netrc_file: str | None = None) -> Place:
-    """Return the place behind a directory's absolute path, ``file://``, ``http://`` or ``https://``."""
+def open_place(
+    address: str, *, netrc_file: str | None = None, certificate: Certificate | None = None
+) -> Place:
+    """Return the place behind a directory's absolute path, ``file://``, ``http://``, ``https://`` or ``s3://``."""
     if address.startswith("/"):
         return DirectoryPlace(address)
-    if address.startswith("s3://"):
-        raise NixferryError(
-            "pointers cannot be written to s3:// directly",
-            step=STEP,
-            remedy="Write them to a directory and send that with the object store's own program, the directory "
-            "`hosts` last; or give an https address of the store that takes PUT.",
-        )
-    web = Web(address, netrc_file=netrc_file, step=STEP)
+    if is_bucket(address):
+        return HttpPlace(Bucket(address, step=STEP))
+    web = Web(address, netrc_file=netrc_file, certificate=certificate, step=STEP)
     return DirectoryPlace(address.removeprefix("file://")) if web.is_file else HttpPlace(web)

@@ -17,8 +17,10 @@ from typing import Any
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import Pointer
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import SigningKey
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import invalid_paths
 
 from .cache import Cache, copy_to_cache, faults, refuse_wrong, sign_in_cache, verify_cache
 from .closure import Checked, Fault
@@ -224,19 +226,34 @@ class _Publish:
         cache = request.cache
         if not request.goes_back:
             self.progress.phase(f"copying to {cache.public}")
-            copy_to_cache(self.nix, cache, paths, timeout=request.timeout)
+            self.copy(paths)
         if not request.verify:
             return None
         self.progress.phase(f"verifying {cache.public}")
         checked = verify_cache(cache, paths, progress=self.progress)
         if Fault.ABSENT in faults(checked) and not request.goes_back:
-            copy_to_cache(self.nix, cache, paths, timeout=request.timeout, ask_again=True)
+            self.copy(paths, again=True)
             checked = verify_cache(cache, paths, progress=self.progress)
         if Fault.UNSIGNED in faults(checked) and cache.key is not None:
-            sign_in_cache(self.nix, cache, cache.key, paths, timeout=request.timeout)
+            self.sign(cache.key, paths)
             checked = verify_cache(cache, paths, progress=self.progress)
         refuse_wrong(cache, checked)
         return checked
+
+    def copy(self, paths: list[str], *, again: bool = False) -> None:
+        """Copy what is missing."""
+        request = self.request
+        copy_to_cache(
+            self.nix, request.cache, paths, timeout=request.timeout, progress=self.progress, again=again
+        )
+
+    def sign(self, key: SigningKey, paths: list[str]) -> None:
+        """Sign what the cache has of the closures of ``paths``, unless this machine has them not, to compare."""
+        request = self.request
+        if not invalid_paths(self.nix, paths, step=STEP):
+            sign_in_cache(
+                self.nix, request.cache, key, paths, timeout=request.timeout, progress=self.progress
+            )
 
     def write(self, published: Published) -> None:
         """Write the pointers, and then the index, also if an earlier publish ended between the two."""

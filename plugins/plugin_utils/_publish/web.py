@@ -5,7 +5,7 @@
 """Read and write files behind an address: ``http://``, ``https://``, or ``file://`` for a directory of this machine.
 
 Proxies come from the environment, as for Nix. A login comes from a netrc file, which Nix reads as well (its setting
-``netrc-file``): neither an argument nor an address then has a password.
+``netrc-file``): neither an argument nor an address then has a password. A server that asks for a certificate gets one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import base64
 import http.client
 import netrc
 import os
+import secrets
+import ssl
+import stat
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -29,6 +32,45 @@ REQUEST_SECONDS = 60.0
 _KEPT = "/?=&%+~"
 ABSENT = (404, 410)
 FORBIDDEN = (401, 403, 407)
+LOGIN_TO_BUCKET = (
+    "Give Ansible a login that may read, list and write the bucket, in the way of AWS's own programs: the file "
+    "~/.aws/credentials with AWS_PROFILE or ?profile=NAME in the address, or the role of this machine."
+)
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Files in PEM format with which a client logs in: a certificate, with its chain, and its secret key."""
+
+    file: str
+    key: str
+
+    def context(self, step: Step) -> ssl.SSLContext:
+        """Return what presents it. Raises ``NixferryError``; the message never quotes the files."""
+        context = ssl.create_default_context()
+        try:
+            mode = stat.S_IMODE(Path(self.key).stat().st_mode)
+            if mode & (stat.S_IRWXO | stat.S_IWGRP):
+                raise NixferryError(
+                    f"the key file {self.key} has mode {mode:04o}, so other users may read or change it",
+                    step=step,
+                    remedy=f"Get a new certificate if other users could have read it, and run chmod 600 {self.key}.",
+                )
+            # Without a password OpenSSL would ask for one on the terminal.
+            context.load_cert_chain(self.file, self.key, password="")
+        except ssl.SSLError:
+            raise NixferryError(
+                f"{self.file} and {self.key} are not a certificate and its secret key",
+                step=step,
+                remedy="Give both in PEM format, the key without a passphrase.",
+            ) from None
+        except OSError as error:
+            raise NixferryError(
+                f"the certificate {self.file} or its key {self.key} cannot be read: {error.strerror}",
+                step=step,
+                remedy="Name the files in `certificate` and `certificate_key`.",
+            ) from None
+        return context
 
 
 @dataclass(frozen=True)
@@ -55,13 +97,21 @@ class Answer:
         if self.status == 0:
             return self.words
         reason = http.client.responses.get(self.status, "")
-        return f"HTTP status {self.status} {reason}".rstrip()
+        more = f" ({self.words})" if self.words else ""
+        return f"HTTP status {self.status} {reason}".rstrip() + more
 
 
 class Web:
     """Files below ``address``, which has no slash at its end."""
 
-    def __init__(self, address: str, *, netrc_file: str | None = None, step: Step = Step.READ_CACHE) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        netrc_file: str | None = None,
+        certificate: Certificate | None = None,
+        step: Step = Step.READ_CACHE,
+    ) -> None:
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https", "file") or (parts.scheme != "file" and not parts.hostname):
             raise NixferryError(
@@ -69,16 +119,13 @@ class Web:
                 step=step,
                 remedy="Give an address that begins with https://, http:// or file:///.",
             )
-        if parts.password:
-            raise NixferryError(
-                f"the address of {parts.hostname} contains a password, which logs and process lists would show",
-                step=step,
-                remedy="Put it into a netrc file that only its owner can read, and name that in `netrc_file`.",
-            )
+        refuse_password(address, step=step)
         self.address = address.rstrip("/")
         self.is_file = parts.scheme == "file"
         self.directory = Path(unquote(parts.path))
-        self._opener = urllib.request.build_opener()
+        context = certificate.context(step) if certificate and parts.scheme == "https" else None
+        handlers = [urllib.request.HTTPSHandler(context=context)] if context else []
+        self._opener = urllib.request.build_opener(*handlers)
         self._login = _login_of(netrc_file, parts.hostname, step) if netrc_file and not self.is_file else ""
 
     def get(self, name: str, *, limit: int) -> Answer:
@@ -97,13 +144,17 @@ class Web:
             return _failed(error)
 
     def put(self, name: str, content: bytes) -> Answer:
-        """Write a file by HTTP PUT."""
-        return self._request("PUT", name, data=content)
+        """Replace a file at once, by HTTP PUT or by rename."""
+        return self._write(name, content) if self.is_file else self._request("PUT", name, data=content)
 
     def put_file(self, name: str, source: Path) -> Answer:
         """Write the file ``source`` by HTTP PUT, without reading all of it into memory. Raises ``OSError``."""
         with source.open("rb") as opened:
-            return self._request("PUT", name, data=opened)
+            return self.put_stream(name, opened)
+
+    def put_stream(self, name: str, opened: BinaryIO) -> Answer:
+        """Write an open file by HTTP PUT."""
+        return self._request("PUT", name, data=opened)
 
     def _read(self, name: str, limit: int) -> Answer:
         try:
@@ -111,6 +162,18 @@ class Web:
                 return Answer(200, file.read(limit + 1), os.fstat(file.fileno()).st_size)
         except OSError as error:
             return _failed(error)
+
+    def _write(self, name: str, content: bytes) -> Answer:
+        file = self.directory / name
+        temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+        try:
+            temporary.write_bytes(content)
+            temporary.chmod(0o644)
+            temporary.replace(file)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            return _failed(error)
+        return Answer(200)
 
     def _request(
         self, method: str, name: str, *, data: bytes | BinaryIO | None = None, limit: int = 0
@@ -144,6 +207,18 @@ class Web:
             return Answer(0, words=str(getattr(reason, "strerror", None) or reason) or type(error).__name__)
 
 
+def refuse_password(address: str, *, step: Step) -> None:
+    """Raise ``NixferryError`` for an address with a password in it."""
+    parts = urlsplit(address)
+    if parts.password:
+        raise NixferryError(
+            f"the address of {parts.hostname} contains a password, which logs and process lists would show",
+            step=step,
+            remedy="Put it into a file that only its owner can read: a netrc file that `netrc_file` names, or "
+            "~/.aws/credentials for a bucket.",
+        )
+
+
 def _failed(error: OSError) -> Answer:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return Answer(404)
@@ -173,8 +248,12 @@ def _login_of(netrc_file: str, host: str | None, step: Step) -> str:
 
 def refusal(answer: Answer, what: str, *, address: str, step: Step, writing: bool = False) -> NixferryError:
     """Return the error for an answer other than yes, with a remedy for each kind."""
-    if answer.status in FORBIDDEN:
-        remedy = "Give the login for this server in `netrc_file`, or let this machine in on the server."
+    if answer.status in FORBIDDEN and address.startswith("s3://"):
+        remedy = LOGIN_TO_BUCKET
+    elif answer.status in FORBIDDEN:
+        remedy = (
+            "Give the login for this server in `netrc_file` or `certificate`, or let this machine in there."
+        )
         if not writing:
             remedy += " Object stores answer so for what is absent, too, unless the login may list."
     elif answer.status in (405, 501) and writing:

@@ -289,6 +289,26 @@ def test_what_a_host_would_not_get_is_not_pointed_to(publisher: Publisher, part:
     assert publisher.pointer() is None
 
 
+@pytest.mark.parametrize("line", ["NarHash: sha256:" + "0" * 52, "NarSize: 4096"])
+def test_what_an_attacker_describes_gets_no_signature(publisher: Publisher, line: str) -> None:
+    """An attacker who can write to the web server, and has no key, changes what a path is said to contain."""
+    first = publisher.publish().assert_ok().result("Publish for all hosts together")
+    before = publisher.pointer()
+    path = first["published"]["web1"]["toplevel"]
+    file = publisher.server.directory / f"cache/{path[11:43]}.narinfo"
+    name = line.partition(":")[0]
+    lines = [line if each.startswith(f"{name}:") else each for each in file.read_text().splitlines()]
+    forged = "".join(f"{each}\n" for each in lines if not each.startswith("Sig:"))
+    file.write_text(forged)
+    ran = publisher.publish(publish_renew=True)
+    assert ran.return_code != 0
+    failed = ran.result("Publish for all hosts together")
+    assert path in failed["msg"]
+    assert len(failed["msg"].splitlines()) <= 5
+    assert file.read_text() == forged
+    assert publisher.pointer() == before
+
+
 def test_the_secret_keys_are_nowhere_but_in_their_files(publisher: Publisher) -> None:
     """In no output, no result, no served file, and no process that was seen while it ran."""
     secrets_of_keys = [

@@ -11,13 +11,12 @@ import os
 import re
 import shutil
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from cache_server import serving
-from guides import guide_blocks
+from guides import guide_blocks, page_blocks
 from lab import REPOSITORY, nix_environment, run
 from project import Project
 
@@ -39,11 +38,6 @@ WEB2 = """
 """
 
 
-def blocks(language: str) -> list[str]:
-    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:   .*\n|\n)+)", PAGE.read_text(), re.M)
-    return [textwrap.dedent(block).strip() for block in found]
-
-
 def test_the_page(tmp_path: Path) -> None:
     project = Project(directory=tmp_path / "project", lab=cast(Any, None))
     project.write("inventory.yml", json.dumps({"nixos": {"hosts": {"web1": {}}}}))
@@ -62,7 +56,7 @@ def test_the_page(tmp_path: Path) -> None:
         done = run(["sh", "-e"], input=script, environment=settings, directory=directory, check=check)
         return done.stdout + done.stderr
 
-    keys, back = blocks("console")
+    keys, back = page_blocks(PAGE, "console")
     shell("\n".join(line.removeprefix("$ ") for line in keys.splitlines()))
     play, _github, _gitlab, in_waves, look, _pulling, replace_key, clean_up = guide_blocks(PAGE)
     # The gate asks for nixpkgs' systems, and fetches nothing here.
@@ -82,7 +76,7 @@ def test_the_page(tmp_path: Path) -> None:
     by_hand.mkdir()
     shutil.copy(project.directory / "pointer.pub", by_hand)
     (by_hand / "web1").write_text(first)
-    environment_block, verify = blocks("sh")
+    environment_block, _bucket, verify = page_blocks(PAGE, "sh")
     assert "Good" in shell(verify, directory=by_hand)
     (by_hand / "web1").write_text(first.replace("serial ", "serial 1"))
     assert "Good" not in shell(verify, directory=by_hand, check=False)

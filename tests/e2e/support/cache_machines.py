@@ -36,11 +36,11 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def machine(name: str) -> Iterator[str]:
+def machine(name: str, *, release: str = "trixie") -> Iterator[str]:
     """Start a machine and remove it at the end. Yields the name of its container."""
     settings = {"LAB_WORK_DIR": str(LAB_WORK)}
     built = run(
-        [str(REPOSITORY / "tests/lab/scripts/build-image"), "controller", "trixie"],
+        [str(REPOSITORY / "tests/lab/scripts/build-image"), "controller", release],
         environment=settings,
         timeout=IMAGE_DEADLINE,
     )

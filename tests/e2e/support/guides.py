@@ -38,8 +38,13 @@ def readme_blocks() -> list[str]:
 
 
 def guide_blocks(page: Path = GUIDE) -> list[str]:
-    found = re.findall(r"^\.\. code-block:: yaml\n\n((?:   .*\n|\n)+)", page.read_text(), re.M)
-    return [textwrap.dedent(block).strip() + "\n" for block in found]
+    return [f"{block}\n" for block in page_blocks(page, "yaml")]
+
+
+def page_blocks(page: Path, language: str) -> list[str]:
+    """The examples in one language, without a line end behind them."""
+    found = re.findall(rf"^\.\. code-block:: {language}\n\n((?:   .*\n|\n)+)", page.read_text(), re.M)
+    return [textwrap.dedent(block).strip() for block in found]
 
 
 def is_playbook(text: str) -> bool:

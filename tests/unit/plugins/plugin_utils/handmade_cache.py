@@ -12,6 +12,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.narinfo import base32
+
 _BASE32 = "0123456789abcdfghijklmnpqrsvwxyz"
 
 
@@ -44,13 +46,15 @@ class HandmadeCache:
     def __init__(self, directory: Path, key: SigningKey) -> None:
         self.directory = directory
         self.key = key
+        self.registrations: dict[str, str] = {}
+        """What `nix-store --dump-db` prints about the paths that were added."""
         (directory / "nar").mkdir(parents=True)
 
     def add(self, name: str, references: Sequence[str] = (), *, key: SigningKey | None = None) -> str:
         """Add a path; returns it."""
         path = store_path(name)
         content = f"the content of {name}".encode()
-        nar_hash = "".join(_BASE32[byte % 32] for byte in hashlib.sha512(content).digest())[:52]
+        nar_hash = base32(hashlib.sha256(content).digest())
         fingerprint = f"1;{path};sha256:{nar_hash};4096;{','.join(sorted(references))}"
         lines = {
             "StorePath": path,
@@ -62,6 +66,9 @@ class HandmadeCache:
             "References": " ".join(reference.rpartition("/")[2] for reference in references),
             "Sig": (key or self.key).sign(fingerprint),
         }
+        digest = hashlib.sha256(content).hexdigest()
+        registered = [path, digest, "4096", "", str(len(references)), *references, ""]
+        self.registrations[path] = "\n".join(registered)
         self.content(path, nar_hash).write_bytes(content)
         self.description(path).write_text("".join(f"{key}: {value}\n" for key, value in lines.items()))
         return path

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers imp
     sign_pointer,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.narinfo import parse_narinfo
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish import task as task_module
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._publish.cache import Cache, public_address
@@ -55,22 +57,39 @@ class Screen:
 
 @dataclass
 class CopyingNix:
-    """`nix copy` puts the closure into the cache that was made by hand; `nix store sign` signs it again."""
+    """`nix copy` puts the closure into the cache that was made by hand; `nix store sign` signs what a directory has."""
 
     cache: HandmadeCache
     calls: list[list[str]] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
+    """What is not copied, since Nix remembers that the cache has it."""
+    absent: list[str] = field(default_factory=list)
+    """What is not in the store of this machine."""
 
-    def run(self, arguments: Sequence[str], **_options: Any) -> None:
+    def run(self, arguments: Sequence[str], **_options: Any) -> SimpleNamespace:
         self.calls.append(list(arguments))
-        names = [path.rpartition("/")[2][33:] for path in arguments if path.startswith("/nix/store/")]
-        for name in names:
-            if arguments[1] == "store":
-                self.cache.add(name)
-            elif store_path(name) in self.lacking and "--refresh" not in arguments:
-                continue
-            elif not self.cache.description(store_path(name)).exists():
-                self.cache.add(name)
+        paths = [path for path in arguments if path.startswith("/nix/store/")]
+        return SimpleNamespace(stdout=self.answer(list(arguments), paths))
+
+    def answer(self, arguments: list[str], paths: list[str]) -> str:
+        if "--check-validity" in arguments:
+            return "\n".join(path for path in paths if path in self.absent)
+        if "--requisites" in arguments:
+            return "\n".join(paths)
+        if "--dump-db" in arguments:
+            return "".join(self.cache.registrations[path] for path in paths)
+        if arguments[1] == "store":
+            directory = Path(arguments[arguments.index("--store") + 1].removeprefix("file://"))
+            for path in paths:
+                file = directory / self.cache.description(path).name
+                info = parse_narinfo(file.read_text())
+                file.write_text(f"{file.read_text()}Sig: {KEY.sign(info.fingerprint.decode())}\n")
+            return ""
+        for path in paths:
+            remembered = path in self.lacking and "--refresh" not in arguments
+            if not remembered and not self.cache.description(path).exists():
+                self.cache.add(path[44:])
+        return ""
 
 
 class Scene:
@@ -208,9 +227,43 @@ def test_what_another_key_signed_is_signed_again(scene: Scene, tmp_path: Path) -
     with pytest.raises(NixferryError, match="not signed by a trusted key"):
         scene.publish({"web1": "a"})
     cache = replace(scene.request.cache, key=NixKey(str(tmp_path / "key"), "cache-1", KEY.public))
+    # Without the path in the store of this machine there is nothing to compare it with.
+    scene.nix.absent = [store_path("a")]
+    with pytest.raises(NixferryError, match="not signed by a trusted key"):
+        scene.publish({"web1": "a"}, cache=cache)
+    scene.nix.absent = []
     scene.publish({"web1": "a"}, cache=cache)
     assert scene.pointer() is not None
-    assert any(call[1:3] == ["store", "sign"] for call in scene.nix.calls)
+    text = scene.nix.cache.description(store_path("a")).read_text()
+    assert len(parse_narinfo(text).signatures) == 2
+    assert not any(f"file://{scene.directory}" in word for call in scene.nix.calls for word in call)
+
+
+@pytest.mark.parametrize("line", ["NarHash", "NarSize", "References"])
+def test_what_an_attacker_has_put_into_the_cache_is_not_signed(
+    scene: Scene, tmp_path: Path, line: str
+) -> None:
+    """Who can write to the web server, but has no key, describes a path before or after it is published."""
+    from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.signing import SigningKey as NixKey
+
+    scene.nix.cache.add("a")
+    scene.nix.cache.add("evil")
+    file = scene.nix.cache.description(store_path("a"))
+    values = {"NarHash": f"sha256:{'0' * 52}", "NarSize": "5000", "References": store_path("evil")[11:]}
+    forged = "".join(
+        f"{line}: {values[line]}\n" if each.startswith(line) else f"{each}\n"
+        for each in file.read_text().splitlines()
+        if not each.startswith("Sig")
+    )
+    honest = file.read_text()
+    cache = replace(scene.request.cache, key=NixKey(str(tmp_path / "key"), "cache-1", KEY.public))
+    file.write_text(forged)
+    with pytest.raises(NixferryError, match="another content than the store of this machine"):
+        scene.publish({"web1": "a"}, cache=cache)
+    assert file.read_text() == forged
+    assert scene.pointer() is None
+    file.write_text(honest)
+    assert scene.publish({"web1": "a"}, cache=cache).written == ["web1"]
 
 
 # --- interrupted ----------------------------------------------------------------------------------------------------

@@ -199,11 +199,6 @@ def test_an_address_is_checked_and_a_password_in_it_not_repeated(address: str, w
     assert "canary" not in f"{raised.value}{raised.value.remedy}"
 
 
-def test_s3_has_no_way_for_pointers() -> None:
-    with pytest.raises(NixferryError, match="s3://"):
-        open_place("s3://bucket/pointers")
-
-
 def test_a_long_file_is_cut(server: CacheServer) -> None:
     server.directory.mkdir(parents=True, exist_ok=True)
     (server.directory / "long").write_bytes(b"x" * 5000)
