@@ -123,9 +123,11 @@ class Web:
         self.address = address.rstrip("/")
         self.is_file = parts.scheme == "file"
         self.directory = Path(unquote(parts.path))
-        context = certificate.context(step) if certificate and parts.scheme == "https" else None
-        handlers = [urllib.request.HTTPSHandler(context=context)] if context else []
-        self._opener = urllib.request.build_opener(*handlers)
+        # One for all requests: each reads the certificates of all authorities, which takes longer than a request.
+        context = None
+        if parts.scheme == "https":
+            context = certificate.context(step) if certificate else ssl.create_default_context()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context))
         self._login = _login_of(netrc_file, parts.hostname, step) if netrc_file and not self.is_file else ""
 
     def get(self, name: str, *, limit: int) -> Answer:
