@@ -11,6 +11,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from guides import guide_blocks
 from lab import REPOSITORY, nix_environment, run
 from project import PlaybookRun, Project
 
+DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 TOKEN = f"canary-token-{secrets.token_hex(12)}"
 IDENTITY = ("-c", "user.name=ann", "-c", "user.email=ann@example.org")
 DEPENDENCY = "{ outputs = { self }: { version = %s; }; }"
@@ -222,6 +224,22 @@ def test_green_is_merged_and_red_is_not(fleet: Fleet) -> None:
     hook.chmod(0o755)
     assert fleet.update(deliver="merge").return_code != 0
     assert fleet.pinned() == first
+
+
+@pytest.mark.takes_turns(3)
+def test_an_update_waits_for_its_day(fleet: Fleet) -> None:
+    first, today = fleet.pinned(), datetime.now().strftime("%A")
+    good = fleet.release(12)
+    others = [day for day in DAYS if day != today]
+    waits = fleet.update(deliver="merge", weekdays=others).assert_ok().result("result")["update_result"]
+    assert (waits["changed"], fleet.pinned()) == (False, first)
+    assert fleet.update(deliver="merge", weekdays=["Someday"]).return_code != 0
+    assert (
+        fleet.update(deliver="merge", weekdays=[today])
+        .assert_ok()
+        .result("result")["update_result"]["changed"]
+    )
+    assert fleet.pinned() == good
 
 
 @pytest.mark.takes_turns(3)

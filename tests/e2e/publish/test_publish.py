@@ -347,6 +347,8 @@ def test_the_secret_keys_are_nowhere_but_in_their_files(publisher: Publisher) ->
         "PUT /cache/",
         "HEAD /cache/nar/",
         "PUT /pointers/",
+        "PUT /pointers/stable/hosts/web2",
+        "PUT /pointers/stable/index.json",
         "GET /pointers/stable/hosts/web2",
     ],
 )
@@ -376,16 +378,17 @@ def test_a_client_never_fails_while_publishers_are_killed(
 
     publisher.server.before_answer = hold
     poller = threading.Thread(target=poll)
-    with in_background(publisher.project, publisher.play()) as controller:
-        wait_until(reached.is_set, deadline=REQUEST_DEADLINE, what=f"a request {request_of}")
-        controller.kill()
-    publisher.server.before_answer = lambda _method, _path: None
-    may_go.set()
     poller.start()
     try:
+        with in_background(publisher.project, publisher.play()) as controller:
+            wait_until(reached.is_set, deadline=REQUEST_DEADLINE, what=f"a request {request_of}")
+            controller.kill()
+        publisher.server.before_answer = lambda _method, _path: None
+        may_go.set()
         publisher.publish().assert_ok()
         client.update()
     finally:
+        may_go.set()
         stop.set()
         poller.join()
     assert failures == []
@@ -393,6 +396,58 @@ def test_a_client_never_fails_while_publishers_are_killed(
         pointer = publisher.pointer(host)
         assert pointer is not None
         assert pointer.toplevel.endswith(f"nixos-system-{host}-2")
+
+
+def test_what_a_bad_server_gives_is_not_taken_and_told_apart(publisher: Publisher, client: Client) -> None:
+    """Nix refuses it, and nix_cache_info says what it is, where that can be seen without the content."""
+    path = (
+        publisher.publish()
+        .assert_ok()
+        .result("Publish for all hosts together")["published"]["web1"]["toplevel"]
+    )
+    cache = publisher.server.directory / "cache"
+    description = cache / f"{path[11:43]}.narinfo"
+    narinfo = description.read_text()
+    nar = cache / narinfo.partition("URL: ")[2].splitlines()[0]
+    content = nar.read_bytes()
+    flipped = bytes([content[0] ^ 1]) + content[1:]
+    other = next(each for each in cache.glob("*.narinfo") if each != description)
+
+    def fault() -> list[str]:
+        look = {
+            "url": f"{publisher.server.url}/cache",
+            "paths": [path],
+            "public_keys": publisher.cache_keys,
+        }
+        tasks = [{"name": "look", "nixferry.deploy.nix_cache_info": look}]
+        ran = publisher.project.run_playbook([{"hosts": "web1", "gather_facts": False, "tasks": tasks}])
+        return [each["fault"] for each in ran.assert_ok().result("look")["wrong"]]
+
+    for file, bad, told in (
+        (nar, content[: len(content) // 2], ["truncated"]),
+        (nar, flipped, []),
+        (description, narinfo.replace("NarSize: ", "NarSize: 1"), ["unsigned"]),
+        (description, narinfo.replace("References: ", "References: x"), ["not_a_narinfo"]),
+        (description, other.read_text(), ["other_path"]),
+        (description, "<html>\n", ["not_a_narinfo"]),
+    ):
+        good = file.read_bytes()
+        file.write_bytes(bad if isinstance(bad, bytes) else bad.encode())
+        # Without what Nix remembers of an earlier description.
+        assert client.fetch(path, **{"narinfo-cache-positive-ttl": "0"}).returncode != 0, told
+        assert not (client.store / path.lstrip("/")).exists()
+        assert fault() == told
+        file.write_bytes(good)
+    # A key that did not sign, also under the name of the one that did.
+    wrong = f"{CACHE_KEY}:{'A' * 43}="
+    assert client.fetch(path, **{"trusted-public-keys": wrong}).returncode != 0
+    # What was absent a moment ago, and the server that was down, are there.
+    for absent in (404, 503):
+        publisher.server.faults[".narinfo"] = absent
+        assert client.fetch(path).returncode != 0
+        publisher.server.faults.clear()
+    done = client.fetch(path, **{"narinfo-cache-positive-ttl": "0"})
+    assert done.returncode == 0, done.stderr
 
 
 def test_keys_are_replaced_and_garbage_goes_without_an_outage(publisher: Publisher, client: Client) -> None:
