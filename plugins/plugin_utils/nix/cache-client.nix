@@ -47,6 +47,7 @@ in
     exclusive = option types.bool false "Whether Nix uses only these caches and keys. Otherwise they come in addition to others.";
     netrcFile = option types.str "" "The path, on the host, of a netrc file with logins for the caches. It must not be in the store.";
     negativeTtl = option types.int 0 "How long Nix remembers that a cache lacks a path, in seconds. Nix's own default is an hour.";
+    positiveTtl = option types.int 3600 "How long Nix remembers what a cache says of a path, in seconds. Nix's own default is 30 days.";
     connectTimeout = option types.int 5 "The seconds after which Nix gives up on a cache that does not answer. 0 means never.";
     downloadSpeed = option types.int 0 "The maximum download speed in KiB per second. 0 means no limit.";
     fallback = option types.bool false "Whether Nix asks the next cache, and then builds, if a cache fails in the middle of a download.";
@@ -66,6 +67,7 @@ in
       else { extra-substituters = addresses; extra-trusted-public-keys = keys; })
       // {
         narinfo-cache-negative-ttl = settings.negativeTtl;
+        narinfo-cache-positive-ttl = settings.positiveTtl;
         connect-timeout = settings.connectTimeout;
       }
       // optionalAttrs (settings.netrcFile != "") { netrc-file = settings.netrcFile; }

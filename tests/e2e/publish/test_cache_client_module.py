@@ -84,6 +84,7 @@ def of_the_role(project: Project, settings: dict[str, Any]) -> dict[str, Any]:
             "downloadSpeed": 500,
             "fallback": True,
             "negativeTtl": 5,
+            "positiveTtl": 60,
             "caches": [
                 {"url": "https://a.example.org?x=y", "publicKeys": [KEY], "priority": 10},
                 {"url": "https://b.example.org", "certificate": "/etc/c.pem", "certificateKey": "/etc/c.key"},

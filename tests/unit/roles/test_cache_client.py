@@ -56,6 +56,7 @@ def test_the_settings(done: Performance) -> None:
         "extra-trusted-public-keys": [KEY],
         "netrc-file": "/etc/nix/nixferry-caches.netrc",
         "narinfo-cache-negative-ttl": 0,
+        "narinfo-cache-positive-ttl": 3600,
         "connect-timeout": 5,
         "download-speed": None,
         "fallback": None,
