@@ -167,5 +167,43 @@ def test_the_examples_for_two_ci_systems(tmp_path: Path) -> None:
             assert (server.directory / f"{number}/stable/hosts/web1").exists()
 
 
+def test_what_hydra_has_built(tmp_path: Path) -> None:
+    """The play for those who come from Hydra: a server answers with a path, as Hydra does, and that is published."""
+    page = guide_blocks(REPOSITORY / "docs/docsite/rst/from_pull.rst")
+    play = next(block for block in page if "hydra.example.org" in block)
+    project = Project(directory=tmp_path / "project", lab=cast(Any, None))
+    away = {"ansible_connection": "ssh", "ansible_host": "192.0.2.1"}
+    project.write("inventory.yml", json.dumps({"nixos": {"hosts": {"web1": away, "web2": away}}}))
+    project.write("ansible.cfg", "[defaults]\ninventory = inventory.yml\n")
+    www = tmp_path / "www"
+    paths = {}
+    with serving(tmp_path / "hydra") as hydra:
+        for host in ("web1", "web2"):
+            text = (
+                f'derivation {{ name = "{host}"; system = "x86_64-linux"; builder = "/bin/sh"; '
+                'args = [ "-c" "echo 1 >$out" ]; }'
+            )
+            argv = ["nix-build", "--no-out-link", "--expr", text]
+            paths[host] = run(argv, environment=nix_environment()).stdout.strip()
+            answer = hydra.directory / f"job/fleet/main/{host}/latest-finished"
+            answer.parent.mkdir(parents=True)
+            answer.write_text(json.dumps({"buildstatus": 0, "buildoutputs": {"out": {"path": paths[host]}}}))
+        make = (
+            "umask 077; nix --extra-experimental-features nix-command key generate-secret --key-name c-1 >cache.key\n"
+            "ssh-keygen -q -t ed25519 -N '' -f pointer"
+        )
+        run(["sh", "-e"], input=make, directory=project.directory, environment=nix_environment())
+        places = {
+            "https://hydra.example.org": hydra.url,
+            "/srv/www": str(www),
+            "https://cache.example.org": f"file://{www}/cache",
+        }
+        for there, here in places.items():
+            play = play.replace(there, here)
+        project.run_playbook(play).assert_ok()
+    for host, path in paths.items():
+        assert toplevel((www / "pointers/stable/hosts" / host).read_text()) == path
+
+
 def toplevel(pointer: str) -> str:
     return pointer.partition("toplevel ")[2].partition("\n")[0]
