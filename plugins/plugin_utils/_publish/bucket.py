@@ -11,6 +11,7 @@ or the role of the machine. No argument and no address has a secret.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, urlsplit
@@ -19,16 +20,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors impor
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.said import clean_line
 
 from .web import REQUEST_SECONDS, Answer, refuse_password
-
-try:
-    import boto3
-    import botocore
-    from boto3.exceptions import Boto3Error
-    from boto3.s3.transfer import TransferConfig
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
-except ImportError:
-    boto3 = None
 
 HOW_TO_SIGN = (
     "Install the Python library boto3 for the Python that runs Ansible: the task writes to s3:// with it."
@@ -54,7 +45,12 @@ def is_bucket(address: str) -> bool:
 
 def can_sign() -> bool:
     """Return whether the library for buckets is installed."""
-    return boto3 is not None
+    # Loading it takes longer than the rest of a task: only what writes to a bucket does.
+    try:
+        import boto3
+    except ImportError:
+        return False
+    return bool(boto3)
 
 
 class Bucket:
@@ -69,7 +65,7 @@ class Bucket:
                 step=step,
                 remedy="Give s3://BUCKET, and the login in the way of AWS's own programs, such as ?profile=NAME.",
             )
-        if boto3 is None:
+        if not can_sign():
             raise NixferryError(
                 "the Python library boto3 is not installed, so s3:// cannot be read here",
                 step=step,
@@ -78,6 +74,9 @@ class Bucket:
         self.address = urlsplit(address)._replace(query="").geturl().rstrip("/")
         self._bucket = parts.netloc
         self._prefix = parts.path.strip("/")
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError
+
         try:
             self._client = _client(dict(parse_qsl(parts.query)))
         except (BotoCoreError, Boto3Error, ValueError) as error:
@@ -115,6 +114,8 @@ class Bucket:
         """Write an open file, a long one in parts. Raises what reading it raises."""
 
         def write() -> Answer:
+            from boto3.s3.transfer import TransferConfig
+
             # A thread of its own for each part would multiply with the files that are sent at the same time.
             config = TransferConfig(use_threads=False)
             more = {"ContentType": _type_of(name)}
@@ -129,6 +130,10 @@ class Bucket:
 
 
 def _client(options: dict[str, str]) -> Any:
+    import boto3
+    import botocore
+    from botocore.config import Config
+
     session = boto3.session.Session(profile_name=options.get("profile") or None)
     endpoint = options.get("endpoint") or None
     if endpoint and "://" not in endpoint:
@@ -160,9 +165,12 @@ def _client(options: dict[str, str]) -> Any:
     )
 
 
-def _asked(work: Any) -> Answer:
+def _asked(work: Callable[[], Answer]) -> Answer:
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
     try:
-        answer: Answer = work()
+        return work()
     except ClientError as error:
         told = error.response
         status = int(told.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
@@ -170,7 +178,6 @@ def _asked(work: Any) -> Answer:
         return Answer(status, words="" if words == str(status) else words)
     except (BotoCoreError, Boto3Error) as error:
         return Answer(0, words=clean_line(str(error), WORDS))
-    return answer
 
 
 def _type_of(name: str) -> str:
