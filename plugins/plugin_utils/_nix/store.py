@@ -177,7 +177,7 @@ class Registered:
 def registered(
     nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = QUERY_TIMEOUT_SECONDS
 ) -> dict[str, Registered]:
-    """Return what the controller's store has registered of ``paths``. Raises ``NixferryError`` also if one is missing."""
+    """Return what the controller's store has registered of ``paths``. Raises ``NixferryError`` if one is missing."""
     found: dict[str, Registered] = {}
     for batch in batches(paths):
         answer = query(nix, ["nix-store", "--dump-db", *batch], step=step, timeout=timeout)
