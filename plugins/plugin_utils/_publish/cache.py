@@ -90,6 +90,11 @@ class Cache:
             ours["secret-key"] = self.key.path
         return urlunsplit(parts._replace(query=urlencode({**ours, **given}, quote_via=quote, safe="/")))
 
+    @property
+    def shown(self) -> str:
+        """Return the public address without options, for messages and lists."""
+        return self.public.partition("?")[0]
+
     def in_directory(self, directory: Path) -> Cache:
         """Return a cache in a directory that Nix writes in the same way."""
         given = parse_qsl(urlsplit(self.address).query, keep_blank_values=True)
@@ -228,7 +233,7 @@ def refuse_wrong(cache: Cache, checked: Checked) -> None:
     others = len(checked.wrong) - 1
     more = f", and {others} other {'path' if others == 1 else 'paths'}" if others else ""
     raise NixferryError(
-        f"{cache.public} does not give hosts {first.path}{more}: {first.fault} ({first.told})",
+        f"{cache.shown} does not give hosts {first.path}{more}: {first.fault} ({first.told})",
         step=VERIFY_STEP,
         remedy=f"{remedy_of(first.fault)} No pointer was written.",
         output=[f"{each.path}: {each.fault}: {each.told}" for each in checked.wrong],

@@ -177,7 +177,7 @@ def _channel(options: Mapping[str, Any], around: Surroundings) -> Channel:
 
 def _about(options: Mapping[str, Any], hosts: Iterable[str], cache: Cache) -> dict[str, Any]:
     """Return what the index says besides the hosts: where the closures are, and what they were built from."""
-    about: dict[str, Any] = {"cache": {"url": cache.public}}
+    about: dict[str, Any] = {"cache": {"url": cache.shown}}
     if options["build"] is not None:
         revisions = {built_revision(host, options["build"])[0] for host in hosts}
         about["revisions"] = sorted(filter(None, revisions))

@@ -225,11 +225,11 @@ class _Publish:
         request = self.request
         cache = request.cache
         if not request.goes_back:
-            self.progress.phase(f"copying to {cache.public}")
+            self.progress.phase(f"copying to {cache.shown}")
             self.copy(paths)
         if not request.verify:
             return None
-        self.progress.phase(f"verifying {cache.public}")
+        self.progress.phase(f"verifying {cache.shown}")
         checked = verify_cache(cache, paths, progress=self.progress)
         if Fault.ABSENT in faults(checked) and not request.goes_back:
             self.copy(paths, again=True)

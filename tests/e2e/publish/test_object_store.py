@@ -151,6 +151,7 @@ def test_from_an_empty_bucket_to_a_host_and_back(store: ObjectStore, tmp_path: P
     ran = publisher.publish(first, "-vvv").assert_ok()
     assert ran.result("publish")["verified_paths"] == 3
     publisher.fetch(first, publisher.public)
+    assert b"profile" not in publisher.objects("pointers")["stable/index.json"]
     pointer = publisher.pointer()
     assert pointer is not None
     assert pointer.toplevel == first
