@@ -59,10 +59,12 @@ class ActionModule(NixferryAction):
         if not paths:
             raise NixferryError("neither `paths` nor `build` names a store path", step=VERIFY_STEP)
         keys = checked_public_keys(options["public_keys"], step=VERIFY_STEP)
-        progress.phase(f"looking at {options['url']}")
+        # It refuses an address with a password before that is shown.
+        files = self._files(options["url"], options)
+        progress.phase(f"looking at {files.address}")
 
         checked = check_closures(
-            self._files(options["url"], options),
+            files,
             paths,
             keys=keys,
             contents=options["contents"],
