@@ -22,6 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.module_utils._netboot.tree impo
     release_id,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.state import locked, state_directory
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 
 from .image import make_store
@@ -48,39 +49,76 @@ def make_release(
     timeout: float,
     on_line: Callable[[str], None] = lambda _line: None,
 ) -> Release:
-    """Make the release of ``system`` below ``work``. One of the same content takes the place of what is there.
+    """Make the release of ``system`` below ``work``, or take the one that another host with this system has made there.
 
     Raises ``NixferryError``; nothing is left behind then.
     """
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".making-", dir=work))
-    except OSError as error:
-        raise _unwritable(work, error) from None
-    try:
-        _copy(system.kernel, made / "kernel")
-        _copy(system.initrd, made / "initrd")
-        paths = make_store(
-            nix, system.toplevel, made / "store", compression=compression, timeout=timeout, on_line=on_line
-        )
-        (made / "boot.ipxe").write_text(release_script(f"{system.toplevel}/init", system.parameters))
-        sizes = {name: (made / name).stat().st_size for name in PARTS if name != MANIFEST}
-        about = manifest(system, compression, paths, sizes)
-        (made / MANIFEST).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
-        sums = "".join(f"{_sha256(made / name)}  {name}\n" for name in PARTS)
-        (made / SUMS).write_text(sums)
-        name = release_id(sums)
-        for file in made.iterdir():
-            file.chmod(0o644)
-        made.chmod(0o755)
-        if (work / name).exists():
-            shutil.rmtree(work / name)
-        made.rename(work / name)
-    except OSError as error:
-        raise _unwritable(work, error) from None
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-    return Release(name, work / name, sum(sizes.values()))
+    key = system.key(compression)
+    waiting = "waiting for another process that makes the same release"
+    with locked(
+        f"netboot {work} {key}", state_directory(), waiting=lambda: on_line(waiting), timeout=timeout
+    ):
+        try:
+            work.mkdir(parents=True, exist_ok=True)
+            # Of runs that were killed
+            for left in work.glob(f".making-{key}-*"):
+                shutil.rmtree(left, ignore_errors=True)
+            found = _made_before(work, key)
+            if found is not None:
+                return found
+            made = Path(tempfile.mkdtemp(prefix=f".making-{key}-", dir=work))
+        except OSError as error:
+            raise _unwritable(work, error) from None
+        try:
+            return _make(nix, system, made, compression=compression, timeout=timeout, on_line=on_line)
+        except OSError as error:
+            raise _unwritable(work, error) from None
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+
+def _make(
+    nix: Nix,
+    system: NetbootSystem,
+    made: Path,
+    *,
+    compression: str,
+    timeout: float,
+    on_line: Callable[[str], None],
+) -> Release:
+    _copy(system.kernel, made / "kernel")
+    _copy(system.initrd, made / "initrd")
+    paths = make_store(
+        nix, system.toplevel, made / "store", compression=compression, timeout=timeout, on_line=on_line
+    )
+    (made / "boot.ipxe").write_text(release_script(f"{system.toplevel}/init", system.parameters))
+    sizes = {name: (made / name).stat().st_size for name in PARTS if name != MANIFEST}
+    about = manifest(system, compression, paths, sizes)
+    (made / MANIFEST).write_text(json.dumps(about, indent=2, sort_keys=True) + "\n")
+    sums = "".join(f"{_sha256(made / name)}  {name}\n" for name in PARTS)
+    (made / SUMS).write_text(sums)
+    for file in made.iterdir():
+        file.chmod(0o644)
+    made.chmod(0o755)
+    directory = made.with_name(release_id(sums))
+    if directory.exists():
+        shutil.rmtree(directory)
+    made.rename(directory)
+    return Release(directory.name, directory, sum(sizes.values()))
+
+
+def _made_before(work: Path, key: str) -> Release | None:
+    """Return the whole release with this key that is in ``work``, None without one."""
+    for directory in work.glob("[0-9a-f]*"):
+        try:
+            about = json.loads((directory / MANIFEST).read_text())
+            sums = (directory / SUMS).read_text()
+            sizes = {name: (directory / name).stat().st_size for name in PARTS if name != MANIFEST}
+        except (OSError, ValueError):
+            continue
+        if about["key"] == key and about["sizes"] == sizes and release_id(sums) == directory.name:
+            return Release(directory.name, directory, sum(sizes.values()))
+    return None
 
 
 def _copy(source: Path, target: Path) -> None:

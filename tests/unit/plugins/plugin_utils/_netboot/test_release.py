@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def toplevel(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def nix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Nix:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     programs = tmp_path / "bin"
     programs.mkdir()
     for name, text in (("mksquashfs", MKSQUASHFS), ("nix-store", NIX_STORE)):
@@ -72,6 +74,30 @@ def test_a_release_has_what_its_checksums_say(toplevel: Path, nix: Nix, tmp_path
     # Nothing else is left, and a second one is the same.
     assert [each.name for each in work.iterdir()] == [made.name]
     assert make_release(nix, system, work, compression="zstd", timeout=30).name == made.name
+
+
+def test_hosts_with_one_system_share_a_release(toplevel: Path, nix: Nix, tmp_path: Path) -> None:
+    """Also those that begin at the same moment. What a killed run has left goes."""
+    system, work = read_system(str(toplevel)), tmp_path / "work"
+    left = work / f".making-{system.key('zstd')}-killed"
+    left.mkdir(parents=True)
+    packed: list[str] = []
+
+    def make(_number: int) -> Path:
+        return make_release(
+            nix, system, work, compression="zstd", timeout=30, on_line=packed.append
+        ).directory
+
+    with ThreadPoolExecutor(4) as pool:
+        made = set(pool.map(make, range(4)))
+    assert len(made) == 1
+    assert [line for line in packed if line.startswith("packing")] == ["packing 2 store paths"]
+    assert [each.name for each in work.iterdir()] == [each.name for each in made]
+    # One that is not whole is made again.
+    (made.pop() / "kernel").write_text("half")
+    packed.clear()
+    assert (make(0) / "kernel").read_text() == "the kernel"
+    assert packed
 
 
 def test_the_store_is_an_archive_with_one_file(toplevel: Path, nix: Nix, tmp_path: Path) -> None:
@@ -156,7 +182,9 @@ def test_the_same_content_has_the_same_name(toplevel: Path, nix: Nix, tmp_path: 
     sums = (first.directory / "SHA256SUMS").read_text()
     assert first.name == hashlib.sha256(sums.encode()).hexdigest()[:32]
     (toplevel / "kernel").write_text("another kernel")
-    second = make_release(nix, read_system(str(toplevel)), tmp_path / "one", compression="zstd", timeout=30)
+    second = make_release(
+        nix, read_system(str(toplevel)), tmp_path / "changed", compression="zstd", timeout=30
+    )
     assert second.name != first.name
 
 
