@@ -21,9 +21,9 @@ from pathlib import Path
 
 from benchmarks import fleet
 from benchmarks.delay import NEAR
-from benchmarks.fleet import REPOSITORY, Fleet
+from benchmarks.fleet import REPOSITORY, BenchmarkError, Fleet
 from benchmarks.measure import Command, Outcome, Spread, adopt_orphans, reap_orphans, run
-from benchmarks.race import close_connection
+from benchmarks.race import close_connection, headline, say
 from benchmarks.systems import nix_environment
 
 # On a fast link nix_copy may take so many times as long as `nix copy` alone, beside Ansible with one command.
@@ -69,6 +69,9 @@ class Times:
     outcomes: list[Outcome] = field(default_factory=list)
     received: list[int] = field(default_factory=list)
     memory: float = 0.0
+    first: float = 0.0
+    """Seconds of the run in which memory was looked at."""
+    failure: str = ""
 
 
 def make_closure(paths: int, lines: int, random: int, salt: str) -> str:
@@ -149,52 +152,74 @@ def contestants(where: Fleet, directory: Path, path: str) -> dict[str, Command]:
 
 
 def measure(where: Fleet, commands: Mapping[str, Command], path: str, repetitions: int) -> dict[str, Times]:
-    """Let the contestants take turns. The first round is that in which memory is looked at, and is not timed."""
-    host = where.hosts[0]
+    """Let the contestants take turns. The first round is that in which memory is looked at, and is not timed.
+
+    A contestant that fails is left out from then on.
+    """
     times = {name: Times() for name in commands}
     with tempfile.TemporaryDirectory() as logs:
         for round_ in range(repetitions + 1):
             for name, command in commands.items():
-                host.ask("nix-collect-garbage >/dev/null 2>&1")
-                before = int(host.ask(RECEIVED))
-                log = Path(logs) / "log"
-                outcome = run(command, log, with_memory=round_ == 0)
-                for socket in Path(command.environment.get("ANSIBLE_SSH_CONTROL_PATH_DIR", logs)).glob("*"):
-                    if socket.is_socket():
-                        close_connection(socket)
-                reap_orphans()
-                if outcome.return_code != 0:
-                    raise SystemExit(f"{name}: {log.read_text(errors='replace')}")
-                if "copy" in name:
-                    host.ask(f"nix-store --check-validity {path}")
+                taken = times[name]
+                if taken.failure:
+                    continue
+                try:
+                    outcome, received = _once(
+                        where, command, path if "copy" in name else "", Path(logs), inspect=round_ == 0
+                    )
+                except (BenchmarkError, OSError, subprocess.SubprocessError) as error:
+                    taken.failure = headline(error)
+                    say(f"{name}: {error}")
+                    continue
                 if round_ == 0:
-                    times[name].memory = (outcome.memory or 0) / 2**20
+                    taken.first, taken.memory = outcome.seconds, (outcome.memory or 0) / 2**20
                 else:
-                    times[name].outcomes.append(outcome)
-                    times[name].received.append(int(host.ask(RECEIVED)) - before)
+                    taken.outcomes.append(outcome)
+                    taken.received.append(received)
     return times
 
 
+def _once(where: Fleet, command: Command, path: str, logs: Path, *, inspect: bool) -> tuple[Outcome, int]:
+    """Run a contestant on an empty host, which must have ``path`` then; return with it the bytes the host received."""
+    host, log = where.hosts[0], logs / "log"
+    host.ask("nix-collect-garbage >/dev/null 2>&1")
+    before = int(host.ask(RECEIVED))
+    try:
+        outcome = run(command, log, with_memory=inspect)
+    finally:
+        for socket in Path(command.environment.get("ANSIBLE_SSH_CONTROL_PATH_DIR", logs)).glob("*"):
+            if socket.is_socket():
+                close_connection(socket)
+        reap_orphans()
+    if outcome.return_code != 0:
+        raise BenchmarkError(f"exit {outcome.return_code}\n{log.read_text(errors='replace')}")
+    if path:
+        host.ask(f"nix-store --check-validity {path}")
+    return outcome, int(host.ask(RECEIVED)) - before
+
+
 def table(times: Mapping[str, Times]) -> str:
-    """One line a contestant."""
-    lines = [f"{'':26}{'median s':>9}{'min':>8}{'max':>8}{'cpu s':>8}{'received MiB':>14}{'peak MiB':>10}"]
+    """One line a contestant; ``first`` is the run in which memory was looked at."""
+    columns = ("first s", "median s", "min", "max", "cpu s", "received MiB", "peak MiB")
+    widths = (9, 9, 8, 8, 8, 14, 10)
+    lines = [" " * 26 + "".join(f"{column:>{width}}" for column, width in zip(columns, widths, strict=True))]
     for name, taken in times.items():
-        if not taken.outcomes:
-            lines.append(f"{name:26}{taken.memory:57.0f}")
-            continue
-        spread = Spread.of(outcome.seconds for outcome in taken.outcomes)
-        cpu = Spread.of(outcome.cpu_seconds for outcome in taken.outcomes).median
-        received = Spread.of(taken.received).median / 2**20
-        lines.append(
-            f"{name:26}{spread.median:9.2f}{spread.minimum:8.2f}{spread.maximum:8.2f}{cpu:8.2f}{received:14.1f}{taken.memory:10.0f}"
-        )
+        cells = [""] * 5
+        if taken.outcomes:
+            spread = Spread.of(outcome.seconds for outcome in taken.outcomes)
+            cpu = Spread.of(outcome.cpu_seconds for outcome in taken.outcomes).median
+            cells = [f"{each:.2f}" for each in (spread.median, spread.minimum, spread.maximum, cpu)]
+            cells.append(f"{Spread.of(taken.received).median / 2**20:.1f}")
+        cells = [f"{taken.first:.2f}", *cells, f"{taken.memory:.0f}"]
+        row = "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        lines.append(f"{name:26}{'  ' + taken.failure if taken.failure else row}")
     return "\n".join(lines)
 
 
 def aims(times: Mapping[str, Times], *, slow: bool) -> list[str]:
     """Say whether ``nix_copy`` is as fast and small as it should be, if all that it is judged by took part."""
     alone, factor = (COMPRESSED, 1.0) if slow else (ALONE, FAST_FACTOR)
-    if not all(name in times for name in (OURS, alone, START)):
+    if not all(name in times and not times[name].failure for name in (OURS, alone, START)):
         return [f"no aim without {OURS}, {alone} and {START}"]
     told = []
     if times[OURS].outcomes:
@@ -257,11 +282,15 @@ def main() -> int:
             times = measure(where, chosen, path, arguments.repetitions)
             print(table(times))
             print(*aims(times, slow=bool(arguments.rate)), sep="\n")
+            failed = any(taken.failure for taken in times.values())
+    except BenchmarkError as error:
+        say(f"error: {error}")
+        failed = True
     finally:
         delete_closure(path)
         if not arguments.keep_lab:
             fleet.stop(arguments.lab_name)
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from benchmarks.copies import ALONE, COMPRESSED, OURS, START, Times, aims
+from benchmarks.copies import ALONE, COMPRESSED, OURS, START, Times, aims, table
 from benchmarks.measure import Outcome
 
 
@@ -36,6 +36,13 @@ def test_a_fast_link_is_compared_without_compression_a_slow_one_with_it(
 def test_memory_alone_is_judged_without_timed_runs() -> None:
     [memory] = aims({ALONE: took(0, 20), START: took(0, 60), OURS: took(0, 200)}, slow=False)
     assert memory.startswith("aim MISSED")
+
+
+def test_a_copy_that_failed_is_not_judged() -> None:
+    failed = took(1, 1)
+    failed.failure = "exit 1"
+    assert "no aim" in aims({ALONE: took(1, 1), START: took(1, 1), OURS: failed}, slow=False)[0]
+    assert table({OURS: failed}).endswith("exit 1")
 
 
 def test_what_did_not_take_part_is_named() -> None:
