@@ -92,7 +92,11 @@ def make_closure(paths: int, lines: int, random: int, salt: str) -> str:
 
 def delete_closure(path: str) -> None:
     """Delete from the controller's store what was made; nothing else is in the closure."""
-    closure = f"nix-store --query --requisites {path} | xargs nix-store --delete"
+    # What refers to others goes first: the derivations, which refer to the paths as well.
+    closure = (
+        f"nix-store --query --requisites --include-outputs $(nix-store --query --deriver {path}) | "
+        "tac | xargs nix-store --delete"
+    )
     subprocess.run(["sh", "-c", closure], capture_output=True, check=False, timeout=MAKE_DEADLINE)
 
 
