@@ -279,7 +279,7 @@ def _sync(file: Path) -> None:
 def _locked(request: ImageRequest, progress: Progress) -> Iterator[None]:
     """Keep other makers of the same image out."""
     file = request.directory / f".{request.name}.lock"
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         wait_for_lock(
             lambda: fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB),

@@ -193,7 +193,10 @@ def measure(tree: Path) -> tuple[int, int]:
 
 
 def clean_up(tree: Path) -> None:
-    """Remove a staged root, whose store has directories that are not writable."""
+    """Remove a staged root, whose store has directories that are not writable. Of a link remove the link alone."""
+    if tree.is_symlink():
+        tree.unlink()
+        return
     for directory, _names, _files in os.walk(tree):
         os.chmod(directory, 0o700)  # noqa: PTH101  (a string)
     shutil.rmtree(tree, ignore_errors=True)

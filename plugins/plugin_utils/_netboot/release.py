@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,9 +110,13 @@ def _make(
 
 
 def _made_before(work: Path, key: str) -> Release | None:
-    """Return the whole release with this key that is in ``work``, None without one."""
+    """Return the whole release with this key that this user has made in ``work``, None without one."""
     for directory in work.glob("[0-9a-f]*"):
         try:
+            about_directory = directory.lstat()
+            # Others may write to ``work``. What they have put there is not published.
+            if about_directory.st_uid != os.geteuid() or about_directory.st_mode & 0o170022 != stat.S_IFDIR:
+                continue
             about = json.loads((directory / MANIFEST).read_text())
             sums = (directory / SUMS).read_text()
             sizes = {name: (directory / name).stat().st_size for name in PARTS if name != MANIFEST}

@@ -82,3 +82,19 @@ def test_a_database_of_another_kind_is_an_error(tmp_path: Path) -> None:
     file.write_text("not a database, but long enough to be looked at as one" * 10)
     with pytest.raises(NixferryError, match="cannot be settled"):
         module._settle_database(file)
+
+
+def test_a_link_in_place_of_what_a_killed_run_has_left_leads_nowhere(tmp_path: Path) -> None:
+    """Others may write to the directory of images."""
+    other = tmp_path / "other/below"
+    other.mkdir(parents=True)
+    other.chmod(0o755)
+    link = tmp_path / ".web1.work-1"
+    link.symlink_to(other.parent)
+    module.clean_up(link)
+    assert not link.is_symlink()
+    assert other.stat().st_mode & 0o777 == 0o755
+    # A staged root goes, although its store cannot be written to.
+    other.chmod(0o555)
+    module.clean_up(other.parent)
+    assert not other.parent.exists()

@@ -90,14 +90,23 @@ def test_hosts_with_one_system_share_a_release(toplevel: Path, nix: Nix, tmp_pat
 
     with ThreadPoolExecutor(4) as pool:
         made = set(pool.map(make, range(4)))
-    assert len(made) == 1
+    (only,) = made
     assert [line for line in packed if line.startswith("packing")] == ["packing 2 store paths"]
-    assert [each.name for each in work.iterdir()] == [each.name for each in made]
-    # One that is not whole is made again.
-    (made.pop() / "kernel").write_text("half")
+    assert list(work.iterdir()) == [only]
+    # One that others could have changed is made again, and so is one that is not whole.
+    for spoil in (lambda: only.chmod(0o775), lambda: (only / "kernel").write_text("half")):
+        spoil()
+        packed.clear()
+        assert (make(0) / "kernel").read_text() == "the kernel"
+        assert packed
     packed.clear()
-    assert (make(0) / "kernel").read_text() == "the kernel"
-    assert packed
+    assert make(0) == only
+    assert not packed
+    # Nor is a link taken for a release.
+    moved = only.rename(tmp_path / "elsewhere")
+    only.symlink_to(moved)
+    with pytest.raises(NixferryError):
+        make(0)
 
 
 def test_the_store_is_an_archive_with_one_file(toplevel: Path, nix: Nix, tmp_path: Path) -> None:
