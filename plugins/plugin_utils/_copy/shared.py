@@ -7,7 +7,7 @@
 Each host is copied to by a process of its own, and the closures of a fleet have most paths in common. The task that
 builds for all announces the systems. The first process that needs one of their closures reads those of all, and leaves
 them for the others in Ansible's directory for temporary files (``local_tmp``), which only the user of the run can read.
-A look that fails is no error: then each process looks for itself.
+A look that fails is not an error: then each process looks for itself.
 """
 
 from __future__ import annotations
