@@ -77,9 +77,11 @@ if [ -s "$HOST/systemctl-fails" ]; then
     echo "Failed to connect to bus: Connection refused" >&2
     exit 1
 fi
+services() { cd "$HOST" && ls services/*/* restarting/* starting/* 2>/dev/null | sed 's|.*/||' | sort -u; }
 case "$*" in
     *--property=InvocationID*)
-        for unit in $(cd "$HOST" && ls services/*/* restarting/* starting/* 2>/dev/null | sed 's|.*/||' | sort -u); do
+        for unit in $(services); do
+            case " $* " in *" $unit "* | *" *.service "*) ;; *) continue ;; esac
             for property in ActiveState InvocationID NRestarts SubState; do
                 file=$HOST/services/$property/$unit
                 value=$(cat "$file" 2>/dev/null)
@@ -101,12 +103,17 @@ case "$*" in
         done
         ;;
     *list-units*)
-        case "$*" in *auto-restart*)
-            for unit in "$HOST"/restarting/*; do
-                [ ! -e "$unit" ] || echo "${unit##*/} loaded activating auto-restart Something"
-            done
-            ;;
-        esac
+        for word; do case $word in --state=*) states=,${word#*=}, ;; esac; done
+        for unit in $(services); do
+            active=$(cat "$HOST/services/ActiveState/$unit" 2>/dev/null) sub=running
+            if [ -e "$HOST/services/InvocationID/$unit" ]; then active=${active:-active}; fi
+            if [ -s "$HOST/services/SubState/$unit" ]; then read -r sub <"$HOST/services/SubState/$unit"; fi
+            if [ -e "$HOST/starting/$unit" ]; then active=activating sub=start; fi
+            if [ -e "$HOST/restarting/$unit" ]; then active=activating sub=auto-restart; fi
+            case $states in
+                *,"${active:-inactive}",* | *,"$sub",*) echo "$unit  loaded $active $sub [Some] * thing" ;;
+            esac
+        done
         for unit in @before@; do echo "$unit loaded failed failed Something"; done
         [ ! -e "$HOST/tested" ] || for unit in @after@; do echo "$unit loaded failed failed Something"; done
         ;;

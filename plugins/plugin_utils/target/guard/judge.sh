@@ -7,12 +7,15 @@
 
 # judge_units EXIT_CODE: fail if units that have failed are a reason to roll back
 judge_units() {
-    if ! compare_failed_units; then
+    UNITS_PROBLEM=
+    if ! find_units; then
+        UNITS_PROBLEM=$UNITS_SILENT
         if ! asked_for failed_units ignore; then return 1; fi
         note "ignored as asked: $UNITS_PROBLEM"
         return 0
     fi
-    if [ "$1" = 0 ] && watches_services && [ -n "$NEW_FAILED" ]; then NEW_FAILED=$(only_failed || echo "$NEW_FAILED"); fi
+    compare_failed_units
+    if [ "$1" = 0 ] && [ -n "$NEW_FAILED" ] && watches_services; then leave_failed_for_good; fi
     set_result failed_units "$NEW_FAILED"
     note_ignored
     if [ -z "$NEW_FAILED" ]; then

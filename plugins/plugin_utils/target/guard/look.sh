@@ -7,9 +7,6 @@
 # activation or after it. And a third party (another administrator, an automatic upgrade, the console) may switch the
 # host while the guard waits. Only the state of the host decides.
 
-# Services that come and go with logins
-LOGIN_SERVICES='^\(sshd\{0,1\}@\|user@\|user-runtime-dir@\)'
-
 # --- what runs ------------------------------------------------------------------------------------------------------
 
 running_system() { current_system "$KIND_CURRENT" "$PROFILE"; }
@@ -79,24 +76,27 @@ may_commit() {
 # has_said WORDS: did the last program print WORDS?
 has_said() { [ -n "$RUN_BEGAN" ] && tail -c "+$((RUN_BEGAN + 1))" "$DIR/log" | grep -qF -e "$1"; }
 
-# Services that ran before the activation and do not run now
+# Print the services that ran before the activation and do not run now, except those that come and go with logins.
 stopped_services() {
-    active_before=$(old services_active)
+    recall old/services_active
+    active_before=$TEXT
     if [ -z "$active_before" ]; then return 0; fi
-    if ! active_now=$(service_states); then
+    if ! find_units; then
         echo "(unknown, since $UNITS_SILENT)"
         return
     fi
-    active_now=$(printf '%s\n' "$active_now" | active_services)
-    printf '%s\n' "$active_before" | grep -vxF -e "$active_now"
+    split_lines "$active_before" print_stopped
 }
 
-# Reads what service_states prints. The last line keeps the list from being empty: for some greps an empty list matches
-# everything.
-active_services() {
-    sed -n '/ ActiveState=active\( \|$\)/s/ .*//p' | grep -v -e "$LOGIN_SERVICES"
-    echo /
+print_stopped() {
+    for stopped_service; do
+        if ! is_login_service "$stopped_service" && ! names_line "$ACTIVE_SERVICES" "$stopped_service"; then
+            printf '%s\n' "$stopped_service"
+        fi
+    done
 }
+
+is_login_service() { case $1 in ssh@* | sshd@* | user@* | user-runtime-dir@*) ;; *) false ;; esac; }
 
 # Is the host as it was before the activation, as far as can be told?
 looks_untouched() {

@@ -10,31 +10,32 @@
 
 # --- units that have failed -----------------------------------------------------------------------------------------
 
-# is_ignored UNIT: does one of the patterns match it? Names are also compared as they are, since `\` escapes in patterns.
-is_ignored() (
-    set -f
+# is_ignored UNIT: does one of the patterns of the request match it? In general there are none.
+is_ignored() {
     recall request/ignored_units
-    for pattern in $TEXT; do
+    [ -n "$TEXT" ] && matches_pattern "$1" "$TEXT"
+}
+
+# matches_pattern UNIT PATTERNS: names are also compared as they are, since `\` escapes in patterns.
+matches_pattern() (
+    set -f
+    for pattern in $2; do
         # shellcheck disable=SC2254 # it is a pattern
         case $1 in "$pattern" | $pattern) exit 0 ;; esac
     done
     exit 1
 )
 
-# Set NEW_FAILED to the units that have failed since the activation began, and NEW_IGNORED to those of which the request
-# says that they do not count. FLAPPING are services that systemd restarts again and again: they may run whenever the
-# guard looks. Fails with UNITS_PROBLEM if that cannot be told.
+# Compare FAILED_UNITS (find_units): set NEW_FAILED to the units that have failed since the activation began, and NEW_IGNORED
+# to those of which the request says that they do not count. FLAPPING are services that systemd restarts again and again:
+# they may run whenever the guard looks.
 compare_failed_units() {
     recall old/failed_units
     failed_before=$TEXT
-    NEW_FAILED='' NEW_IGNORED='' UNITS_PROBLEM=''
-    if ! all_failed=$(failed_units); then
-        UNITS_PROBLEM=$UNITS_SILENT
-        return 1
-    fi
+    NEW_FAILED='' NEW_IGNORED=''
     # Names may contain a backslash.
     set -f
-    for now_failed in $all_failed ${FLAPPING:-}; do
+    for now_failed in $FAILED_UNITS ${FLAPPING:-}; do
         if names_line "$failed_before$NEWLINE$NEW_FAILED$NEWLINE$NEW_IGNORED" "$now_failed"; then continue; fi
         if is_ignored "$now_failed"; then
             NEW_IGNORED="$NEW_IGNORED${NEW_IGNORED:+$NEWLINE}$now_failed"
@@ -56,16 +57,20 @@ units_message() {
     if [ -n "$UNITS_PROBLEM" ]; then echo "$UNITS_PROBLEM"; else echo "$1: $(listed "$NEW_FAILED")"; fi
 }
 
-# Those of NEW_FAILED that systemd will not start again by itself
-only_failed() {
-    failed_for_good=$(units_in failed) || return
-    for only_failed_unit in $NEW_FAILED; do
-        if names_line "$failed_for_good" "$only_failed_unit"; then echo "$only_failed_unit"; fi
+# Leave in NEW_FAILED those that systemd will not start again by itself.
+leave_failed_for_good() {
+    left_failed=$NEW_FAILED
+    NEW_FAILED=
+    set -f
+    for left_unit in $left_failed; do
+        if names_line "$FAILED_FOR_GOOD" "$left_unit"; then NEW_FAILED="$NEW_FAILED${NEW_FAILED:+$NEWLINE}$left_unit"; fi
     done
+    set +f
 }
 
 # --- services that were started -------------------------------------------------------------------------------------
 
+LOOK_INTERVAL=3         # seconds between two looks at services: each costs the host 20 ms
 SETTLE_PATIENCE=5       # services that still start or restart are judged as they are after so many times `settle`
 
 # Set SETTLE_TIME and LONGEST_SETTLING, in seconds.
@@ -90,13 +95,7 @@ begin_settling() {
         services_before=$NEWLINE$TEXT$NEWLINE
         recall old/failed_units
         failed_before=$TEXT
-        next_look=0
-        if look_at_services; then
-            SETTLING=$watched_services
-            find_next_look
-        else
-            SETTLING=unknown
-        fi
+        if look_at_services; then SETTLING=$watched_services; else SETTLING=unknown; fi
     fi
     if [ -z "$SETTLING" ]; then
         end_settling
@@ -106,6 +105,8 @@ begin_settling() {
     in_seconds "$LONGEST_SETTLING"
     settle_until=$MOMENT
     expect_quiet
+    next_look=0
+    if [ "$SETTLING" != unknown ]; then find_next_look; fi
 }
 
 expect_quiet() {
@@ -113,10 +114,11 @@ expect_quiet() {
     quiet_until=$MOMENT
 }
 
-# Once a second: what happens between two looks shows in the number of restarts.
+# What happens between two looks shows in the number of restarts, so one look at the end of a short time is enough.
 find_next_look() {
-    in_seconds 1
+    in_seconds "$LOOK_INTERVAL"
     next_look=$MOMENT
+    if [ "$quiet_until" -gt "$CLOCK" ] && [ "$quiet_until" -lt "$next_look" ]; then next_look=$quiet_until; fi
 }
 
 # A controller that asks for a hold waits for this file.
@@ -129,40 +131,39 @@ end_settling() {
 # WAITING_SERVICES to those that systemd will start again. Fails if they are not known.
 look_at_services() {
     watched_services='' RESTLESS_SERVICES='' WAITING_SERVICES=''
-    services_now=$(service_states) || return
-    watched_services=$NEWLINE
-    while IFS= read -r service_line; do
-        property InvocationID "$service_line"
-        service_id=$VALUE
-        property SubState "$service_line"
-        case $VALUE in
-            auto-restart*) ;;
-            running | start* | reload* | stop* | final* | condition)
-                # Each start has its own id.
-                case $service_id$services_before in "$NEWLINE"* | *" InvocationID=$service_id"*) continue ;; esac
-                ;;
-            # It has no process that could fail.
-            *) continue ;;
-        esac
-        service_name=${service_line%% *}
-        if names_line "$failed_before" "$service_name"; then continue; fi
-        property NRestarts "$service_line"
-        service_restarts=${VALUE:-0}
-        if is_login_service "$service_name" || restarts_by_itself || is_ignored "$service_name"; then continue; fi
-        watched_services=$watched_services$service_name\ $service_restarts$NEWLINE
-        property SubState "$service_line"
-        case $VALUE in
-            running) continue ;;
-            auto-restart*) WAITING_SERVICES=$WAITING_SERVICES$NEWLINE$service_name ;;
-        esac
-        RESTLESS_SERVICES="$RESTLESS_SERVICES $service_name"
-    done <<EOT
-$services_now
-EOT
-    if [ "$watched_services" = "$NEWLINE" ]; then watched_services=''; fi
+    if ! find_units || ! split_lines "$LIVE_SERVICES" find_states; then return 1; fi
+    split_lines "$STATES" look_at_each
+    watched_services=${watched_services:+$NEWLINE$watched_services}
 }
 
-is_login_service() { case $1 in ssh@* | sshd@* | user@* | user-runtime-dir@*) ;; *) false ;; esac; }
+look_at_each() { for service_line; do look_at_service "$service_line"; done; }
+
+look_at_service() { # LINE
+    property InvocationID "$1"
+    service_id=$VALUE
+    property SubState "$1"
+    service_state=$VALUE
+    case $service_state in
+        auto-restart*) ;;
+        running | start* | reload* | stop* | final* | condition)
+            # Each start has its own id.
+            case $service_id$services_before in "$NEWLINE"* | *" InvocationID=$service_id"*) return 0 ;; esac
+            ;;
+        # It has no process that could fail.
+        *) return 0 ;;
+    esac
+    service_name=${1%% *}
+    if names_line "$failed_before" "$service_name"; then return 0; fi
+    property NRestarts "$1"
+    service_restarts=${VALUE:-0}
+    if is_login_service "$service_name" || restarts_by_itself || is_ignored "$service_name"; then return 0; fi
+    watched_services=$watched_services$service_name\ $service_restarts$NEWLINE
+    case $service_state in
+        running) return 0 ;;
+        auto-restart*) WAITING_SERVICES=$WAITING_SERVICES$NEWLINE$service_name ;;
+    esac
+    RESTLESS_SERVICES="$RESTLESS_SERVICES $service_name"
+}
 
 # systemd restarted it before the activation already, and the activation did not: that would have reset the number.
 restarts_by_itself() {
@@ -175,8 +176,9 @@ restarts_by_itself() {
 # Look at the services. Fails if units have failed, with their names in NEW_FAILED, or if they are not known (UNITS_PROBLEM).
 settle() {
     if [ -z "$SETTLING" ] || ! passed "$next_look"; then return 0; fi
-    find_next_look
     if ! look_at_services; then
+        in_seconds 1
+        next_look=$MOMENT
         if ! passed "$settle_until"; then return 0; fi
         UNITS_PROBLEM=$UNITS_SILENT
         return 1
@@ -192,13 +194,12 @@ settle() {
     elif passed "$quiet_until"; then
         settled=1
     fi
+    find_next_look
     if [ -z "$settled" ] && passed "$settle_until"; then
         settled=1 FLAPPING=$flapping_services
     fi
-    if ! compare_failed_units; then
-        if passed "$settle_until"; then return 1; fi
-        return 0
-    fi
+    UNITS_PROBLEM=
+    compare_failed_units
     if [ -z "$settled" ] && ! has_failed_for_good; then return 0; fi
     if [ -n "$RESTLESS_SERVICES" ]; then note "still starting or stopping after the activation:$RESTLESS_SERVICES"; fi
     note_ignored

@@ -118,11 +118,11 @@ record_activation() {
     DIR=$STATE/new
     if [ -e "$DIR" ]; then rm -rf "$DIR"; fi
     # Nothing could be compared with what is not known.
-    if ! failed_before=$(failed_units) || ! states_before=$(service_states); then
+    if ! find_units || ! split_lines "$LIVE_SERVICES" find_states; then
         abandon units_unknown "$UNITS_SILENT (systemctl list-units, systemctl show)"
     fi
     if ! { mkdir -p "$DIR/request" "$DIR/old" "$DIR/result" && prepare_phases &&
-        write_record "$failed_before" "$states_before"; }; then
+        write_record; }; then
         abandon state_unwritable "cannot write to the state directory $STATE"
     fi
     if ! mv "$DIR" "$STATE/activations/$ID"; then abandon state_unwritable "cannot write to $STATE/activations"; fi
@@ -145,7 +145,8 @@ record_activation() {
     copy_record
 }
 
-write_record() { # FAILED_UNITS SERVICE_STATES
+# The units are those of find_units and find_states.
+write_record() {
     for field in kind activate_command action specialisation \
         timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units ignored_units settle reboot \
         reboot_if_unreachable roll_back_on_failure deployer deploy is_rollback metrics_directory; do
@@ -176,9 +177,9 @@ write_record() { # FAILED_UNITS SERVICE_STATES
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
         { ! reboot_is_due || write_planned_reboot; } &&
         write_secrets_record &&
-        write "$DIR/old/failed_units" "$1" &&
-        write "$DIR/old/services" "$2" &&
-        active_services <"$DIR/old/services" >"$DIR/old/services_active" &&
+        write "$DIR/old/failed_units" "$FAILED_UNITS" &&
+        write "$DIR/old/services" "$STATES" &&
+        write "$DIR/old/services_active" "$ACTIVE_SERVICES" &&
         put_program "$DIR/guard.sh" &&
         keep_room &&
         printf %s "$START_NOTES" >"$DIR/notes" &&

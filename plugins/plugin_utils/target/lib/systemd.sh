@@ -91,43 +91,85 @@ ask_units() {
     done
 }
 
-# units_in STATES: print the units in these states, except the guard's own
-units_in() {
-    ask_units list-units --state="$1" --plain --no-legend --no-pager --full || return
-    printf '%s\n' "$UNITS_SAID" | while read -r unit_found _; do
-        case $unit_found in nixferry-* | '') ;; *) echo "$unit_found" ;; esac
-    done
+# The states of units that have failed, that run, or that change. Each unit that is asked about costs the service manager a
+# quarter of a millisecond. So the list comes first, and only what runs is asked about.
+UNIT_STATES=failed,active,activating,reloading,deactivating
+
+# find_units [STATES]: list the units in these states, except the guard's own. Set FAILED_UNITS to those that have failed or
+# fail repeatedly, FAILED_FOR_GOOD to those of them that are not started again, ACTIVE_SERVICES to the active services, and
+# LIVE_SERVICES to the services that have processes or change, all one a line.
+# shellcheck disable=SC2120 # no caller in this part gives states
+find_units() {
+    FAILED_UNITS='' FAILED_FOR_GOOD='' ACTIVE_SERVICES='' LIVE_SERVICES=''
+    ask_units list-units --state="${1:-$UNIT_STATES}" --plain --no-legend --no-pager --full || return
+    split_lines "$UNITS_SAID" sort_units
+    FAILED_UNITS=${FAILED_UNITS%"$NEWLINE"} FAILED_FOR_GOOD=${FAILED_FOR_GOOD%"$NEWLINE"}
+    ACTIVE_SERVICES=${ACTIVE_SERVICES%"$NEWLINE"}
+}
+
+sort_units() {
+    # A description may contain a pattern.
+    set -f
+    # shellcheck disable=SC2086 # the columns are words
+    for unit_line; do sort_unit $unit_line; done
+    set +f
+}
+
+sort_unit() { # NAME LOADED ACTIVE SUB DESCRIPTION...
+    case $1 in nixferry-*) return 0 ;; esac
+    case $3:$4 in
+        failed:*) FAILED_UNITS=$FAILED_UNITS$1$NEWLINE FAILED_FOR_GOOD=$FAILED_FOR_GOOD$1$NEWLINE ;;
+        *:auto-restart) FAILED_UNITS=$FAILED_UNITS$1$NEWLINE ;;
+    esac
+    case $1:$3:$4 in
+        *.service:failed:*) return 0 ;;
+        *.service:active:exited) ;;
+        *.service:*) LIVE_SERVICES=$LIVE_SERVICES$1$NEWLINE ;;
+        *) return 0 ;;
+    esac
+    if [ "$3" = active ]; then ACTIVE_SERVICES=$ACTIVE_SERVICES$1$NEWLINE; fi
 }
 
 # Print units that have failed or fail repeatedly.
-failed_units() { units_in failed,auto-restart; }
-
-# Print a line "NAME PROPERTY=VALUE..." for each loaded service but the guard's own
-service_states() {
-    ask_units show --property=Id --property=ActiveState --property=SubState --property=InvocationID \
-        --property=NRestarts '*.service' || return
-    printf '%s\n' "$UNITS_SAID" | {
-        service='' values=''
-        while IFS= read -r shown || [ -n "$shown" ]; do
-            case $shown in
-                Id=*) service=${shown#*=} ;;
-                ?*=*) values="$values $shown" ;;
-                '')
-                    say_service "$service" "$values"
-                    service='' values=''
-                    ;;
-            esac
-        done
-        say_service "$service" "$values"
-    }
+failed_units() {
+    find_units failed,auto-restart || return
+    if [ -n "$FAILED_UNITS" ]; then printf '%s\n' "$FAILED_UNITS"; fi
 }
 
-say_service() { case $1 in nixferry-* | '') ;; *) printf '%s\n' "$1$2" ;; esac; }
+# find_states NAME...: set STATES to a line "NAME PROPERTY=VALUE..." for each of these services, except the guard's own
+find_states() {
+    STATES=
+    # Without a name, systemctl would tell of itself.
+    if [ "$#" = 0 ]; then return 0; fi
+    ask_units show --property=Id --property=ActiveState --property=SubState --property=InvocationID \
+        --property=NRestarts -- "$@" || return
+    # An empty line follows each service.
+    states_rest=$UNITS_SAID$NEWLINE$NEWLINE
+    set -f
+    while [ -n "$states_rest" ]; do
+        # shellcheck disable=SC2086 # properties whose values have no spaces
+        add_state ${states_rest%%"$NEWLINE$NEWLINE"*}
+        states_rest=${states_rest#*"$NEWLINE$NEWLINE"}
+    done
+    set +f
+    STATES=${STATES%"$NEWLINE"}
+}
+
+add_state() { # PROPERTY=VALUE...
+    state_name='' state_values=''
+    for state_property; do
+        case $state_property in
+            Id=*) state_name=${state_property#*=} ;;
+            ?*=*) state_values="$state_values $state_property" ;;
+        esac
+    done
+    case $state_name in nixferry-* | '') ;; *) STATES=$STATES$state_name$state_values$NEWLINE ;; esac
+}
 
 # Print a line "NAME ID" for each service that was started. Each start has its own id.
 service_ids() {
-    service_ids_from=$(service_states) || return
-    printf '%s\n' "$service_ids_from" | sed -n 's/^\([^ ]*\) .*InvocationID=\([^ ]\{1,\}\).*/\1 \2/p'
+    find_states '*.service' || return
+    printf '%s\n' "$STATES" | sed -n 's/^\([^ ]*\) .*InvocationID=\([^ ]\{1,\}\).*/\1 \2/p'
 }
 
 # property NAME LINE: set VALUE to the property in a line of service_states; empty if it is missing
