@@ -11,9 +11,7 @@ check_toplevel() {
     TOPLEVEL=$ARG
     find_profile_asked_for
     have nix-store || error no_nix "nix-store was not found in PATH ($PATH)"
-    if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
-        error invalid_toplevel "$TOPLEVEL is not in this host's store, or not complete"
-    fi
+    if [ ! -e "$TOPLEVEL" ] || { ! is_checked_later && ! is_valid; }; then refuse_toplevel; fi
     find_arg specialisation
     find_system_of "$TOPLEVEL" "$ARG"
     if [ -z "$SYSTEM" ]; then
@@ -27,6 +25,27 @@ check_toplevel() {
     if ! runs_here "$TEXT"; then
         error wrong_system "$TOPLEVEL was built for $TEXT, but this host is $NIX_SYSTEM"
     fi
+}
+
+is_valid() { nix-store --check-validity "$TOPLEVEL" 2>/dev/null; }
+
+refuse_toplevel() { error invalid_toplevel "$TOPLEVEL is not in this host's store, or not complete"; }
+
+# Root makes a root for the garbage collector first and asks Nix then, once (protect_toplevel). Other users cannot: Nix makes
+# their roots, and would fetch what is missing.
+is_checked_later() { is_root && ! arg_is action dry-activate; }
+
+# Keep the garbage collector from the toplevel, and make sure that it is valid. Answers with an error if that fails.
+protect_toplevel() {
+    if ! is_checked_later; then return 0; fi
+    if ! add_gc_root new "$TOPLEVEL"; then
+        release_lock
+        error gc_root_failed "cannot make roots for the garbage collector"
+    fi
+    if is_valid; then return 0; fi
+    remove_gc_roots
+    release_lock
+    refuse_toplevel
 }
 
 # Checked before anything changes: a user who may not set the profile could not roll it back either.

@@ -39,6 +39,8 @@ verb_start() {
     recover_interrupted
     if ! arg_is force 1 && is_unchanged; then
         release_lock
+        # The store may have lost what runs.
+        if is_checked_later && ! is_valid; then refuse_toplevel; fi
         say phase none
         say unchanged 1
         say_lines note "$START_NOTES"
@@ -60,8 +62,10 @@ verb_start() {
             error no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"
         fi
     fi
+    protect_toplevel
     if ! is_listened_to; then
         # The controller that asked has looked for the activation, not found it, and given up.
+        remove_gc_roots
         release_lock
         exit 1
     fi
@@ -128,13 +132,12 @@ record_activation() {
     if ! mv "$DIR" "$STATE/activations/$ID"; then abandon state_unwritable "cannot write to $STATE/activations"; fi
     use_activation "$ID"
     load_variables
-    if ! add_gc_root new "$TOPLEVEL" || ! add_gc_root old "$OLD_SYSTEM" || ! add_gc_root profile "$OLD_TOPLEVEL"; then
+    if { ! is_checked_later && ! add_gc_root new "$TOPLEVEL"; } || ! add_gc_root old "$OLD_SYSTEM" ||
+        ! add_gc_root profile "$OLD_TOPLEVEL"; then
         abandon gc_root_failed "cannot make roots for the garbage collector"
     fi
     # A garbage collection may have run between the check and the root.
-    if ! nix-store --check-validity "$TOPLEVEL" 2>/dev/null; then
-        abandon invalid_toplevel "$TOPLEVEL has just been garbage-collected"
-    fi
+    if ! is_checked_later && ! is_valid; then abandon invalid_toplevel "$TOPLEVEL has just been garbage-collected"; fi
     prune_activations
     if has_result reboot_planned; then
         reboot_hindrance=$(install_reboot_unit) || abandon no_reboot "the host cannot reboot inside the deploy: $reboot_hindrance"

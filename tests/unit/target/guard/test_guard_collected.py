@@ -11,6 +11,7 @@ import pytest
 from guard_host import SHELLS, Host
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import profile_kind
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import GuardRefusal
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
 
@@ -19,6 +20,20 @@ def roots(host: Host) -> dict[str, str]:
     """What the guard keeps from being collected, by the end of the root's name."""
     directory = host.directory / "nix/var/nix/gcroots/nixferry"
     return {path.name.rpartition("-")[2]: str(path.readlink()) for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["new", "old"])
+def test_a_toplevel_that_is_there_and_not_valid_is_refused_without_a_trace(host: Host, name: str) -> None:
+    """As after a copy that was cut off, or when the store has lost what it knew of the running system."""
+    toplevel = host.toplevel("new") if name == "new" else host.current
+    host.program("nix-store", "#!/bin/sh\nexit 1\n")
+    request = host.request(toplevel)
+    with pytest.raises(GuardRefusal) as refusal:
+        host.guard.start(request)
+    assert refusal.value.code == "invalid_toplevel"
+    assert not host.record(request.activation_id).exists()
+    assert not (host.directory / "run/nixferry/lock").exists()
+    assert not (host.directory / "nix/var/nix/gcroots/nixferry").exists() or roots(host) == {}
 
 
 @EVERY_SHELL
