@@ -81,7 +81,7 @@ announce_deploy() {
     announced="$announced ${TEXT:+deploy=$TEXT }"
     recall request/deployer
     find_deployed_in "$PROFILE"
-    if ! { mkdir -p "$DEPLOYED_IN" && put_once "$DEPLOYED_IN/next" "$announced$TEXT"; } 2>/dev/null; then
+    if ! { make_sure_of_directory "$DEPLOYED_IN" && put_once "$DEPLOYED_IN/next" "$announced$TEXT"; } 2>/dev/null; then
         note "this deploy could not be recorded in $DEPLOYED_IN"
     fi
 }

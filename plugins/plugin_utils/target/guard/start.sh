@@ -125,7 +125,7 @@ record_activation() {
     if ! find_units || ! split_lines "$LIVE_SERVICES" find_states; then
         abandon units_unknown "$UNITS_SILENT (systemctl list-units, systemctl show)"
     fi
-    if ! { mkdir -p "$DIR/request" "$DIR/old" "$DIR/result" && prepare_phases &&
+    if ! { mkdir -p "$DIR/request" "$DIR/old" "$DIR/result" "$DIR/phases" "$DIR/spare" && prepare_phases &&
         write_record; }; then
         abandon state_unwritable "cannot write to the state directory $STATE"
     fi

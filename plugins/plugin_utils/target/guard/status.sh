@@ -68,7 +68,11 @@ say_status() {
     fi
     say_lines_of note notes
     say_lines_of phase_time history
-    say_end_of log "$DIR/log"
+    # While a program runs, the controller shows nothing of what it prints.
+    case $status_phase in
+        prepared | activating | committing | rolling-back) ;;
+        *) say_end_of log "$DIR/log" ;;
+    esac
     say log_path "$DIR/log"
 }
 

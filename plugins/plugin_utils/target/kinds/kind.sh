@@ -75,4 +75,4 @@ set_profile() { nix-env -p "$PROFILE" --set "$TOPLEVEL"; }
 
 # Not if the profile points to the toplevel already: it may do so by a generation that is not the newest.
 # shellcheck disable=SC3013 # every /bin/sh that runs Nix knows -ef
-make_sure_of_profile() { [ "$PROFILE" -ef "$TOPLEVEL" ] || { mkdir -p "${PROFILE%/*}" && set_profile; }; }
+make_sure_of_profile() { [ "$PROFILE" -ef "$TOPLEVEL" ] || { make_sure_of_directory "${PROFILE%/*}" && set_profile; }; }

@@ -65,8 +65,8 @@ append() {
 # Remove FILE. Where that is impossible it counts as empty.
 drop() {
     drop_unsaved "$1"
-    drop_copy "$1"
-    rm -f "$1" 2>/dev/null || keep "$1" ''
+    find_copy "$1"
+    rm -f ${COPY_FILE:+"$COPY_FILE"} "$1" 2>/dev/null || keep "$1" ''
 }
 
 drop_unsaved() {
@@ -118,6 +118,9 @@ is_unknown() {
 
 # is_error TEXT: is it the words of another error than of a file that does not exist?
 is_error() { case $1 in *"No such file"* | *"Not a directory"*) false ;; esac; }
+
+# Make the directory, with those above it, unless it is there.
+make_sure_of_directory() { [ -d "$1" ] || mkdir -p "$1"; }
 
 is_there() {
     find_text "$1"

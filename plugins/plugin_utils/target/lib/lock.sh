@@ -22,7 +22,7 @@ lock_held_by_another() { lock_lives "$1" && [ "$OWNER_ID" != "$ID" ]; }
 # take_lock DEPLOYER [anyway]: take the lock, or answer with its holder and exit. `anyway`: a place that takes no file does
 # not prevent it, for what undoes an activation.
 take_lock() {
-    mkdir -p "$LOCKS" || [ "${2:-}" = anyway ] || error state_unwritable "cannot make the directory $LOCKS"
+    make_sure_of_directory "$LOCKS" || [ "${2:-}" = anyway ] || error state_unwritable "cannot make the directory $LOCKS"
     claim "$LOCKS/lock" lock_held_by_another
     lock_result=$?
     if [ "$lock_result:${2:-}" = 2:anyway ]; then

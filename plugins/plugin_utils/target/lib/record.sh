@@ -31,7 +31,8 @@ has_result() {
     recall "result/$1"
     [ -n "$TEXT" ]
 }
-set_result() { keep "$DIR/result/$1" "$2"; }
+# Without a value there is nothing to write where there was none.
+set_result() { { [ -z "$2" ] && ! is_there "$DIR/result/$1"; } || keep "$DIR/result/$1" "$2"; }
 # Fails if a power cut would forget it.
 save_result() { put "$DIR/result/$1" "$2"; }
 # asked_for KEY VALUE
@@ -62,7 +63,7 @@ ROOM_BYTES=131072
 # A record reserves some room on the disk until the activation ends. Then its end can be recorded, and the old system's
 # programs can print, even when the disk fills up meanwhile.
 keep_room() {
-    printf "%${ROOM_BYTES}s" '' >"$DIR/room" && true >"$DIR/test" && mkdir "$DIR/spare" || return
+    printf "%${ROOM_BYTES}s" '' >"$DIR/room" && true >"$DIR/test" || return
     for spare_digit in 0 1 2 3 4 5 6 7 8 9; do
         true >"$DIR/spare/$spare_digit" && true >"$DIR/spare/1$spare_digit" || return
     done
@@ -91,7 +92,6 @@ log_place() {
 }
 
 prepare_phases() {
-    mkdir "$DIR/phases"
     for prepared_phase in activating awaiting-confirmation committing committed rolling-back rolled-back failed; do
         echo "$prepared_phase" >"$DIR/phases/$prepared_phase"
     done
@@ -191,7 +191,7 @@ prepare_state() {
         rmdir "$STATE"
         error unsafe_state "an access control list of ${STATE%/*} lets other users write to what is made there"
     fi
-    if ! mkdir -p "$STATE/activations" || ! chmod 700 "$STATE"; then
+    if ! make_sure_of_directory "$STATE/activations" || ! chmod 700 "$STATE"; then
         error state_unwritable "cannot make the state directory $STATE"
     fi
     # An interrupted activation must not be overlooked.
@@ -225,7 +225,7 @@ make_memory_place() {
 
 # Copy what an activation reads, so that it ends well whatever becomes of the disk. On a full /run there is no copy.
 copy_record() {
-    [ -n "$COPIES" ] && mkdir -p "$COPIES/activations" && copied_to=$COPIES/activations/$ID || return 0
+    [ -n "$COPIES" ] && make_sure_of_directory "$COPIES/activations" && copied_to=$COPIES/activations/$ID || return 0
     if [ -e "$copied_to" ]; then rm -rf "$copied_to"; fi
     set --
     for copied in request old result phase boot dead_man reports_by guard.sh; do

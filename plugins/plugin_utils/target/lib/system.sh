@@ -139,9 +139,12 @@ leads_to_same() {
 # inhibits_switch OLD NEW: does an inhibitor of both systems differ? NixOS compares with the running system. The file is a
 # JSON object of strings, on one line or many. Another form, as in the first releases, counts as empty.
 inhibits_switch() {
-    for inhibitors in "$1/switch-inhibitors" "$2/switch-inhibitors"; do
-        if [ ! -s "$inhibitors" ] || [ "$(head -c 1 "$inhibitors" 2>/dev/null)" != '{' ]; then return 1; fi
-    done
+    read_text "$1/switch-inhibitors"
+    inhibitors_old=$TEXT
+    read_text "$2/switch-inhibitors"
+    # In general they are the same.
+    if [ "$TEXT" = "$inhibitors_old" ]; then return 1; fi
+    for inhibitors in "$inhibitors_old" "$TEXT"; do case $inhibitors in "{"*) ;; *) return 1 ;; esac; done
     inhibitor_lines "$1" "$2" | sort -u | sed 's/": *".*//' | uniq -d | grep -q .
 }
 

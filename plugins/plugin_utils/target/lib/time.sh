@@ -55,17 +55,22 @@ passed() {
     [ "$CLOCK" -ge "$1" ]
 }
 
-# Look often at first, since most waits are short, then less often. Tests set shorter naps.
+# Look often at first, since most waits are short, then less often: each look takes a process. Tests set shorter naps.
 SHORT_NAP=0.03
-LONG_NAP=${NIXFERRY_NAP:-0.2}
+MIDDLE_NAP=${NIXFERRY_NAP:-0.1}
+LONG_NAP=${NIXFERRY_NAP:-0.25}
 NAPS=0
 begin_waiting() { NAPS=0; }
 nap() {
     NAPS=$((NAPS + 1))
-    if [ "$NAPS" -le 10 ]; then nap_seconds=$SHORT_NAP; else nap_seconds=$LONG_NAP; fi
+    case $NAPS in
+        [1-3]) nap_seconds=$SHORT_NAP ;;
+        [4-7]) nap_seconds=$MIDDLE_NAP ;;
+        *) nap_seconds=$LONG_NAP ;;
+    esac
     if sleep "$nap_seconds" 2>/dev/null; then return 0; fi
     # POSIX promises whole seconds only.
-    SHORT_NAP=1 LONG_NAP=1
+    SHORT_NAP=1 MIDDLE_NAP=1 LONG_NAP=1
     sleep 1
 }
 
