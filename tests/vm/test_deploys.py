@@ -127,13 +127,17 @@ def test_power_cut_between_the_mark_and_the_reset(tmp_path: Path) -> None:
         assert host.boot_default() == host.booted_system() == host.profile() == new
 
 
-@pytest.mark.parametrize("step", ["loader-tmp", "loader"])
-def test_power_cut_while_entries_are_written(step: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("step", "on_demand"),
+    [("loader-tmp", False), ("loader", False), pytest.param("loader-tmp", True, id="on-demand")],
+)
+def test_power_cut_while_entries_are_written(step: str, on_demand: bool, tmp_path: Path) -> None:
     """In the commit. The old system boots until the new default is in place, and the next deploy goes through.
 
-    Three boots, 100 s of a processor.
+    With an EFI system partition that is mounted on demand, too. Three boots, 100 s of a processor.
     """
-    with vm_host("/boot", tmp_path) as (host, project):
+    with vm_host("/boot", tmp_path, on_demand=on_demand) as (host, project):
+        assert ("autofs" in host.ask("grep ' /boot ' /proc/mounts")) == on_demand
         stock = host.boot_default()
         new = project.build(NAME, {"version": "2"})
         host.execute(f"echo {step} >/run/boot-loader-hold")

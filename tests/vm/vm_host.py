@@ -37,17 +37,12 @@ QEMU = (
     *("-chardev", "file,id=serial,path=/machine/serial.log,append=on", "-serial", "chardev:serial"),
     *("-drive", "if=none,id=disk,file=/machine/disk.raw,format=raw,cache=writeback"),
     *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
-    # The guest gets nowhere else.
-    *(
-        "-netdev",
-        "user,id=net,restrict=on,hostfwd=tcp::22-:22",
-        "-device",
-        "virtio-net-pci,netdev=net,romfile=",
-    ),
-    *("-device", "virtio-rng-pci"),
+    *("-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"),
     # It counts only once the guest has opened it.
     *("-device", "i6300esb", "-action", "watchdog=reset"),
 )
+NETWORK = "user,id=net,hostfwd=tcp::22-:22"
+NOWHERE_ELSE = ",restrict=on"
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,13 @@ class VmHost(LabHost):
 
     def serial(self) -> str:
         """All that the machine has printed on its serial console."""
-        return (self.machine_directory / "serial.log").read_text(errors="replace")
+        written = self.machine_directory / "serial.log"
+        return written.read_text(errors="replace") if written.exists() else ""
+
+    def know(self, key: str) -> None:
+        """Let ssh expect this public key of the host."""
+        line = " ".join([f"[127.0.0.1]:{self.ssh_port}", *key.split()[:2]])
+        (self.directory / "known_hosts").write_text(f"{line}\n")
 
     @property
     def machine_directory(self) -> Path:
@@ -98,37 +99,48 @@ class VmHost(LabHost):
 
 
 @contextmanager
-def vm_host(layout: str, directory: Path) -> Iterator[tuple[VmHost, Project]]:
-    """Start a host with a disk of that layout; give it and a user's project for it."""
+def vm_host(layout: str, directory: Path, *, on_demand: bool = False) -> Iterator[tuple[VmHost, Project]]:
+    """Start a host with a disk of that layout; give it and a user's project for it.
+
+    With ``on_demand``, its EFI system partition is mounted only while something looks at it.
+    """
     tag, stock = image(), image("stock")
-    ssh_port = int(run([str(LAB / "scripts/free-ports"), "1"]).stdout)
     run([str(LAB / "scripts/make-keys"), str(directory), NAME])
     machine = directory / "machine"
     shutil.copytree(FILES, machine / "guest")
     shutil.copy(directory / "ssh_key.pub", machine / "guest/authorized_key")
     shutil.copy(directory / f"host_keys/{NAME}", machine / "guest/host_key")
+    if on_demand:
+        (machine / "guest/on-demand").touch()
     make_disk(tag, layout, machine, host=stock)
-    key = " ".join((directory / f"host_keys/{NAME}.pub").read_text().split()[:2])
-    (directory / "known_hosts").write_text(f"[127.0.0.1]:{ssh_port} {key}\n")
-    container = f"nixferry-lab-vm-{os.getpid()}-{secrets.token_hex(3)}"
-    host = VmHost(
-        name=NAME,
-        release="trixie",
-        container=container,
-        ssh_port=ssh_port,
-        http_port=0,
-        start_command=(),
-        directory=directory,
-        esp=layout.partition("+")[0],
-        boot_partition=layout.rpartition("+")[2],
-        is_grub=layout.startswith("grub"),
-    )
-    command = ["docker", "create", "--init", f"--name={container}", "--label=nixferry.lab=vm"]
-    command += [f"--volume={machine}:/machine", f"--publish=127.0.0.1:{ssh_port}:22", tag, *QEMU]
-    run([*command, *(() if layout == "grub-bios" else FIRMWARE)])
-    try:
+    firmware = () if layout == "grub-bios" else FIRMWARE
+    with created(directory, NAME, layout, "-netdev", NETWORK + NOWHERE_ELSE, *firmware) as host:
+        host.know((directory / f"host_keys/{NAME}.pub").read_text())
         host.power_on()
         yield host, make_project(directory / "project", _Inventory(NAME, {NAME: host}, directory))
+
+
+@contextmanager
+def created(directory: Path, name: str, layout: str, *options: str) -> Iterator[VmHost]:
+    """Make a host, without power, of the disk and the variables in ``machine``; ``options`` are QEMU's."""
+    ssh_port = int(run([str(LAB / "scripts/free-ports"), "1"]).stdout)
+    container = f"nixferry-lab-vm-{os.getpid()}-{secrets.token_hex(3)}"
+    command = ["docker", "create", "--init", f"--name={container}", "--label=nixferry.lab=vm"]
+    command += [f"--volume={directory / 'machine'}:/machine", f"--publish=127.0.0.1:{ssh_port}:22"]
+    run([*command, image(), *QEMU, *options])
+    try:
+        yield VmHost(
+            name=name,
+            release="trixie",
+            container=container,
+            ssh_port=ssh_port,
+            http_port=0,
+            start_command=(),
+            directory=directory,
+            esp=layout.partition("+")[0],
+            boot_partition=layout.rpartition("+")[2],
+            is_grub=layout.startswith("grub"),
+        )
     finally:
         run(["docker", "rm", "--force", container])
 
