@@ -237,6 +237,10 @@ def test_without_the_login_nothing_is_written(store: ObjectStore, tmp_path: Path
         assert len(failed["msg"].splitlines()) <= 5
         assert failed["remedy"]
         assert "canary-wrong" not in ran.stdout + ran.stderr
+    look = {"url": "https://someone:canary-wrong@127.0.0.1:1", "paths": [path]}
+    ran = publisher.tasks([{"name": "look", "nixferry.deploy.nix_cache_info": look}])
+    assert "contains a password" in ran.result("look")["cause"]
+    assert "canary-wrong" not in ran.stdout + ran.stderr
     # A place for pointers that cannot be read ends the publish before the cache is written.
     assert publisher.objects("cache") == publisher.objects("pointers") == {}
 
