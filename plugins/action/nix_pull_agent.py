@@ -59,6 +59,10 @@ class ActionModule(NixferryAction):
             "attribute": {"type": "str"},
             "file": {"type": "str"},
             "commit_keys": {"type": "list", "elements": "str", "no_log": False, "default": []},
+            "commit_openpgp_keys": {"type": "list", "elements": "str", "no_log": False, "default": []},
+            "commit_openpgp_fingerprints": {"type": "list", "elements": "str", "default": []},
+            "repository_key": {"type": "str", "no_log": True},
+            "known_hosts": {"type": "list", "elements": "str", "default": []},
             "min_commit": {"type": "str"},
             "allow_rewrite": {"type": "bool", "default": False},
             "kind": {"type": "str", "choices": list(KINDS_THAT_PULL), "default": "nixos"},
@@ -81,6 +85,8 @@ class ActionModule(NixferryAction):
             "metrics_directory": {"type": "path"},
             "report_url": {"type": "str"},
             "netrc": {"type": "str", "no_log": True},
+            "certificate": {"type": "path"},
+            "certificate_key": {"type": "path", "no_log": False},
         },
         "required_if": [("state", "present", ("url", "repository"), True)],
         "required_by": {"url": ("public_keys", "pointer_keys")},
@@ -116,7 +122,7 @@ class ActionModule(NixferryAction):
             kind, str(options["profile"] or ""), keys, caller_decides=repository is not None
         )
         lists = ("windows", "reboot_windows", "addresses")
-        texts = ("metrics_directory", "report_url", "netrc", "url")
+        texts = ("metrics_directory", "report_url", "netrc", "url", "certificate", "certificate_key")
         timeouts = ("timeout_activation", "timeout_confirm", "timeout_reach", "timeout_reboot")
         others = ("channel", "calendar", "jitter", "reboot", "min_serial", "min_free", *timeouts)
         return AgentSettings(
@@ -139,6 +145,10 @@ def _repository(options: Mapping[str, Any], kind: Kind, host: str) -> Repository
         attribute=options["attribute"] or default_attribute(kind, host),
         file=options["file"] or "",
         commit_keys=checked_ssh_keys(options["commit_keys"], "commit_keys"),
+        openpgp_keys=tuple(options["commit_openpgp_keys"]),
+        openpgp_fingerprints=tuple(options["commit_openpgp_fingerprints"]),
+        key=options["repository_key"] or "",
+        known_hosts=tuple(options["known_hosts"]),
         min_commit=options["min_commit"] or "",
         **{name: options[name] for name in ("branch", "testing_branches", "allow_rewrite", "timeout_build")},
     )

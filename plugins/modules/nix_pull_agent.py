@@ -80,8 +80,8 @@ options:
     elements: str
   repository:
     description:
-      - The address of a git repository, C(https://), C(http://) or C(file://). The host then builds its system
-        by itself, from a branch, in place of pulling one that was built elsewhere.
+      - The address of a git repository, C(https://), C(ssh://), C(http://) or C(file://). The host then builds its
+        system by itself, from a branch, in place of pulling one that was built elsewhere.
       - Either this or O(url) is required with O(state=present). The host needs C(git).
     type: str
   branch:
@@ -107,8 +107,32 @@ options:
   commit_keys:
     description:
       - The public keys of OpenSSH of which one must have signed the commit at the head of a branch, as lines of
-        C(.pub) files. If empty, signatures are not checked, and a user who can push to O(repository) is root on the
-        host.
+        C(.pub) files. If this and O(commit_openpgp_keys) are empty, signatures are not checked, and a user who can push
+        to O(repository) is root on the host.
+    type: list
+    elements: str
+    default: []
+  commit_openpgp_keys:
+    description:
+      - Public keys of OpenPGP of which one may have signed the commit in place of one of O(commit_keys), each as
+        C(gpg --armor --export) prints it. The host needs C(gpg).
+    type: list
+    elements: str
+    default: []
+  commit_openpgp_fingerprints:
+    description:
+      - The whole fingerprints of O(commit_openpgp_keys) that may sign, or of their subkeys. Required with these.
+    type: list
+    elements: str
+    default: []
+  repository_key:
+    description:
+      - The content of a secret key of OpenSSH without a passphrase, such as a deploy key that may only read, for
+        O(repository) with C(ssh://). The host needs C(ssh).
+    type: str
+  known_hosts:
+    description:
+      - The host keys of the server of O(repository), as lines of a C(known_hosts) file. Required with C(ssh://).
     type: list
     elements: str
     default: []
@@ -216,6 +240,16 @@ options:
     description:
       - An address to which the status is sent by HTTP POST after each run. The host needs C(curl) for that.
     type: str
+  certificate:
+    description:
+      - The path, on the host, of a certificate with which it logs in to the server of the pointers, or of
+        O(repository). The role P(nixferry.deploy.cache_client#role) has the same for the cache. Nothing places the
+        file. With pointers the host needs C(curl).
+    type: path
+  certificate_key:
+    description:
+      - The path, on the host, of its secret key, which only root should read. systemd gives it to the units that fetch.
+    type: path
   netrc:
     description:
       - The content of a netrc file with the login for the pointers, or for O(repository). Nix has its own setting for

@@ -78,7 +78,14 @@ def agent_version() -> str:
     return hashlib.sha256(agent_text().encode()).hexdigest()[:16]
 
 
-FILES_OF_PROGRAM = ("allowed_signers", "commit_signers", "guard", "checks")
+FILES_OF_PROGRAM = (
+    "allowed_signers",
+    "commit_signers",
+    "commit_openpgp_keys",
+    "known_hosts",
+    "guard",
+    "checks",
+)
 # Bytes of the largest file of the fetching user: a pointer, or a pack of git's.
 FILE_SIZE, REPOSITORY_FILE_SIZE = "1M", "8G"
 
@@ -107,8 +114,8 @@ def agent_files(settings: AgentSettings) -> dict[str, tuple[str, str]]:
     }
     if settings.repository is None:
         files["allowed_signers"] = (settings.signers(), "644")
-    elif settings.repository.commit_keys:
-        files["commit_signers"] = (settings.repository.signers(), "644")
+    else:
+        files.update(settings.repository.files())
     if settings.checks:
         files["checks"] = (host_checks(settings.checks).rstrip("\n"), "700")
     if settings.netrc:
@@ -119,11 +126,13 @@ def agent_files(settings: AgentSettings) -> dict[str, tuple[str, str]]:
 def agent_units(settings: AgentSettings) -> dict[str, str]:
     """Return the text of each unit. ``@GROUPS@`` is left for the host, which knows who may ask the Nix daemon."""
     directory = _TARGET / "agent/units"
+    credentials = settings.credentials(repository_key=f"{DIRECTORY}/repository_key")
     values = {
         "SANDBOX": (directory / SANDBOX).read_text(encoding="utf-8").rstrip("\n"),
         "AGENT": f"{DIRECTORY}/agent",
         "STATE": DIRECTORY,
         "LOGIN": f"StandardInput=file:{DIRECTORY}/netrc" if settings.netrc else "",
+        "CREDENTIALS": "\n".join(f"LoadCredential={name}:{path}" for name, path in credentials.items()),
         "FILE_SIZE": REPOSITORY_FILE_SIZE if settings.repository else FILE_SIZE,
         "TIMEOUT_BUILD": str(settings.repository.timeout_build if settings.repository else 1),
         "TIMEOUT_CONFIRM": str(settings.timeout_confirm),

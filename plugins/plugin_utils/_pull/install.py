@@ -17,6 +17,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script impor
 )
 
 from .agent import DIRECTORY, UNITS, agent_files, agent_units
+from .repository import FILES_OF_REPOSITORY
 from .settings import STEP, AgentSettings
 
 PARTS = (*LIBRARY, "lib/own.sh", "agent/install.sh")
@@ -24,7 +25,7 @@ ORDER_PARTS = (*LIBRARY, "agent/state.sh", "agent/order.sh")
 # What an installed agent can be told, and what that is for the program.
 ORDERS = ("held", "released", "cleared", "forgotten")
 # What an agent may have, whatever its settings are.
-FILES = ("agent", "guard", "allowed_signers", "commit_signers", "profile", "checks", "netrc")
+FILES = ("agent", "guard", "profile", "checks", "netrc", "allowed_signers", *FILES_OF_REPOSITORY)
 _REMEDIES = {
     "not_root": "Use `become: true` for this task. Nothing was changed.",
     "no_systemd": "A pull agent needs systemd 249 or later. Deploy this host by push. Nothing was changed.",
@@ -34,8 +35,12 @@ _REMEDIES = {
     "no_daemon": "Install Nix with its daemon (a multi-user installation). Nothing was changed.",
     "no_user": "Create this system user without a home and with the shell /bin/false.",
     "no_agent": "Install it first (state: present), or look for the configuration that should have brought it.",
-    "no_curl": "Install curl on the host, or give no `report_url`. Nothing was changed.",
+    "no_curl": "Install curl on the host, or give neither `report_url` nor `certificate`. Nothing was changed.",
     "no_git": "Install git on the host: it fetches the repository. Nothing was changed.",
+    "no_ssh": "Install OpenSSH's client on the host: git fetches with it. Nothing was changed.",
+    "no_gpg": "Install GnuPG on the host: it verifies commits. Nothing was changed.",
+    "no_certificate": "Place the certificate and its key on the host first. Nothing was changed.",
+    "open_key": "Let only root read it: chmod 600. Nothing was changed.",
     "no_repository": "Only an agent with a repository has a branch to forget.",
     "no_directory": "Create it, or install node_exporter, which has a directory for such files. Nothing was changed.",
     "generated": "Change the options `nixferry.pull` of its configuration instead. Nothing was changed.",
@@ -72,6 +77,7 @@ def install_script(settings: AgentSettings | None, *, dry_run: bool, now: int) -
     """
     files = agent_files(settings) if settings else {}
     units = agent_units(settings) if settings else {}
+    repository = settings.repository if settings else None
     variables = {
         "WANTED": "present" if settings else "absent",
         "DRY_RUN": str(int(dry_run)),
@@ -80,8 +86,12 @@ def install_script(settings: AgentSettings | None, *, dry_run: bool, now: int) -
         "FILES_UNWANTED": " ".join(name for name in FILES if name not in files),
         "UNITS_WANTED": " ".join(UNITS),
         "PULL_METRICS": settings.metrics_directory if settings else "",
-        "NEEDS_CURL": "1" if settings and settings.report_url else "",
-        "NEEDS_GIT": "1" if settings and settings.repository else "",
+        "NEEDS_CURL": "1" if settings and (settings.report_url or settings.certificate) else "",
+        "NEEDS_GIT": "1" if repository else "",
+        "NEEDS_SSH": "1" if repository and repository.known_hosts else "",
+        "NEEDS_GPG": "1" if repository and repository.openpgp_keys else "",
+        "CERTIFICATE": settings.certificate if settings else "",
+        "CERTIFICATE_KEY": settings.certificate_key if settings else "",
         **{f"FILE_{name}": text for name, (text, _mode) in files.items()},
         **{f"MODE_{name}": mode for name, (_text, mode) in files.items()},
         **{f"UNIT_{_variable(name)}": text for name, text in units.items()},

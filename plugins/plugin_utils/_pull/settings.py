@@ -22,7 +22,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers imp
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import public_key
 
-from .repository import Repository, repository_variables
+from .repository import Repository, is_ssh_address, repository_variables
 
 STEP = Step.INSTALL_PULL_AGENT
 KINDS_THAT_PULL = ("nixos", "system-manager", "profile")
@@ -35,6 +35,9 @@ _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]"
 _WINDOW = re.compile(rf"(?:{_DAYS}(?:,{_DAYS})* )?{_TIME}-(?:{_TIME}|24:00)")
 # No character that a shell, a unit file or a list separated by spaces would read.
 _URL = re.compile(r"(?:https?|file)://[A-Za-z0-9._~:/?#@&=+,;%-]+")
+_PASSWORD = re.compile(r"[a-z]+://[^/@]*:[^/@]*@")
+# A file whose name a unit file and git's settings can hold.
+_PATH = re.compile(r"/[A-Za-z0-9._/+-]+")
 # A calendar event or a time span of systemd (systemd.time(7)), on one line. systemd itself judges it.
 _CALENDAR = re.compile(r"[0-9A-Za-z*:/,.~ -]{1,100}")
 
@@ -74,6 +77,9 @@ class AgentSettings:
     metrics_directory: str = ""
     report_url: str = ""
     netrc: str = ""
+    certificate: str = ""
+    """The path, on the host, of a certificate with which it logs in to servers; its key is in ``certificate_key``."""
+    certificate_key: str = ""
 
     def __post_init__(self) -> None:
         """Raise ``NixferryError`` for what the program or a unit file could not hold."""
@@ -97,7 +103,8 @@ class AgentSettings:
             *self.addresses,
             *([self.report_url] if self.report_url else []),
         ):
-            _check(_URL.fullmatch(url) is not None, f"{url!r} is not a valid address")
+            _check_address(url, with_ssh=self.repository is not None and url == self.repository.url)
+        self._check_certificate()
         for window in (*self.windows, *self.reboot_windows):
             _check(_WINDOW.fullmatch(window) is not None, f"{window!r} is not a valid window")
         _check(
@@ -127,6 +134,29 @@ class AgentSettings:
             f"{needed} s",
         )
 
+    def _check_certificate(self) -> None:
+        """Raise ``NixferryError`` for a certificate that could not be used, or a key that every user could read."""
+        both = (self.certificate, self.certificate_key)
+        _check(bool(both[0]) == bool(both[1]), "`certificate` and `certificate_key` need each other")
+        for path in filter(None, both):
+            _check(_PATH.fullmatch(path) is not None, f"{path!r} is not a valid absolute path")
+        _check(
+            not self.certificate_key.startswith("/nix/store/"),
+            "`certificate_key` is in the store, where every user can read it",
+        )
+        address = self.repository.url if self.repository else self.url
+        _check(
+            not self.certificate or address.startswith("https://"),
+            f"a `certificate` is for an address that begins with https://, not for {address}",
+        )
+
+    def credentials(self, *, repository_key: str) -> dict[str, str]:
+        """Return the paths of what systemd gives to the units that fetch, by name. ``repository_key`` is a path."""
+        found = {"certificate": self.certificate, "certificate_key": self.certificate_key}
+        if self.repository and self.repository.key:
+            found["repository_key"] = repository_key
+        return {name: path for name, path in found.items() if path}
+
     @property
     def pointer_url(self) -> str:
         """Return the address of the host's pointer; of the directory for ``OWN_NAME``, and none for a repository."""
@@ -145,9 +175,10 @@ class AgentSettings:
             "PULL_HOST": "" if self.host == OWN_NAME else self.host,
             "PULL_CHANNEL": self.channel,
             "PULL_URL": self.pointer_url,
-            **repository_variables(self.repository, self.host, program["commit_signers"]),
+            **repository_variables(self.repository, self.host, program),
             "PULL_KIND": self.kind.name,
             "PULL_PROFILE": self.profile,
+            "PULL_CERTIFICATE": self.certificate,
             "PULL_SIGNERS": program["allowed_signers"],
             "PULL_GUARD": program["guard"],
             "PULL_GUARD_VERSION": guard_version(),
@@ -168,6 +199,19 @@ class AgentSettings:
             "PULL_REPORT": self.report_url,
             "PULL_PATH": "",
         }
+
+
+def _check_address(url: str, *, with_ssh: bool) -> None:
+    if _PASSWORD.match(url):
+        raise NixferryError(
+            "an address has a password in it, which every user of the host could read",
+            step=STEP,
+            remedy="Give the login in `netrc`.",
+        )
+    _check(
+        _URL.fullmatch(url) is not None or (with_ssh and is_ssh_address(url)),
+        f"{url!r} is not a valid address",
+    )
 
 
 def _check(holds: bool, cause: str) -> None:

@@ -41,7 +41,7 @@ let
   assignment = name: value: "${name}=${quote value}";
 in
 rec {
-  inherit guardVersion unitNames;
+  inherit guardVersion unitNames withoutEnd;
 
   version = substring 0 16 (hashString "sha256" agentText);
 
@@ -101,12 +101,12 @@ rec {
       ++ [ "}" "check_health" "" ]
     ));
 
-  # Text of each unit by its name. `values` has agent, state, login, fileSize, timeoutBuild, timeoutConfirm, calendar, jitter, all of them text.
+  # Text of each unit by its name. `values` has agent, state, login, credentials, fileSize, timeoutBuild, timeoutConfirm, calendar, jitter, all of them text.
   units = values:
     let
       fill = text: replaceStrings
-        [ "@AGENT@" "@STATE@" "@LOGIN@" "@FILE_SIZE@" "@TIMEOUT_BUILD@" "@TIMEOUT_CONFIRM@" "@CALENDAR@" "@JITTER@" ]
-        [ values.agent values.state values.login values.fileSize values.timeoutBuild values.timeoutConfirm values.calendar values.jitter ]
+        [ "@AGENT@" "@STATE@" "@LOGIN@" "@CREDENTIALS@" "@FILE_SIZE@" "@TIMEOUT_BUILD@" "@TIMEOUT_CONFIRM@" "@CALENDAR@" "@JITTER@" ]
+        [ values.agent values.state values.login values.credentials values.fileSize values.timeoutBuild values.timeoutConfirm values.calendar values.jitter ]
         text;
       sandbox = withoutEnd (part "agent/units/sandbox.conf");
       unit = name: fill (replaceStrings [ "@SANDBOX@" ] [ sandbox ] (part "agent/units/${name}"));

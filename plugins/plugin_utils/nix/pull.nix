@@ -46,7 +46,18 @@ let
   key = text: builtins.head (builtins.match "([a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2})( [^\n]*)?\n?" text);
   isKey = text: builtins.match "((sk-)?(ssh|ecdsa)-[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2})( [^\n]*)?\n?" text != null;
   isName = text: builtins.match "[A-Za-z0-9_][A-Za-z0-9._-]{0,127}" text != null;
-  isAddress = text: builtins.match "(https?|file)://[A-Za-z0-9._~:/?#@&=+,;%-]+" text != null;
+  isAddress = text: builtins.match "(https?|file)://[A-Za-z0-9._~:/?#@&=+,;%-]+" text != null
+    && builtins.match "[a-z]+://[^/@]*:[^/@]*@.*" text == null;
+  isSshAddress = text: builtins.match
+    "ssh://([A-Za-z0-9_][A-Za-z0-9._-]*@)?[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?/[A-Za-z0-9._~/+-]+"
+    text != null;
+  isKnownHost = text: builtins.match "(@(cert-authority|revoked) )?[^ #@][!-~]* [a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( [ -~]*)?\n?" text != null;
+  isOpenpgpKey = text:
+    lib.hasPrefix "-----BEGIN PGP PUBLIC KEY BLOCK-----\n" text && builtins.length (builtins.split "-----BEGIN" text) == 3;
+  isFingerprint = text: builtins.match "[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}" (builtins.replaceStrings [ " " ] [ "" ] text) != null;
+  # A secret in the store is one that every user can read.
+  isPath = text: builtins.match "(/[A-Za-z0-9._/+-]+)?" text != null;
+  isOutside = text: isPath text && builtins.match "/nix/store/.*" text == null;
 
   follows = settings.repository != "";
   # An image for many hosts: each is called what its network or its firmware calls it.
@@ -60,6 +71,10 @@ let
   isCommit = text: builtins.match "([0-9a-f]{40}|[0-9a-f]{64})?" text != null;
 
   signers = pkgs.writeText "nixferry-pull-signers" "${texts.signers (map key settings.pointerKeys)}\n";
+  fingerprint = text: lib.toUpper (builtins.replaceStrings [ " " ] [ "" ] text);
+  openpgpKeys = pkgs.writeText "nixferry-pull-commit-openpgp-keys"
+    "${builtins.concatStringsSep "\n" (map texts.withoutEnd settings.commitOpenpgpKeys)}\n";
+  knownHosts = pkgs.writeText "nixferry-pull-known-hosts" "${builtins.concatStringsSep "\n" (map texts.withoutEnd settings.knownHosts)}\n";
   commitSigners = pkgs.writeText "nixferry-pull-commit-signers" "${texts.commitSigners (map key settings.commitKeys)}\n";
   guard = pkgs.writeScript "nixferry-pull-guard"
     "${texts.guard { kind = "nixos"; inherit profile; inherit (settings) publicKeys; callerDecides = follows; }}\n";
@@ -75,12 +90,16 @@ let
     [ "TESTING_BRANCH" (if follows && settings.testingBranches then "testing-${settings.host}" else "") ]
     [ "ATTRIBUTE" (if follows then attribute else "") ]
     [ "FILE" settings.file ]
+    [ "KNOWN_HOSTS" (if settings.knownHosts == [ ] then "" else "${knownHosts}") ]
     [ "COMMIT_SIGNERS" (if settings.commitKeys == [ ] then "" else "${commitSigners}") ]
+    [ "COMMIT_OPENPGP_KEYS" (if settings.commitOpenpgpKeys == [ ] then "" else "${openpgpKeys}") ]
+    [ "COMMIT_OPENPGP_FINGERPRINTS" (builtins.concatStringsSep " " (map fingerprint settings.commitOpenpgpFingerprints)) ]
     [ "MIN_COMMIT" settings.minCommit ]
     [ "ALLOW_REWRITE" (if settings.allowRewrite then "1" else "0") ]
     [ "TIMEOUT_BUILD" (toString settings.timeoutBuild) ]
     [ "KIND" "nixos" ]
     [ "PROFILE" profile ]
+    [ "CERTIFICATE" settings.certificate ]
     [ "SIGNERS" "${signers}" ]
     [ "GUARD" "${guard}" ]
     [ "GUARD_VERSION" texts.guardVersion ]
@@ -99,7 +118,16 @@ let
     [ "TIMEOUT_REACH" (toString settings.timeoutReach) ]
     [ "METRICS" settings.metricsDirectory ]
     [ "REPORT" settings.reportUrl ]
-    [ "PATH" (if follows then "${pkgs.git}/bin" else "") ]
+    [ "PATH" (builtins.concatStringsSep ":" (map (package: "${package}/bin") programs)) ]
+  ];
+
+  # What a system does not have by itself.
+  programs = (if follows then [ pkgs.git ] else [ ]) ++ (if settings.commitOpenpgpKeys == [ ] then [ ] else [ pkgs.gnupg ]);
+
+  credentials = builtins.filter (pair: builtins.elemAt pair 1 != "") [
+    [ "certificate" settings.certificate ]
+    [ "certificate_key" settings.certificateKey ]
+    [ "repository_key" settings.repositoryKeyFile ]
   ];
 
   # Every user of NixOS reaches the Nix daemon, so that no group is needed.
@@ -107,6 +135,8 @@ let
     agent = "${agent}";
     inherit state;
     login = if settings.netrcFile == "" then "" else "StandardInput=file:${settings.netrcFile}";
+    credentials = builtins.concatStringsSep "\n"
+      (map (pair: "LoadCredential=${builtins.elemAt pair 0}:${builtins.elemAt pair 1}") credentials);
     fileSize = if follows then "8G" else "1M";
     timeoutBuild = if follows then toString settings.timeoutBuild else "1";
     timeoutConfirm = toString settings.timeoutConfirm;
@@ -128,6 +158,10 @@ in
     attribute = option types.str "" "The system in `repository`. The default is the host's of `nixosConfigurations`.";
     file = option types.str "" "A file of `repository` with the `attribute`, such as `default.nix`. By default, the flake has it.";
     commitKeys = option lines [ ] "The public keys of OpenSSH of which one must have signed a commit, as lines of .pub files. If empty, no signature is wanted.";
+    commitOpenpgpKeys = option lines [ ] "Public keys of OpenPGP of which one may have signed a commit in place of `commitKeys`, as `gpg --armor --export` prints them.";
+    commitOpenpgpFingerprints = option lines [ ] "The whole fingerprints of `commitOpenpgpKeys` that may sign, or of their subkeys.";
+    repositoryKeyFile = option types.str "" "The path, on the host, of a secret key of OpenSSH for a `repository` with `ssh://`. It must not be in the store.";
+    knownHosts = option lines [ ] "The host keys of the server of `repository`, as lines of a known_hosts file.";
     minCommit = option types.str "" "The full name of a commit that `branch` must contain, for a host without memory.";
     allowRewrite = option types.bool false "Whether `branch` may be rewritten, or go back to an older commit.";
     timeoutBuild = option types.int 7200 "The seconds within which the system of `repository` must be evaluated and built.";
@@ -148,17 +182,28 @@ in
     timeoutReboot = option types.int 600 "The seconds within which a reboot must begin.";
     metricsDirectory = option types.str "" "A directory for metrics in the format of node_exporter's textfile collector.";
     reportUrl = option types.str "" "An address to which the status is sent by HTTP POST after each run.";
+    certificate = option types.str "" "The path, on the host, of a certificate with which it logs in to the server of the pointers or of `repository`.";
+    certificateKey = option types.str "" "The path, on the host, of its secret key. It must not be in the store.";
     netrcFile = option types.str "" "The path, on the host, of a netrc file with the login for the pointers. It must not be in the store.";
   };
 
   config = mkIf settings.enable {
     assertions = map (pair: { assertion = builtins.elemAt pair 0; message = "nixferry.pull: ${builtins.elemAt pair 1}"; }) [
-      [ (isAddress (if follows then settings.repository else settings.url)) "`url` or `repository` is not a valid address" ]
+      [ (if follows then isAddress settings.repository || isSshAddress settings.repository else isAddress settings.url) "`url` or `repository` is not a valid address, or has a password" ]
       [ (!follows || settings.url == "") "`url` and `repository` exclude each other" ]
       [ (isBranch settings.branch) "`branch` is not a valid name of a branch" ]
       [ (!follows || builtins.match "[A-Za-z0-9_\"'.+-]+" attribute != null) "`attribute` is not a valid path of attributes" ]
       [ (settings.file == "" || isFile settings.file) "`file` is not a valid path in a repository" ]
       [ (builtins.all isKey settings.commitKeys) "`commitKeys` must be lines of .pub files" ]
+      [ ((settings.commitOpenpgpKeys == [ ]) == (settings.commitOpenpgpFingerprints == [ ])) "`commitOpenpgpKeys` and `commitOpenpgpFingerprints` need each other" ]
+      [ (builtins.all isOpenpgpKey settings.commitOpenpgpKeys) "`commitOpenpgpKeys` must be public keys, as `gpg --armor --export` prints them" ]
+      [ (builtins.all isFingerprint settings.commitOpenpgpFingerprints) "one of `commitOpenpgpFingerprints` is not a whole fingerprint" ]
+      [ (isSshAddress settings.repository == (settings.repositoryKeyFile != "")) "a `repository` with ssh:// needs `repositoryKeyFile`, and no other one has it" ]
+      [ (isSshAddress settings.repository == (settings.knownHosts != [ ])) "a `repository` with ssh:// needs `knownHosts`, and no other one has it" ]
+      [ (builtins.all isKnownHost settings.knownHosts) "`knownHosts` must be lines of a known_hosts file" ]
+      [ (isOutside settings.repositoryKeyFile && isOutside settings.certificateKey && isPath settings.certificate) "a certificate or a secret key is not a path, or a key is in the store" ]
+      [ ((settings.certificate == "") == (settings.certificateKey == "")) "`certificate` and `certificateKey` need each other" ]
+      [ (settings.certificate == "" || builtins.match "https://.*" (if follows then settings.repository else settings.url) != null) "a `certificate` is for an address that begins with https://" ]
       [ (isCommit settings.minCommit) "`minCommit` is not the full name of a commit" ]
       [ ((isGeneric || isName settings.host) && isName settings.channel) "`host` or `channel` is not a valid name in pointers" ]
       [ (!follows || !isGeneric) "with a `repository`, `host` must be a name, since it names the system" ]

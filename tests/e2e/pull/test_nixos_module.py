@@ -6,14 +6,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
-from lab import REPOSITORY, nix_environment, run
+from lab import REPOSITORY
+from nixos_module import (
+    CHECKS,
+    FILES,
+    FOLLOWING,
+    KEY,
+    NIX,
+    SETTINGS,
+    STUBS,
+    evaluate,
+    module,
+    module_program,
+    nix,
+)
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import KINDS
@@ -21,7 +33,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.installed i
     GuardPolicy,
     installed_program,
 )
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.on_host import host_checks
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import (
     DIRECTORY,
@@ -38,36 +49,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.settings imp
     OWN_NAME,
     AgentSettings,
 )
-
-NIX = REPOSITORY / "plugins/plugin_utils/nix"
-FILES = {name: f"/nix/store/{'0' * 32}-{name}" for name in FILES_OF_PROGRAM}
-CHECKS = (
-    HealthCheck("unit", "web.service", "web", 0, 2, 10, {}),
-    HealthCheck("command", "test \"$x\" != 'a b'", "odd", 5, 1, 3, {}),
-)
-SETTINGS = AgentSettings(
-    host="web1",
-    channel="stable",
-    url="https://pointers.example.org",
-    kind=KINDS["nixos"],
-    profile=KINDS["nixos"].profile,
-    public_keys=("cache-1:AAAA", "cache-2:BBBB"),
-    pointer_keys=("ssh-ed25519 AAAAB", "ssh-ed25519 AAAAC"),
-    windows=("Sat,Sun 22:00-04:00", "02:00-03:00"),
-    checks=CHECKS,
-    timeout_confirm=600,
-)
-
-
-def evaluate(expression: str) -> Any:
-    argv = ["nix-instantiate", "--eval", "--strict", "--json", "--expr", expression]
-    return json.loads(run(argv, environment=nix_environment()).stdout)
-
-
-def nix(value: object) -> str:
-    """A Nix expression with this value, by way of JSON."""
-    text = json.dumps(json.dumps(value)).replace("${", "\\${")
-    return f"(builtins.fromJSON {text})"
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +73,7 @@ def texts() -> dict[str, Any]:
         "agent": f"{DIRECTORY}/agent",
         "state": DIRECTORY,
         "login": "",
+        "credentials": "",
         "fileSize": "1M",
         "timeoutBuild": "1",
         "timeoutConfirm": "600",
@@ -117,42 +99,6 @@ def test_programs_and_units_are_the_same_texts(texts: dict[str, Any]) -> None:
     assert texts["units"] == agent_units(SETTINGS)
 
 
-STUBS = """
-  lib = {
-    mkIf = condition: value: if condition then value else { };
-    removeSuffix = suffix: text: text;
-    mkOption = option: option;
-    types = { str = 0; int = 0; bool = 0; listOf = x: x; nullOr = x: x; enum = x: x; submodule = x: x; };
-  };
-  pkgs = rec {
-    writeText = name: text: "/nix/store/00000000000000000000000000000000-${name}";
-    writeScript = writeText;
-    writeTextDir = name: text: { inherit name text; };
-    symlinkJoin = join: join;
-    git = "/nix/store/00000000000000000000000000000000-git";
-  };
-"""
-PULL = {
-    "enable": True,
-    "url": "https://pointers.example.org",
-    "publicKeys": ["cache-1:AAAA"],
-    "pointerKeys": ["ssh-ed25519 AAAAB a comment\n"],
-    "caches": ["https://cache.example.org"],
-    "healthChecks": [{"command": None, "unit": "web.service", "retries": 5, "delay": 2, "timeout": 10}],
-    "windows": ["Sat,Sun 22:00-04:00", "02:00-24:00"],
-}
-
-
-def module(**settings: Any) -> Any:
-    """What the module makes of settings; nothing of nixpkgs is needed for that."""
-    return evaluate(
-        f"let {STUBS} of = pull: import {NIX}/pull.nix {{ inherit lib pkgs; config = {{ "
-        'networking.hostName = "web1"; nixferry = { inherit pull; }; }; }; '
-        "defaults = builtins.mapAttrs (_: option: option.default) (of { }).options.nixferry.pull; "
-        f"in (of (defaults // {nix({**PULL, **settings})})).config"
-    )
-
-
 def test_the_module_makes_units_of_its_options() -> None:
     config = module()
     assert [each["message"] for each in config["assertions"] if not each["assertion"]] == []
@@ -168,18 +114,6 @@ def test_the_module_makes_units_of_its_options() -> None:
     assert config["nix"]["settings"]["extra-trusted-public-keys"] == ["cache-1:AAAA"]
     assert f"L+ /var/lib/nixferry-pull/agent - - - - {agent}" in config["systemd"]["tmpfiles"]["rules"]
     assert module(enable=False) == {}
-
-
-FOLLOWING = {
-    "url": "",
-    "publicKeys": [],
-    "pointerKeys": [],
-    "healthChecks": [],
-    "windows": [],
-    "repository": "https://git.example.org/x.git",
-    "commitKeys": ["ssh-ed25519 AAAAB a comment"],
-    "minCommit": "a" * 40,
-}
 
 
 @pytest.mark.parametrize(
@@ -199,27 +133,19 @@ FOLLOWING = {
         {"minCommit": "main"},
         {"file": "../x.nix"},
         {**FOLLOWING, "attribute": "a b"},
+        {"url": "https://ann:secret@pointers.example.org"},
+        {"certificate": "/etc/x.pem"},
+        {"certificate": "/etc/x.pem", "certificateKey": "/nix/store/x/key"},
+        {"certificate": "/etc/x.pem", "certificateKey": "/etc/x.key", "url": "http://pointers.example.org"},
+        {"repositoryKeyFile": "/etc/key"},
+        {"knownHosts": ["git.example.org ssh-ed25519 AAAA"]},
+        {"commitOpenpgpFingerprints": ["A" * 40]},
     ],
     ids=str,
 )
 def test_the_module_refuses_what_the_role_refuses(wrong: dict[str, Any]) -> None:
     broken = [each["message"] for each in module(**wrong)["assertions"] if not each["assertion"]]
     assert len(broken) == 1
-
-
-KEY = "ssh-ed25519 AAAAB"
-
-
-def module_program(**settings: Any) -> str:
-    """The agent's program that the module makes, with the guard's program in it in place of its path."""
-    shown = STUBS.replace("writeScript = writeText;", "writeScript = name: text: text;")
-    rule: str = evaluate(
-        f"let {shown} of = pull: import {NIX}/pull.nix {{ inherit lib pkgs; config = {{ "
-        'networking.hostName = "web1"; nixferry = { inherit pull; }; }; }; '
-        "defaults = builtins.mapAttrs (_: option: option.default) (of { }).options.nixferry.pull; in "
-        f"builtins.elemAt (of (defaults // {nix({**PULL, **settings})})).config.systemd.tmpfiles.rules 1"
-    )
-    return rule.removeprefix(f"L+ {DIRECTORY}/agent - - - - ").rstrip("\n")
 
 
 def test_one_image_serves_many_hosts() -> None:
@@ -257,9 +183,9 @@ def test_a_repository_makes_the_same_program_as_the_role() -> None:
     )
     config = module(**FOLLOWING)
     assert [each["message"] for each in config["assertions"] if not each["assertion"]] == []
-    names = {"allowed_signers": "signers", "commit_signers": "commit-signers"}
     files = {
-        name: f"/nix/store/{'0' * 32}-nixferry-pull-{names.get(name, name)}" for name in FILES_OF_PROGRAM
+        name: f"/nix/store/{'0' * 32}-nixferry-pull-{name.removeprefix('allowed_').replace('_', '-')}"
+        for name in FILES_OF_PROGRAM
     }
     guard = installed_program(agent_policy(settings))
     wanted = agent_program(settings, {**files, "guard": guard}).replace(
@@ -279,6 +205,7 @@ def test_the_options_are_those_of_the_role() -> None:
     for name in ("state", "holdReason", "holdSeconds", "kind", "profile", "activateCommand"):
         del role[name]
     role["netrcFile"] = role.pop("netrc")
+    role["repositoryKeyFile"] = role.pop("repositoryKey")
     found = evaluate(
         f'let {STUBS} module = import {NIX}/pull.nix {{ inherit lib pkgs; config.networking.hostName = ""; '
         "config.nixferry.pull = { }; }; in "

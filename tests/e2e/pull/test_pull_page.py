@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_page(web1: LabHost, project: Project, tmp_path: Path) -> None:
     with pulling(web1, project, tmp_path) as puller:
-        set_up, profile, wait, hold = guide_blocks(PAGE)
+        set_up, _certificates, profile, wait, hold = guide_blocks(PAGE)
         project.write("pointer.pub", Path(f"{puller.keys}/pointer.pub").read_text())
 
         def own(play: str) -> str:

@@ -53,7 +53,7 @@ def plays_of_the_page(following: Following) -> tuple[str, str]:
     host, key = following.puller.host, following.puller.keys / "pointer.pub"
     following.puller.project.write("committer.pub", key.read_text())
     address = following.puller.variables["pull_agent_repository"]
-    set_up, forget = (
+    set_up, _ssh, _openpgp, forget = (
         play.replace("hosts: nixos", f"hosts: {host.name}").replace(
             "https://git.example.org/systems.git", address
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ import containers
 from lab import Lab, LabHost, run
 from project import Project
 
-# The files of git in a container of the same release, with the libraries that its programs want.
-FILES_OF_GIT = """
-{ dpkg -L git; ldd /usr/lib/git-core/git /usr/lib/git-core/git-remote-http | sed -n 's/.*=> \\(.*\\) (.*/\\1/p'; } |
+# The files of packages in a container of the same release, with the libraries that their programs want.
+FILES = """
+{ dpkg -L %s; ldd %s | sed -n 's/.*=> \\(.*\\) (.*/\\1/p'; } |
     sort -u | while read -r file; do
         case $file in /usr/share/*) continue ;; esac
         if [ -d "$file" ]; then continue; fi
@@ -30,16 +30,22 @@ FILES_OF_GIT = """
 
 
 def give_git(lab: Lab, host: LabHost) -> None:
-    """Install git on a host as its distribution would, from the controller of the same release: there is no network."""
+    """Install git on a host."""
+    programs = ("/usr/lib/git-core/git", "/usr/lib/git-core/git-remote-http")
+    give(host, lab.controller(host.release), "git", programs)
+    host.execute("git --version")
+
+
+def give(host: LabHost, container: str, packages: str, programs: Sequence[str]) -> None:
+    """Install packages on a host as its distribution would, from a container that has them: there is no network."""
     packed = subprocess.run(
-        containers.command(lab.controller(host.release), "/bin/sh", "-c", FILES_OF_GIT),
+        containers.command(container, "/bin/sh", "-c", FILES % (packages, " ".join(programs))),
         stdout=subprocess.PIPE,
         check=True,
         timeout=60,
     ).stdout
     unpack = ["tar", "--extract", "--skip-old-files", "--directory=/", "--file=-"]
     subprocess.run(containers.command(host.container, *unpack), input=packed, check=True, timeout=60)
-    host.execute("git --version")
 
 
 @dataclass
@@ -50,12 +56,15 @@ class Repository:
     served: Path
     key: Path
     """The secret key that signs commits."""
+    gpg: Path | None = None
+    """A program that signs as gpg does, instead."""
 
     def git(self, *words: str) -> str:
         settings = {
             "user.name": "x",
             "user.email": "x@example.org",
-            "gpg.format": "ssh",
+            "gpg.format": "openpgp" if self.gpg else "ssh",
+            "gpg.program": str(self.gpg),
             "core.hooksPath": "/dev/null",
         }
         given = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -68,8 +77,13 @@ class Repository:
         run(["git", "init", "--quiet", "--bare", str(self.served)])
         run(["git", "-C", str(self.served), "update-server-info"])
 
-    def commit(self, systems: Mapping[str, Any], *, key: Path | None = None, signed: bool = True) -> str:
-        """Describe the hosts' systems in one commit on the branch that is checked out; returns its name."""
+    def commit(
+        self, systems: Mapping[str, Any], *, key: Path | str | None = None, signed: bool = True
+    ) -> str:
+        """Describe the hosts' systems in one commit on the branch that is checked out; returns its name.
+
+        `key` is a file, or what `gpg` knows a key by.
+        """
         self.project.systems.joinpath("hosts.json").write_text(json.dumps(systems))
         self.git("add", "--all")
         signature = [f"-S{key or self.key}"] if signed else ["--no-gpg-sign"]

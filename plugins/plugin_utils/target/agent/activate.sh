@@ -58,6 +58,7 @@ conclude_fetch() {
         78) conclude expired "the pointer has expired; $fetch_hint" ;;
         79) conclude foreign "the pointer is for another host or channel; $fetch_hint" ;;
         80) conclude replayed "the pointer is older than one that this host has seen; $fetch_hint" ;;
+        243) conclude not-fetched "systemd could not read a key or a certificate of the agent; $fetch_hint" ;;
         *) conclude not-fetched "nothing was fetched; $fetch_hint" ;;
     esac
 }

@@ -54,6 +54,7 @@ remember_main() {
 conclude_build() {
     SOURCE_COMMIT=$BUILT_COMMIT SOURCE_BRANCH=$BUILT_BRANCH
     build_hint="journalctl --unit nixferry-pull-build says more"
+    build_problem="could not be built"
     case $(exit_code_of nixferry-pull-build.service) in
         65) conclude format "what was fetched has no such branch; $build_hint" ;;
         73) conclude disk-full "there is no room to build; $build_hint" ;;
@@ -63,11 +64,12 @@ conclude_build() {
             rm -f "$PULL/have" "$PULL/bundle"
             conclude format "what was fetched is not complete, and the next run fetches all of it; $build_hint"
             ;;
+        83) build_problem="has submodules, which are not fetched: make them inputs of the flake, or part of the repository" ;;
     esac
     if [ -n "$BUILT_COMMIT" ] && ! count_try "$BUILT_COMMIT"; then
-        quarantine "$BUILT_COMMIT" "$(date -u +%Y-%m-%dT%H:%M:%SZ) it could not be built"
+        quarantine "$BUILT_COMMIT" "$(date -u +%Y-%m-%dT%H:%M:%SZ) it $build_problem"
     fi
-    conclude build-failed "${BUILT_COMMIT:-a commit} of $PULL_REPOSITORY could not be built; $build_hint"
+    conclude build-failed "${BUILT_COMMIT:-a commit} of $PULL_REPOSITORY $build_problem; $build_hint"
 }
 
 # exit_code_of UNIT

@@ -5,15 +5,17 @@
 #
 # Fetch, as a user without privileges in a sandbox: the pointer, and the closure that it names. What this program prints is
 # the pointer, which root trusts as little as the server. Nix fetches, so that the host needs no other program for it.
-# Settings: PULL_URL (of the pointer), PULL_ADDRESSES (to be reached after an activation), PULL_MIN_FREE (MiB).
+# Settings: PULL_URL (of the pointer), PULL_ADDRESSES (to be reached after an activation), PULL_MIN_FREE (MiB),
+# PULL_CERTIFICATE (a path, or empty: the certificate with which this host logs in to servers).
 
 # Exit codes, of which root makes the outcome (agent/activate.sh)
 CODE_FORMAT=65 CODE_ABSENT=66 CODE_UNREACHABLE=69 CODE_DISK=73 CODE_CLOSURE=74 CODE_CLOCK=75 CODE_SIGNATURE=77 CODE_EXPIRED=78
 CODE_FOREIGN=79 CODE_REPLAYED=80
 # shellcheck disable=SC2034 # agent/build.sh reads them
-CODE_INCOMPLETE=81 CODE_BUILD=82
+CODE_INCOMPLETE=81 CODE_BUILD=82 CODE_SUBMODULES=83
 FETCH_SECONDS=120   # for a small file, with Nix's own attempts
 REALISE_SECONDS=10800
+FILE_BYTES=1000000  # of a pointer, or of an address that must be reached
 FULL_MIB=4          # with less than this free, a failure is one of the disk
 
 give_up() { # CODE MESSAGE
@@ -33,8 +35,34 @@ make_fetch_work() {
 # systemd opens the file with the login for the unit. Without one this is empty.
 read_login() { if [ ! -t 0 ]; then head -c 65536 >"$FETCH_WORK/netrc"; fi; }
 
-# get_file URL: print the path of its content, which Nix has put into the store. Fail with the code.
+# credential NAME: print the path of what systemd has loaded for this unit alone (LoadCredential=)
+credential() { printf '%s/%s\n' "${CREDENTIALS_DIRECTORY:-/nonexistent}" "$1"; }
+
+# get_file URL: print the path of its content. Fail with the code.
 get_file() {
+    case $PULL_CERTIFICATE:$1 in
+        /*:https://*) get_file_as_client "$1" ;;
+        *) get_file_by_nix "$1" ;;
+    esac
+}
+
+# Nix shows a server no certificate here; curl does.
+get_file_as_client() {
+    got_url=$1
+    set -- --disable --silent --show-error --fail --location --proto '=https' --connect-timeout 10 --speed-limit 1 --speed-time 30 \
+        --retry 2 --retry-connrefused --max-filesize "$FILE_BYTES" --output "$FETCH_WORK/got" --write-out '%{http_code}' \
+        --cert "$(credential certificate)" --key "$(credential certificate_key)"
+    if [ -s "$FETCH_WORK/netrc" ]; then set -- "$@" --netrc-file "$FETCH_WORK/netrc"; fi
+    got_said=$(bounded "$FETCH_SECONDS" curl "$@" -- "$got_url" 2>"$FETCH_WORK/said") || {
+        tail -n 5 "$FETCH_WORK/said" >&2
+        case $got_said in *404 | *410) return "$CODE_ABSENT" ;; esac
+        return "$CODE_UNREACHABLE"
+    }
+    printf '%s\n' "$FETCH_WORK/got"
+}
+
+# Nix puts it into the store.
+get_file_by_nix() {
     got_url=$1
     shift
     if [ -s "$FETCH_WORK/netrc" ]; then set -- --option netrc-file "$FETCH_WORK/netrc"; fi

@@ -5,7 +5,8 @@
 #
 # Install the pull agent on a running host, or remove it. Runs after the library, with WANTED (present or absent), DRY_RUN (1
 # or 0), NOW (the controller's clock), FILES (names) and for each of them FILE_<name> (its text) and MODE_<name>, FILES_UNWANTED, UNITS_WANTED
-# (names of units) and UNIT_<name> with other characters than letters as _, PULL_METRICS, and NEEDS_CURL and NEEDS_GIT (or empty).
+# (names of units) and UNIT_<name> with other characters than letters as _, PULL_METRICS, CERTIFICATE and CERTIFICATE_KEY (paths, or
+# empty), and NEEDS_CURL, NEEDS_GIT, NEEDS_SSH and NEEDS_GPG (or empty).
 
 PULL=$ROOT/var/lib/nixferry-pull
 CHANGED=''
@@ -76,12 +77,24 @@ refuse_host() {
         error no_daemon "no Nix daemon runs on this host, so that a user without privileges could not fetch"
     if [ -n "$NEEDS_CURL" ]; then have curl || error no_curl "curl was not found in PATH ($PATH)"; fi
     if [ -n "$NEEDS_GIT" ]; then have git || error no_git "git was not found in PATH ($PATH)"; fi
+    if [ -n "$NEEDS_SSH" ]; then have ssh || error no_ssh "ssh was not found in PATH ($PATH)"; fi
+    if [ -n "$NEEDS_GPG" ]; then have gpg || error no_gpg "gpg was not found in PATH ($PATH)"; fi
+    refuse_certificate
     case $(resolved "$ROOT/etc/systemd/system/nixferry-pull.service") in
         "$ROOT"/nix/store/*) error generated "the configuration of this system has a pull agent of its own" ;;
     esac
     if [ -n "$PULL_METRICS" ] && [ ! -d "$PULL_METRICS" ]; then error no_directory "$PULL_METRICS is not a directory on this host"; fi
     walk "$PULL"
     if [ -n "$UNSAFE" ]; then error unsafe_place "$UNSAFE"; fi
+}
+
+# systemd, which gives them to the unit that fetches, would find out only then.
+refuse_certificate() {
+    [ -n "$CERTIFICATE" ] || return 0
+    for given in "$CERTIFICATE" "$CERTIFICATE_KEY"; do
+        [ -f "$ROOT$given" ] || error no_certificate "$given is not a file on this host"
+    done
+    if [ -n "$(find -L "$ROOT$CERTIFICATE_KEY" -prune -perm -0004 -print)" ]; then error open_key "every user can read $CERTIFICATE_KEY"; fi
 }
 
 install_agent() {

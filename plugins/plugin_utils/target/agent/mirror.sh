@@ -5,7 +5,8 @@
 #
 # A repository in place of pointers, first part: as the fetching user, copy the branches of this host from the server, and
 # print them as a bundle of git's. What a server says is not trusted here, and nothing of it is run.
-# Settings: PULL_REPOSITORY (its address; empty without one), PULL_BRANCH, PULL_TESTING_BRANCH (or empty).
+# Settings: PULL_REPOSITORY (its address; empty without one), PULL_BRANCH, PULL_TESTING_BRANCH (or empty), PULL_KNOWN_HOSTS (a
+# file for ssh; empty without ssh).
 
 GIT_SECONDS=1800 # for a fetch
 
@@ -14,7 +15,7 @@ prepare_git() {
     have git || give_up 69 "git was not found in PATH ($PATH)"
     ln -sf netrc "$FETCH_WORK/.netrc"
     GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=$FETCH_WORK/gitconfig GIT_TERMINAL_PROMPT=0 GIT_ASKPASS=/bin/false
-    GIT_ALLOW_PROTOCOL=https:http:file GIT_NO_REPLACE_OBJECTS=1
+    GIT_ALLOW_PROTOCOL=https:http:file:ssh GIT_NO_REPLACE_OBJECTS=1
     export GIT_CONFIG_NOSYSTEM GIT_CONFIG_GLOBAL GIT_TERMINAL_PROMPT GIT_ASKPASS GIT_ALLOW_PROTOCOL GIT_NO_REPLACE_OBJECTS
     # A repository on this host (file://) may belong to another user.
     cat >"$GIT_CONFIG_GLOBAL" <<'EOF'
@@ -28,11 +29,24 @@ prepare_git() {
 [core]
     hooksPath = /dev/null
 EOF
+    if [ -s "$(credential certificate)" ]; then
+        printf '[http]\n    sslCert = %s\n    sslKey = %s\n' "$(credential certificate)" "$(credential certificate_key)" >>"$GIT_CONFIG_GLOBAL"
+    fi
+    if [ -n "$PULL_KNOWN_HOSTS" ]; then prepare_ssh; fi
     GIT_COPY=$STATE_DIRECTORY/repository
     if [ "$(git_copy rev-parse --is-bare-repository 2>/dev/null)" != true ]; then
         rm -rf "$GIT_COPY"
         git init --quiet --bare --template= "$GIT_COPY" || give_up "$CODE_DISK" "$GIT_COPY cannot be made"
     fi
+}
+
+# Only the key and the host keys that the administrator has given count. The command has their paths, not their content.
+prepare_ssh() {
+    GIT_SSH_VARIANT=ssh GIT_SSH_COMMAND="ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o UpdateHostKeys=no \
+-o UserKnownHostsFile=$PULL_KNOWN_HOSTS -o GlobalKnownHostsFile=/dev/null -o IdentityFile=$(credential repository_key) \
+-o IdentitiesOnly=yes -o IdentityAgent=none -o ClearAllForwardings=yes -o ControlPath=none \
+-o ConnectTimeout=20 -o ServerAliveInterval=15 -o ServerAliveCountMax=4"
+    export GIT_SSH_VARIANT GIT_SSH_COMMAND
 }
 
 git_copy() { git --git-dir="$GIT_COPY" "$@"; }

@@ -27,7 +27,11 @@ verb_resume() { bounded 30 systemctl --no-block start nixferry-pull-activate.ser
 
 # The status has no secrets. It goes to the address that the administrator has chosen.
 verb_report() {
-    bounded 60 curl --silent --show-error --fail --max-time 50 --proto '=http,https' --data-binary "@$PULL/status" \
+    set --
+    case $PULL_CERTIFICATE:$PULL_REPORT in
+        /*:https://*) set -- --cert "$(credential certificate)" --key "$(credential certificate_key)" ;;
+    esac
+    bounded 60 curl --disable "$@" --silent --show-error --fail --max-time 50 --proto '=http,https' --data-binary "@$PULL/status" \
         --header 'Content-Type: text/plain' --output /dev/null "$PULL_REPORT"
 }
 

@@ -226,6 +226,7 @@ CODES = {
     78: "expired",
     79: "foreign",
     80: "replayed",
+    243: "not-fetched",
     1: "not-fetched",
 }
 

@@ -221,6 +221,42 @@ def test_an_activation_is_tried_twice_if_it_was_interrupted(host: Host, place: P
     assert ask(host, place, again, again, other, again) == ["again", "enough", "again", "again"]
 
 
+FINGERPRINT, OTHER = "A" * 40, "B" * 40
+GOOD = "[GNUPG:] GOODSIG AAAAAAAAAAAAAAAA Ann <ann@example.org>"
+VALID = f"[GNUPG:] VALIDSIG {OTHER} 2027-01-15 1800000000 0 4 0 22 8 00 {FINGERPRINT}"
+BEFORE = (
+    "[GNUPG:] NEWSIG ann@example.org\n[GNUPG:] KEY_CONSIDERED x 0\n[GNUPG:] SIG_ID x 2027-01-15 1800000000"
+)
+SIGNATURES = {
+    "the primary key": (f"{BEFORE}\n{GOOD}\n{VALID}\n[GNUPG:] TRUST_FULLY 0 always", FINGERPRINT, True),
+    "its subkey": (f"{GOOD}\n{VALID}", f"{'C' * 40} {OTHER}", True),
+    "another key": (f"{GOOD}\n{VALID}", "C" * 40, False),
+    "a part of a fingerprint": (f"{GOOD}\n{VALID}", FINGERPRINT[:16], False),
+    "no fingerprint": (f"{GOOD}\n{VALID}", "", False),
+    "no good one": (VALID, FINGERPRINT, False),
+    "no valid one": (GOOD, FINGERPRINT, False),
+    "two": (f"{GOOD}\n{VALID}\n{GOOD}\n{VALID}", FINGERPRINT, False),
+    "a bad one beside it": (f"{GOOD}\n{VALID}\n[GNUPG:] BADSIG A x", FINGERPRINT, False),
+    "an expired key": (f"{GOOD.replace('GOODSIG', 'EXPKEYSIG')}\n{VALID}", FINGERPRINT, False),
+    "a revoked key": (f"{GOOD.replace('GOODSIG', 'REVKEYSIG')}\n{VALID}", FINGERPRINT, False),
+    "a signature of a key": (f"{GOOD}\n{VALID.replace(' 00 ', ' 13 ')}", FINGERPRINT, False),
+    "too few words": (f"{GOOD}\n{VALID.rpartition(' ')[0]}", OTHER, False),
+    "words in a name": (f"{GOOD} [GNUPG:] VALIDSIG {FINGERPRINT}", FINGERPRINT, False),
+    "other words": (f"gpg: {GOOD}\n{VALID}", FINGERPRINT, False),
+    "patterns": (f"{GOOD}\n{VALID.replace(FINGERPRINT, '*')}", FINGERPRINT, False),
+    "nothing": ("", FINGERPRINT, False),
+}
+
+
+@in_every_shell
+def test_what_gpg_says_is_read_strictly(host: Host, place: Path) -> None:
+    found = {}
+    for name, (said, trusted, _good) in SIGNATURES.items():
+        line = f"if is_trusted_openpgp {shlex.quote(said)}; then echo yes; else echo no; fi"
+        found[name] = ask(host, place, line, PULL_COMMIT_OPENPGP_FINGERPRINTS=trusted) == ["yes"]
+    assert found == {name: good for name, (_said, _trusted, good) in SIGNATURES.items()}
+
+
 # Nix says what it needs, and then fails; the disk has room before, and little or much after that.
 NIX_STORE = """\
 #!/bin/sh

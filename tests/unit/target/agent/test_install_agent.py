@@ -173,12 +173,46 @@ def test_what_cannot_work_is_refused_before_anything_changes(host: Host, prepare
         {"jitter": -1},
         {"addresses": ("x",)},
         {"report_url": "x"},
+        {"url": "https://ann:secret@pointers.example.org"},
+        {"certificate": "/etc/x.pem"},
+        {"certificate_key": "/etc/x.key"},
+        {"certificate": "x.pem", "certificate_key": "/etc/x.key"},
+        {"certificate": "/etc/x.pem", "certificate_key": "/nix/store/x.key"},
+        {"certificate": "/etc/x.pem", "certificate_key": "/etc/x.key", "url": "http://pointers.example.org"},
     ],
     ids=str,
 )
 def test_settings_that_a_program_could_misread_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(NixferryError):
         settings(**wrong)
+
+
+CERTIFICATE = {"certificate": "/etc/client.pem", "certificate_key": "/etc/client.key"}
+
+
+@in_every_shell
+def test_a_certificate_is_given_to_the_units_that_fetch(host: Host, prepared: Path) -> None:
+    """Its key must not be one that every user can read, and the host needs a program that shows it to a server."""
+    with pytest.raises(NixferryError, match=r"client\.pem is not a file"):
+        install(host, settings(**CERTIFICATE))
+    certificate, key = (host.directory / path.lstrip("/") for path in CERTIFICATE.values())
+    for file, mode in ((certificate, 0o644), (key, 0o644)):
+        file.write_text("x\n")
+        file.chmod(mode)
+    with pytest.raises(NixferryError, match="every user can read"):
+        install(host, settings(**CERTIFICATE))
+    key.chmod(0o640)
+    assert not state(host).exists()
+    assert install(host, settings(**CERTIFICATE)).changed
+    found = {}
+    for unit in UNITS:
+        lines = (prepared / unit).read_text().splitlines()
+        found[unit] = [line for line in lines if line.startswith("LoadCredential=")]
+    loaded = [f"LoadCredential={name}:{path}" for name, path in CERTIFICATE.items()]
+    assert found["nixferry-pull.service"] == found["nixferry-pull-reach.service"] == loaded
+    # An empty one undoes those before it.
+    assert found["nixferry-pull-build.service"][-1] == "LoadCredential="
+    assert found["nixferry-pull-activate.service"] == []
 
 
 @in_every_shell
