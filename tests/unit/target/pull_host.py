@@ -22,6 +22,35 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.agent import
 PARTS = tuple(part for part in AGENT_PARTS if part != "agent/verbs.sh")
 
 
+TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system-web1"
+SYSTEMCTL = """\
+#!/bin/sh
+echo "$*" >>"$HOST/systemctl"
+case $* in
+    *nixferry-pull-reach.service) [ ! -e "$HOST/cut-off" ] ;;
+    *nixferry-pull-checks.service) [ ! -e "$HOST/ill" ] ;;
+    *ExecMainStatus*) echo "ExecMainStatus=$(cat "$HOST/code")" ;;
+esac
+"""
+NSENTER = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n'
+SETTINGS = {
+    "PULL_VERSION": "1",
+    "PULL_KIND": "nixos",
+    "PULL_PROFILE": "/nix/var/nix/profiles/system",
+    "PULL_GUARD_VERSION": "1",
+    "PULL_CHECKS": "",
+    "PULL_WINDOWS": "",
+    "PULL_REBOOT": "never",
+    "PULL_REBOOT_WINDOWS": "",
+    "PULL_TIMEOUT_ACTIVATION": "60",
+    "PULL_TIMEOUT_CONFIRM": "60",
+    "PULL_TIMEOUT_ROLL_BACK": "60",
+    "PULL_TIMEOUT_REBOOT": "60",
+    "PULL_METRICS": "",
+    "PULL_REPORT": "",
+}
+
+
 def make_keys(directory: Path) -> dict[str, SshKey]:
     for name in ("publisher", "other"):
         subprocess.run(

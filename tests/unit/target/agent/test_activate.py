@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from guard_host import SHELLS, Host
-from pull_host import run_agent
+from pull_host import NSENTER, SETTINGS, SYSTEMCTL, TOPLEVEL, run_agent
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers import (
     Pointer,
@@ -21,7 +21,6 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.pointers imp
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._keys.ssh_signature import SshKey
 
 in_every_shell = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
-TOPLEVEL = f"/nix/store/{'a' * 32}-nixos-system-web1"
 # Gives one answer after the other to each verb; the last one stays.
 GUARD = """\
 #!/bin/sh
@@ -35,32 +34,6 @@ echo; echo nixferry=1
 cat "$HOST/$verb-$number"
 echo "end=$verb"
 """
-SYSTEMCTL = """\
-#!/bin/sh
-echo "$*" >>"$HOST/systemctl"
-case $* in
-    *nixferry-pull-reach.service) [ ! -e "$HOST/cut-off" ] ;;
-    *nixferry-pull-checks.service) [ ! -e "$HOST/ill" ] ;;
-    *ExecMainStatus*) echo "ExecMainStatus=$(cat "$HOST/code")" ;;
-esac
-"""
-NSENTER = '#!/bin/sh\nwhile [ "$1" != -- ]; do shift; done; shift; exec "$@"\n'
-SETTINGS = {
-    "PULL_VERSION": "1",
-    "PULL_KIND": "nixos",
-    "PULL_PROFILE": "/nix/var/nix/profiles/system",
-    "PULL_GUARD_VERSION": "1",
-    "PULL_CHECKS": "",
-    "PULL_WINDOWS": "",
-    "PULL_REBOOT": "never",
-    "PULL_REBOOT_WINDOWS": "",
-    "PULL_TIMEOUT_ACTIVATION": "60",
-    "PULL_TIMEOUT_CONFIRM": "60",
-    "PULL_TIMEOUT_ROLL_BACK": "60",
-    "PULL_TIMEOUT_REBOOT": "60",
-    "PULL_METRICS": "",
-    "PULL_REPORT": "",
-}
 GO = {"probe": ["toplevel_valid=1"], "start": ["phase=prepared"]}
 
 
@@ -202,6 +175,23 @@ def test_what_was_interrupted_is_told_and_tried_once_more(agent: Agent) -> None:
     # After damage to the disk the file may contain anything.
     (agent.place / "under_way").write_text("../../x $(id) y\n")
     assert agent.run({"probe": ["unchanged=1"]}) == "unchanged"
+
+
+@in_every_shell
+def test_a_reboot_waits_for_its_window(agent: Agent) -> None:
+    """The guard is asked for a reboot only where the policy has one now, and the status says that one is due."""
+    choices = {
+        ("never", "00:00-24:00"): "never",
+        ("if-required", ""): "if-required",
+        ("window", "00:00-24:00"): "if-required",
+        ("window", "nonsense"): "never",
+    }
+    for (policy, windows), wanted in choices.items():
+        answers = {**GO, "status": ["phase=committed\nreboot_required=1"]}
+        assert agent.run(answers, PULL_REBOOT=policy, PULL_REBOOT_WINDOWS=windows) == "committed"
+        request = (agent.host.directory / "requests").read_text().splitlines()
+        assert {line for line in request if line.startswith("reboot=")} == {f"reboot={wanted}"}
+        assert agent.status("needs_reboot") == "1"
 
 
 @in_every_shell
