@@ -75,6 +75,7 @@ def run_agent(host: Host, place: Path, *lines: str, **settings: str) -> Complete
         "PULL_MIN_SERIAL": "0",
         "PULL_REPOSITORY": "",
         "PULL_CERTIFICATE": "",
+        "PULL_KNOWN_HOSTS": "",
         "PULL_SIGNERS": str(place / "signers"),
         **settings,
     }

@@ -13,6 +13,7 @@ CODE_FORMAT=65 CODE_ABSENT=66 CODE_UNREACHABLE=69 CODE_DISK=73 CODE_CLOSURE=74 C
 CODE_FOREIGN=79 CODE_REPLAYED=80
 # shellcheck disable=SC2034 # agent/build.sh reads them
 CODE_INCOMPLETE=81 CODE_BUILD=82 CODE_SUBMODULES=83
+CODE_CREDENTIAL=243 # as systemd itself says it
 FETCH_SECONDS=120   # for a small file, with Nix's own attempts
 REALISE_SECONDS=10800
 FILE_BYTES=1000000  # of a pointer, or of an address that must be reached
@@ -37,6 +38,16 @@ read_login() { if [ ! -t 0 ]; then head -c 65536 >"$FETCH_WORK/netrc"; fi; }
 
 # credential NAME: print the path of what systemd has loaded for this unit alone (LoadCredential=)
 credential() { printf '%s/%s\n' "${CREDENTIALS_DIRECTORY:-/nonexistent}" "$1"; }
+
+# Where mounts do not reach other name spaces, as in some containers, systemd loads them and does not show them.
+check_credentials() {
+    if [ -n "$PULL_CERTIFICATE" ]; then check_credential certificate && check_credential certificate_key; fi
+    if [ -n "$PULL_KNOWN_HOSTS" ]; then check_credential repository_key; fi
+}
+
+check_credential() { # NAME
+    [ -r "$(credential "$1")" ] || give_up "$CODE_CREDENTIAL" "$(credential "$1"), which systemd should have made, cannot be read"
+}
 
 # get_file URL: print the path of its content. Fail with the code.
 get_file() {
@@ -89,6 +100,7 @@ get_pointer() {
 verb_fetch() {
     make_fetch_work
     read_login
+    check_credentials
     if [ -n "$PULL_REPOSITORY" ]; then
         mirror
         return
@@ -154,6 +166,7 @@ check_reserve() { need_room "$PULL_MIN_FREE"; }
 verb_reach() {
     make_fetch_work
     read_login
+    check_credentials
     in_seconds "$PULL_TIMEOUT_REACH"
     reach_until=$MOMENT
     while ! reaches_all; do
