@@ -49,7 +49,8 @@ def strike_at(puller: Pulling, place: str, strike: Callable[[], object]) -> list
 
 def settled(puller: Pulling) -> None:
     """Wait until no activation is under way, and the run that has found its end has ended as well."""
-    under_way = f"cat {STATE}/under_way 2>/dev/null; systemctl is-active {ACTIVATE} | grep -v -e inactive -e failed || true"
+    runs = f"systemctl is-active {ACTIVATE} | grep -v -e inactive -e failed"
+    under_way = f"cat {STATE}/under_way 2>/dev/null; {runs} || true"
     wait_until(lambda: not puller.host.ask(under_way), deadline=180, what="the end of the activation")
 
 
