@@ -40,7 +40,6 @@ class Configured:
             # The test starts the agent itself.
             "calendar": "*-01-01",
             "timeoutReach": 8,
-            "timeoutConfirm": 60,
         }
 
     def build(self, version: str, **settings: Any) -> str:
