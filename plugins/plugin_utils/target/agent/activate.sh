@@ -169,7 +169,8 @@ judge_host() {
     judged_problem=
     if ! bounded "$PULL_TIMEOUT_CONFIRM" systemctl start nixferry-pull-reach.service >&2; then
         judged_problem="the new system does not reach what this host fetches from; journalctl --unit nixferry-pull-reach says more"
-    elif [ -n "$PULL_CHECKS" ] && ! bounded "$PULL_TIMEOUT_CONFIRM" systemctl start nixferry-pull-checks.service >&2; then
+    # The checks are those of the new system, which may have some where this one has none.
+    elif ! bounded "$PULL_TIMEOUT_CONFIRM" systemctl start nixferry-pull-checks.service >&2; then
         judged_problem="a health check failed: $(first_line "$PULL_RUN/failed_check")"
     fi
     if [ -z "$judged_problem" ]; then
