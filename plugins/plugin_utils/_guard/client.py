@@ -10,7 +10,6 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import (
@@ -74,16 +73,12 @@ class Guard:
         """Ask what the host runs, and what a deploy of a system would change. Changes nothing on the host."""
         return read_probe(self._ask("probe", request_fields(request)))
 
-    def start(self, request: StartRequest, *, seconds: int = 0, within: int | None = None) -> GuardStatus:
-        """Begin an activation; the host waits up to ``seconds`` for its end.
+    def start(self, request: StartRequest) -> GuardStatus:
+        """Begin an activation.
 
-        With the action ``dry-activate`` it runs to the end at once and leaves no trace on the host. Without an answer
-        ``within`` that many seconds the host counts as unreachable.
+        With the action ``dry-activate`` it runs to the end at once and leaves no trace on the host.
         """
-        fields = request_fields(request)
-        if seconds:
-            fields = chain(fields, [("seconds", str(seconds))])
-        return read_status(self._ask("start", fields, within=within))
+        return read_status(self._ask("start", request_fields(request)))
 
     def status(
         self,

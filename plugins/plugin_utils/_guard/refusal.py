@@ -47,14 +47,7 @@ def raise_refusal(answer: Answer) -> None:
     holder = lock_holder(answer)
     if holder is not None:
         message = f"{message}: {holder}"
-    raise GuardRefusal(
-        code,
-        message,
-        step=step,
-        remedy=remedy,
-        output=answer.text("log").splitlines(),
-        holder=holder.activation_id if holder is not None else "",
-    )
+    raise GuardRefusal(code, message, step=step, remedy=remedy, output=answer.text("log").splitlines())
 
 
 def lock_holder(answer: Answer) -> LockHolder | None:

@@ -69,24 +69,13 @@ def decode_value(key: str, text: str) -> str:
 
 
 class GuardRefusal(NixferryError):
-    """The guard has understood the request and refuses it; ``code`` is a key of ``ERRORS``.
-
-    ``holder`` is the id of the activation that holds the lock of the host, if that is why.
-    """
+    """The guard has understood the request and refuses it; ``code`` is a key of ``ERRORS``."""
 
     def __init__(
-        self,
-        code: str,
-        message: str,
-        *,
-        step: Step,
-        remedy: str = "",
-        output: Sequence[str] = (),
-        holder: str = "",
+        self, code: str, message: str, *, step: Step, remedy: str = "", output: Sequence[str] = ()
     ) -> None:
         super().__init__(message, step=step, remedy=remedy, output=output)
         self.code = code
-        self.holder = holder
 
 
 @dataclass(frozen=True)

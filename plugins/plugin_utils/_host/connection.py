@@ -57,8 +57,7 @@ class HostUnreachable(NixferryError):
     """The host could not be reached, or the connection broke while a script ran.
 
     ``transient`` tells whether another attempt may succeed: not where the host has refused the login, since each
-    attempt counts for what locks accounts or bans addresses. ``overdue`` tells that the time for its answer was up,
-    which a slow host explains as well as a connection that was cut.
+    attempt counts for what locks accounts or bans addresses.
     """
 
     def __init__(
@@ -69,11 +68,9 @@ class HostUnreachable(NixferryError):
         remedy: str = "",
         output: Sequence[str] = (),
         transient: bool = True,
-        overdue: bool = False,
     ) -> None:
         super().__init__(cause, step=step, remedy=remedy, output=output)
         self.transient = transient
-        self.overdue = overdue
 
 
 def _no_end(ended: WaitEnded, step: Step, seconds: float | None) -> NixferryError:
@@ -88,7 +85,6 @@ def _no_end(ended: WaitEnded, step: Step, seconds: float | None) -> NixferryErro
         f"the host has not ended its answer after {round(seconds or 0)} s",
         step=step,
         remedy="Look whether the host is overloaded, or a disk of it hangs, and run again.",
-        overdue=True,
     )
 
 

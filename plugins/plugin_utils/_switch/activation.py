@@ -18,12 +18,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_recor
     OtherRevision,
 )
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import LONG_SECONDS, Guard
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import Guard
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.status import GuardStatus
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Reboot
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.words import Phase, Reboot
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck, total_budget
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost, GuardRefusal
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
 
 from .follow import (
@@ -38,11 +38,11 @@ from .reboot import time_for_reboots
 
 # The revision on the host may have changed at each attempt, when others deploy at the same time.
 START_ATTEMPTS = 3
-# How long `start` waits for the end of the activation: at most so many seconds, and this share of the time to confirm.
-# Three times as long may pass until the connection counts as cut, so that half of that time is left for fresh logins.
+# The phases in which a wait over the open connection makes sense, its length, and the share of the time to confirm that
+# it may take. Twice as long may pass until the connection counts as cut.
+BRIEFLY = (Phase.PREPARED, Phase.ACTIVATING)
 BRIEF_SECONDS = 10
 BRIEF_SHARE = 6
-BRIEF_PATIENCE = 3
 # The guard watches services for so many times `settle` (target/guard/settle.sh).
 SETTLE_PATIENCE = 5
 
@@ -78,9 +78,10 @@ class Switch:
         ``HostUnreachable`` when the host cannot be reached to begin with.
         """
         try:
-            status = self._start(seconds=self._brief_seconds())
+            status = self._start()
         except (HostUnreachable, AnswerLost) as error:
             status = self._started_all_the_same(error)
+        status = self._wait_briefly(status)
         # A task that holds runs the checks once more before it confirms.
         judge = Judge(self._follower, self.checks, self.hold and self.hold + total_budget(self.checks))
         wait = self.longest_wait()
@@ -93,15 +94,29 @@ class Switch:
         )
         return self._log_in_once_more(followed)
 
-    def _brief_seconds(self) -> int:
-        """Return how long `start` waits: if the activation is quick, the only login after it is the one that proves it.
+    def _wait_briefly(self, status: GuardStatus) -> GuardStatus:
+        """Wait over the open connection: if the activation is quick, the only login after it is the one that proves it.
 
-        An activation may cut the open connection without a sign. Therefore the wait leaves most of the time in which a
+        An activation may cut that connection without a sign. Therefore the wait leaves most of the time in which a
         confirmation may come to fresh logins.
         """
-        if self.request.reboot != Reboot.NEVER or not self.guard.shell.keeps_bounds:
-            return 0
-        return min(BRIEF_SECONDS, self.request.timeout_confirm // BRIEF_SHARE)
+        seconds = min(BRIEF_SECONDS, self.request.timeout_confirm // BRIEF_SHARE)
+        if (
+            status.phase not in BRIEFLY
+            or self.request.reboot != Reboot.NEVER
+            or seconds == 0
+            or not self.guard.shell.keeps_bounds
+        ):
+            return status
+        try:
+            return self._follower.heard(
+                self.guard.status(
+                    self.request.activation_id, wait_while=BRIEFLY, seconds=seconds, within=2 * seconds
+                )
+            )
+        except NixferryError:
+            # Fresh logins find out what that means.
+            return status
 
     def longest_wait(self) -> int:
         """Seconds until the host has reached a final phase by its own deadlines, with a margin."""
@@ -119,19 +134,15 @@ class Switch:
         """
         return longest_wait - self.request.timeout_activation - 2 * self.request.timeout_roll_back
 
-    def _start(self, *, seconds: int = 0) -> GuardStatus:
-        """Start, and let the host wait ``seconds`` for the end of the activation.
-
-        Repeat it with the deployed revision when the guard does not know that it may be replaced.
-        """
-        within = BRIEF_PATIENCE * seconds or None
+    def _start(self) -> GuardStatus:
+        """Start. Repeat it with the deployed revision when the guard does not know that it may be replaced."""
         for _attempt in range(START_ATTEMPTS):
             try:
-                return self._follower.heard(self.guard.start(self.request, seconds=seconds, within=within))
+                return self._follower.heard(self.guard.start(self.request))
             except OtherRevision as error:
                 self.allow(error.record)
                 self.request = replace(self.request, known_revision=error.record.revision)
-        return self._follower.heard(self.guard.start(self.request, seconds=seconds, within=within))
+        return self._follower.heard(self.guard.start(self.request))
 
     def _started_all_the_same(self, error: NixferryError) -> GuardStatus:
         """Return the state of an activation whose start was sent before the connection broke.
@@ -147,29 +158,8 @@ class Switch:
                 if self.clock() >= deadline:
                     raise error from None
                 self.sleep(RECONNECT_SECONDS)
-            except GuardRefusal as refusal:
-                if refusal.code != "no_activation" or not (
-                    isinstance(error, HostUnreachable) and error.overdue
-                ):
-                    raise error from None
-                return self._start_anew()
             except NixferryError:
                 raise error from None
-
-    def _start_anew(self) -> GuardStatus:
-        """Start on a host that was too slow to begin while `start` had little time, without a wait for the end.
-
-        The first start begins nothing any more once it finds that its connection is gone, and begins this activation
-        otherwise. Until then it holds the lock.
-        """
-        deadline = self.clock() + LONG_SECONDS
-        while True:
-            try:
-                return self._start()
-            except GuardRefusal as refusal:
-                if refusal.holder != self.request.activation_id or self.clock() >= deadline:
-                    raise
-                self.sleep(RECONNECT_SECONDS)
 
     def _log_in_once_more(self, followed: Followed) -> Followed:
         """Log in, so that ``reboot_if_unreachable`` does not reboot the host; if it reboots anyway, wait for it."""

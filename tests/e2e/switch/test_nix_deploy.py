@@ -46,8 +46,8 @@ def test_logins_and_round_trips_of_a_deploy(web2: LabHost, project: Project) -> 
     deploy("2")
     # Built by this run, so that the host lacks it.
     version = secrets.token_hex(8)
-    # What is missing, the copy, the start with the activation; over a login of its own the confirmation.
-    assert deploy(version) == Sessions(logins=2, commands=4)
+    # What is missing, the copy, the start, the wait for the activation; over a login of its own the confirmation.
+    assert deploy(version) == Sessions(logins=2, commands=5)
     assert deploy(version) == Sessions(logins=1, commands=1)
 
 

@@ -71,9 +71,6 @@ verb_start() {
     fi
     record_activation
     detach
-    # If it is quick, the controller's next login is the one that proves that the host can still be reached.
-    find_arg seconds
-    wait_while "$ARG" prepared activating
     say_status
     answer_ends
 }

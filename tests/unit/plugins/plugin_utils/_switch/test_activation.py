@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import pytest
 from scripted_host import LOST, NEW, OLD, Clock, Host, Lines, answer, command_check, guard_of
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.deploy_record import DeployRecord
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.kinds import kind_named
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import LONG_SECONDS
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import StartRequest
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._health.checks import HealthCheck
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import HostUnreachable
@@ -74,92 +72,50 @@ def test_a_revision_that_must_not_be_replaced_ends_the_deploy() -> None:
         Switch(guard_of(host), order, [], Lines(), allow=refuse).run()
 
 
-def asked_to_wait(script: str) -> int:
-    """The seconds for which a request lets the host wait."""
-    found = re.search(r"'seconds=(\d+)'", script)
-    return int(found[1]) if found else 0
-
-
 def test_the_confirmation_comes_over_a_fresh_login() -> None:
-    host = Host(answer("start", "awaiting-confirmation"), answer("confirm", "committed"))
-    result = switch(host)
-    assert (result["outcome"], result["changed"], result["failed"]) == ("committed", True, False)
-    # Only the confirmation needs a login that is younger than the activation.
-    assert host.log == [("start", False), ("confirm", True)]
-    assert asked_to_wait(host.sent[0]) == 10
-
-
-def test_a_slow_activation_is_waited_for_over_a_fresh_login() -> None:
     host = Host(
         answer("start", "activating"),
         answer("status", "awaiting-confirmation"),
         answer("confirm", "committed"),
     )
+    result = switch(host)
+    assert (result["outcome"], result["changed"], result["failed"]) == ("committed", True, False)
+    # Only the confirmation needs a login that is younger than the activation.
+    assert host.log[1:] == [("status", False), ("confirm", True)]
+    assert host.logins == [0, 0, 1]
+
+
+def test_a_slow_activation_is_waited_for_over_a_fresh_login() -> None:
+    host = Host(
+        answer("start", "activating"),
+        answer("status", "activating"),
+        answer("status", "awaiting-confirmation"),
+        answer("confirm", "committed"),
+    )
     assert switch(host)["outcome"] == "committed"
     # That wait may have begun before the new system was active: another login than that confirms.
-    assert host.log[1:] == [("status", True), ("confirm", True)]
-    assert host.logins == [0, 1, 2]
+    assert host.log[1:] == [("status", False), ("status", True), ("confirm", True)]
+    assert host.logins == [0, 0, 1, 2]
 
 
-OVERDUE = "overdue"
-NOT_KNOWN = "nixferry=1\nerror=no_activation\nend=status"
-HELD = "nixferry=1\nerror=lock_held\nmessage=busy\nlock_id={}\nend=start"
-
-
-def slow(*play: tuple[str, str]) -> tuple[Host, list[int | None]]:
-    """A host, and the limits of its answers; where the play says `OVERDUE` it misses one."""
-    host = Host(*play)
-    limits: list[int | None] = []
+def test_a_connection_that_the_activation_cuts_costs_a_small_part_of_the_time_to_confirm() -> None:
+    host = Host(
+        answer("start", "activating"),
+        ("status", LOST),
+        answer("status", "awaiting-confirmation"),
+        answer("confirm", "committed"),
+    )
+    limits: list[int] = []
     run = host.run
 
-    def noted(script: str, *, seconds: int | None, **others: Any) -> RemoteResult:
+    def noted(script: str, *, seconds: int, **others: Any) -> RemoteResult:
         limits.append(seconds)
-        result = run(script, **others)
-        if result.stdout == OVERDUE:
-            raise HostUnreachable("no answer after a while", step=Step.START, overdue=True)
-        return result
+        return run(script, **others)
 
     host.run = noted  # type: ignore[method-assign,assignment]
-    return host, limits
-
-
-def test_a_connection_that_the_activation_cuts_costs_a_part_of_the_time_to_confirm() -> None:
-    host, limits = slow(
-        ("start", OVERDUE),
-        answer("status", "awaiting-confirmation"),
-        answer("confirm", "committed"),
-    )
     assert switch(host, timeout_confirm=30)["outcome"] == "committed"
-    assert limits[0] == 15
-    assert host.log == [("start", False), ("status", True), ("confirm", True)]
-
-
-def test_a_host_that_is_slow_to_begin_gets_the_time_that_it_needs() -> None:
-    host, limits = slow(
-        ("start", OVERDUE),
-        ("status", NOT_KNOWN),
-        ("start", HELD.format("1")),
-        answer("start", "prepared"),
-        answer("status", "awaiting-confirmation"),
-        answer("confirm", "committed"),
-    )
-    assert switch(host)["outcome"] == "committed"
-    assert [asked_to_wait(script) for script in host.sent if "verb=start" in script] == [10, 0, 0]
-    assert limits[0] == 30
-    assert limits[3] == LONG_SECONDS
-
-
-def test_a_host_that_was_slow_to_begin_is_left_to_another_deployer() -> None:
-    host, _limits = slow(("start", OVERDUE), ("status", NOT_KNOWN), ("start", HELD.format("7")))
-    with pytest.raises(NixferryError, match="busy"):
-        switch(host)
-
-
-def test_a_host_that_never_begins_is_given_up() -> None:
-    host, _limits = slow(("start", OVERDUE), ("status", NOT_KNOWN), *[("start", HELD.format("1"))] * 5000)
-    with pytest.raises(NixferryError, match="busy"):
-        switch(host)
-    assert len(host.play) > 1000
+    assert limits[1] == 10
+    assert host.log[1:] == [("status", False), ("status", True), ("confirm", True)]
 
 
 @pytest.mark.parametrize("reason", ["little time", "reboot", "a library in C"])
@@ -172,13 +128,13 @@ def test_where_a_cut_connection_would_cost_too_much_only_fresh_logins_wait(reaso
     host.keeps_bounds = reason != "a library in C"
     request = {"little time": {"timeout_confirm": 5}, "reboot": {"reboot": "if-required"}}.get(reason, {})
     assert switch(host, **request)["outcome"] == "committed"
-    assert asked_to_wait(host.sent[0]) == 0
     assert host.logins == [0, 1, 2]
 
 
 def test_an_interrupted_activation_is_recovered_and_not_confirmed() -> None:
     host = Host(
-        answer("start", "awaiting-confirmation", interrupted="1"),
+        answer("start", "activating"),
+        answer("status", "awaiting-confirmation", interrupted="1"),
         answer("status", "awaiting-confirmation", interrupted="1"),
         answer("recover", "rolled-back", reason="guard_killed", message="the guard was killed"),
     )

@@ -117,6 +117,7 @@ def _away_from(host: Host, answers: int) -> Any:
 def test_host_that_reboots_when_out_of_reach_is_shown_that_it_is_not() -> None:
     host = Host(
         answer("start", "activating"),
+        answer("status", "activating"),
         answer("status", "rolled-back", reason="not_confirmed"),
         answer("status", "rolled-back", reason="not_confirmed"),
     )

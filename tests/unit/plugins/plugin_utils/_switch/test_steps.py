@@ -53,7 +53,8 @@ def ended(host: Host, followed: Followed) -> tuple[str, bool, bool]:
 
 def test_a_healthy_host_is_held_and_not_confirmed() -> None:
     host = Host(
-        answer("start", "awaiting-confirmation"),
+        answer("start", "activating"),
+        AWAITING,
         HEALTHY,
         answer("hold", "awaiting-confirmation", seconds_left="300"),
     )
@@ -62,7 +63,7 @@ def test_a_healthy_host_is_held_and_not_confirmed() -> None:
     assert (result["activation"], result["seconds_left"]) == ("1", 300)
     assert result["deadline"].endswith("+00:00")
     # Over a login that is younger than the activation.
-    assert host.logins == [0, 1, 1]
+    assert host.logins == [0, 0, 1, 1]
 
 
 def test_a_host_that_is_ill_is_not_held() -> None:
