@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# Report the status of an activation, and wait for another one.
+# Report the status of an activation.
 
 # say_pair TOPLEVEL SYSTEM PROFILE OLD_TOPLEVEL OLD_SYSTEM
 say_pair() {
@@ -86,18 +86,4 @@ say_reboot() {
         say reboot_required 1
         say_lines reboot_reason "$status_reasons"
     fi
-}
-
-# wait_while SECONDS PHASE...: until the phase is another one, or no process works on it any more
-wait_while() {
-    in_seconds "${1:-0}"
-    wait_until=$MOMENT
-    begin_waiting
-    shift
-    while ! passed "$wait_until"; do
-        find_phase
-        case " $* " in *" $PHASE "*) ;; *) return 0 ;; esac
-        if ! is_attended; then return 0; fi
-        nap
-    done
 }

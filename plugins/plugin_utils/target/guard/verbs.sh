@@ -15,6 +15,20 @@ use_named_activation() {
     save_unsaved 2>/dev/null
 }
 
+# wait_while SECONDS PHASE...: until the phase is another one, or no process works on it any more
+wait_while() {
+    in_seconds "${1:-0}"
+    wait_until=$MOMENT
+    begin_waiting
+    shift
+    while ! passed "$wait_until"; do
+        find_phase
+        case " $* " in *" $PHASE "*) ;; *) return 0 ;; esac
+        if ! is_attended; then return 0; fi
+        nap
+    done
+}
+
 # --- verbs -------------------------------------------------------------------------------------------------------
 
 verb_status() {
