@@ -99,7 +99,7 @@ ERRORS = {
     ),
     "pulled": (
         Step.START,
-        "Publish it (nixferry.deploy.nix_publish). To push anyway, hold the agent first "
+        "Publish it (playbook nixferry.deploy.deploy_or_publish). To push anyway, hold the agent first "
         "(nixferry.deploy.nix_pull_agent with state: held), or set `despite_pull`. Nothing was changed.",
     ),
     "lock_held": (Step.START, "Wait until the other deploy has ended, then run this one again."),
