@@ -22,7 +22,7 @@ def test_each_host_gets_its_system_in_its_own_way(puller: Pulling, web1: LabHost
     served = puller.server.directory
     variables: dict[str, Any] = {
         "nixferry_hosts": f"{web1.name}:{pulled.name}",
-        "nixos_file": str(project.directory),
+        "nixos_file": str(project.systems / "default.nix"),
         "nixos_attr": "{host}",
         "publish_cache": f"file://{served}/cache",
         "publish_cache_key": f"{puller.keys}/cache",
