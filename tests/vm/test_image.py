@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An image of the role ``image`` boots: real firmware, real systemd-boot, a real kernel, and a mini NixOS in it."""
+"""An image of the role ``image`` boots: real firmware, real systemd-boot, a real kernel, and a mini NixOS in it.
+
+With the pull agent in it, the machine becomes a host of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,14 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from image_files import PARAMETERS, boot_files, image_play
+from image_lab import GENERIC, image_lab
 from machine import Story, emulated, go_through, image
 from processes import run
 from project import Project
+
+TURNS = 4
+AGENT = "/var/lib/nixferry-pull/agent"
 
 # What the guest does instead of starting systemd, which this fixture does not have: it tells what it is.
 TELL = r"""
@@ -31,21 +39,6 @@ tell end reached
 sync
 busybox poweroff -f
 """
-PARAMETERS = "root=/dev/vda2 console=ttyS0 quiet panic=-1 mitigations=off nokaslr no_timer_check"
-
-
-def boot_files(directory: Path, tag: str) -> dict[str, str]:
-    """Take a kernel, an initrd and systemd-boot from the lab's image; return them as ``bootFiles``."""
-    loaders = "systemd/lib/systemd/boot/efi"
-    (directory / loaders).mkdir(parents=True)
-    script = (
-        "cp /parts/kernel /parts/initrd /out/; cp /usr/share/OVMF/OVMF_VARS_4M.fd /out/variables.fd; "
-        f"for file in /usr/lib/systemd/boot/efi/systemd-bootx64.efi*; do "
-        f"cp $file /out/{loaders}/systemd-bootx64.efi; break; done; "
-        f"chown -R {os.getuid()}:{os.getgid()} /out"
-    )
-    run(["docker", "run", "--rm", "--network=none", f"--volume={directory}:/out", tag, "sh", "-c", script])
-    return {name: f"boot/{name}" for name in ("kernel", "initrd", "systemd")}
 
 
 def boot(directory: Path, tag: str, disk: Path, variables: Path) -> Story:
@@ -57,7 +50,7 @@ def boot(directory: Path, tag: str, disk: Path, variables: Path) -> Story:
         return go_through(guest)
 
 
-@pytest.mark.takes_turns(2, among="images")
+@pytest.mark.takes_turns(TURNS, among="images")
 def test_an_image_boots_the_system_that_it_was_made_of(tmp_path: Path) -> None:
     tag = image()
     project = Project(directory=tmp_path / "project", lab=cast(Any, None))
@@ -67,20 +60,7 @@ def test_an_image_boots_the_system_that_it_was_made_of(tmp_path: Path) -> None:
     project.describe_hosts({"web1": host})
     project.write("inventory.yml", json.dumps({"all": {"hosts": {"web1": {"ansible_host": "192.0.2.1"}}}}))
     project.write("ansible.cfg", "[defaults]\ninventory = inventory.yml\n")
-    variables = {
-        "nixos_file": "systems/default.nix",
-        "nixos_attr": "{host}",
-        "image_esp_size": 64,
-        "image_free_space": 16,
-        "image_boot_loader": "systemd-boot",
-    }
-    play = [
-        {
-            "hosts": "all",
-            "gather_facts": False,
-            "roles": [{"role": "nixferry.deploy.image", "vars": variables}],
-        }
-    ]
+    play = image_play(image_free_space=16)
     first = project.run_playbook(play).assert_ok()
     made = first.result("nix_image", "web1")
     assert made["changed"]
@@ -97,3 +77,26 @@ def test_an_image_boots_the_system_that_it_was_made_of(tmp_path: Path) -> None:
         "entry": "root=/dev/vda2",
         "end": "reached",
     }, story.serial
+
+
+@pytest.mark.takes_turns(TURNS, among="images")
+def test_a_machine_of_an_image_for_many_hosts_becomes_one_of_them(tmp_path: Path) -> None:
+    """It pulls what was published for its name, then the next system, which a power cut does not take back."""
+    with image_lab(tmp_path, "web7") as lab:
+        lab.describe(GENERIC, "1", "@hostname")
+        made = lab.project.run_playbook(image_play()).assert_ok().result("nix_image", GENERIC)
+        second = lab.publish("2")
+        with lab.machine(Path(made["image"])) as host:
+            lab.wait_for_commit(host, second)
+            assert host.ask("uname -n") == "web7"
+            assert host.current_system() == host.profile() == host.boot_default() == second
+            assert host.booted_system() == made["toplevel"]
+            # Its agent asks for its own name now.
+            assert "PULL_HOST=web7\n" in host.ask(f"cat {AGENT}")
+
+            third = lab.publish("3")
+            lab.wait_for_commit(host, third)
+            host.power_cut()
+            host.power_on()
+            assert host.booted_system() == host.current_system() == host.profile() == third
+            assert host.boot_default() == third
