@@ -4,7 +4,7 @@
 
 """The guard's functions for boot loaders on real firmware with real boot loaders: what they say is what boots.
 
-Of the layouts and scenarios, a commit runs one in four.
+Of the layouts and scenarios, a commit runs one in TURNS. A boot takes some 20 seconds of a processor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SYSTEMD_BOOT = ("/boot", "/efi+/boot", "/efi", "/boot/efi")
 GRUB = ("grub-efi", "grub-bios")
 # Entries that are called after their contents, as since 2025
 HASHED = ("/boot", "names hash")
-TURNS = 4
+TURNS = 6
 
 Tell = Callable[..., Story]
 
@@ -48,21 +48,21 @@ def tell(tmp_path: Path) -> Tell:
     [*((layout, ()) for layout in (*SYSTEMD_BOOT, *GRUB)), pytest.param(HASHED[0], HASHED[1:], id="hashed")],
 )
 def test_a_system_is_booted_once(tell: Tell, layout: str, settings: tuple[str, ...]) -> None:
-    """Whatever happens to it: a power cut before it is booted, a crash, a panic. Six boots, 110 s of a processor."""
+    """Whatever happens to it: a power cut before it is booted, then a panic. Three boots."""
     story = tell(layout, "one-shot", *settings)
-    # sys3 has no init, so that it cannot tell that it was booted: its panic lies between the third and the fourth.
-    assert story.systems() == ["sys1", "sys2", "sys1", "sys1", "sys1"], story.serial
+    assert story.systems() == ["sys1", "sys2", "sys1"], story.serial
     for boot, told in story.told.items():
         assert told["loader"] == ("grub" if layout in GRUB else "systemd_boot")
         assert told["default"] == "/lab/sys1"
-        assert told["once_problem"] == ""
+        assert told.get("once_problem", "") == ""
         # The boot loader has forgotten the mark before the system starts.
         assert told["marked"] == "", boot
+    assert "once_problem" in story.told[1]
     marked = (
         "1>1" if layout in GRUB else r"nixos-[0-9a-f]{64}\.conf" if settings else r"nixos-generation-2\.conf"
     )
     assert re.fullmatch(marked, story.told[1]["marked_now"])
-    assert story.told[4]["marked_now"] == ""
+    assert story.told[1]["forgotten_now"] == ""
     panics = story.serial.count("Kernel panic")
     assert panics == 1, story.serial
 
@@ -72,7 +72,7 @@ def test_a_system_is_booted_once(tell: Tell, layout: str, settings: tuple[str, .
 def test_what_boots_by_default_is_known(tell: Tell, layout: str) -> None:
     """What the guard says is the default is what systemd-boot boots next, whatever chooses it.
 
-    Six boots, 110 s of a processor.
+    Six boots.
     """
     story = tell(layout, "systemd-boot")
     told = story.told

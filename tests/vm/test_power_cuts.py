@@ -17,7 +17,7 @@ import pytest
 from machine import image, machine
 from processes import run, wait_until
 
-TURNS = 3
+TURNS = 5
 WRITE_DEADLINE = 300  # seconds until a guest must have come to where the power goes
 STEPS = ("kernel", "entry-tmp", "entry", "loader-tmp", "loader", "all")
 DAMAGE = "cluster chain length is 0 bytes"
