@@ -35,7 +35,9 @@ def asked(name: str) -> set[tuple[str, str]]:
             found |= asked(line[3:])
         elif line and not line.startswith("#"):
             package, _equals, version = line.partition(";")[0].strip().partition("==")
-            found.add((package.lower().replace("_", "-"), version))
+            # A lock file names what an extra brings along, not the extra.
+            plain = package.partition("[")[0].lower().replace("_", "-")
+            found.add((plain, version))
     return found
 
 
