@@ -105,11 +105,9 @@ def test_a_network_deploys_its_keys(web1: LabHost, project: Project) -> None:
 # A host with the options of a fleet and the module of this collection, which declare the same option.
 BOTH = """
 { network.nixpkgs = import ./nixpkgs { };
-  web1 = { lib, ... }: {
+  web1 = {
     imports = [ @keys@ ];
-    # Which is there on a whole NixOS.
-    options.systemd.services = lib.mkOption { type = lib.types.unspecified; };
-    config.deployment.keys = {
+    deployment.keys = {
       path = { keyFile = ./key; storage = "persistent"; restartUnits = [ "app.service" ]; };
       string.keyFile = "/elsewhere/key";
       relative.keyFile = "key";
