@@ -19,6 +19,7 @@ description:
     image.
   - Runs on the controller only. No host is contacted.
 extends_documentation_fragment:
+  - nixferry.deploy._fleet_secrets
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
 attributes:
@@ -110,34 +111,6 @@ options:
         is all of a file. What is compressed or encoded is not found.
       - Contents are read only when an image is made.
     type: dict
-  fleet:
-    description: Look also for the secrets that this fleet file declares for the host.
-    type: raw
-  fleet_format:
-    description: The format of O(fleet).
-    type: str
-    choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
-  args:
-    description: The arguments of functions in O(fleet).
-    type: dict
-    default: {}
-  argstrs:
-    description: The same as strings.
-    type: dict
-    default: {}
-  include:
-    description: Entries of the search path of Nix for O(fleet).
-    type: list
-    elements: str
-    default: []
-  override_inputs:
-    description: Other inputs for a flake in O(fleet).
-    type: dict
-    default: {}
-  impure:
-    description: Whether the evaluation of a flake in O(fleet) is impure.
-    type: bool
-    default: false
   store:
     description:
       - Whether to add the image to the controller's store, as a directory with C(disk.FORMAT) and C(manifest.json).

@@ -18,6 +18,7 @@ description:
     with the same C(mksquashfs).
   - Runs on the controller only. No host is contacted.
 extends_documentation_fragment:
+  - nixferry.deploy._fleet_secrets
   - nixferry.deploy._progress
   - nixferry.deploy._attributes
   - nixferry.deploy._attributes.actiongroup_nixferry
@@ -65,34 +66,6 @@ options:
         is all of a file. What is compressed or encoded is not found.
       - Contents are read only when a release is made, or would be in check mode.
     type: dict
-  fleet:
-    description: Look also for the secrets that this fleet file declares for the host.
-    type: raw
-  fleet_format:
-    description: The format of O(fleet).
-    type: str
-    choices: [auto, nixops, morph, nixus, colmena, deploy-rs, nixos, darwin, home-manager]
-  args:
-    description: The arguments of functions in O(fleet).
-    type: dict
-    default: {}
-  argstrs:
-    description: The same as strings.
-    type: dict
-    default: {}
-  include:
-    description: Entries of the search path of Nix for O(fleet).
-    type: list
-    elements: str
-    default: []
-  override_inputs:
-    description: Other inputs for a flake in O(fleet).
-    type: dict
-    default: {}
-  impure:
-    description: Whether the evaluation of a flake in O(fleet) is impure.
-    type: bool
-    default: false
 seealso:
   - module: nixferry.deploy.nix_netboot_pointer
 author:
