@@ -25,9 +25,9 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import (
     Item,
-    Registration,
+    Registered,
     closure_names,
-    registrations,
+    registered,
 )
 
 from .explain import STEP
@@ -36,7 +36,8 @@ from .explain import STEP
 LOOK_SECONDS = 300.0
 POLL_SECONDS = 0.02
 
-Graph = Mapping[str, Registration]
+# The size of each path as a NAR, and the other paths that it refers to.
+Graph = Mapping[str, tuple[int, Sequence[str]]]
 
 
 def announce(toplevels: Sequence[str], directory: Path | None = None) -> None:
@@ -82,24 +83,26 @@ def _graph(nix: Nix, announced: Path, toplevels: Sequence[str]) -> Graph:
             graph: Graph = {}
             with contextlib.suppress(NixferryError):
                 names = closure_names(nix, toplevels, step=STEP, timeout=LOOK_SECONDS)
-                graph = registrations(nix, names, step=STEP, timeout=LOOK_SECONDS)
+                found = registered(nix, names, step=STEP, timeout=LOOK_SECONDS)
+                graph = {path: (each.nar_size, _others(each)) for path, each in found.items()}
             unfinished = kept.with_suffix(".new")
-            unfinished.write_text(
-                json.dumps({path: [each.nar_size, each.references] for path, each in graph.items()}),
-                encoding="utf-8",
-            )
+            unfinished.write_text(json.dumps(graph), encoding="utf-8")
             unfinished.replace(kept)
             return graph
     return {
-        path: Registration(int(size), tuple(references))
+        path: (int(size), references)
         for path, (size, references) in json.loads(kept.read_text(encoding="utf-8")).items()
     }
+
+
+def _others(each: Registered) -> list[str]:
+    return [name for name in each.references if name != each.path]
 
 
 def _behind(graph: Graph, toplevel: str) -> Iterator[Item]:
     """Yield the closure of ``toplevel``, every path behind those it refers to. Raises ``ValueError`` with a gap."""
     seen = {toplevel}
-    stack = [(toplevel, iter(graph[toplevel].references))]
+    stack = [(toplevel, iter(graph[toplevel][1]))]
     while stack:
         path, rest = stack[-1]
         for reference in rest:
@@ -107,8 +110,8 @@ def _behind(graph: Graph, toplevel: str) -> Iterator[Item]:
                 raise ValueError(reference)
             if reference not in seen:
                 seen.add(reference)
-                stack.append((reference, iter(graph[reference].references)))
+                stack.append((reference, iter(graph[reference][1])))
                 break
         else:
             stack.pop()
-            yield Item(path, graph[path].nar_size)
+            yield Item(path, graph[path][0])

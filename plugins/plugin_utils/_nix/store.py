@@ -39,14 +39,6 @@ class Item:
     nar_size: int
 
 
-@dataclass(frozen=True)
-class Registration:
-    """What a store has registered of a path: its size in bytes as a NAR, and the paths it refers to."""
-
-    nar_size: int
-    references: tuple[str, ...]
-
-
 def batches(paths: Sequence[str], size: int = PATHS_PER_COMMAND) -> Iterator[Sequence[str]]:
     """Yield ``paths`` in order, at most ``size`` at a time."""
     for start in range(0, len(paths), size):
@@ -209,19 +201,6 @@ def parse_registrations(text: str, *, step: Step) -> Iterator[Registered]:
                 f"nix-store --dump-db printed what is not a registration of {path}", step=step
             ) from None
         yield found
-
-
-def registrations(
-    nix: Nix, paths: Sequence[str], *, step: Step, timeout: float | None = None
-) -> dict[str, Registration]:
-    """Return the sizes and references that the controller's store has registered of ``paths``.
-
-    A reference to the path itself is left out. Raises ``NixferryError`` also if a path is missing.
-    """
-    return {
-        path: Registration(each.nar_size, tuple(name for name in each.references if name != path))
-        for path, each in registered(nix, paths, step=step, timeout=timeout).items()
-    }
 
 
 def closure_elsewhere(

@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.shared import announce, shared_closure
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError, Step
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import registrations
 
 
 def path(number: int) -> str:
@@ -149,13 +148,3 @@ def test_what_was_left_is_not_believed_when_it_is_damaged(tmp_path: Path) -> Non
     assert shared_closure(store, path(3), tmp_path) is None  # type: ignore[arg-type]
     graph.write_text("{")
     assert shared_closure(store, path(3), tmp_path) is None  # type: ignore[arg-type]
-
-
-@given(st.text(alphabet="/nix\n0123456789-", max_size=200))
-def test_other_output_is_an_error_of_the_step(text: str) -> None:
-    nix = SimpleNamespace(run=lambda *_arguments, **_others: SimpleNamespace(stdout=text))
-    try:
-        found = registrations(nix, [path(1)], step=Step.COPY)  # type: ignore[arg-type]
-    except NixferryError:
-        return
-    assert all(each.nar_size >= 0 for each in found.values())
