@@ -66,6 +66,8 @@ class ActionModule(NixferryAction):
         result = task_result(builds, share, warnings=said.texts, full_plan=options["full_plan"], batch=batch)
         if self._task.no_log:
             result = without_log(result)
+        if options["note"]:
+            result["noted"] = options["note"]
         self._warn(*task.warnings)
         if several and not result["failed"] and result["failed_hosts"]:
             says = (

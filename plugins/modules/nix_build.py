@@ -234,6 +234,10 @@ options:
       - Whether RV(would_build) and RV(would_fetch) name every path in check mode, and not only the first ten.
     type: bool
     default: false
+  note:
+    description: Values to return as they are, so that a role needs no second task to keep them.
+    type: dict
+    default: {}
   sign_key:
     description:
       - A file on the controller with a secret key. The task signs the built closures of all hosts with it, in one call
@@ -508,6 +512,10 @@ failed_hosts:
   returned: with O(hosts)
   type: list
   elements: str
+noted:
+  description: The values of O(note).
+  returned: with O(note)
+  type: dict
 where:
   description: The machine where the failure occurred, V(controller) or the name of a host.
   returned: failure

@@ -133,6 +133,9 @@ def refuse_values(role: str, values: Mapping[str, Any], *, entry_point: str = "m
     one: it may be a secret.
     """
     specification = _entry_points(role)[entry_point].get("options", {})
+    # As a rule all are right, and one look is enough.
+    if not ArgumentSpecValidator(dict(specification)).validate(dict(values)).error_messages:
+        return
     causes = [
         cause
         for name, option in specification.items()

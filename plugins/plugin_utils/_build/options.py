@@ -51,6 +51,7 @@ SPECIFICATION: dict[str, Any] = {
         "build_on": {"type": "str", "default": ON_CONTROLLER},
         "build_in_check_mode": {"type": "bool", "default": False},
         "full_plan": {"type": "bool", "default": False},
+        "note": {"type": "dict", "default": {}},
         "sign_key": {"type": "path"},
         "only_boot_loader": {"type": "str", "choices": [SYSTEMD_BOOT]},
         "max_memory": {"type": "int"},

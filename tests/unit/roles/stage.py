@@ -89,6 +89,8 @@ class ActionModule(ActionBase):
                 built[str(host)] = {"failed": False, **answers.get(name, {})}
             failed = [host for host, part in built.items() if part["failed"]]
             result = {"changed": False, "failed": False, "hosts": built, "failed_hosts": failed}
+            if args.get("note"):
+                result["noted"] = args["note"]
         # As the real ones do, they report what the task that built for all hosts did not fail for.
         if name in ("nix_copy", "nix_switch") and args.get("build", {}).get("failed"):
             result = {**result, **args["build"]}

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stage import Setting, Stage, combinations, flag
+import yaml
+from stage import REPOSITORY, Setting, Stage, combinations, flag
 
+BUILD = "Build the systems of all hosts together"
 COPY = "Copy the missing paths to the host"
 CHECKS = "Run the pre-deploy checks"
 STAGE_SECRETS = "Prepare the secrets for the new system"
@@ -20,7 +22,7 @@ CONFIRM = "Confirm every host, or roll back every host"
 GARBAGE = "Delete old generations and what only they need"
 # These run once for all hosts.
 FOR_ALL = (
-    "Build the systems of all hosts together",
+    BUILD,
     "Decide for all hosts of the batch",
     "Check that all hosts are confirmed",
 )
@@ -53,6 +55,14 @@ def steps_of(host: Mapping[str, Any]) -> list[str]:
     )
 
 
+def tasks_in(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All tasks and blocks, those inside of blocks as well."""
+    for task in tasks:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from tasks_in(task.get(part, []))
+
+
 def test_every_combination_does_what_was_asked_for_and_nothing_else(stage: Stage) -> None:
     product = {"secrets": DECLARED, "checks": CHECKS_BEFORE, "garbage": COLLECT}
     sources = {"secrets": SOURCES, "garbage": COLLECT}
@@ -70,6 +80,35 @@ def test_every_combination_does_what_was_asked_for_and_nothing_else(stage: Stage
     for name, host in hosts.items():
         steps = [step for step in done.steps[name] if step not in FOR_ALL]
         assert steps == steps_of(host), f"{host}"
+
+
+def test_a_step_that_no_host_needs_costs_one_process(stage: Stage) -> None:
+    """Each line of a skipped task is a process of the controller."""
+    hosts: dict[str, dict[str, Any]] = {f"plain_{number}": {"group": "plain"} for number in range(4)}
+    secrets = {"group": "secret", "nixos_secrets": {"token": {"text": "x"}}}
+    hosts.update({f"secret_{number}": secrets for number in range(4)})
+    plays = [{"hosts": pattern, "roles": ROLE} for pattern in ("plain", "secret")]
+    done = stage.run(plays, hosts, shows_skipped=True)
+    assert done.return_code == 0, done.output
+    skipped = [line.split()[1] for line in done.output.splitlines() if line.startswith("skipping: ")]
+    # All of them in one; the checks, four steps of a transaction, and the garbage.
+    assert [name[:6] for name in skipped] == ["[plain"] + ["[secre"] * 6, done.output
+
+
+def test_a_result_is_not_registered_for_other_hosts() -> None:
+    """Ansible takes a template for a yes when it registers: each host's result would replace that of all others.
+
+    A build says in each result what the others of the batch have built.
+    """
+    wrong = [
+        task["name"]
+        for path in sorted(REPOSITORY.glob("roles/*/tasks/*.yml"))
+        for task in tasks_in(yaml.safe_load(path.read_text()) or [])
+        if isinstance(task.get("run_once", False), str)
+        and ("register" in task or "import" in "".join(task))
+        and task["name"] != BUILD
+    ]
+    assert wrong == []
 
 
 def test_what_does_not_run_is_not_missed_where_it_was_not_asked_for(stage: Stage) -> None:
@@ -90,9 +129,8 @@ def test_what_does_not_run_is_not_missed_where_it_was_not_asked_for(stage: Stage
     ]
     done = stage.run(plays, {**hosts, **placed})
     assert done.return_code == 0, done.output
-    built = "Build the systems of all hosts together"
     assert done.steps == {
-        "profile_0": [built, COPY, SWITCH],
-        "profile_1": [built, SWITCH],
+        "profile_0": [BUILD, COPY, SWITCH],
+        "profile_1": [BUILD, SWITCH],
         "secrets_0": ["Place the secrets"],
     }
