@@ -26,6 +26,8 @@ MATERIALISE_DEADLINE = 60  # seconds
 COLLECTIONS = REPOSITORY / ".build" / "collections"
 # How many times as long one evaluator is to take as several do on two processors, and seconds for a list of hosts.
 SPEED_AIM = 1.7
+# How many times as long as the fastest of the others an evaluation may take.
+BEST_AIM = 1.15
 # In the first run nothing is known of what a host takes; the second one has what the first has measured.
 MEMORY_RUNS = 2
 LISTING_HOSTS = 100
@@ -35,11 +37,11 @@ LISTING_AIM = 2.0
 WEIGHT = 1_500_000
 NETWORK = """
 let
-  host = number: { lib, ... }: {
+  host = number: {
     deployment.targetHost = "192.0.2.${toString number}";
     boot.isContainer = true;
-    environment.etc.weight.text = toString (lib.foldl (sum: each: sum + each.value) 0
-      (lib.genList (value: { inherit value; }) (WEIGHT + number)));
+    environment.etc.weight.text = toString (builtins.foldl' (sum: each: sum + each.value) 0
+      (builtins.genList (value: { inherit value; }) (WEIGHT + number)));
   };
 in
 { network.nixpkgs = import NIXPKGS { }; }
@@ -47,6 +49,12 @@ in
 """
 # One process that evaluates everything: what there would be without chunks.
 PLAIN = "builtins.mapAttrs (_name: host: host.toplevel.drvPath) (import {adapters} {{ files = [ {file} ]; }}).hosts"
+
+JOBS_EXPRESSION = (
+    "builtins.mapAttrs (_name: host: host.toplevel) (import {adapters} {{ files = [ {file} ]; }}).hosts"
+)
+# What is compared: our evaluators, one of Nix, ours with nix-eval-jobs, and that alone.
+OURS, ONE, WITH_JOBS, JOBS = "evaluation", "one evaluator", "with nix-eval-jobs", "nix-eval-jobs"
 
 
 def limits(max_memory: int | None) -> Any:
@@ -102,12 +110,24 @@ def contestants(file: Path, hosts: int, memory: int) -> dict[str, Command]:
     found = {
         "start-up": Command([*own, "nothing"], nix_environment()),
         "listing": Command([*own, "list"], nix_environment()),
-        "evaluation": Command([*own, str(hosts)], nix_environment()),
-        "one evaluator": Command(evaluator, nix_environment()),
+        OURS: Command([*own, str(hosts)], nix_environment()),
+        ONE: Command(evaluator, nix_environment()),
     }
-    if shutil.which("nix-eval-jobs"):
-        found["nix-eval-jobs"] = Command([*own, str(hosts)], {**nix_environment(), "WITH_JOBS": "1"})
+    if shutil.which(JOBS):
+        found[WITH_JOBS] = Command([*own, str(hosts)], {**nix_environment(), "WITH_JOBS": "1"})
+        found[JOBS] = jobs(adapters, file, memory)
     return found
+
+
+def jobs(adapters: Path, file: Path, memory: int) -> Command:
+    """nix-eval-jobs itself, with as many evaluators as there are processors, which share ``memory`` MiB."""
+    systems = file.with_name(f"jobs-{file.name}")
+    systems.write_text(JOBS_EXPRESSION.format(adapters=adapters, file=file))
+    workers = os.cpu_count() or 1
+    options = ["--workers", str(workers), "--max-memory-size", str(memory // workers)]
+    return Command(
+        [JOBS, *options, "--gc-roots-dir", str(file.with_suffix(".roots")), str(systems)], nix_environment()
+    )
 
 
 class Times:
@@ -139,6 +159,11 @@ class Times:
             lines.append(f"  {name:24}{numbers} {memory}")
         return "\n".join(lines)
 
+    def ratio(self, other: str, own: str, *, less: float) -> Spread:
+        """How many times as long as ``own``, without ``less`` seconds, ``other`` took, by rounds."""
+        pairs = zip(self.seconds[other], self.seconds[own], strict=True)
+        return Spread.of([theirs / (ours - less) for theirs, ours in pairs])
+
     def median(self, name: str) -> float:
         """Seconds."""
         return Spread.of(self.seconds[name]).median
@@ -159,18 +184,20 @@ def measure(directory: Path, hosts: int, arguments: argparse.Namespace) -> None:
     times = Times(directory, contestants(file, hosts, memory), arguments.repetitions)
     print(f"\n{times.table(f'{hosts} hosts')}")
     start = times.median("start-up")
-    for name in ("evaluation", "nix-eval-jobs"):
+    for name in (OURS, WITH_JOBS):
         if name in times.seconds:
-            ratios = [
-                plain / (ours - start)
-                for plain, ours in zip(times.seconds["one evaluator"], times.seconds[name], strict=True)
-            ]
-            spread = Spread.of(ratios)
+            spread = times.ratio(ONE, name, less=start)
             print(
                 f"  one evaluator takes {spread.median:.2f} times as long as {name} "
                 f"({spread.minimum:.2f} to {spread.maximum:.2f}; aim with two processors: {SPEED_AIM}), "
                 f"which took {' and then '.join(f'{each:.0f}' for each in times.memory[name])} of {memory} MiB"
             )
+    if JOBS in times.seconds:
+        spread = times.ratio(JOBS, OURS, less=start)
+        print(
+            f"  {OURS} takes {1 / spread.median:.2f} times as long as {JOBS} "
+            f"({1 / spread.maximum:.2f} to {1 / spread.minimum:.2f}; aim: at most {BEST_AIM})"
+        )
 
 
 def inventory(directory: Path, repetitions: int) -> None:
