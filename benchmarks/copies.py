@@ -22,7 +22,7 @@ from pathlib import Path
 from benchmarks import fleet
 from benchmarks.delay import NEAR
 from benchmarks.fleet import REPOSITORY, BenchmarkError, Fleet
-from benchmarks.measure import Command, Outcome, Spread, adopt_orphans, reap_orphans, run
+from benchmarks.measure import RUN_DEADLINE, Command, Outcome, Spread, adopt_orphans, reap_orphans, run
 from benchmarks.race import close_connection, headline, say
 from benchmarks.systems import nix_environment
 
@@ -31,7 +31,6 @@ FAST_FACTOR = 1.3
 MEMORY_FACTOR = 1.1
 ALONE, COMPRESSED = "nix copy", "nix copy, compressed"
 START, OURS = "ansible, one command", "nix_copy"
-MAKE_DEADLINE = 900  # seconds to make the paths, and to delete them
 RECEIVED = "cat /sys/class/net/eth0/statistics/rx_bytes"
 # Text that compresses to a third, as closures do: a hash in each line, beside what is in every line.
 # One path refers to all others, so they are one closure.
@@ -74,8 +73,8 @@ class Times:
     failure: str = ""
 
 
-def make_closure(paths: int, lines: int, random: int, salt: str) -> str:
-    """Make the paths in the controller's store; returns the one that refers to all."""
+def make_closure(paths: int, lines: int, random: int, salt: str, deadline: int) -> str:
+    """Make the paths in the controller's store in so many seconds; returns the one that refers to all."""
     text = CLOSURE.replace("SALT", salt)
     expression = f"({text}) {{ paths = {paths}; lines = {lines}; random = {random}; }}"
     argv = ["nix-build", "--no-out-link", "--quiet", "--expr", expression]
@@ -84,20 +83,20 @@ def make_closure(paths: int, lines: int, random: int, salt: str) -> str:
         stdout=subprocess.PIPE,
         text=True,
         check=True,
-        timeout=MAKE_DEADLINE,
+        timeout=deadline,
         env={**os.environ, **nix_environment()},
     )
     return done.stdout.strip()
 
 
-def delete_closure(path: str) -> None:
-    """Delete from the controller's store what was made; nothing else is in the closure."""
+def delete_closure(path: str, deadline: int) -> None:
+    """Delete from the controller's store what was made, in so many seconds; nothing else is in the closure."""
     # What refers to others goes first: the derivations, which refer to the paths as well.
     closure = (
         f"nix-store --query --requisites --include-outputs $(nix-store --query --deriver {path}) | "
         "tac | xargs nix-store --delete"
     )
-    subprocess.run(["sh", "-c", closure], capture_output=True, check=False, timeout=MAKE_DEADLINE)
+    subprocess.run(["sh", "-c", closure], capture_output=True, check=False, timeout=deadline)
 
 
 @contextmanager
@@ -155,10 +154,12 @@ def contestants(where: Fleet, directory: Path, path: str) -> dict[str, Command]:
     return found
 
 
-def measure(where: Fleet, commands: Mapping[str, Command], path: str, repetitions: int) -> dict[str, Times]:
+def measure(
+    where: Fleet, commands: Mapping[str, Command], path: str, repetitions: int, deadline: int
+) -> dict[str, Times]:
     """Let the contestants take turns. The first round is that in which memory is looked at, and is not timed.
 
-    A contestant that fails is left out from then on.
+    A contestant that fails, or takes more than ``deadline`` seconds, is left out from then on.
     """
     times = {name: Times() for name in commands}
     with tempfile.TemporaryDirectory() as logs:
@@ -169,7 +170,12 @@ def measure(where: Fleet, commands: Mapping[str, Command], path: str, repetition
                     continue
                 try:
                     outcome, received = _once(
-                        where, command, path if "copy" in name else "", Path(logs), inspect=round_ == 0
+                        where,
+                        command,
+                        path if "copy" in name else "",
+                        Path(logs),
+                        inspect=round_ == 0,
+                        deadline=deadline,
                     )
                 except (BenchmarkError, OSError, subprocess.SubprocessError) as error:
                     taken.failure = headline(error)
@@ -183,13 +189,15 @@ def measure(where: Fleet, commands: Mapping[str, Command], path: str, repetition
     return times
 
 
-def _once(where: Fleet, command: Command, path: str, logs: Path, *, inspect: bool) -> tuple[Outcome, int]:
+def _once(
+    where: Fleet, command: Command, path: str, logs: Path, *, inspect: bool, deadline: int
+) -> tuple[Outcome, int]:
     """Run a contestant on an empty host, which must have ``path`` then; return with it the bytes the host received."""
     host, log = where.hosts[0], logs / "log"
     host.ask("nix-collect-garbage >/dev/null 2>&1")
     before = int(host.ask(RECEIVED))
     try:
-        outcome = run(command, log, with_memory=inspect)
+        outcome = run(command, log, with_memory=inspect, deadline=deadline)
     finally:
         for socket in Path(command.environment.get("ANSIBLE_SSH_CONTROL_PATH_DIR", logs)).glob("*"):
             if socket.is_socket():
@@ -262,6 +270,12 @@ def options() -> argparse.Namespace:
         default=3,
         help="timed runs of each; 0: only look at the memory (%(default)s)",
     )
+    parser.add_argument(
+        "--deadline",
+        type=int,
+        default=RUN_DEADLINE,
+        help="seconds for one copy, and to make the paths (%(default)s)",
+    )
     parser.add_argument("--lab-name", default="bench", help="the lab to start (%(default)s)")
     parser.add_argument("--keep-lab", action="store_true", help="leave the lab running, for the next time")
     return parser.parse_args()
@@ -272,7 +286,11 @@ def main() -> int:
     arguments = options()
     adopt_orphans()
     path = make_closure(
-        arguments.paths, arguments.kib * 1024 // 120, arguments.random_mib * 2**20, f"{os.getpid()}"
+        arguments.paths,
+        arguments.kib * 1024 // 120,
+        arguments.random_mib * 2**20,
+        f"{os.getpid()}",
+        arguments.deadline,
     )
     try:
         where = fleet.start(arguments.lab_name, 1)
@@ -283,7 +301,7 @@ def main() -> int:
         ):
             commands = contestants(where, Path(directory), path)
             chosen = {name: commands[name] for name in arguments.only or commands}
-            times = measure(where, chosen, path, arguments.repetitions)
+            times = measure(where, chosen, path, arguments.repetitions, arguments.deadline)
             print(table(times))
             print(*aims(times, slow=bool(arguments.rate)), sep="\n")
             failed = any(taken.failure for taken in times.values())
@@ -291,7 +309,7 @@ def main() -> int:
         say(f"error: {error}")
         failed = True
     finally:
-        delete_closure(path)
+        delete_closure(path, arguments.deadline)
         if not arguments.keep_lab:
             fleet.stop(arguments.lab_name)
     return 1 if failed else 0

@@ -83,10 +83,10 @@ def reap_orphans() -> None:
             return
 
 
-def run(command: Command, log: Path, *, with_memory: bool = False) -> Outcome:
+def run(command: Command, log: Path, *, with_memory: bool = False, deadline: int = RUN_DEADLINE) -> Outcome:
     """Run ``command`` to its end with its output in the file ``log``.
 
-    Raises ``subprocess.TimeoutExpired`` after RUN_DEADLINE seconds, with the command killed.
+    Raises ``subprocess.TimeoutExpired`` after ``deadline`` seconds, with the command killed.
     """
     peak = Peak()
     known = set(descendants(os.getpid()))
@@ -104,7 +104,7 @@ def run(command: Command, log: Path, *, with_memory: bool = False) -> Outcome:
         try:
             if with_memory:
                 peak.start()
-            return_code = process.wait(RUN_DEADLINE)
+            return_code = process.wait(deadline)
             seconds = time.monotonic() - start
             daemons = sum(_cpu_seconds(process) for process in set(descendants(os.getpid())) - known)
         finally:
