@@ -10,6 +10,7 @@ has its own counts, and announces how much of other types it expects; ended acti
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ LOG_TAIL_LINES = 40
 # Keep the logs of this many builds, so that a build of a whole distribution does not fill the memory. The store has
 # the other logs.
 LOGS_KEPT = 200
+# Nix 2.8 tells the number of paths that `nix copy` copies in words only, and no progress.
+_COPYING = re.compile(r"copying (\d{1,9}) paths")
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class _Activity:
     running: int = 0
     failed: int = 0
     announced: dict[int, int] = field(default_factory=dict)
+    counted_here: bool = False
+    """Whether the end of each path counts, since Nix does not report the progress of the copy."""
 
 
 class Tally:
@@ -75,7 +80,7 @@ class Tally:
         elif isinstance(event, Start | Result):
             self._waiting = ""
         if isinstance(event, Start):
-            self._running[event.id] = _Activity(event)
+            self._running[event.id] = _started(event)
         elif isinstance(event, Stop):
             self._stop(event)
         elif isinstance(event, Result):
@@ -112,6 +117,10 @@ class Tally:
         if activity is None:
             return
         kind = activity.start.type
+        if kind == ActivityType.COPY_PATH:
+            for copy in self._running.values():
+                if copy.counted_here:
+                    copy.done += 1
         self._done[kind] = self._done.get(kind, 0) + activity.done
         self._failed[kind] = self._failed.get(kind, 0) + activity.failed
         for announced_type, number in activity.announced.items():
@@ -124,11 +133,17 @@ class Tally:
         numbers = _numbers(event.fields)
         if event.type == ResultType.PROGRESS and len(numbers) >= 4:
             activity.done, activity.expected, activity.running, activity.failed = numbers[:4]
+            activity.counted_here = False
         elif event.type == ResultType.SET_EXPECTED and len(numbers) >= 2:
             announced_type, number = numbers[:2]
             before = activity.announced.get(announced_type, 0)
             activity.announced[announced_type] = number
             self._announced[announced_type] = self._announced.get(announced_type, 0) + number - before
+
+
+def _started(event: Start) -> _Activity:
+    told = _COPYING.match(event.text) if event.type == ActivityType.COPY_PATHS else None
+    return _Activity(event, expected=int(told[1]), counted_here=True) if told else _Activity(event)
 
 
 class BuildLogs:

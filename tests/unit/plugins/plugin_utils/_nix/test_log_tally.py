@@ -63,6 +63,29 @@ def test_what_is_announced_counts_until_the_announcer_ends() -> None:
     assert tally.counts(ActivityType.COPY_PATH).expected == 0
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_recorded_copy_shows_how_far_it_is(version: str) -> None:
+    tally, shown = Tally(), []
+    for event in recorded(version, "copy"):
+        tally.event(event)
+        shown.append(state_text(tally).partition(" paths")[0])
+    assert "copying 1/1" in shown
+
+
+def test_what_nix_reports_of_a_copy_counts_more_than_what_it_says() -> None:
+    tally = Tally()
+    for event in (
+        Start(id=1, type=ActivityType.COPY_PATHS, level=3, text="copying 3 paths", fields=()),
+        start(2, ActivityType.COPY_PATH),
+        Stop(2),
+    ):
+        tally.event(event)
+    assert tally.counts(ActivityType.COPY_PATHS) == Counts(done=1, expected=3)
+    for event in (progress(1, 2, 5, 1, 0), start(3, ActivityType.COPY_PATH), Stop(3)):
+        tally.event(event)
+    assert tally.counts(ActivityType.COPY_PATHS) == Counts(done=2, expected=5, running=1)
+
+
 def test_evaluated_files_are_counted() -> None:
     tally = Tally()
     tally.event(Message(4, "evaluating file '/a.nix'"))
