@@ -27,8 +27,8 @@ from .narinfo import base32, fingerprint
 QUERY_TIMEOUT_SECONDS = 300.0
 # The error of src/nix-store/nix-store.cc of Nix 2.8 to 2.34.
 _FLOATING = re.compile(r"output path of floating content-address(?:ed|ing) derivation")
-# Paths on one command line: less than half a MiB, since a name has at most 211 characters. macOS allows one MiB. Each process
-# takes its machine some 20 ms, and the closure of a system has a thousand paths or three.
+# Paths on one command line: less than half a MiB, since a name has at most 211 characters; macOS allows one MiB. Each
+# process takes its machine some 20 ms, and the closure of a system has a thousand paths or three.
 PATHS_PER_COMMAND = 2000
 
 
