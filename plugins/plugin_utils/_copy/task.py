@@ -15,16 +15,11 @@ is the first if the host most likely lacks all, and then one of these transports
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import AnswerLost
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
-    HostUnreachable,
-    RemoteShell,
-)
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import RemoteShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.command import Nix, NixResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.log_stream import (
     ActivityType,
@@ -40,6 +35,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.store import 
     parse_path_info,
 )
 
+from .attempts import TIMEOUT_NAME, Attempts, timeout_expired
 from .explain import STEP, CopyError, explain
 from .link import compression_for
 from .options import CopyRequest, CopyResult, count_text
@@ -59,10 +55,6 @@ from .transport import (
     ssh_program,
 )
 
-# Seconds before the second, third, ... attempt: a router that reboots, an sshd that restarts.
-BACK_OFF_SECONDS = (1.0, 3.0, 10.0, 30.0)
-TIMEOUT_NAME = "the timeout of the copy"
-
 
 def copy_closure(shell: RemoteShell, request: CopyRequest, *, nix: Nix, progress: Progress) -> CopyResult:
     """Make ``request.paths`` and their closures valid on the host of ``shell``.
@@ -79,12 +71,11 @@ class _Copy:
         self.nix = nix
         self.progress = progress
         self.target = TargetStore(shell, request.root)
-        self.deadline = None if request.timeout is None else time.monotonic() + request.timeout
-        self.attempts = 0
+        self.attempts = Attempts(shell, progress, retries=request.retries, timeout=request.timeout)
         # Whether the connection for ssh compresses, see ssh_command_line.
         self.compress: bool | None = None
-        # In the order of transfer, without duplicates of further attempts.
-        self.copied: dict[str, None] = {}
+        # Of each missing path, whether it has been sent, in any attempt. There may be tens of thousands.
+        self.sent: dict[str, bool] = {}
 
     def run(self) -> CopyResult:
         absent = self.request.paths if self.request.absent else self.target.missing(self.request.paths)
@@ -103,27 +94,29 @@ class _Copy:
         result = CopyResult(name, missing=wanted, copied=tuple(item.path for item in wanted), unbuilt=future)
         if self.request.dry_run:
             return result
+        self.sent = dict.fromkeys((item.path for item in wanted), False)
         self.progress.line(f"copying {count_text(wanted)}")
         if on_host:
-            self.retried(lambda: self.by_host(absent))
-            return replace(result, attempts=self.attempts)
+            self.attempts.until_done(lambda: self.by_host(absent))
+            return replace(result, attempts=self.attempts.made)
         if transport is Transport.SSH:
             self.compress = self.request.compress
             if self.compress is None:
                 self.compress = compression_for(self.shell, result.nar_size)
-            self.retried(lambda: self.by_ssh(absent))
+            self.attempts.until_done(lambda: self.by_ssh(absent))
         else:
             self.by_stream(absent, wanted)
-        names = {item.path for item in wanted}
         return replace(
-            result, copied=tuple(path for path in self.copied if path in names), attempts=self.attempts
+            result,
+            copied=tuple(path for path, was_sent in self.sent.items() if was_sent),
+            attempts=self.attempts.made,
         )
 
     def unbuilt(self, absent: Sequence[str]) -> tuple[str, ...]:
         """Return the paths in ``absent`` that the controller has not built; another store is not queried."""
         if self.request.source is not None:
             return ()
-        invalid = invalid_paths(self.nix, absent, step=STEP, timeout=self.seconds_left())
+        invalid = invalid_paths(self.nix, absent, step=STEP, timeout=self.attempts.seconds_left())
         return tuple(path for path in absent if path in invalid)
 
     def closure(self, paths: Sequence[str]) -> list[Item]:
@@ -132,7 +125,7 @@ class _Copy:
         if shared is not None:
             return shared
         try:
-            return closure(self.nix, paths, step=STEP, timeout=self.seconds_left())
+            return closure(self.nix, paths, step=STEP, timeout=self.attempts.seconds_left())
         except NixferryError as error:
             raise explain(error.output, error.cause) from error
 
@@ -145,11 +138,13 @@ class _Copy:
             from_source = f" --store {shlex.quote(source)}" if source else ""
             listing = self.target.ask(
                 [f"{NIX_COMMAND} path-info --recursive --size{from_source} {shlex.join(absent)}"],
-                seconds=self.seconds_left(),
+                seconds=self.attempts.seconds_left(),
             )
             items = parse_path_info(listing.text)
         elif source is not None:
-            items = closure_elsewhere(self.nix, source, absent, step=STEP, timeout=self.seconds_left())
+            items = closure_elsewhere(
+                self.nix, source, absent, step=STEP, timeout=self.attempts.seconds_left()
+            )
         else:
             items = self.closure(absent)
         missing = set(self.target.missing([item.path for item in items]))
@@ -164,7 +159,7 @@ class _Copy:
                 f"{NIX_COMMAND} copy {shlex.join([*options, *self.signature_options(), *arguments])}"
                 for arguments in self.installables(absent)
             ),
-            seconds=self.seconds_left(),
+            seconds=self.attempts.seconds_left(),
         )
 
     def by_ssh(self, absent: Sequence[str]) -> None:
@@ -187,7 +182,7 @@ class _Copy:
                     result = nix.run(
                         ["nix", "copy", *options, *arguments],
                         step=STEP,
-                        timeout=self.seconds_left(),
+                        timeout=self.attempts.seconds_left(),
                         extra_environment={"PATH": search_path_with(directory)},
                         check=False,
                     )
@@ -199,7 +194,7 @@ class _Copy:
         try:
             copy()
         except CopyError:
-            if self.request.compress is not None or self.compress is None or self.copied:
+            if self.request.compress is not None or self.compress is None or any(self.sent.values()):
                 raise
             # It was the choice of this task, not of the user, to log in once more, and the host may not allow it.
             self.compress = None
@@ -214,39 +209,45 @@ class _Copy:
                 self.nix.run(
                     ["nix", "copy", *options, *arguments],
                     step=STEP,
-                    timeout=self.seconds_left(),
+                    timeout=self.attempts.seconds_left(),
                     deadline_name=TIMEOUT_NAME,
                 )
             wanted = self.closure(absent)
         names = [item.path for item in wanted]
         rest = (
-            self.target.substitute(names, seconds=self.seconds_left())
+            self.target.substitute(names, seconds=self.attempts.seconds_left())
             if self.request.substitute
             else self.target.missing(names)
         )
 
         def send() -> None:
-            remaining = set(rest if self.attempts == 1 else self.target.missing(names))
+            remaining = set(rest if self.attempts.made == 1 else self.target.missing(names))
             stream = Stream(
                 self.target,
                 self.nix,
                 compress=bool(self.request.compress),
                 on_event=self.progress.event,
-                seconds_left=self.seconds_left,
+                seconds_left=self.attempts.seconds_left,
                 check_signatures=self.request.check_signatures,
             )
             try:
                 stream.send([item for item in wanted if item.path in remaining])
             finally:
-                self.copied.update(dict.fromkeys(stream.arrived))
+                self.note_sent(*stream.arrived)
 
-        self.retried(send)
+        self.attempts.until_done(send)
 
     def note(self, event: LogEvent) -> None:
         """Record and show which paths Nix copies."""
         if isinstance(event, Start) and event.type == ActivityType.COPY_PATH and event.fields:
-            self.copied[str(event.fields[0])] = None
+            self.note_sent(str(event.fields[0]))
         self.progress.event(event)
+
+    def note_sent(self, *paths: str) -> None:
+        """Record paths that have travelled; others than the missing ones are not part of the result."""
+        for path in paths:
+            if path in self.sent:
+                self.sent[path] = True
 
     def explained(self, result: NixResult) -> CopyError:
         error = explain(
@@ -268,46 +269,3 @@ class _Copy:
         derivations = [path for path in paths if path.endswith(".drv")]
         others = [path for path in paths if not path.endswith(".drv")]
         return [*([others] if others else []), *([["--derivation", *derivations]] if derivations else [])]
-
-    def seconds_left(self) -> float | None:
-        """Return the seconds until the deadline, None without one. Raises ``CopyError`` if it has passed."""
-        if self.deadline is None:
-            return None
-        left = self.deadline - time.monotonic()
-        if left <= 0:
-            raise timeout_expired()
-        return left
-
-    def retried(self, attempt: Callable[[], None]) -> None:
-        """Call ``attempt`` until it succeeds, fails permanently, or the attempts are used up."""
-        while True:
-            self.attempts += 1
-            try:
-                if self.attempts > 1:
-                    self.shell.reconnect(step=STEP)
-                attempt()
-                return
-            except NixferryError as error:
-                if self.attempts > self.request.retries or not is_transient(error):
-                    raise
-                pause = BACK_OFF_SECONDS[min(self.attempts, len(BACK_OFF_SECONDS)) - 1]
-                left = self.seconds_left()
-                self.progress.line(
-                    f"attempt {self.attempts} failed ({error.headline}); again in {pause:.0f} s"
-                )
-                time.sleep(pause if left is None else min(pause, left))
-
-
-def is_transient(error: NixferryError) -> bool:
-    """Return True if the same attempt may succeed a moment later."""
-    if isinstance(error, HostUnreachable | CopyError):
-        return error.transient
-    return isinstance(error, AnswerLost)
-
-
-def timeout_expired() -> CopyError:
-    """Return the error for a copy that takes too long."""
-    return CopyError(
-        f"{TIMEOUT_NAME} expired",
-        remedy="Raise `timeout`, or run again: paths that have arrived are not sent a second time.",
-    )

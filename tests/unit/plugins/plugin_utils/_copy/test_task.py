@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import pytest
 
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import attempts as _attempts
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import stream as _copy_stream
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy import task as _copy
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._copy.options import CopyRequest, diff_text
@@ -278,7 +279,7 @@ def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     host = Host(tmp_path / "host")
     clock = Clock()
     monkeypatch.setattr(_copy, "choose_transport", lambda shell: shell.transport)
-    monkeypatch.setattr(_copy, "time", clock)
+    monkeypatch.setattr(_attempts, "time", clock)
     monkeypatch.setattr(_copy_stream, "controller_temporary", lambda: str(tmp_path))
     return Scene(host, ControllerNix(), Progress(), clock)
 
@@ -662,7 +663,7 @@ class TestHost:
         cut = replace(done, stdout=done.stdout[: begin + int(kept * (len(done.stdout) - begin))])
         with pytest.raises(AnswerLost) as caught:
             TargetStore(scene.host).read(cut)  # type: ignore[arg-type]
-        assert _copy.is_transient(caught.value)
+        assert _attempts.is_transient(caught.value)
 
     @pytest.mark.parametrize(
         "shell", [["dash"], ["bash", "--posix"], ["busybox", "sh"]], ids=lambda argv: argv[0]
