@@ -36,7 +36,8 @@ _LINE = re.compile(r"(?P<key>[a-z_]{1,64}+)=(?P<value>[ -$&-~]*+(?:%[0-9a-f]{2}[
 _LINE_CHARACTERS = 4 * TEXT_CHARACTERS
 # Values with several lines: the output of programs, and messages that quote them. Any other is one line.
 MANY_LINES = frozenset({"check", "dry_activate_log", "log", "message"})
-_ESCAPE = re.compile(rb"%([0-9a-f]{2})")
+_ESCAPE = re.compile(rb"%[0-9a-f]{2}")
+_ESCAPED = {f"%{number:02x}".encode("ascii"): bytes([number]) for number in range(256)}
 BUG_REMEDY = (
     "This is a bug in nixferry.deploy, or something on the host changes what sh prints: please report it."
 )
@@ -59,7 +60,7 @@ class Completed(Protocol):
 
 def unescape(text: str) -> str:
     """Undo the percent encoding of ASCII ``text``; bytes that are not UTF-8 become U+FFFD."""
-    raw = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode("ascii")), text.encode("ascii"))
+    raw = _ESCAPE.sub(lambda match: _ESCAPED[match[0]], text.encode("ascii"))
     return raw.decode("utf-8", errors="replace")
 
 

@@ -105,7 +105,7 @@ class _Watch:
 def _own_size() -> int:
     """Return the memory of this process in bytes; where the system does not tell, its greatest size until now."""
     try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        pages = int(Path("/proc/self/statm").read_bytes().split()[1])
         return pages * resource.getpagesize()
     except OSError:
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -120,5 +120,5 @@ def _own_children() -> set[int]:
     found: set[int] = set()
     for file in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found.update(map(int, file.read_text(encoding="ascii").split()))
+            found.update(map(int, file.read_bytes().split()))
     return found
