@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleFileNotFound
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import test_loader
 from ansible.utils.display import Display
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
@@ -25,7 +26,12 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import NIX_DIRECTORY
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
 
+from .arguments import variable_behind
 from .options import base_directory, refuse_unknown_options
+
+# Ansible loads its tests for templates when it meets the first one, which is in the process of each host. The main
+# process imports this file before it makes those.
+test_loader.get("defined")
 
 PROGRESS_OPTION: dict[str, Any] = {"type": "str", "choices": ["auto", "lines", "none"], "default": "auto"}
 
@@ -49,6 +55,12 @@ class NixferryAction(ActionBase):  # type: ignore[misc]  # ansible-core ships no
     """The hosts that Ansible works on at the same time as on this one."""
     variables: Mapping[str, Any] = MappingProxyType({})
     """The variables of the host, as templates where they are that."""
+
+    @classmethod
+    def finalize_task_arg(cls, name: str, value: Any, templar: Any, context: Any) -> Any:
+        """Return the value of an argument of a task. If Ansible does not call this, it templates each of them."""
+        behind = variable_behind(value, templar.available_variables)
+        return super().finalize_task_arg(name, behind, templar, context)
 
     @abstractmethod
     def perform(self, options: dict[str, Any], shell: RemoteShell, progress: Progress) -> dict[str, Any]:

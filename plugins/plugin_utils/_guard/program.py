@@ -122,3 +122,9 @@ def guard_script(
             loader(LOADER_OF_RECORD if activation_id else LOADER_OF_PROGRAM),
         ]
     )
+
+
+# The main process of Ansible imports this file before it makes a process for each host, which then has all of it.
+guard_program()
+loader(LOADER_OF_PROGRAM)
+loader(LOADER_OF_RECORD)
