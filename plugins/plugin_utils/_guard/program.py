@@ -24,6 +24,7 @@ GUARD_PARTS = (
     "lib/time.sh",
     "lib/files.sh",
     "lib/process.sh",
+    "lib/rest.sh",
     "lib/claim.sh",
     "lib/systemd.sh",
     "lib/system.sh",

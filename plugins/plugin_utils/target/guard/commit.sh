@@ -18,6 +18,14 @@ await_confirmation() {
     confirm_message="no confirmation came within $LIMIT s"
     begin_settling
     begin_waiting
+    watch_until_confirmed
+    awaited_code=$?
+    end_rest
+    return "$awaited_code"
+}
+
+# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
+watch_until_confirmed() {
     until is_there "$DIR/confirm" && [ -z "$SETTLING" ]; do
         if is_there "$DIR/abort"; then
             REASON=aborted MESSAGE=$(abort_message)
@@ -30,11 +38,17 @@ await_confirmation() {
         # The controller may have asked for more time (verb_hold).
         recall held
         if is_number "$TEXT"; then confirm_until=$TEXT confirm_message="the hold ended without a confirmation"; fi
-        if ! is_there "$DIR/confirm" && passed "$confirm_until"; then
+        answer_until=$confirm_until
+        if is_there "$DIR/confirm"; then
+            if [ -z "$SETTLING" ]; then return 0; fi
+            answer_until=$next_look
+        elif passed "$confirm_until"; then
             REASON=not_confirmed MESSAGE=$confirm_message
             return 1
+        elif [ -n "$SETTLING" ] && [ "$next_look" -lt "$confirm_until" ]; then
+            answer_until=$next_look
         fi
-        nap
+        rest worker "$answer_until"
     done
 }
 

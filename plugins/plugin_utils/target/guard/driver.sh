@@ -15,7 +15,8 @@ use_own_activation() {
     use_activation "$ID"
 }
 
-# run_driver FUNCTION: run a program of the activation's kind, with the variables that run_program has exported
+# run_driver FUNCTION: run a program of the activation's kind, with the variables that run_program has exported. Ends with its exit
+# code.
 run_driver() {
     recall request/activate_command
     # shellcheck disable=SC2034 # kinds/profile.sh reads it
@@ -32,7 +33,10 @@ case ${1:-} in
     driver)
         use_own_activation
         run_driver "$2"
-        exit
+        driver_code=$?
+        # The guard waits for the end of this process, which follows at once.
+        wake_from "$3"
+        exit "$driver_code"
         ;;
     # The guard's unit has stopped. In general that is because the activation has ended (see verb_stopped).
     stopped)

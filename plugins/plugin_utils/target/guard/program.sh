@@ -30,13 +30,14 @@ run_program() {
     find_run_log
     RUN_BEGAN=
     if [ "$RUN_LOG" = "$DIR/log" ]; then find_run_began; else set_result unheard 1; fi
+    find_rest worker
     (
         unset LC_ALL
         export TOPLEVEL SYSTEM OLD_TOPLEVEL OLD_SYSTEM OLD_BOOT_DEFAULT PROFILE
         find_text "$DIR/request/variables"
         export_variables "$FOUND"
         find_text "$DIR/guard.sh"
-        own_session "$NIXFERRY_SH" "$FOUND" driver "${KIND}_$2" </dev/null >>"$RUN_LOG" 2>&1
+        own_session "$NIXFERRY_SH" "$FOUND" driver "${KIND}_$2" "$REST_FILE" </dev/null >>"$RUN_LOG" 2>&1
     ) 3>&- &
     run_process=$!
     find_process_start "$run_process"
@@ -47,17 +48,22 @@ run_program() {
     begin_waiting
     while alive "$run_process" "$run_start"; do
         if [ "${3:-}" = abortable ] && is_there "$DIR/abort"; then
+            end_rest
             kill_program
             OUTCOME=aborted
             return
         fi
         if passed "$run_until"; then
+            end_rest
             kill_program
             OUTCOME=timeout
             return
         fi
-        nap
+        rest worker "$run_until"
+        # Woken a moment before the process ends, or by an abort
+        if [ -n "$WOKEN" ]; then nap; fi
     done
+    end_rest
     wait "$run_process"
     OUTCOME=$?
     drop "$DIR/child"

@@ -125,6 +125,7 @@ find_next_look() {
 end_settling() {
     SETTLING=''
     keep "$DIR/settled" 1
+    wake request
 }
 
 # Set watched_services to lines "NAME RESTARTS", RESTLESS_SERVICES to those of them that start or stop, and

@@ -51,9 +51,13 @@ await_worker() {
     detach_until=$MOMENT
     begin_waiting
     until is_there "$DIR/worker"; do
-        if passed "$detach_until"; then return 1; fi
-        nap
+        if passed "$detach_until"; then
+            end_rest
+            return 1
+        fi
+        rest request "$detach_until"
     done
+    end_rest
 }
 
 disarm_dead_man() { stop_unit "nixferry-$ID-deadman.timer"; }

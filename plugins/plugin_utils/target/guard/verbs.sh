@@ -23,10 +23,11 @@ wait_while() {
     shift
     while ! passed "$wait_until"; do
         find_phase
-        case " $* " in *" $PHASE "*) ;; *) return 0 ;; esac
-        if ! is_attended; then return 0; fi
-        nap
+        case " $* " in *" $PHASE "*) ;; *) break ;; esac
+        if ! is_attended; then break; fi
+        rest request "$wait_until"
     done
+    end_rest
 }
 
 # --- verbs -------------------------------------------------------------------------------------------------------
@@ -46,7 +47,10 @@ verb_confirm() {
     use_named_activation
     find_phase
     case $PHASE in
-        awaiting-confirmation) keep "$DIR/confirm" '' || error state_unwritable "cannot write to $DIR" ;;
+        awaiting-confirmation)
+            keep "$DIR/confirm" '' || error state_unwritable "cannot write to $DIR"
+            wake worker
+            ;;
         *)
             # After a lost connection the controller may confirm once more.
             if ! is_there "$DIR/confirm"; then error not_awaiting "the activation is $PHASE: $(result message)"; fi
@@ -65,6 +69,7 @@ verb_abort() {
         committing | committed) error too_late "the activation is $PHASE" ;;
         prepared | activating | awaiting-confirmation)
             keep "$DIR/abort" "$(arg reason)" || error state_unwritable "cannot write to $DIR"
+            wake worker
             ;;
     esac
     find_arg seconds
@@ -95,7 +100,10 @@ await_settled() {
     in_seconds "$LONGEST_SETTLING"
     settled_until=$MOMENT
     begin_waiting
-    until is_there "$DIR/settled" || ! is_in_phase awaiting-confirmation || passed "$settled_until"; do nap; done
+    until is_there "$DIR/settled" || ! is_in_phase awaiting-confirmation || passed "$settled_until"; do
+        rest request "$settled_until"
+    done
+    end_rest
 }
 
 verb_recover() {
@@ -115,6 +123,8 @@ verb_recover() {
 
 verb_run() {
     if claim_unfinished; then
+        # The request that has started this process waits for its report.
+        wake request
         run_activation
         reboot_if_unreachable
     fi

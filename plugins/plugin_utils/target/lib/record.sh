@@ -14,6 +14,7 @@
 #   notes        remarks, one a line                  room      kept free for the end (keep_room)
 #   spare/       empty files, for a disk that has no inodes left (put_spare)
 #   worker       the process that works on it        child    the session of the program that it runs
+#   rest.*       the `sleep` of each that waits (lib/rest.sh)
 #   log          the output of the programs          boot     the boot that it belongs to
 #   confirm, abort   made by the controller          settled  made when no service is watched any more
 #
@@ -70,7 +71,7 @@ keep_room() {
 }
 
 # Remove what the record reserves, and other files that only the activation needed.
-give_back_room() { rm -rf "$1/room" "$1/test" "$1/spare" "$1/child"; } # RECORD
+give_back_room() { rm -rf "$1/room" "$1/test" "$1/spare" "$1/child" "$1"/rest.*; } # RECORD
 
 has_room() {
     printf '%16384s' '' 2>/dev/null >"$DIR/test"
@@ -121,6 +122,13 @@ enter_phase() {
     find_log
     echo "--- nixferry: $1, ${phase_began#* }" >>"$LOG_PLACE"
     if is_in_phase "$1"; then return 0; fi
+    set_phase "$1"
+    phase_result=$?
+    wake request
+    return "$phase_result"
+}
+
+set_phase() {
     if [ -f "$DIR/phases/$1" ] && mv -f "$DIR/phases/$1" "$DIR/phase"; then
         drop_unsaved "$DIR/phase"
         put_copy "$DIR/phase" "$1"
