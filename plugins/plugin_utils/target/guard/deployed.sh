@@ -69,19 +69,21 @@ recorded_revision() {
     echo "$recorded_answer"
 }
 
-# Written before the commit begins, so that the generation never exists without its record. A full disk is the exception:
+# Written before the commit begins, behind enter_phase, so that the generation never exists without its record. A full disk is the exception:
 # no deploy fails for lack of a record.
 announce_deploy() {
     recall request/action
     announced_action=$TEXT
     if wanted is_rollback; then announced_action=rollback; fi
     recall request/revision
-    announced="$TOPLEVEL $(date +%s) $ID $announced_action ${TEXT:--}"
+    # shellcheck disable=SC2154 # enter_phase sets phase_began
+    announced="$TOPLEVEL ${phase_began%% *} $ID $announced_action ${TEXT:--}"
     recall request/deploy
     announced="$announced ${TEXT:+deploy=$TEXT }"
     recall request/deployer
     find_deployed_in "$PROFILE"
-    if ! { make_sure_of_directory "$DEPLOYED_IN" && put_once "$DEPLOYED_IN/next" "$announced$TEXT"; } 2>/dev/null; then
+    if ! { make_sure_of_directory "$DEPLOYED_IN" &&
+        { put_new "$DEPLOYED_IN/next" "$announced$TEXT" || put_once "$DEPLOYED_IN/next" "$announced$TEXT"; }; } 2>/dev/null; then
         note "this deploy could not be recorded in $DEPLOYED_IN"
     fi
 }

@@ -66,7 +66,7 @@ run_program() {
     end_rest
     wait "$run_process"
     OUTCOME=$?
-    drop "$DIR/child"
+    empty_out "$DIR/child"
 }
 
 # shellcheck disable=SC2034 # look.sh reads it

@@ -16,7 +16,7 @@ put() { put_on_disk "$@" && drop_unsaved "$1" && put_copy "$@"; }
 put_copy() {
     find_copy "$1"
     [ -n "$COPY_FILE" ] && [ -d "${COPY_FILE%/*}" ] || return 0
-    put_once "$COPY_FILE" "$2" 2>/dev/null || rm -f "$COPY_FILE"
+    { put_new "$COPY_FILE" "$2" || put_once "$COPY_FILE" "$2"; } 2>/dev/null || rm -f "$COPY_FILE"
 }
 
 drop_copy() {
@@ -24,7 +24,16 @@ drop_copy() {
     if [ -n "$COPY_FILE" ] && [ -e "$COPY_FILE" ]; then rm -f "$COPY_FILE"; fi
 }
 
-put_on_disk() { put_once "$@" || put_spare "$@" || { make_room && { put_once "$@" || put_spare "$@"; }; }; }
+put_on_disk() { put_new "$@" || put_once "$@" || put_spare "$@" || { make_room && { put_once "$@" || put_spare "$@"; }; }; }
+
+# Where there is no text yet, none is replaced, and a plain write will do, which costs no process. It is a single one. So other
+# processes, and what follows a kill or a power cut, find no text or all of it. An empty file counts as a missing one.
+put_new() {
+    [ ! -s "$1" ] || return 1
+    if printf '%s\n' "$2" >"$1"; then return 0; fi
+    rm -f "$1"
+    return 1
+}
 
 put_once() {
     if printf '%s\n' "$2" >"$1.new" && mv -f "$1.new" "$1"; then return 0; fi
@@ -74,6 +83,18 @@ drop_unsaved() {
     if [ -n "$UNSAVED_FILE" ] && [ -e "$UNSAVED_FILE" ]; then rm -f "$UNSAVED_FILE"; fi
 }
 
+# The same by emptying it, which costs no process
+empty_out() {
+    find_copy "$1"
+    for emptied_file in ${COPY_FILE:+"$COPY_FILE"} "$1"; do
+        if [ -e "$emptied_file" ] && ! { true >"$emptied_file"; } 2>/dev/null; then
+            drop "$1"
+            return
+        fi
+    done
+    drop_unsaved "$1"
+}
+
 # Set UNSAVED_FILE to the place of FILE in main memory; empty if it has none.
 find_unsaved() {
     UNSAVED_FILE=
@@ -97,7 +118,8 @@ find_text() {
     FOUND=$1
     if [ -n "$UNSAVED_FILE" ] && [ -e "$UNSAVED_FILE" ]; then
         FOUND=$UNSAVED_FILE
-    elif [ -n "$COPY_FILE" ] && [ -e "$COPY_FILE" ]; then
+    # An empty copy is one that a kill has cut short, or one of an empty file.
+    elif [ -n "$COPY_FILE" ] && { [ -s "$COPY_FILE" ] || { [ -e "$COPY_FILE" ] && [ ! -s "$1" ]; }; }; then
         FOUND=$COPY_FILE
     fi
 }

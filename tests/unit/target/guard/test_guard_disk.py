@@ -81,7 +81,7 @@ def test_guard_killed_on_a_lost_disk_is_replaced_once(plain: Host) -> None:
 def test_files_that_are_kept_for_a_disk_without_inodes(host: Host) -> None:
     """Every new file of the record fails but for those that a rename makes."""
     host.program_sent = changed_program(
-        'put_once() { if [ -e "${DIR:-}/worker" ]; then return 1; fi; '
+        'put_new() { false; }; put_once() { if [ -e "${DIR:-}/worker" ]; then return 1; fi; '
         'printf "%s\\n" "$2" >"$1.new" && mv -f "$1.new" "$1"; }'
     )
     started = host.start(host.toplevel("new"))
