@@ -5,6 +5,7 @@
 #
 # Judge an activation by its exit code and by the units that it started.
 
+# shellcheck disable=SC2034 # guard/settle.sh reads UNITS_FRESH
 # judge_units EXIT_CODE: fail if units that have failed are a reason to roll back
 judge_units() {
     UNITS_PROBLEM=
@@ -14,6 +15,7 @@ judge_units() {
         note "ignored as asked: $UNITS_PROBLEM"
         return 0
     fi
+    UNITS_FRESH=1
     compare_failed_units
     if [ "$1" = 0 ] && [ -n "$NEW_FAILED" ] && watches_services; then leave_failed_for_good; fi
     set_result failed_units "$NEW_FAILED"

@@ -71,6 +71,7 @@ leave_failed_for_good() {
 # --- services that were started -------------------------------------------------------------------------------------
 
 LOOK_INTERVAL=3         # seconds between two looks at services: each costs the host 20 ms
+UNITS_FRESH=''          # not empty right after the list of units was asked for: the verdict on the activation needs it, too
 SETTLE_PATIENCE=5       # services that still start or restart are judged as they are after so many times `settle`
 
 # Set SETTLE_TIME and LONGEST_SETTLING, in seconds.
@@ -132,7 +133,9 @@ end_settling() {
 # WAITING_SERVICES to those that systemd will start again. Fails if they are not known.
 look_at_services() {
     watched_services='' RESTLESS_SERVICES='' WAITING_SERVICES=''
-    if ! find_units || ! split_lines "$LIVE_SERVICES" find_states; then return 1; fi
+    if [ -z "$UNITS_FRESH" ] && ! find_units; then return 1; fi
+    UNITS_FRESH=''
+    if ! split_lines "$LIVE_SERVICES" find_states; then return 1; fi
     split_lines "$STATES" look_at_each
     watched_services=${watched_services:+$NEWLINE$watched_services}
 }

@@ -81,7 +81,7 @@ note_lost_secrets() {
     fi
 }
 
-# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
+# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE, guard/settle.sh UNITS_FRESH
 # The activation may have created the owners of secrets. Fails with REASON and MESSAGE.
 give_new_secrets() {
     recall request/secrets
@@ -92,6 +92,7 @@ give_new_secrets() {
         REASON=secrets MESSAGE="the owners of these secrets do not exist in the new system: $(listed "$ownerless")"
         return 1
     fi
+    UNITS_FRESH=''
     secrets_failed=$(STARTED=$(started_services) && tell_units "$new_secrets" 2>>"$(log_place)")
     if [ -n "$secrets_failed" ]; then
         REASON=secrets MESSAGE="units failed with their new secrets: $(listed "$secrets_failed")"

@@ -106,8 +106,8 @@ def test_units_are_not_watched_when_none_was_started(host: Host) -> None:
     # The list of units says that no service runs, so none is asked about, and nothing is looked at once more.
     questions = (host.directory / "systemctl").read_text()
     assert "NRestarts" not in questions
-    # Before the activation, to judge it, and to begin to watch
-    assert questions.count("list-units") == 3
+    # Before the activation, and to judge it, which also tells what to watch
+    assert questions.count("list-units") == 2
 
 
 def test_environment_of_the_task_reaches_the_programs(host: Host) -> None:
