@@ -24,7 +24,7 @@ await_confirmation() {
     return "$awaited_code"
 }
 
-# shellcheck disable=SC2034 # the caller reads REASON and MESSAGE
+# shellcheck disable=SC2034,SC2154 # the caller reads REASON and MESSAGE; settle.sh sets next_look
 watch_until_confirmed() {
     until is_there "$DIR/confirm" && [ -z "$SETTLING" ]; do
         if is_there "$DIR/abort"; then

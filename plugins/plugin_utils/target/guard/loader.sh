@@ -20,8 +20,11 @@ umask 077
 unset INSTALLED_VERSION
 export LC_ALL=C
 PATH=${PATH:+$PATH:}/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin:/usr/bin:/bin
-USER_ID=$(id -u)
 ROOT=${NIXFERRY_ROOT:-}
+# As in lib/base.sh
+USER_ID=
+[ -n "$ROOT" ] || while read -r key _ USER_ID _ && [ "$key" != Uid: ]; do :; done 2>/dev/null </proc/self/status
+[ -n "$USER_ID" ] || USER_ID=$(id -u)
 state=$ROOT/var/lib/nixferry
 [ "$USER_ID" = 0 ] || state=${XDG_STATE_HOME:-${HOME:-/nonexistent}/.local/state}/nixferry
 

@@ -130,7 +130,7 @@ record_activation() {
     use_activation "$ID"
     load_variables
     if { ! is_checked_later && ! add_gc_root new "$TOPLEVEL"; } || ! add_gc_root old "$OLD_SYSTEM" ||
-        ! add_gc_root profile "$OLD_TOPLEVEL"; then
+        { [ "$OLD_TOPLEVEL" != "$OLD_SYSTEM" ] && ! add_gc_root profile "$OLD_TOPLEVEL"; }; then
         abandon gc_root_failed "cannot make roots for the garbage collector"
     fi
     # A garbage collection may have run between the check and the root.
@@ -146,6 +146,7 @@ record_activation() {
 }
 
 # The units are those of find_units and find_states.
+# shellcheck disable=SC2154 # find_generation sets profile_leads_to
 write_record() {
     for field in kind activate_command action specialisation \
         timeout_activation timeout_confirm timeout_reboot timeout_roll_back failed_units ignored_units settle reboot \
@@ -172,7 +173,7 @@ write_record() {
         write "$DIR/old/system" "$RUNNING" &&
         write "$DIR/old/toplevel" "$profile_target" &&
         write "$DIR/old/boot_default" "$([ -z "$KIND_HAS_BOOT_DEFAULT" ] || known_default "$profile_target" 2>/dev/null)" &&
-        write "$DIR/old/profile_link" "$(link_of "$PROFILE")" &&
+        write "$DIR/old/profile_link" "$profile_leads_to" &&
         write "$DIR/old/generation" "$GENERATION" &&
         write "$DIR/old/last_generation" "$(last_generation "$PROFILE")" &&
         { ! reboot_is_due || write_planned_reboot; } &&

@@ -8,7 +8,7 @@
 #
 # Its parts, joined in the order of GUARD_PARTS in _guard/program.py; no function calls one of a later part:
 #   lib/      this file, the answer to the controller, its request, who else could change a file, the clock, files,
-#             processes, claims, the service manager, the system as it is, the record of an activation, the deploy lock
+#             processes, rests, claims, the service manager, the system as it is, the record of an activation, the deploy lock
 #   kinds/    what activates, commits and rolls back each kind of system (kind.sh says what a driver is)
 #   guard/    driver place gcroots deployed look program settle judge units metrics end reboot roll_back commit boot_once engine: the way of
 #             an activation (engine.sh has the picture); status start probe verbs: the requests of the controller;
@@ -43,7 +43,12 @@ export PATH
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-USER_ID=$(id -u)
+# Linux tells this user without a process: the second number is the effective one. Tests have an `id` of their own.
+USER_ID=
+if [ -z "$ROOT" ]; then
+    while read -r user_key _ USER_ID _ && [ "$user_key" != Uid: ]; do :; done 2>/dev/null </proc/self/status
+fi
+if [ -z "$USER_ID" ]; then USER_ID=$(id -u); fi
 
 is_root() { [ "$USER_ID" = 0 ]; }
 

@@ -205,11 +205,12 @@ prepare_state() {
     # An interrupted activation must not be overlooked.
     if ! ls "$STATE/activations" >/dev/null; then error state_unwritable "cannot read the state directory $STATE"; fi
     # Enough for the program and for the room that the record reserves
-    if ! printf "%$((2 * ROOM_BYTES))s" '' >"$STATE/test.$$"; then
-        rm -f "$STATE/test.$$"
+    if [ ! -f "$STATE/test" ]; then set_aside "$STATE/test"; fi
+    if ! printf "%$((2 * ROOM_BYTES))s" '' >"$STATE/test"; then
+        rm -f "$STATE/test"
         error state_unwritable "cannot write to the state directory $STATE"
     fi
-    rm -f "$STATE/test.$$"
+    true >"$STATE/test"
     save_unsaved
 }
 
@@ -308,9 +309,19 @@ is_attended() {
     is_this_boot "$TEXT" && worker_lives
 }
 
+# Might there be one that has not ended? In general there is none, and no process is needed to see that.
+is_any_unfinished() {
+    for unfinished_record in "$STATE/activations"/*; do
+        read_text "$unfinished_record/phase" 2>/dev/null
+        if ! is_final "$TEXT"; then return 0; fi
+    done
+    false
+}
+
 # Activations that have begun and that no process works on any more. A damaged record does not count: its activation may
 # have been committed, and is not undone.
 interrupted_activations() {
+    if ! is_any_unfinished; then return 0; fi
     for found_id in $(activations); do
         # Most have ended. No process is needed to see that.
         read_text "$STATE/activations/$found_id/phase" 2>/dev/null

@@ -18,6 +18,7 @@
 LONGEST_REST=200 # hundredths of a second
 SHORTEST_REST=3
 REST=''          # the `sleep`, between its start and its end
+# shellcheck disable=SC2034 # guard/program.sh reads it
 WOKEN=''         # not empty if the last `sleep` was killed
 
 # Set REST_FILE to the record of the `sleep` of WHO.
@@ -30,6 +31,7 @@ find_rest() { # WHO
 # rest WHO MOMENT: wait for something to see, until MOMENT at the latest. The caller looks before each call. The first call only
 # starts the `sleep`, and the second one waits for its end. What comes before the `sleep` is recorded is seen between the two,
 # and what comes later ends the `sleep`.
+# shellcheck disable=SC2034 # guard/program.sh reads WOKEN
 rest() {
     WOKEN=''
     if [ -z "$REST" ]; then
@@ -53,7 +55,7 @@ begin_rest() { # WHO MOMENT
     if [ "$2" -lt "$((CLOCK + LONGEST_REST))" ]; then rest_time=$(($2 - CLOCK)); fi
     if [ "$rest_time" -lt "$SHORTEST_REST" ]; then rest_time=$SHORTEST_REST; fi
     rest_fraction=$((100 + rest_time % 100))
-    sleep "$((rest_time / 100)).${rest_fraction#1}" </dev/null >/dev/null 2>&1 3>&- &
+    sleep "$((rest_time / 100)).${rest_fraction#1}" >/dev/null 2>&1 3>&- &
     REST=$!
     find_boot_identity
     find_process_start "$REST"

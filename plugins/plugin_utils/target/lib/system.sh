@@ -7,15 +7,16 @@
 
 link_of() { if [ -L "$1" ]; then readlink "$1"; fi; }
 
-# find_generation PROFILE: set GENERATION to the number N of the link PROFILE-N-link that PROFILE points to; empty without
+# find_generation PROFILE: set GENERATION to the number N of the link PROFILE-N-link that PROFILE points to, and profile_leads_to
+# to what the link contains; empty without
 find_generation() {
     GENERATION=
     if [ -L "$1" ]; then profile_leads_to=$(readlink "$1"); else profile_leads_to=''; fi
     case $profile_leads_to in
         *"${1##*/}"-*[0-9]-link)
-            profile_leads_to=${profile_leads_to%-link}
-            profile_leads_to=${profile_leads_to##*-}
-            case $profile_leads_to in *[!0-9]*) ;; *) GENERATION=$profile_leads_to ;; esac
+            generation_number=${profile_leads_to%-link}
+            generation_number=${generation_number##*-}
+            case $generation_number in *[!0-9]*) ;; *) GENERATION=$generation_number ;; esac
             ;;
     esac
 }
@@ -130,6 +131,17 @@ reboot_reasons() {
 
 # Do two paths lead to the same place? Two files of the store with the same content may be one file with two names (-ef).
 leads_to_same() {
+    if [ -f "$1" ] && [ -f "$2" ]; then
+        # In general one process tells both.
+        leads_to=$(readlink -f "$1" "$2" 2>/dev/null)
+        case $leads_to in
+            /*"$NEWLINE"*"$NEWLINE"*) ;;
+            /*"$NEWLINE"/*)
+                [ "${leads_to%%"$NEWLINE"*}" = "${leads_to#*"$NEWLINE"}" ]
+                return
+                ;;
+        esac
+    fi
     resolve "$1"
     leads_to=$RESOLVED
     resolve "$2"

@@ -21,7 +21,7 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests im
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.answer import GuardRefusal
 
 EVERY_SHELL = pytest.mark.parametrize("host", list(SHELLS), indirect=True)
-SHORT = 3700
+SHORT = 3800
 
 
 def program_file(host: Host) -> Path:

@@ -120,7 +120,7 @@ def test_only_the_recorded_sleep_is_killed(host: Host) -> None:
             f"{victim.pid}x $S $B",
             f"{victim.pid}\\n$S $B",
             f"-{victim.pid} $S $B",
-            f"0 $S $B",
+            "0 $S $B",
             "-1 $S $B",
         ]
         lines = [f'printf "%s\\n" "{text}" >"$DIR/rest.worker"; wake worker' for text in wrong]
