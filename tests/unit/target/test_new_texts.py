@@ -61,6 +61,15 @@ def test_a_text_is_never_replaced_by_a_plain_write(host: Host) -> None:
 
 
 @EVERY_SHELL
+def test_other_files_and_long_texts_are_always_renamed(host: Host) -> None:
+    """Readers of other files may ask whether a file exists. A long text may be written in pieces."""
+    code = 'mv() { [ -s "$2" ] && echo renamed; command mv "$@"; }\nput "$STATE/other" one\nunset DIR COPIES'
+    long = "put \"$STATE/activations/a/long\" \"$(printf '%501s' '')\""
+    elsewhere = 'unset STATE; put "$HOST/elsewhere" one'
+    assert run(host, f"{MAKE}{code}; {long}; {elsewhere}") == ["renamed"] * 3
+
+
+@EVERY_SHELL
 def test_a_first_text_that_does_not_fit_leaves_no_file(host: Host) -> None:
     """Files may be made but hold nothing: a file size limit stands in for a full disk."""
     code = 'trap "" XFSZ; ulimit -f 0; put "$DIR/value" one 2>/dev/null; echo $?; ls "$DIR"'
@@ -101,7 +110,7 @@ def test_a_copy_that_a_kill_has_cut_short_hides_no_text(
 @EVERY_SHELL
 def test_a_reader_sees_nothing_or_all_of_a_first_text(host: Host) -> None:
     code = """
-text=$(printf '%2000s' '').
+text=$(printf '%498s' '').
 number=0
 while [ $number -lt 300 ]; do
     number=$((number + 1)) && put_new "$DIR/$number" "$text" && put_new "$COPY/$number" "$text"

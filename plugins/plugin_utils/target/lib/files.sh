@@ -24,12 +24,18 @@ drop_copy() {
     if [ -n "$COPY_FILE" ] && [ -e "$COPY_FILE" ]; then rm -f "$COPY_FILE"; fi
 }
 
-put_on_disk() { put_new "$@" || put_once "$@" || put_spare "$@" || { make_room && { put_once "$@" || put_spare "$@"; }; }; }
+put_on_disk() {
+    # Only for the record of an activation is it known that its readers take an empty file for a missing one.
+    case $1 in "${STATE:-}/activations"/*) if put_new "$@"; then return 0; fi ;; esac
+    put_once "$@" || put_spare "$@" || { make_room && { put_once "$@" || put_spare "$@"; }; }
+}
 
 # Where there is no text yet, none is replaced, and a plain write will do, which costs no process. It is a single one. So other
-# processes, and what follows a kill or a power cut, find no text or all of it. An empty file counts as a missing one.
+# processes, and what follows a kill or a power cut, find no text or all of it. An empty file counts as a missing one. A shell, or a
+# disk, may write a longer text in pieces.
+NEW_LENGTH=500
 put_new() {
-    [ ! -s "$1" ] || return 1
+    [ ! -s "$1" ] && [ "${#2}" -le "$NEW_LENGTH" ] || return 1
     if printf '%s\n' "$2" >"$1"; then return 0; fi
     rm -f "$1"
     return 1
