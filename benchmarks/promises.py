@@ -83,7 +83,7 @@ class Steps:
 
     def many(self, script: str, *options: str) -> Cost:
         """The median of logins."""
-        costs = [self.login(script, *options) for _ in range(TIMES)]
+        costs = [self.login(script, *options) for _each in range(TIMES)]
         return Cost(*(statistics.median(each) for each in zip(*map(_values, costs), strict=True)))
 
     def repeated(self, step: str, login: Cost) -> Cost:
@@ -134,7 +134,7 @@ def measure(lab: Fleet, directory: Path, repetitions: int) -> None:
     watching = whole - unwatched
     rest = whole - floor - watching - login - command
     for name, times in EACH_DEPLOY.items():
-        for _ in range(times):
+        for _each in range(times):
             rest -= pieces[name]
     rows = {
         "the floor: copy and switch": floor,

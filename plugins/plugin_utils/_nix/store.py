@@ -191,11 +191,11 @@ def parse_registrations(text: str, *, step: Step) -> Iterator[Registered]:
     lines = iter(text.splitlines())
     for path in lines:
         try:
-            digest, size, _deriver, count = (next(lines) for _ in range(4))
+            digest, size, _deriver, count = (next(lines) for _each in range(4))
             nar_size, references = whole_number(size), whole_number(count)
             if nar_size is None or references is None:
                 raise ValueError(size, count)
-            named = tuple(next(lines) for _ in range(references))
+            named = tuple(next(lines) for _each in range(references))
             found = Registered(path, bytes.fromhex(digest), nar_size, named)
         # A generator turns StopIteration into RuntimeError.
         except (StopIteration, ValueError, RuntimeError):

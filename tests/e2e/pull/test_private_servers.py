@@ -152,7 +152,10 @@ def test_ssh_and_openpgp(lab: Lab, stock: Pulling, servers: PrivateServers, tmp_
     first = repository.commit({"web2": {"version": "2"}}, key=TRUSTED)
     repository.push()
     address, known = servers.sshd(repository.served, public, free_port())
-    (trusted, fingerprint), (other, _) = servers.public_openpgp("trusted"), servers.public_openpgp("other")
+    (trusted, fingerprint), (other, _fingerprint) = (
+        servers.public_openpgp("trusted"),
+        servers.public_openpgp("other"),
+    )
     stock.variables = {
         "pull_agent_url": "",
         "pull_agent_public_keys": [],

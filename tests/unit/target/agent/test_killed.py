@@ -106,7 +106,7 @@ def test_a_kill_at_any_step_is_made_good_by_the_next_run(
     steps = 0
     for step in range(1, MOST_STEPS):
         killed.reset()
-        code, _ = killed.run(f"{when} {step}")
+        code, _output = killed.run(f"{when} {step}")
         if code == 0:
             break
         steps = step
