@@ -382,3 +382,15 @@ def script_of(host: Host, request: _guard.StartRequest) -> bytes:
     """What a start sends to a host that has no guard yet."""
     lines = _guard.request_lines(host.program_sent.name, "start", _guard.request_fields(request))
     return guard_script(host.program_sent, "start", lines, whole=True).encode()
+
+
+def run_library(host: Host, script: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """What ``script``, parts of the guard with code behind them, prints in the shell of the host."""
+    return subprocess.run(
+        [str(host.programs / "guard-shell"), "-c", script],
+        capture_output=True,
+        text=True,
+        env=host.env(),
+        check=False,
+        timeout=seconds,
+    )

@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 
 import pytest
-from guard_host import SHELLS, Host, wait_for
+from guard_host import SHELLS, Host, run_library, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import target_text
 
@@ -24,14 +23,7 @@ def run(host: Host, code: str) -> tuple[str, float]:
     host.program("timeout", "#!/bin/sh\nexit 99\n")
     script = "\n".join([*map(target_text, PARTS), code])
     begun = time.monotonic()
-    done = subprocess.run(
-        [str(host.programs / "guard-shell"), "-c", script],
-        capture_output=True,
-        text=True,
-        env=host.env(),
-        check=False,
-        timeout=HANG,
-    )
+    done = run_library(host, script, HANG)
     return done.stdout, time.monotonic() - begun
 
 

@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-import subprocess
-
 import pytest
 from guard_disk import MOST_SHELLS
-from guard_host import SHELLS, Host
+from guard_host import SHELLS, Host, run_library
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import target_text
 
@@ -27,15 +25,7 @@ NO_PROGRAMS = 'mv() { echo "mv: $*"; false; }\nrm() { echo "rm: $*"; command rm 
 def run(host: Host, code: str) -> list[str]:
     """The lines that ``code`` prints behind the guard's library."""
     script = "\n".join([*(target_text(f"lib/{part}.sh") for part in PARTS), PLACES, code])
-    done = subprocess.run(
-        [str(host.programs / "guard-shell"), "-c", script],
-        capture_output=True,
-        text=True,
-        env=host.env(),
-        check=False,
-        timeout=60,
-    )
-    return done.stdout.splitlines()
+    return run_library(host, script, 60).stdout.splitlines()
 
 
 @EVERY_SHELL

@@ -69,8 +69,8 @@ recorded_revision() {
     echo "$recorded_answer"
 }
 
-# Written before the commit begins, behind enter_phase, so that the generation never exists without its record. A full disk is the exception:
-# no deploy fails for lack of a record.
+# Written before the commit begins, so that the generation never exists without its record, and behind enter_phase, which has
+# read the clock. A full disk is the exception: no deploy fails for lack of a record.
 announce_deploy() {
     recall request/action
     announced_action=$TEXT

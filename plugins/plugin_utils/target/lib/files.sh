@@ -30,9 +30,9 @@ put_on_disk() {
     put_once "$@" || put_spare "$@" || { make_room && { put_once "$@" || put_spare "$@"; }; }
 }
 
-# Where there is no text yet, none is replaced, and a plain write will do, which costs no process. It is a single one. So other
-# processes, and what follows a kill or a power cut, find no text or all of it. An empty file counts as a missing one. A shell, or a
-# disk, may write a longer text in pieces.
+# Where there is no text yet, none is replaced, and a single plain write will do, which costs no process. So other processes, and
+# what follows a kill or a power cut, find an empty file, which counts as a missing one, or all of the text. A shell, or a disk, may
+# write a longer text in pieces.
 NEW_LENGTH=500
 put_new() {
     [ ! -s "$1" ] && [ "${#2}" -le "$NEW_LENGTH" ] || return 1

@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from guard_host import DRIVER_BEGINS, SHELLS, Host, changed_program, wait_for
+from guard_host import DRIVER_BEGINS, SHELLS, Host, changed_program, run_library, wait_for
 
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.program import target_text
 
@@ -37,14 +37,7 @@ def run(host: Host, code: str) -> tuple[str, float]:
     library = [target_text(f"lib/{part}.sh") for part in PARTS]
     script = "\n".join([*library, f"STATE={host.state} UNSAVED= COPIES= DIR={directory}", code])
     begun = time.monotonic()
-    done = subprocess.run(
-        [str(host.programs / "guard-shell"), "-c", script],
-        capture_output=True,
-        text=True,
-        env=host.env(),
-        check=False,
-        timeout=VICTIM / 2,
-    )
+    done = run_library(host, script, VICTIM / 2)
     assert done.stderr == ""
     return done.stdout, time.monotonic() - begun
 
