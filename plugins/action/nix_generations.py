@@ -12,12 +12,18 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.built import
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._core.errors import NixferryError
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.client import guard_on
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._guard.requests import ProbeRequest
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.asking import AskingShell
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection import (
     HostUnreachable,
     RemoteShell,
 )
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.result import RemoteResult
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._nix.progress import Progress
-from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.status import read_status
+from ansible_collections.nixferry.deploy.plugins.plugin_utils._pull.status import (
+    PULL_QUESTION,
+    parse_status,
+    read_status,
+)
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.drift import deploy_facts
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.options import SWITCH_OPTIONS, kind_of
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._switch.result import generations_result
@@ -40,9 +46,10 @@ class ActionModule(NixferryAction):
     }
 
     def perform(self, options: dict[str, Any], shell: RemoteShell, _progress: Progress) -> dict[str, Any]:
-        """Ask the host in one round trip, and its pull agent in another."""
+        """Ask the host and its pull agent in one round trip, with an installed guard in two."""
         request = ProbeRequest(kind=kind_of(options), profile=str(options["profile"] or ""), history=True)
-        probe = guard_on(shell, options["guard"]).probe(request)
+        asking = AskingShell(shell, PULL_QUESTION)
+        probe = guard_on(asking if options["pull"] else shell, options["guard"]).probe(request)
         result = generations_result(probe)
         facts = deploy_facts(self.subject, probe, options["build"])
         return {
@@ -50,14 +57,17 @@ class ActionModule(NixferryAction):
             **facts,
             "nearest_deploys": nearest_deploys(options["deploy"], remembered_deploys(probe)),
             "summary": [*result["summary"], *facts["summary"]],
-            **({"pull": _pull(shell)} if options["pull"] else {}),
+            **({"pull": _pull(shell, asking.asked)} if options["pull"] else {}),
         }
 
 
-def _pull(shell: RemoteShell) -> dict[str, Any] | None:
-    """Return what the pull agent says; None if that makes no sense, since the systems are known all the same."""
+def _pull(shell: RemoteShell, asked: RemoteResult | None) -> dict[str, Any] | None:
+    """Return what the pull agent says; None if that makes no sense, since the systems are known all the same.
+
+    ``asked`` is its answer, None if it was not asked, since an installed guard takes no other question.
+    """
     try:
-        return read_status(shell).result()
+        return (read_status(shell) if asked is None else parse_status(asked)).result()
     except HostUnreachable:
         raise
     except NixferryError:

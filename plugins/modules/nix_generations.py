@@ -46,7 +46,8 @@ options:
     default: ""
   pull:
     description:
-      - Whether to ask the pull agent of the host too, as M(nixferry.deploy.nix_pull_status) does, in a second command.
+      - Whether to ask the pull agent of the host too, as M(nixferry.deploy.nix_pull_status) does. With an
+        installed guard (O(guard)) it takes a second command.
     type: bool
     default: false
 seealso:

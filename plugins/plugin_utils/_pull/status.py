@@ -19,7 +19,8 @@ from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.connection i
 from ansible_collections.nixferry.deploy.plugins.plugin_utils._host.script import LIBRARY, host_script
 
 STEP = Step.READ_PULL_STATUS
-PARTS = (*LIBRARY, "agent/state.sh", "agent/look.sh")
+# The main process of Ansible imports this file before it makes a process for each host, which then has the script.
+PULL_QUESTION = host_script({}, (*LIBRARY, "agent/state.sh", "agent/look.sh"))
 GOOD = ("committed", "unchanged")
 # It takes another publish, or an administrator. Other outcomes say nothing about the accepted pointer.
 REFUSED = ("rolled-back", "failed", "not-signed", "refused-by-guard", "quarantined", "state-unwritable")
@@ -108,7 +109,7 @@ class PullStatus:
 
 def read_status(shell: RemoteShell) -> PullStatus:
     """Ask the host, which every user may do. Raises ``NixferryError``."""
-    return parse_status(shell.run(host_script({}, PARTS), step=STEP))
+    return parse_status(shell.run(PULL_QUESTION, step=STEP))
 
 
 def parse_status(completed: Completed) -> PullStatus:

@@ -202,9 +202,10 @@ def test_a_user_with_one_rule_deploys_and_nothing_else(web1: LabHost, project: P
 
     # Status, and back to a generation without a signature.
     told = project.run_playbook(
-        task_play(host.name, "nix_generations", {"guard": GUARD}, vars=USER)
+        task_play(host.name, "nix_generations", {"guard": GUARD, "pull": True}, vars=USER)
     ).assert_ok()
     assert told.result("nix_generations")["current"] == new
+    assert told.result("nix_generations")["pull"]["installed"] is False
     back = task_play(host.name, "nix_rollback", {"guard": GUARD, "timeout_confirm": 20}, vars=USER)
     assert project.run_playbook(back).assert_ok().result("nix_rollback")["outcome"] == "committed"
     assert host.current_system() == host.boot_default() == old

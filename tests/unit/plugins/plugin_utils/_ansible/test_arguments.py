@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -61,6 +62,14 @@ def test_what_a_host_says_is_no_template() -> None:
         "switch",
         "{{ of_text }} ",
         "{{ of_text | upper }}",
+        "{{ of_text | default(of_nothing) }}",
+        "{{ of_text | default('a', true) }}",
+        "{{ of_text | default('a\\n') }}",
+        "{{ _of_template | default(omit) }}",
+        "{{ of_header | default(omit, true) }}",
+        "{{ of_list | default(omit, true) }}",
+        "{{ ansible_host | default(omit) }}",
+        "{{ from_a_fact | default(omit) }}",
         "{{ of_mapping.timeout }}",
         "{{ of_missing }}",
         "{{ none }}",
@@ -73,6 +82,48 @@ def test_any_other_argument_is_left_to_ansible(text: str) -> None:
     argument = trust_as_template(text)
     variables = {**VARIABLES, "ansible_host": "a", "from_a_fact": "b", "ansible_facts": {"from_a_fact": "b"}}
     assert variable_behind(argument, variables) is argument
+
+
+@pytest.mark.parametrize("name", [*(name for name in VARIABLES if "_" in name), "of_missing"])
+@pytest.mark.parametrize("default", ["omit", "omit, true", "'nixos'", "'/nix/var/nix/profiles/system'", "''"])
+def test_a_default_is_that_of_the_template(name: str, default: str) -> None:
+    argument = trust_as_template(f"{{{{ {name} | default({default}) }}}}")
+    wanted, found = (
+        _value_or_error(lambda: templar().template(argument)),
+        _value_or_error(lambda: NixferryAction.finalize_task_arg("action", argument, templar(), None)),
+    )
+    assert (found, type(found).__mro__) == (wanted, type(wanted).__mro__)
+
+
+def _value_or_error(ask: Callable[[], Any]) -> Any:
+    try:
+        return ask()
+    except AnsibleValueOmittedError as error:
+        return type(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ of_text | default('a') }}", "switch"),
+        ("{{ of_nothing | default('a') }}", ""),
+        ("{{ of_missing | default('/a:b') }}", "/a:b"),
+        ("{{ of_truth | default(omit, true) }}", True),
+    ],
+)
+def test_an_argument_with_a_default_needs_no_template(text: str, value: object) -> None:
+    assert variable_behind(trust_as_template(text), VARIABLES) == value
+
+
+@pytest.mark.parametrize("text", ["{{ of_missing | default(omit) }}", "{{ of_null | default(omit, true) }}"])
+def test_an_omitted_argument_needs_no_template(text: str) -> None:
+    with pytest.raises(AnsibleValueOmittedError):
+        variable_behind(trust_as_template(text), VARIABLES)
+
+
+def test_a_variable_with_the_name_omit_is_left_to_ansible() -> None:
+    argument = trust_as_template("{{ of_missing | default(omit) }}")
+    assert variable_behind(argument, {"omit": "a"}) is argument
 
 
 def test_an_argument_that_is_no_text_is_left_to_ansible() -> None:

@@ -57,8 +57,13 @@ def is_running(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] != "Z"
 
 
+def has_pid(file: Path) -> bool:
+    """Whether a child has written its number, which is a moment after it has made the file."""
+    return file.exists() and file.read_text().strip().isdigit()
+
+
 def read_pid(file: Path) -> int:
-    wait_until(lambda: file.exists() and file.read_text().strip().isdigit(), f"the start of {file.name}")
+    wait_until(lambda: has_pid(file), f"the start of {file.name}")
     return int(file.read_text())
 
 
@@ -159,7 +164,7 @@ def test_an_exception_in_the_reader_ends_every_child(tmp_path: Path) -> None:
     files = [tmp_path / "one", tmp_path / "two"]
 
     def stop(_index: int, _line: str) -> None:
-        if all(file.exists() for file in files):
+        if all(map(has_pid, files)):
             raise KeyboardInterrupt
 
     script = f'echo $$ >"$1"; while :; do echo tick >&2; sleep 0.1; done; sleep {LONG}'
