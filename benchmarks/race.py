@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -63,7 +64,8 @@ class Race:
         self.ssh_config = directory / "ssh_config"
         fleet.know(address)
         fleet.write_ssh_config(self.ssh_config, address)
-        self._versions = 0
+        # Hosts that an earlier run has left running may have the systems of that run.
+        self._versions = int(time.time())
 
     def begin(self, scenario: str, hosts: int) -> list[Record]:
         """Return an empty record of ``scenario`` with the first ``hosts`` hosts for each contestant."""
