@@ -20,12 +20,13 @@ class Action:
 
     _play_context = None
 
-    def __init__(self, *, login: str = "", cut_at: str = "") -> None:
+    def __init__(self, *, login: str = "", cut_at: str = "", line_end: str = "\n") -> None:
         self._connection = type(
             "Connection", (), {"transport": "ssh", "has_pipelining": True, "become": None}
         )
         self.login = login
         self.cut_at = cut_at
+        self.line_end = line_end
         self.commands: list[str] = []
 
     def _low_level_execute_command(self, cmd: str, *, in_data: bytes, **_options: Any) -> dict[str, Any]:
@@ -36,6 +37,7 @@ class Action:
         stdout = self.login + done.stdout.decode()
         if self.cut_at:
             stdout = stdout[: stdout.index(self.cut_at)]
+        stdout = stdout.replace("\n", self.line_end)
         return {"rc": done.returncode, "stdout": stdout, "stderr": done.stderr.decode()}
 
 
@@ -55,8 +57,9 @@ def asking(action: Action, question: str) -> AskingShell:
         "echo asked; kill -9 $(exec sh -c 'echo $PPID')",
     ],
 )
-def test_one_command_answers_both(question: str) -> None:
-    action = Action(login="Welcome!\n")
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["pipe", "terminal"])
+def test_one_command_answers_both(question: str, line_end: str) -> None:
+    action = Action(login="Welcome!\n", line_end=line_end)
     shell = asking(action, question)
     done = shell.run('echo "$PATH" one; cat; pwd; exit 7\necho never', step="probe")
     assert len(action.commands) == 1
